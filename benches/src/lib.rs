@@ -1,0 +1,1 @@
+//! Measurements of np beside peers, in the same run.

@@ -1,0 +1,2 @@
+//! The program np.
+fn main() {}

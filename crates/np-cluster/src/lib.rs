@@ -1,0 +1,1 @@
+//! Membership and shared state over np's own links.

@@ -1,0 +1,1 @@
+//! LZ4 and Zstd message bodies, sizes checked before allocation.

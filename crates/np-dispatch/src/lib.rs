@@ -1,0 +1,1 @@
+//! Methods, handlers and call context of np.

@@ -1,0 +1,1 @@
+//! Joins np's state machines, transports and handlers on tokio.

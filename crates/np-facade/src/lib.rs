@@ -1,0 +1,1 @@
+//! Server and Client: the whole of np behind one import.

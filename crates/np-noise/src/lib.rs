@@ -1,0 +1,1 @@
+//! Noise handshakes as data, cipher states, rekey and the replay guard.

@@ -1,0 +1,1 @@
+//! One np connection as a deterministic state machine.

@@ -1,0 +1,1 @@
+//! Byte streams, listeners and the address grammar of np.

@@ -1,0 +1,1 @@
+//! Key files, allow lists and the one decision point about peers.

@@ -1,0 +1,264 @@
+//! Keys and their text forms.
+//!
+//! Text is bech32m (BIP 350) with a prefix that says what the key is for: `np` a public key, `npsec` a secret key,
+//! `nppsk` a pre-shared key. The checksum finds a typing error, the prefix a secret pasted where a public key belongs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, Hrp};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+const PUBLIC: &str = "np";
+const SECRET: &str = "npsec";
+const PRE_SHARED: &str = "nppsk";
+
+/// Why a text is not the key that was asked for. Never holds any part of the text: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is not bech32m: a character is wrong, missing or too many.
+    #[error("not a key: its checksum does not match; copy the whole text again")]
+    Checksum,
+    /// A key of another kind stands where `wanted` belongs.
+    #[error("this is {found}, but {wanted} belongs here")]
+    WrongKind {
+        /// What the place takes.
+        wanted: &'static str,
+        /// What the text is.
+        found: &'static str,
+    },
+    /// The key does not hold 32 bytes.
+    #[error("a key holds 32 bytes, this text holds {0}")]
+    Length(usize),
+}
+
+/// An X25519 public key (RFC 7748): the name of a peer.
+///
+/// ```
+/// use np_types::PublicKey;
+/// let key = PublicKey::from_bytes([7; 32]);
+/// let text = key.to_string();
+/// assert!(text.starts_with("np1"));
+/// assert_eq!(text.parse::<PublicKey>()?, key);
+/// # Ok::<(), np_types::KeyError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// Takes the 32 bytes of a Montgomery u-coordinate.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode(PUBLIC, &self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        decode(PUBLIC, text).map(|bytes| Self(*bytes))
+    }
+}
+
+macro_rules! secret_key {
+    ($(#[$doc:meta])* $name:ident, $prefix:ident) => {
+        $(#[$doc])*
+        pub struct $name(Zeroizing<[u8; 32]>);
+
+        impl $name {
+            /// Takes 32 bytes and wipes the caller's copy's successor: the value is zeroized on drop.
+            #[must_use]
+            pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+                let key = Self(Zeroizing::new(bytes));
+                bytes.zeroize();
+                key
+            }
+
+            /// The secret bytes; whoever copies them wipes the copy.
+            #[must_use]
+            pub fn expose(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The text form, wiped when dropped. There is no `Display`: a secret is never printed by accident.
+            #[must_use]
+            pub fn to_text(&self) -> Zeroizing<String> {
+                Zeroizing::new(encode($prefix, &self.0))
+            }
+        }
+
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self(Zeroizing::new(*self.0))
+            }
+        }
+
+        impl PartialEq for $name {
+            /// Compares in constant time.
+            fn eq(&self, other: &Self) -> bool {
+                self.0.as_slice().ct_eq(other.0.as_slice()).into()
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = KeyError;
+
+            fn from_str(text: &str) -> Result<Self, KeyError> {
+                decode($prefix, text).map(Self)
+            }
+        }
+    };
+}
+
+secret_key! {
+    /// An X25519 secret key. Zeroized on drop, compared in constant time, absent from `Debug`.
+    ///
+    /// ```
+    /// use np_types::SecretKey;
+    /// let key = SecretKey::from_bytes([7; 32]);
+    /// assert_eq!(format!("{key:?}"), "SecretKey(..)");
+    /// assert_eq!(key.to_text().parse::<SecretKey>()?, key);
+    /// # Ok::<(), np_types::KeyError>(())
+    /// ```
+    SecretKey, SECRET
+}
+
+secret_key! {
+    /// A pre-shared key: 32 random bytes, never a passphrase. Zeroized on drop, compared in constant time.
+    ///
+    /// ```
+    /// use np_types::Psk;
+    /// let psk = Psk::from_bytes([7; 32]);
+    /// assert!(psk.to_text().starts_with("nppsk1"));
+    /// ```
+    Psk, PRE_SHARED
+}
+
+fn encode(prefix: &str, bytes: &[u8; 32]) -> String {
+    // Both fail only on prefixes and lengths that cannot occur: the prefixes are constants, 32 bytes make 59 characters.
+    Hrp::parse(prefix)
+        .ok()
+        .and_then(|hrp| bech32::encode::<Bech32m>(hrp, bytes).ok())
+        .unwrap_or_default()
+}
+
+fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| KeyError::Checksum)?;
+    let found = parsed.hrp().to_lowercase();
+    if found != prefix {
+        return Err(KeyError::WrongKind {
+            wanted: kind(prefix),
+            found: kind(&found),
+        });
+    }
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    let mut count = 0usize;
+    for byte in parsed.byte_iter() {
+        if let Some(slot) = bytes.get_mut(count) {
+            *slot = byte;
+        }
+        count = count.saturating_add(1);
+    }
+    if count == 32 {
+        Ok(bytes)
+    } else {
+        Err(KeyError::Length(count))
+    }
+}
+
+fn kind(prefix: &str) -> &'static str {
+    match prefix {
+        PUBLIC => "a public key (np1...)",
+        SECRET => "a SECRET key (npsec1...)",
+        PRE_SHARED => "a pre-shared key (nppsk1...)",
+        _ => "something that is no np key",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyError, Psk, PublicKey, SecretKey};
+
+    #[test]
+    fn a_secret_is_refused_where_a_public_key_belongs() {
+        let secret = SecretKey::from_bytes([9; 32]).to_text();
+        let error = secret.parse::<PublicKey>().unwrap_err();
+        assert!(matches!(error, KeyError::WrongKind { .. }));
+        assert!(error.to_string().contains("SECRET key"), "{error}");
+        assert!(
+            !error.to_string().contains(&secret[6..20]),
+            "the secret leaked: {error}"
+        );
+    }
+
+    #[test]
+    fn every_single_typing_error_is_found() {
+        let text = PublicKey::from_bytes([3; 32]).to_string();
+        for at in 3..text.len() {
+            for other in "qpzry9x8".chars() {
+                let mut wrong: Vec<char> = text.chars().collect();
+                if wrong[at] == other {
+                    continue;
+                }
+                wrong[at] = other;
+                let wrong: String = wrong.into_iter().collect();
+                assert_eq!(
+                    wrong.parse::<PublicKey>(),
+                    Err(KeyError::Checksum),
+                    "{wrong}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        let hrp = bech32::Hrp::parse("np").unwrap();
+        for length in [0usize, 1, 31, 33, 40] {
+            let text = bech32::encode::<bech32::Bech32m>(hrp, &vec![1; length]).unwrap();
+            assert_eq!(text.parse::<PublicKey>(), Err(KeyError::Length(length)));
+        }
+    }
+
+    #[test]
+    fn the_older_checksum_is_refused() {
+        let hrp = bech32::Hrp::parse("np").unwrap();
+        let text = bech32::encode::<bech32::Bech32>(hrp, &[1; 32]).unwrap();
+        assert_eq!(text.parse::<PublicKey>(), Err(KeyError::Checksum));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        assert_eq!(format!("{:?}", Psk::from_bytes([1; 32])), "Psk(..)");
+    }
+}

@@ -1,0 +1,41 @@
+//! The vocabulary of np: keys, codes, errors by blame, identities, limits.
+//!
+//! This crate owns the words that every other room speaks. It must never know a socket, a clock, a source of
+//! randomness or a byte of the wire: it holds plain data and the rules that make a value of it valid.
+
+mod code;
+mod error;
+mod identity;
+mod key;
+mod limits;
+mod metadata;
+mod method;
+mod text;
+mod time;
+
+pub use code::{CloseCode, CodeClass, Codec, Status};
+pub use error::{
+    Blame, CallError, ConnectionError, Incompatible, LimitHit, LimitName, Malformed, Misbehaved,
+    Misuse, Outcome,
+};
+pub use identity::{Fingerprint, LocalPeer, PeerIdentity};
+pub use key::{KeyError, Psk, PublicKey, SecretKey};
+pub use limits::{Limits, LimitsError};
+pub use metadata::{Metadata, MetadataError};
+pub use method::{MethodName, MethodNameError};
+pub use text::escape;
+pub use time::{Deadline, Time, UnixMillis};
+
+/// The application protocol name that TLS peers must negotiate (RFC 7301).
+///
+/// ```
+/// assert_eq!(np_types::ALPN, b"np/1");
+/// ```
+pub const ALPN: &[u8] = b"np/1";
+
+/// The one version of the protocol that this code speaks.
+///
+/// ```
+/// assert_eq!(np_types::VERSION, 1);
+/// ```
+pub const VERSION: u8 = 1;

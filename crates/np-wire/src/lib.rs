@@ -1,0 +1,1 @@
+//! The bytes of np: preface, records and frames over slices.

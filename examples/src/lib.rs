@@ -1,0 +1,1 @@
+//! Example programs; each file under `examples/` runs by itself.
