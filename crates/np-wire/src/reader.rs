@@ -1,0 +1,165 @@
+//! A reader over a slice, and the variable-length integers of RFC 9000, section 16.
+
+use np_types::Malformed;
+
+use crate::WireError;
+
+/// The largest value of a variable-length integer: 2^62 - 1.
+///
+/// ```
+/// assert_eq!(np_wire::varint_len(np_wire::MAX_VARINT), 8);
+/// ```
+pub const MAX_VARINT: u64 = (1 << 62) - 1;
+
+/// The bytes that `value` takes: 1, 2, 4 or 8. Values above [`MAX_VARINT`] are written as that.
+///
+/// ```
+/// assert_eq!(np_wire::varint_len(63), 1);
+/// assert_eq!(np_wire::varint_len(64), 2);
+/// ```
+#[must_use]
+pub const fn varint_len(value: u64) -> usize {
+    match value {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        0x4000..=0x3fff_ffff => 4,
+        _ => 8,
+    }
+}
+
+/// Appends `value` in the fewest bytes: the top two bits of the first byte tell the length, the rest is big-endian.
+///
+/// ```
+/// let mut out = Vec::new();
+/// np_wire::put_varint(&mut out, 15_293);
+/// assert_eq!(out, [0x7b, 0xbd]);
+/// ```
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let value = value.min(MAX_VARINT);
+    match varint_len(value) {
+        1 => out.push(value as u8),
+        2 => out.extend_from_slice(&(value as u16 | 0x4000).to_be_bytes()),
+        4 => out.extend_from_slice(&(value as u32 | 0x8000_0000).to_be_bytes()),
+        _ => out.extend_from_slice(&(value | 0xc000_0000_0000_0000).to_be_bytes()),
+    }
+}
+
+/// Takes fields from the front of a slice. Every method names the field that was cut short.
+///
+/// ```
+/// use np_wire::Reader;
+/// let mut reader = Reader::new(&[0x7b, 0xbd, 9]);
+/// assert_eq!(reader.varint("a number")?, 15_293);
+/// assert_eq!(reader.u8("a byte")?, 9);
+/// reader.finish("the frame")?;
+/// # Ok::<(), np_wire::WireError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the front of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// The bytes not yet taken.
+    #[must_use]
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Takes `count` bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], WireError> {
+        let (head, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(Malformed::Truncated(field))?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// Takes an array.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WireError> {
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(Malformed::Truncated(field))?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    /// Takes a byte.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, WireError> {
+        self.array::<1>(field).map(|[byte]| byte)
+    }
+
+    /// Takes a big-endian 16-bit number.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn u16(&mut self, field: &'static str) -> Result<u16, WireError> {
+        self.array(field).map(u16::from_be_bytes)
+    }
+
+    /// Takes a variable-length integer.
+    ///
+    /// # Errors
+    /// When it is cut short, or written in more bytes than it needs.
+    pub fn varint(&mut self, field: &'static str) -> Result<u64, WireError> {
+        let first = *self.rest.first().ok_or(Malformed::Truncated(field))?;
+        let value = match first >> 6 {
+            0 => u64::from(self.u8(field)?),
+            1 => u64::from(self.u16(field)? & 0x3fff),
+            2 => u64::from(u32::from_be_bytes(self.array(field)?) & 0x3fff_ffff),
+            _ => u64::from_be_bytes(self.array(field)?) & MAX_VARINT,
+        };
+        if varint_len(value) == 1 << (first >> 6) {
+            Ok(value)
+        } else {
+            Err(Malformed::LongVarint.into())
+        }
+    }
+
+    /// Takes a variable-length integer that must fit 32 bits.
+    ///
+    /// # Errors
+    /// As [`Reader::varint`], and when the value is larger.
+    pub fn varint32(&mut self, field: &'static str) -> Result<u32, WireError> {
+        u32::try_from(self.varint(field)?).map_err(|_| Malformed::Value(field).into())
+    }
+
+    /// Takes a variable-length count and as many bytes.
+    ///
+    /// # Errors
+    /// When either is cut short.
+    pub fn prefixed(&mut self, field: &'static str) -> Result<&'a [u8], WireError> {
+        let count = self.varint(field)?;
+        let count = usize::try_from(count).map_err(|_| Malformed::Truncated(field))?;
+        self.bytes(count, field)
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn finish(&self, what: &'static str) -> Result<(), WireError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed::Trailing(what).into())
+        }
+    }
+}

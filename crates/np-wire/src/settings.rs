@@ -1,0 +1,97 @@
+//! What a side tells the other once, in its first record.
+
+use np_types::{LimitName, Malformed};
+
+use crate::{Reader, WireError, put_varint};
+
+const MAX_MESSAGE: u64 = 1;
+const MAX_CALLS: u64 = 2;
+const STREAM_WINDOW: u64 = 3;
+const CONNECTION_WINDOW: u64 = 4;
+const MAX_PAIRS: usize = 32;
+
+/// What the sender takes from its peer. Pairs of (id, value); ids that a reader does not know are skipped.
+///
+/// ```
+/// use np_wire::Settings;
+/// let settings = Settings { max_message: 1 << 20, max_calls: 8, stream_window: 4_096, connection_window: 8_192 };
+/// let mut out = Vec::new();
+/// settings.encode(&mut out);
+/// assert_eq!(Settings::decode(&out)?, settings);
+/// # Ok::<(), np_wire::WireError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The longest message the sender of the settings receives, in bytes.
+    pub max_message: u32,
+    /// Calls and streams that may be open towards it at once.
+    pub max_calls: u32,
+    /// The credit of each stream at its start, in bytes.
+    pub stream_window: u32,
+    /// The credit of the connection at its start, in bytes.
+    pub connection_window: u32,
+}
+
+impl Settings {
+    /// Appends the pairs.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for (id, value) in [
+            (MAX_MESSAGE, self.max_message),
+            (MAX_CALLS, self.max_calls),
+            (STREAM_WINDOW, self.stream_window),
+            (CONNECTION_WINDOW, self.connection_window),
+        ] {
+            put_varint(out, id);
+            put_varint(out, u64::from(value));
+        }
+    }
+
+    /// Reads pairs to the end of `bytes`.
+    ///
+    /// # Errors
+    /// When a pair is cut short, an id stands twice, a needed one is missing, or there are more than 32.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut known = [None; 4];
+        let mut last = None;
+        let mut reader = Reader::new(bytes);
+        let mut pairs = 0usize;
+        while !reader.rest().is_empty() {
+            pairs = pairs.saturating_add(1);
+            if pairs > MAX_PAIRS {
+                return Err(WireError::limit(
+                    LimitName::Settings,
+                    MAX_PAIRS,
+                    pairs as u64,
+                ));
+            }
+            let id = reader.varint("a settings id")?;
+            // Ascending order makes the bytes of given settings unique, and a repeated id visible.
+            if last.is_some_and(|last| last >= id) {
+                return Err(Malformed::Duplicate("a settings id").into());
+            }
+            last = Some(id);
+            let value = reader.varint("a settings value")?;
+            let slot = id
+                .checked_sub(1)
+                .and_then(|at| known.get_mut(usize::try_from(at).ok()?));
+            if let Some(slot) = slot {
+                *slot = Some(u32::try_from(value).map_err(|_| Malformed::Value("a setting"))?);
+            }
+        }
+        let [
+            Some(max_message),
+            Some(max_calls),
+            Some(stream_window),
+            Some(connection_window),
+        ] = known
+        else {
+            return Err(Malformed::Truncated("the settings").into());
+        };
+        Ok(Self {
+            max_message,
+            max_calls,
+            stream_window,
+            connection_window,
+        })
+    }
+}
