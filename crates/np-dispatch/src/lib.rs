@@ -1,1 +1,33 @@
 //! Methods, handlers and call context of np.
+//!
+//! This crate owns the method table ([`Router`]), the forms a handler can have (bytes or typed, plain or async, streams)
+//! and what a handler is told about its call ([`CallContext`]). It must never know tokio, a socket, a clock or the
+//! session: the driver calls handlers and implements [`Caller`], [`MessageSource`] and [`MessageSink`].
+//!
+//! ```
+//! use np_dispatch::{Health, Router};
+//!
+//! let router = Router::with_builtins(Health::default());
+//! router.on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))?;
+//! router.on_typed("sum", |_ctx, (a, b): (u32, u32)| Ok(u64::from(a) + u64::from(b)))?;
+//! assert_eq!(router.methods(), ["np.echo", "np.health", "np.methods", "shout", "sum"]);
+//! # Ok::<(), np_dispatch::RegisterError>(())
+//! ```
+
+mod builtin;
+mod codec;
+mod context;
+mod handler;
+mod message;
+mod router;
+mod stream;
+
+pub use builtin::{Health, HealthState};
+pub use codec::{CodecError, decode, decode_borrowed, encode};
+pub use context::{BoxFuture, CallContext, Caller, PeerInfo};
+pub use handler::{
+    Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async,
+};
+pub use message::Message;
+pub use router::{MethodOptions, RegisterError, Registered, Router, Target};
+pub use stream::{MessageReceiver, MessageSender, MessageSink, MessageSource, MessageStream};

@@ -1,0 +1,95 @@
+//! The methods that np brings along: `np.echo`, `np.health`, `np.methods`. Must never know how a server drains.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use np_types::{CallError, Codec};
+use serde::Serialize;
+
+use crate::router::WeakRouter;
+use crate::{CallContext, Handler, Reply, bytes};
+
+/// What `np.health` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum HealthState {
+    /// Work is taken.
+    #[default]
+    Ok,
+    /// The server shuts down and takes no new work.
+    Draining,
+}
+
+impl HealthState {
+    /// The answer's text: `ok` or `draining`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A handle on what `np.health` answers; clones share it.
+///
+/// ```
+/// use np_dispatch::{Health, HealthState};
+/// let health = Health::default();
+/// health.clone().set(HealthState::Draining);
+/// assert_eq!(health.state(), HealthState::Draining);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<AtomicU8>);
+
+impl Health {
+    /// Changes the answer from now on.
+    pub fn set(&self, state: HealthState) {
+        let value = match state {
+            HealthState::Ok => 0,
+            HealthState::Draining => 1,
+        };
+        self.0.store(value, Ordering::Release);
+    }
+
+    /// The answer now.
+    #[must_use]
+    pub fn state(&self) -> HealthState {
+        match self.0.load(Ordering::Acquire) {
+            0 => HealthState::Ok,
+            _ => HealthState::Draining,
+        }
+    }
+}
+
+/// `np.echo`: the body, in the codec it came in.
+pub(crate) fn echo() -> impl Handler {
+    bytes(|context, body| Ok(Reply::new(context.codec(), body)))
+}
+
+/// `np.health`: the state's name.
+pub(crate) fn health(health: Health) -> impl Handler {
+    bytes(move |context, _| {
+        let name = health.state().name();
+        text_or_typed(&context, name, || name.to_owned())
+    })
+}
+
+/// `np.methods`: all names in order, one a line; a list of text for a caller that speaks postcard.
+pub(crate) fn methods(router: WeakRouter) -> impl Handler {
+    bytes(move |context, _| {
+        let names = router.methods();
+        text_or_typed(&context, &names, || names.join("\n"))
+    })
+}
+
+fn text_or_typed<T: Serialize + ?Sized>(
+    context: &CallContext,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> Result<Reply, CallError> {
+    match context.codec() {
+        Codec::Postcard => Reply::typed(value).map_err(Into::into),
+        _ => Ok(text().into()),
+    }
+}

@@ -1,0 +1,245 @@
+//! What a handler is told about its call, and the way back to the peer. Must never read a clock: deadlines are points
+//! on the driver's clock that pass through.
+
+use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, PeerIdentity, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Reply, encode};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Sends calls to the peer of one connection. The driver implements it.
+pub trait Caller: Send + Sync {
+    /// Calls a method of the peer. Dropping the future cancels the call.
+    fn call(
+        &self,
+        method: MethodName,
+        codec: Codec,
+        body: Bytes,
+        metadata: Metadata,
+        deadline: Deadline,
+    ) -> BoxFuture<Result<Reply, CallError>>;
+}
+
+/// What all calls of one connection share.
+///
+/// ```
+/// use np_dispatch::PeerInfo;
+/// use np_types::PeerIdentity;
+/// let peer = PeerInfo::new(PeerIdentity::Anonymous, "mem:test", [0; 32]);
+/// assert_eq!(peer.address(), "mem:test");
+/// ```
+pub struct PeerInfo {
+    identity: PeerIdentity,
+    address: Box<str>,
+    binding: [u8; 32],
+    caller: Option<Box<dyn Caller>>,
+}
+
+impl PeerInfo {
+    /// Describes a peer to which no calls can be made.
+    #[must_use]
+    pub fn new(identity: PeerIdentity, address: impl Into<Box<str>>, binding: [u8; 32]) -> Self {
+        Self {
+            identity,
+            address: address.into(),
+            binding,
+            caller: None,
+        }
+    }
+
+    /// Adds the way back. A `caller` must not own the connection, or handlers would keep it alive.
+    #[must_use]
+    pub fn with_caller(mut self, caller: impl Caller + 'static) -> Self {
+        self.caller = Some(Box::new(caller));
+        self
+    }
+
+    /// Who the peer has proven to be.
+    #[must_use]
+    pub const fn identity(&self) -> &PeerIdentity {
+        &self.identity
+    }
+
+    /// Where the peer connects from, as text for logs.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The channel binding: 32 bytes that both ends derive from the handshake, unique to this connection.
+    #[must_use]
+    pub const fn binding(&self) -> &[u8; 32] {
+        &self.binding
+    }
+
+    /// The way back to the peer, where there is one.
+    #[must_use]
+    pub fn caller(&self) -> Option<&dyn Caller> {
+        self.caller.as_deref()
+    }
+}
+
+impl fmt::Debug for PeerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerInfo")
+            .field("identity", &self.identity)
+            .field("address", &self.address)
+            .field("caller", &self.caller.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a handler is told about its call. Cheap to make and to clone: a call without metadata allocates nothing for it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use np_dispatch::{CallContext, PeerInfo};
+/// use np_types::{Codec, Deadline, Metadata, PeerIdentity};
+///
+/// let peer = Arc::new(PeerInfo::new(PeerIdentity::Anonymous, "mem:test", [0; 32]));
+/// let ctx = CallContext::new("sum".parse()?, peer, Codec::Postcard, Metadata::default(), Deadline::NONE);
+/// assert_eq!(ctx.method().as_str(), "sum");
+/// assert_eq!(ctx.peer(), &PeerIdentity::Anonymous);
+/// # Ok::<(), np_types::MethodNameError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    method: MethodName,
+    peer: Arc<PeerInfo>,
+    metadata: Metadata,
+    deadline: Deadline,
+    codec: Codec,
+}
+
+impl CallContext {
+    /// Puts a context together; the driver does it per call, tests of handlers may too.
+    #[must_use]
+    pub const fn new(
+        method: MethodName,
+        peer: Arc<PeerInfo>,
+        codec: Codec,
+        metadata: Metadata,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            method,
+            peer,
+            metadata,
+            deadline,
+            codec,
+        }
+    }
+
+    /// The name that was called.
+    #[must_use]
+    pub const fn method(&self) -> &MethodName {
+        &self.method
+    }
+
+    /// Who the caller has proven to be.
+    #[must_use]
+    pub fn peer(&self) -> &PeerIdentity {
+        self.peer.identity()
+    }
+
+    /// Where the caller connects from, as text for logs.
+    #[must_use]
+    pub fn peer_address(&self) -> &str {
+        self.peer.address()
+    }
+
+    /// The connection's channel binding.
+    #[must_use]
+    pub fn binding(&self) -> &[u8; 32] {
+        self.peer.binding()
+    }
+
+    /// What all calls of this connection share.
+    #[must_use]
+    pub const fn connection(&self) -> &Arc<PeerInfo> {
+        &self.peer
+    }
+
+    /// The pairs that came with the call.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// When the call must be over, on the driver's clock.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// How the request's body is encoded.
+    #[must_use]
+    pub const fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The way back to the peer as it is, without this call's deadline; [`Self::call`] inherits it.
+    #[must_use]
+    pub fn caller(&self) -> Option<&dyn Caller> {
+        self.peer.caller()
+    }
+
+    /// Calls a method of the peer over the same connection.
+    ///
+    /// The nested call gets the earlier of `deadline` and this call's own. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// What the peer answers; [`Status::Unavailable`], not processed, if this connection has no way back.
+    pub fn call(
+        &self,
+        method: MethodName,
+        codec: Codec,
+        body: Bytes,
+        metadata: Metadata,
+        deadline: Deadline,
+    ) -> BoxFuture<Result<Reply, CallError>> {
+        match self.caller() {
+            Some(caller) => caller.call(
+                method,
+                codec,
+                body,
+                metadata,
+                deadline.earlier(self.deadline),
+            ),
+            None => Box::pin(ready(Err(CallError::not_processed(
+                Status::Unavailable,
+                "this connection takes no calls back to the peer",
+            )))),
+        }
+    }
+
+    /// Calls a method of the peer with a typed value, under this call's deadline.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; also when `method` is no name, or the request or the reply does not go through the codec.
+    pub async fn call_as<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        request: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<T, CallError> {
+        let unsent = |text: String| CallError::not_processed(Status::InvalidArgument, text);
+        let method = MethodName::new(method).map_err(|error| unsent(error.to_string()))?;
+        let body = encode(request).map_err(|error| unsent(error.to_string()))?;
+        let (codec, metadata) = (Codec::Postcard, Metadata::default());
+        self.call(method, codec, body, metadata, self.deadline)
+            .await?
+            .decode()
+    }
+}
+
+#[cfg(test)]
+mod tests;

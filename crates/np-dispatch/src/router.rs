@@ -1,0 +1,367 @@
+//! The method table. Owns which name means which handler, changed while running; must never call a handler.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use np_types::{CallError, MethodName, MethodNameError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    CallContext, Handler, Health, MessageStream, Reply, StreamHandler, builtin, bytes, bytes_async,
+    stream, typed, typed_async,
+};
+
+/// Why a method was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The text is no method name.
+    #[error("`{}` is no method name: {error}", np_types::escape(name, 128))]
+    Name {
+        /// The text.
+        name: String,
+        /// What is wrong with it.
+        error: MethodNameError,
+    },
+    /// The name has a handler; remove it first.
+    #[error("the method `{0}` has a handler already; remove it first, or choose another name")]
+    Taken(MethodName),
+    /// The name is one of np's own.
+    #[error("the method name `{0}` is reserved: names that begin with `np.` are np's own")]
+    Reserved(MethodName),
+}
+
+/// How the driver is to run a method's handler.
+///
+/// ```
+/// use np_dispatch::MethodOptions;
+/// assert!(MethodOptions::default().spawned().is_spawned());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MethodOptions {
+    spawned: bool,
+}
+
+impl MethodOptions {
+    /// Gives each call of the method a task of its own, for handlers that work long between two awaits.
+    #[must_use]
+    pub const fn spawned(mut self) -> Self {
+        self.spawned = true;
+        self
+    }
+
+    /// Whether each call gets a task of its own.
+    #[must_use]
+    pub const fn is_spawned(self) -> bool {
+        self.spawned
+    }
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+pub enum Target {
+    /// Unary calls and one-way messages.
+    Unary(Arc<dyn Handler>),
+    /// Streams.
+    Stream(Arc<dyn StreamHandler>),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unary(_) => "Unary(..)",
+            Self::Stream(_) => "Stream(..)",
+        })
+    }
+}
+
+/// One row of the method table.
+#[derive(Debug)]
+pub struct Registered {
+    /// The name; cloning it is cheap.
+    pub name: MethodName,
+    /// The handler.
+    pub target: Target,
+    /// How to run it.
+    pub options: MethodOptions,
+}
+
+/// The method table; clones share it.
+///
+/// Handlers may come and go while calls run: a call that found its handler keeps it. A look-up takes no lock. Each
+/// change copies the table, so changes cost time in proportion to its size.
+///
+/// ```
+/// use np_dispatch::{RegisterError, Router};
+/// let router = Router::new();
+/// router.on("greet", |_ctx, _body| Ok("hello"))?;
+/// assert!(matches!(router.on("greet", |_ctx, _body| Ok("hi")), Err(RegisterError::Taken(_))));
+/// assert!(router.remove("greet").is_some());
+/// router.on("greet", |_ctx, _body| Ok("hi"))?;
+/// # Ok::<(), RegisterError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+/// Ordered, so that listings need no sorting and nothing depends on a hash's seed.
+type Table = BTreeMap<MethodName, Arc<Registered>>;
+
+#[derive(Default)]
+struct Shared {
+    table: ArcSwap<Table>,
+    generation: AtomicU64,
+    writer: Mutex<()>,
+}
+
+impl Router {
+    /// An empty table. Names that begin with `np.` are reserved in it all the same.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A table that holds `np.echo`, `np.health` and `np.methods`.
+    #[must_use]
+    pub fn with_builtins(health: Health) -> Self {
+        let router = Self::new();
+        // The table is new and the names are constants, so none of these can fail; a test lists them.
+        let _ = router.insert("np.echo", unary(builtin::echo()), MethodOptions::default());
+        let _ = router.insert(
+            "np.health",
+            unary(builtin::health(health)),
+            MethodOptions::default(),
+        );
+        let weak = WeakRouter(Arc::downgrade(&router.shared));
+        let _ = router.insert(
+            "np.methods",
+            unary(builtin::methods(weak)),
+            MethodOptions::default(),
+        );
+        router
+    }
+
+    /// Adds a handler of unary calls and one-way messages.
+    ///
+    /// # Errors
+    /// When the name is malformed, reserved or taken.
+    pub fn register(&self, name: &str, handler: impl Handler) -> Result<(), RegisterError> {
+        self.register_target(name, unary(handler), MethodOptions::default())
+    }
+
+    /// Adds a handler of streams.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn register_stream(
+        &self,
+        name: &str,
+        handler: impl StreamHandler,
+    ) -> Result<(), RegisterError> {
+        let target = Target::Stream(Arc::new(handler));
+        self.register_target(name, target, MethodOptions::default())
+    }
+
+    /// Adds a handler of either kind, with options.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use np_dispatch::{MethodOptions, Router, Target, bytes};
+    /// let router = Router::new();
+    /// let handler = Target::Unary(Arc::new(bytes(|_ctx, body| Ok(body))));
+    /// router.register_target("slow", handler, MethodOptions::default().spawned())?;
+    /// # Ok::<(), np_dispatch::RegisterError>(())
+    /// ```
+    pub fn register_target(
+        &self,
+        name: &str,
+        target: Target,
+        options: MethodOptions,
+    ) -> Result<(), RegisterError> {
+        match MethodName::new(name) {
+            Ok(name) if name.is_builtin() => Err(RegisterError::Reserved(name)),
+            _ => self.insert(name, target, options),
+        }
+    }
+
+    /// Takes a name out of the table; running calls go on. Also for `np.` names, which cannot be added again.
+    pub fn remove(&self, name: &str) -> Option<Arc<Registered>> {
+        self.change(|table| table.remove(name))
+    }
+
+    /// What a name stands for now.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<Arc<Registered>> {
+        self.shared.table.load().get(name).cloned()
+    }
+
+    /// A number that moves with every change.
+    ///
+    /// To keep a look-up, read the number first, then look up; the result holds as long as the number stands.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// All names, in order.
+    #[must_use]
+    pub fn methods(&self) -> Vec<String> {
+        self.shared.methods()
+    }
+
+    fn insert(
+        &self,
+        name: &str,
+        target: Target,
+        options: MethodOptions,
+    ) -> Result<(), RegisterError> {
+        let name = MethodName::new(name).map_err(|error| RegisterError::Name {
+            name: name.to_owned(),
+            error,
+        })?;
+        let registered = Arc::new(Registered {
+            name: name.clone(),
+            target,
+            options,
+        });
+        let taken = name.clone();
+        self.change(|table| {
+            if table.contains_key(&name) {
+                return None;
+            }
+            table.insert(name, registered);
+            Some(())
+        })
+        .ok_or(RegisterError::Taken(taken))
+    }
+
+    /// Applies a change to a copy of the table and publishes the copy, unless `edit` says that nothing changed.
+    fn change<T>(&self, edit: impl FnOnce(&mut Table) -> Option<T>) -> Option<T> {
+        // The lock guards no data: a panic under it leaves the published table whole.
+        let _writer = self
+            .shared
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.shared.table.load());
+        let outcome = edit(&mut table)?;
+        self.shared.table.store(Arc::new(table));
+        // After the table: a reader that sees the new number also sees the new table.
+        self.shared.generation.fetch_add(1, Ordering::Release);
+        Some(outcome)
+    }
+}
+
+/// Registration of closures, one method per form.
+impl Router {
+    /// Adds [`bytes`] of a closure.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn on<F, R>(&self, name: &str, handler: F) -> Result<(), RegisterError>
+    where
+        F: Fn(CallContext, Bytes) -> Result<R, CallError> + Send + Sync + 'static,
+        R: Into<Reply> + 'static,
+    {
+        self.register(name, bytes(handler))
+    }
+
+    /// Adds [`bytes_async`] of a closure.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn on_async<F, Fut, R>(&self, name: &str, handler: F) -> Result<(), RegisterError>
+    where
+        F: Fn(CallContext, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, CallError>> + Send + 'static,
+        R: Into<Reply> + 'static,
+    {
+        self.register(name, bytes_async(handler))
+    }
+
+    /// Adds [`typed`] of a closure.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn on_typed<F, Req, Resp>(&self, name: &str, handler: F) -> Result<(), RegisterError>
+    where
+        F: Fn(CallContext, Req) -> Result<Resp, CallError> + Send + Sync + 'static,
+        Req: DeserializeOwned + 'static,
+        Resp: Serialize + 'static,
+    {
+        self.register(name, typed(handler))
+    }
+
+    /// Adds [`typed_async`] of a closure.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn on_typed_async<F, Fut, Req, Resp>(
+        &self,
+        name: &str,
+        handler: F,
+    ) -> Result<(), RegisterError>
+    where
+        F: Fn(CallContext, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, CallError>> + Send + 'static,
+        Req: DeserializeOwned + 'static,
+        Resp: Serialize + 'static,
+    {
+        self.register(name, typed_async(handler))
+    }
+
+    /// Adds [`stream`](crate::stream()) of a closure.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn on_stream<F, Fut>(&self, name: &str, handler: F) -> Result<(), RegisterError>
+    where
+        F: Fn(CallContext, MessageStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), CallError>> + Send + 'static,
+    {
+        self.register_stream(name, stream(handler))
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("methods", &self.methods())
+            .field("generation", &self.generation())
+            .finish()
+    }
+}
+
+impl Shared {
+    fn methods(&self) -> Vec<String> {
+        self.table.load().keys().map(ToString::to_string).collect()
+    }
+}
+
+/// A router that a handler inside its own table may hold without keeping the table alive for ever.
+pub(crate) struct WeakRouter(Weak<Shared>);
+
+impl WeakRouter {
+    pub(crate) fn methods(&self) -> Vec<String> {
+        self.0
+            .upgrade()
+            .map(|shared| shared.methods())
+            .unwrap_or_default()
+    }
+}
+
+fn unary(handler: impl Handler) -> Target {
+    Target::Unary(Arc::new(handler))
+}
+
+#[cfg(test)]
+mod tests;
