@@ -1,0 +1,73 @@
+//! Static keys as a handshake takes them. Owns the pair of halves; must never know where keys are stored.
+
+use std::fmt;
+
+use np_types::{Psk, PublicKey, SecretKey};
+
+use crate::crypto::dh;
+
+/// A static X25519 key with its public half, which is computed once.
+///
+/// The secret half is wiped when the pair is dropped and does not appear in `Debug`.
+///
+/// ```
+/// use np_noise::Keypair;
+/// use np_types::SecretKey;
+/// let pair = Keypair::from_secret(SecretKey::from_bytes([7; 32]));
+/// assert!(pair.public().to_string().starts_with("np1"));
+/// assert!(!format!("{pair:?}").contains("npsec"));
+/// ```
+#[derive(Clone)]
+pub struct Keypair {
+    secret: SecretKey,
+    public: PublicKey,
+}
+
+impl Keypair {
+    /// Computes the public half (one scalar multiplication, tens of microseconds) and keeps both.
+    #[must_use]
+    pub fn from_secret(secret: SecretKey) -> Self {
+        let public = dh::public(&secret);
+        Self { secret, public }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    pub(crate) const fn secret(&self) -> &SecretKey {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Keypair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keypair").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// The keys that one side brings to a handshake.
+///
+/// A pattern takes exactly the keys that it uses: a missing one and a surplus one are both refused by
+/// [`Handshake::new`](crate::Handshake::new), because a key that is given and ignored looks like a check that is made.
+/// See [`Pattern::needs_local_static`](crate::Pattern::needs_local_static),
+/// [`needs_remote_static`](crate::Pattern::needs_remote_static) and [`needs_psk`](crate::Pattern::needs_psk).
+///
+/// ```
+/// use np_noise::{Keypair, Keys};
+/// use np_types::SecretKey;
+/// let own = Keypair::from_secret(SecretKey::from_bytes([7; 32]));
+/// let keys = Keys { local: Some(&own), ..Keys::default() };
+/// assert!(keys.remote.is_none() && keys.psk.is_none());
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// This side's static key.
+    pub local: Option<&'a Keypair>,
+    /// The other side's static key, where the pattern wants it known beforehand.
+    pub remote: Option<PublicKey>,
+    /// The pre-shared key.
+    pub psk: Option<&'a Psk>,
+}

@@ -1,0 +1,110 @@
+//! The SymmetricState of Noise section 5.2: chaining key, transcript hash, and the handshake's cipher key.
+//!
+//! Owns how they are mixed; must never know tokens, turns or whose keys they are.
+
+use zeroize::Zeroizing;
+
+use crate::cipher::{ReceiveCipher, SendCipher};
+use crate::crypto::aead::Key;
+use crate::crypto::hash::{Secret, derive, hash};
+use crate::{NoiseError, Role, TAG_LENGTH};
+
+pub(crate) struct Symmetric {
+    chaining_key: Secret,
+    hash: [u8; 32],
+    cipher: Option<Cipher>,
+}
+
+struct Cipher {
+    key: Key,
+    nonce: u64,
+}
+
+impl Symmetric {
+    pub(crate) fn new(pattern: &str, prologue: &[u8]) -> Self {
+        let name = format!("Noise_{pattern}_25519_ChaChaPoly_SHA256");
+        let mut start = [0u8; 32];
+        // A name of up to 32 bytes is padded with zeros, a longer one is hashed.
+        match start.get_mut(..name.len()) {
+            Some(head) => head.copy_from_slice(name.as_bytes()),
+            None => start = hash(&[name.as_bytes()]),
+        }
+        let mut state = Self { chaining_key: Zeroizing::new(start), hash: start, cipher: None };
+        state.mix_hash(prologue);
+        state
+    }
+
+    pub(crate) const fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    pub(crate) fn mix_hash(&mut self, data: &[u8]) {
+        self.hash = hash(&[&self.hash, data]);
+    }
+
+    pub(crate) fn mix_key(&mut self, input: &[u8]) {
+        let [chaining_key, key] = derive(&self.chaining_key, input);
+        self.chaining_key = chaining_key;
+        self.set_key(&key);
+    }
+
+    pub(crate) fn mix_key_and_hash(&mut self, input: &[u8]) {
+        let [chaining_key, data, key] = derive(&self.chaining_key, input);
+        self.chaining_key = chaining_key;
+        self.mix_hash(data.as_slice());
+        self.set_key(&key);
+    }
+
+    /// Appends `plaintext` to `out`, encrypted once there is a key.
+    pub(crate) fn encrypt_and_hash(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        if let Some(cipher) = &mut self.cipher {
+            let text = out.get_mut(start..).unwrap_or_default();
+            let tag = cipher.key.seal(cipher.nonce, &self.hash, text)?;
+            cipher.nonce = cipher.nonce.saturating_add(1);
+            out.extend_from_slice(&tag);
+        }
+        self.mix_hash(out.get(start..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Appends the plaintext of `message` to `out`; leaves `out` as it was if the message is not authentic.
+    pub(crate) fn decrypt_and_hash(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
+        let start = out.len();
+        if let Some(cipher) = &mut self.cipher {
+            let (text, tag) = message.split_last_chunk::<TAG_LENGTH>().ok_or(NoiseError::BadLength)?;
+            out.extend_from_slice(text);
+            let text = out.get_mut(start..).unwrap_or_default();
+            if let Err(error) = cipher.key.open(cipher.nonce, &self.hash, text, tag) {
+                out.truncate(start);
+                return Err(error);
+            }
+            cipher.nonce = cipher.nonce.saturating_add(1);
+        } else {
+            out.extend_from_slice(message);
+        }
+        self.mix_hash(message);
+        Ok(())
+    }
+
+    /// How long the next encrypted field of `length` bytes is on the wire.
+    pub(crate) const fn sealed_length(&self, length: usize) -> usize {
+        length + if self.cipher.is_some() { TAG_LENGTH } else { 0 }
+    }
+
+    /// The two traffic ciphers, as the side of `role` uses them.
+    pub(crate) fn split(&self, role: Role) -> (SendCipher, ReceiveCipher) {
+        let [first, second] = derive(&self.chaining_key, &[]);
+        let (send, receive) = match role {
+            Role::Initiator => (first, second),
+            Role::Responder => (second, first),
+        };
+        (SendCipher::new(Key::new(&send)), ReceiveCipher::new(Key::new(&receive)))
+    }
+
+    fn set_key(&mut self, key: &Secret) {
+        // At most six fields are sealed in a whole handshake, so the nonce never comes near its end.
+        self.cipher = Some(Cipher { key: Key::new(key), nonce: 0 });
+    }
+}
