@@ -49,9 +49,7 @@ impl From<CodecError> for CallError {
 /// # Ok::<(), np_dispatch::CodecError>(())
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
-    postcard::to_stdvec(value)
-        .map(Bytes::from)
-        .map_err(|error| CodecError::Encode(error.to_string()))
+    postcard::to_stdvec(value).map(Bytes::from).map_err(|error| CodecError::Encode(error.to_string()))
 }
 
 /// Reads a value that owns all it holds.
@@ -81,20 +79,12 @@ pub fn decode<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, Codec
 /// assert_eq!(name, "ada");
 /// # Ok::<(), np_dispatch::CodecError>(())
 /// ```
-pub fn decode_borrowed<'a, T: Deserialize<'a>>(
-    codec: Codec,
-    body: &'a [u8],
-) -> Result<T, CodecError> {
+pub fn decode_borrowed<'a, T: Deserialize<'a>>(codec: Codec, body: &'a [u8]) -> Result<T, CodecError> {
     if codec != Codec::Postcard {
         return Err(CodecError::Unsupported(codec));
     }
-    let (value, rest) =
-        postcard::take_from_bytes(body).map_err(|error| CodecError::Decode(error.to_string()))?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(CodecError::Trailing { left: rest.len() })
-    }
+    let (value, rest) = postcard::take_from_bytes(body).map_err(|error| CodecError::Decode(error.to_string()))?;
+    if rest.is_empty() { Ok(value) } else { Err(CodecError::Trailing { left: rest.len() }) }
 }
 
 #[cfg(test)]
@@ -113,19 +103,10 @@ mod tests {
     #[test]
     fn other_codecs_short_and_long_bodies_are_refused() {
         for codec in [Codec::Bytes, Codec::Json, Codec::MessagePack] {
-            assert_eq!(
-                decode::<u32>(codec, &[7]),
-                Err(CodecError::Unsupported(codec))
-            );
+            assert_eq!(decode::<u32>(codec, &[7]), Err(CodecError::Unsupported(codec)));
         }
-        assert!(matches!(
-            decode::<u32>(Codec::Postcard, &[]),
-            Err(CodecError::Decode(_))
-        ));
-        assert_eq!(
-            decode::<u32>(Codec::Postcard, &[7, 0, 0]),
-            Err(CodecError::Trailing { left: 2 })
-        );
+        assert!(matches!(decode::<u32>(Codec::Postcard, &[]), Err(CodecError::Decode(_))));
+        assert_eq!(decode::<u32>(Codec::Postcard, &[7, 0, 0]), Err(CodecError::Trailing { left: 2 }));
     }
 
     #[test]
@@ -134,10 +115,7 @@ mod tests {
             (CodecError::Encode(String::new()), Status::Internal),
             (CodecError::Decode(String::new()), Status::InvalidArgument),
             (CodecError::Trailing { left: 1 }, Status::InvalidArgument),
-            (
-                CodecError::Unsupported(Codec::Json),
-                Status::UnsupportedCodec,
-            ),
+            (CodecError::Unsupported(Codec::Json), Status::UnsupportedCodec),
         ];
         for (error, status) in cases {
             assert_eq!(CallError::from(error).status, status);

@@ -48,12 +48,7 @@ impl PeerInfo {
     /// Describes a peer to which no calls can be made.
     #[must_use]
     pub fn new(identity: PeerIdentity, address: impl Into<Box<str>>, binding: [u8; 32]) -> Self {
-        Self {
-            identity,
-            address: address.into(),
-            binding,
-            caller: None,
-        }
+        Self { identity, address: address.into(), binding, caller: None }
     }
 
     /// Adds the way back. A `caller` must not own the connection, or handlers would keep it alive.
@@ -130,13 +125,7 @@ impl CallContext {
         metadata: Metadata,
         deadline: Deadline,
     ) -> Self {
-        Self {
-            method,
-            peer,
-            metadata,
-            deadline,
-            codec,
-        }
+        Self { method, peer, metadata, deadline, codec }
     }
 
     /// The name that was called.
@@ -208,13 +197,7 @@ impl CallContext {
         deadline: Deadline,
     ) -> BoxFuture<Result<Reply, CallError>> {
         match self.caller() {
-            Some(caller) => caller.call(
-                method,
-                codec,
-                body,
-                metadata,
-                deadline.earlier(self.deadline),
-            ),
+            Some(caller) => caller.call(method, codec, body, metadata, deadline.earlier(self.deadline)),
             None => Box::pin(ready(Err(CallError::not_processed(
                 Status::Unavailable,
                 "this connection takes no calls back to the peer",
@@ -235,9 +218,7 @@ impl CallContext {
         let method = MethodName::new(method).map_err(|error| unsent(error.to_string()))?;
         let body = encode(request).map_err(|error| unsent(error.to_string()))?;
         let (codec, metadata) = (Codec::Postcard, Metadata::default());
-        self.call(method, codec, body, metadata, self.deadline)
-            .await?
-            .decode()
+        self.call(method, codec, body, metadata, self.deadline).await?.decode()
     }
 }
 

@@ -33,11 +33,7 @@ impl Reply {
     /// A body in a codec, without metadata.
     #[must_use]
     pub fn new(codec: Codec, body: Bytes) -> Self {
-        Self {
-            codec,
-            metadata: Metadata::default(),
-            body,
-        }
+        Self { codec, metadata: Metadata::default(), body }
     }
 
     /// A value as postcard.
@@ -53,12 +49,8 @@ impl Reply {
     /// # Errors
     /// [`Status::Internal`] when the reply is not postcard, not of this type, or too long: the call itself was answered.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CallError> {
-        decode(self.codec, &self.body).map_err(|error| {
-            CallError::answered(
-                Status::Internal,
-                format!("the reply cannot be read: {error}"),
-            )
-        })
+        decode(self.codec, &self.body)
+            .map_err(|error| CallError::answered(Status::Internal, format!("the reply cannot be read: {error}")))
     }
 }
 
@@ -153,16 +145,11 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
 /// [`stream`] makes one out of a closure.
 pub trait StreamHandler: Send + Sync + 'static {
     /// Works on one stream. The result ends the stream with that status; dropping the future cancels it.
-    fn open(&self, context: CallContext, stream: MessageStream)
-    -> BoxFuture<Result<(), CallError>>;
+    fn open(&self, context: CallContext, stream: MessageStream) -> BoxFuture<Result<(), CallError>>;
 }
 
 impl<H: StreamHandler + ?Sized> StreamHandler for Arc<H> {
-    fn open(
-        &self,
-        context: CallContext,
-        stream: MessageStream,
-    ) -> BoxFuture<Result<(), CallError>> {
+    fn open(&self, context: CallContext, stream: MessageStream) -> BoxFuture<Result<(), CallError>> {
         (**self).open(context, stream)
     }
 }
@@ -220,9 +207,7 @@ where
 {
     FromFn(move |context: CallContext, body: Bytes| {
         Answer::Ready(
-            request(&context, &body)
-                .and_then(|value| handler(context, value))
-                .and_then(|value| typed_reply(&value)),
+            request(&context, &body).and_then(|value| handler(context, value)).and_then(|value| typed_reply(&value)),
         )
     })
 }
@@ -242,17 +227,13 @@ where
     Req: DeserializeOwned + 'static,
     Resp: Serialize + 'static,
 {
-    FromFn(
-        move |context: CallContext, body: Bytes| match request(&context, &body) {
-            Ok(value) => {
-                let future = handler(context, value);
-                Answer::Later(Box::pin(async move {
-                    future.await.and_then(|value| typed_reply(&value))
-                }))
-            }
-            Err(error) => Answer::Ready(Err(error)),
-        },
-    )
+    FromFn(move |context: CallContext, body: Bytes| match request(&context, &body) {
+        Ok(value) => {
+            let future = handler(context, value);
+            Answer::Later(Box::pin(async move { future.await.and_then(|value| typed_reply(&value)) }))
+        }
+        Err(error) => Answer::Ready(Err(error)),
+    })
 }
 
 /// A handler of streams.
@@ -299,11 +280,7 @@ where
     F: Fn(CallContext, MessageStream) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), CallError>> + Send + 'static,
 {
-    fn open(
-        &self,
-        context: CallContext,
-        stream: MessageStream,
-    ) -> BoxFuture<Result<(), CallError>> {
+    fn open(&self, context: CallContext, stream: MessageStream) -> BoxFuture<Result<(), CallError>> {
         Box::pin((self.0)(context, stream))
     }
 }

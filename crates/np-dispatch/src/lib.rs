@@ -21,13 +21,13 @@ mod handler;
 mod message;
 mod router;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use builtin::{Health, HealthState};
 pub use codec::{CodecError, decode, decode_borrowed, encode};
 pub use context::{BoxFuture, CallContext, Caller, PeerInfo};
-pub use handler::{
-    Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async,
-};
+pub use handler::{Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async};
 pub use message::Message;
 pub use router::{MethodOptions, RegisterError, Registered, Router, Target};
 pub use stream::{MessageReceiver, MessageSender, MessageSink, MessageSource, MessageStream};

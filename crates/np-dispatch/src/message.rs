@@ -66,10 +66,7 @@ mod tests {
     use super::Message;
 
     fn one_of_each() -> [Message; 5] {
-        let custom = Message::Custom {
-            command: "sum".to_owned(),
-            payload: vec![1, 255],
-        };
+        let custom = Message::Custom { command: "sum".to_owned(), payload: vec![1, 255] };
         let echo = Message::Echo("hé".to_owned());
         [echo, Message::Ping, Message::Pong, custom, Message::Unknown]
     }
@@ -93,15 +90,6 @@ mod tests {
         let answers = one_of_each().map(Message::respond);
         let unknown = Message::Unknown;
         let echo = Message::Echo("hé".to_owned());
-        assert_eq!(
-            answers,
-            [
-                echo,
-                Message::Pong,
-                unknown.clone(),
-                unknown.clone(),
-                unknown
-            ]
-        );
+        assert_eq!(answers, [echo, Message::Pong, unknown.clone(), unknown.clone(), unknown]);
     }
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CallContext, Handler, Health, MessageStream, Reply, StreamHandler, builtin, bytes, bytes_async,
-    stream, typed, typed_async,
+    CallContext, Handler, Health, MessageStream, Reply, StreamHandler, builtin, bytes, bytes_async, stream, typed,
+    typed_async,
 };
 
 /// Why a method was not registered.
@@ -133,17 +133,9 @@ impl Router {
         let router = Self::new();
         // The table is new and the names are constants, so none of these can fail; a test lists them.
         let _ = router.insert("np.echo", unary(builtin::echo()), MethodOptions::default());
-        let _ = router.insert(
-            "np.health",
-            unary(builtin::health(health)),
-            MethodOptions::default(),
-        );
+        let _ = router.insert("np.health", unary(builtin::health(health)), MethodOptions::default());
         let weak = WeakRouter(Arc::downgrade(&router.shared));
-        let _ = router.insert(
-            "np.methods",
-            unary(builtin::methods(weak)),
-            MethodOptions::default(),
-        );
+        let _ = router.insert("np.methods", unary(builtin::methods(weak)), MethodOptions::default());
         router
     }
 
@@ -159,11 +151,7 @@ impl Router {
     ///
     /// # Errors
     /// As [`Self::register`].
-    pub fn register_stream(
-        &self,
-        name: &str,
-        handler: impl StreamHandler,
-    ) -> Result<(), RegisterError> {
+    pub fn register_stream(&self, name: &str, handler: impl StreamHandler) -> Result<(), RegisterError> {
         let target = Target::Stream(Arc::new(handler));
         self.register_target(name, target, MethodOptions::default())
     }
@@ -181,12 +169,7 @@ impl Router {
     /// router.register_target("slow", handler, MethodOptions::default().spawned())?;
     /// # Ok::<(), np_dispatch::RegisterError>(())
     /// ```
-    pub fn register_target(
-        &self,
-        name: &str,
-        target: Target,
-        options: MethodOptions,
-    ) -> Result<(), RegisterError> {
+    pub fn register_target(&self, name: &str, target: Target, options: MethodOptions) -> Result<(), RegisterError> {
         match MethodName::new(name) {
             Ok(name) if name.is_builtin() => Err(RegisterError::Reserved(name)),
             _ => self.insert(name, target, options),
@@ -218,21 +201,9 @@ impl Router {
         self.shared.methods()
     }
 
-    fn insert(
-        &self,
-        name: &str,
-        target: Target,
-        options: MethodOptions,
-    ) -> Result<(), RegisterError> {
-        let name = MethodName::new(name).map_err(|error| RegisterError::Name {
-            name: name.to_owned(),
-            error,
-        })?;
-        let registered = Arc::new(Registered {
-            name: name.clone(),
-            target,
-            options,
-        });
+    fn insert(&self, name: &str, target: Target, options: MethodOptions) -> Result<(), RegisterError> {
+        let name = MethodName::new(name).map_err(|error| RegisterError::Name { name: name.to_owned(), error })?;
+        let registered = Arc::new(Registered { name: name.clone(), target, options });
         let taken = name.clone();
         self.change(|table| {
             if table.contains_key(&name) {
@@ -247,11 +218,7 @@ impl Router {
     /// Applies a change to a copy of the table and publishes the copy, unless `edit` says that nothing changed.
     fn change<T>(&self, edit: impl FnOnce(&mut Table) -> Option<T>) -> Option<T> {
         // The lock guards no data: a panic under it leaves the published table whole.
-        let _writer = self
-            .shared
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.shared.table.load());
         let outcome = edit(&mut table)?;
         self.shared.table.store(Arc::new(table));
@@ -305,11 +272,7 @@ impl Router {
     ///
     /// # Errors
     /// As [`Self::register`].
-    pub fn on_typed_async<F, Fut, Req, Resp>(
-        &self,
-        name: &str,
-        handler: F,
-    ) -> Result<(), RegisterError>
+    pub fn on_typed_async<F, Fut, Req, Resp>(&self, name: &str, handler: F) -> Result<(), RegisterError>
     where
         F: Fn(CallContext, Req) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Resp, CallError>> + Send + 'static,
@@ -334,10 +297,7 @@ impl Router {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router")
-            .field("methods", &self.methods())
-            .field("generation", &self.generation())
-            .finish()
+        f.debug_struct("Router").field("methods", &self.methods()).field("generation", &self.generation()).finish()
     }
 }
 
@@ -352,10 +312,7 @@ pub(crate) struct WeakRouter(Weak<Shared>);
 
 impl WeakRouter {
     pub(crate) fn methods(&self) -> Vec<String> {
-        self.0
-            .upgrade()
-            .map(|shared| shared.methods())
-            .unwrap_or_default()
+        self.0.upgrade().map(|shared| shared.methods()).unwrap_or_default()
     }
 }
 

@@ -63,12 +63,7 @@ impl MessageStream {
     /// Joins a source and a sink.
     #[must_use]
     pub fn new(source: Box<dyn MessageSource>, sink: Box<dyn MessageSink>) -> Self {
-        Self {
-            receiver: MessageReceiver {
-                source: Some(source),
-            },
-            sender: MessageSender { sink },
-        }
+        Self { receiver: MessageReceiver { source: Some(source) }, sender: MessageSender { sink } }
     }
 
     /// The next message; see [`MessageReceiver::recv`].
@@ -93,10 +88,7 @@ impl MessageStream {
     ///
     /// # Errors
     /// When the stream is over or the value cannot be written.
-    pub async fn send_as<T: Serialize + Sync + ?Sized>(
-        &mut self,
-        value: &T,
-    ) -> Result<(), CallError> {
+    pub async fn send_as<T: Serialize + Sync + ?Sized>(&mut self, value: &T) -> Result<(), CallError> {
         self.sender.send_as(value).await
     }
 
@@ -167,9 +159,7 @@ impl MessageReceiver {
 
 impl fmt::Debug for MessageReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessageReceiver")
-            .field("ended", &self.source.is_none())
-            .finish()
+        f.debug_struct("MessageReceiver").field("ended", &self.source.is_none()).finish()
     }
 }
 
@@ -195,10 +185,7 @@ impl MessageSender {
     ///
     /// # Errors
     /// When the stream is over or the value cannot be written.
-    pub async fn send_as<T: Serialize + Sync + ?Sized>(
-        &mut self,
-        value: &T,
-    ) -> Result<(), CallError> {
+    pub async fn send_as<T: Serialize + Sync + ?Sized>(&mut self, value: &T) -> Result<(), CallError> {
         let message = encode(value)?;
         self.send(message).await
     }
