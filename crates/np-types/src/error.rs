@@ -59,9 +59,7 @@ pub enum Malformed {
 #[non_exhaustive]
 pub enum Misbehaved {
     /// A record did not open: it was changed, replayed, dropped, reordered or made with another key.
-    #[error(
-        "a record failed authentication: it was changed, repeated, lost or made with another key"
-    )]
+    #[error("a record failed authentication: it was changed, repeated, lost or made with another key")]
     Record,
     /// The stream ended without an authenticated close.
     #[error("the connection was cut without a close (truncated)")]
@@ -154,9 +152,9 @@ pub enum LimitName {
     MaxCalls,
     /// `max_queued_calls`.
     MaxQueuedCalls,
-    /// `max_methods`.
+    /// The 1,024 method names that a side may number.
     MaxMethods,
-    /// `max_method_bytes`.
+    /// The 64 KiB of method names that a side may number.
     MaxMethodBytes,
     /// `max_connections`.
     MaxConnections,
@@ -188,8 +186,8 @@ impl LimitName {
             Self::MaxMessage => "max_message",
             Self::MaxCalls => "max_calls",
             Self::MaxQueuedCalls => "max_queued_calls",
-            Self::MaxMethods => "max_methods",
-            Self::MaxMethodBytes => "max_method_bytes",
+            Self::MaxMethods => "method names",
+            Self::MaxMethodBytes => "bytes of method names",
             Self::MaxConnections => "max_connections",
             Self::MaxHandshakes => "max_handshakes",
             Self::HandshakeMessage => "handshake message",
@@ -302,11 +300,7 @@ impl ConnectionError {
     /// ```
     #[must_use]
     pub fn io(what: &str, error: &io::Error) -> Self {
-        Self::Io {
-            what: what.to_owned(),
-            text: error.to_string(),
-            kind: error.kind(),
-        }
+        Self::Io { what: what.to_owned(), text: error.to_string(), kind: error.kind() }
     }
 
     /// Who has to change something.
@@ -351,9 +345,7 @@ impl ConnectionError {
             Self::Misbehaved(_) => CloseCode::Protocol,
             Self::Incompatible(Incompatible::Version { .. }) => CloseCode::Version,
             Self::Incompatible(_) => CloseCode::Incompatible,
-            Self::Refused { code, .. } | Self::Timeout { code, .. } | Self::ClosedHere(code) => {
-                *code
-            }
+            Self::Refused { code, .. } | Self::Timeout { code, .. } | Self::ClosedHere(code) => *code,
             Self::ClosedByPeer { .. } | Self::Io { .. } => CloseCode::Normal,
             Self::Misuse(_) => CloseCode::Internal,
             Self::Limit(hit) => match hit.limit {
@@ -367,11 +359,7 @@ impl ConnectionError {
 }
 
 fn with_text(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", escape(text, 256))
-    }
+    if text.is_empty() { String::new() } else { format!(": {}", escape(text, 256)) }
 }
 
 /// What is known about the work of a call that failed.
@@ -420,34 +408,19 @@ impl CallError {
     /// An error that is the callee's answer; what a handler returns.
     #[must_use]
     pub fn answered(status: Status, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            text: text.into(),
-            outcome: Outcome::Answered,
-            cause: None,
-        }
+        Self { status, text: text.into(), outcome: Outcome::Answered, cause: None }
     }
 
     /// An error of a call that was never worked on.
     #[must_use]
     pub fn not_processed(status: Status, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            text: text.into(),
-            outcome: Outcome::NotProcessed,
-            cause: None,
-        }
+        Self { status, text: text.into(), outcome: Outcome::NotProcessed, cause: None }
     }
 
     /// An error of a call whose work may have been done.
     #[must_use]
     pub fn unknown(status: Status, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            text: text.into(),
-            outcome: Outcome::Unknown,
-            cause: None,
-        }
+        Self { status, text: text.into(), outcome: Outcome::Unknown, cause: None }
     }
 
     /// Adds the connection's error that ended the call.

@@ -166,20 +166,14 @@ secret_key! {
 
 fn encode(prefix: &str, bytes: &[u8; 32]) -> String {
     // Both fail only on prefixes and lengths that cannot occur: the prefixes are constants, 32 bytes make 59 characters.
-    Hrp::parse(prefix)
-        .ok()
-        .and_then(|hrp| bech32::encode::<Bech32m>(hrp, bytes).ok())
-        .unwrap_or_default()
+    Hrp::parse(prefix).ok().and_then(|hrp| bech32::encode::<Bech32m>(hrp, bytes).ok()).unwrap_or_default()
 }
 
 fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| KeyError::Checksum)?;
     let found = parsed.hrp().to_lowercase();
     if found != prefix {
-        return Err(KeyError::WrongKind {
-            wanted: kind(prefix),
-            found: kind(&found),
-        });
+        return Err(KeyError::WrongKind { wanted: kind(prefix), found: kind(&found) });
     }
     let mut bytes = Zeroizing::new([0u8; 32]);
     let mut count = 0usize;
@@ -189,11 +183,7 @@ fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyEr
         }
         count = count.saturating_add(1);
     }
-    if count == 32 {
-        Ok(bytes)
-    } else {
-        Err(KeyError::Length(count))
-    }
+    if count == 32 { Ok(bytes) } else { Err(KeyError::Length(count)) }
 }
 
 fn kind(prefix: &str) -> &'static str {
@@ -215,10 +205,7 @@ mod tests {
         let error = secret.parse::<PublicKey>().unwrap_err();
         assert!(matches!(error, KeyError::WrongKind { .. }));
         assert!(error.to_string().contains("SECRET key"), "{error}");
-        assert!(
-            !error.to_string().contains(&secret[6..20]),
-            "the secret leaked: {error}"
-        );
+        assert!(!error.to_string().contains(&secret[6..20]), "the secret leaked: {error}");
     }
 
     #[test]
@@ -232,11 +219,7 @@ mod tests {
                 }
                 wrong[at] = other;
                 let wrong: String = wrong.into_iter().collect();
-                assert_eq!(
-                    wrong.parse::<PublicKey>(),
-                    Err(KeyError::Checksum),
-                    "{wrong}"
-                );
+                assert_eq!(wrong.parse::<PublicKey>(), Err(KeyError::Checksum), "{wrong}");
             }
         }
     }

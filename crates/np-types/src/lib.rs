@@ -15,8 +15,7 @@ mod time;
 
 pub use code::{CloseCode, CodeClass, Codec, Status};
 pub use error::{
-    Blame, CallError, ConnectionError, Incompatible, LimitHit, LimitName, Malformed, Misbehaved,
-    Misuse, Outcome,
+    Blame, CallError, ConnectionError, Incompatible, LimitHit, LimitName, Malformed, Misbehaved, Misuse, Outcome,
 };
 pub use identity::{Fingerprint, LocalPeer, PeerIdentity};
 pub use key::{KeyError, Psk, PublicKey, SecretKey};
@@ -39,3 +38,13 @@ pub const ALPN: &[u8] = b"np/1";
 /// assert_eq!(np_types::VERSION, 1);
 /// ```
 pub const VERSION: u8 = 1;
+
+/// The most method names that a side may number on a connection; a constant of version 1.
+///
+/// ```
+/// assert_eq!((np_types::MAX_METHODS, np_types::MAX_METHOD_BYTES), (1_024, 65_536));
+/// ```
+pub const MAX_METHODS: u32 = 1_024;
+
+/// The most bytes of method names that a side may number on a connection; a constant of version 1.
+pub const MAX_METHOD_BYTES: u32 = 64 << 10;

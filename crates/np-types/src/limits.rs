@@ -18,7 +18,8 @@ pub struct LimitsError {
 ///
 /// # Limits
 /// A peer can make a connection hold at most `connection_window + reassembly_budget` bytes of bodies that the
-/// application has not taken, besides `max_calls` call records and `max_methods` names.
+/// application has not taken, besides `max_calls` call records and the
+/// [`MAX_METHODS`](crate::MAX_METHODS) names.
 ///
 /// ```
 /// use np_types::Limits;
@@ -36,21 +37,22 @@ pub struct Limits {
     pub max_queued_calls: u32,
     /// Credit of a stream at its start, and the longest message sent without asking, in bytes. Default 256 KiB.
     pub stream_window: u32,
-    /// Credit of the whole connection at its start, in bytes. Default 1 MiB; at least `stream_window`.
+    /// Credit of the whole connection at its start, in bytes. Default 1 MiB; at least twice
+    /// `stream_window`, so that a whole message always finds credit in the end.
     pub connection_window: u32,
     /// Bytes of messages larger than the stream window that are put together at once. Default 32 MiB; at least
     /// `max_message`.
     pub reassembly_budget: u32,
-    /// Method names that the peer may number. Default 1,024.
-    pub max_methods: u32,
-    /// Bytes of method names that the peer may number. Default 64 KiB.
-    pub max_method_bytes: u32,
-    /// Records after which a direction's key is renewed. Default 2^20; the hard limit is 1.5 times it.
+    /// Records after which a direction's key is renewed. Default and most 2^20; a peer that goes on past 1.5 * 2^20
+    /// is cut.
     pub rekey_records: u64,
-    /// Bytes after which a direction's key is renewed. Default 64 GiB; the hard limit is 1.5 times it.
+    /// Bytes after which a direction's key is renewed. Default and most 64 GiB; a peer that goes on past 96 GiB
+    /// is cut.
     pub rekey_bytes: u64,
     /// Age after which a direction's key is renewed before its next record. Default 120 s.
     pub rekey_age: Duration,
+    /// Records are made a multiple of this many bytes long by padding, to hide sizes. Default 0: no padding.
+    pub pad_records_to: u16,
 }
 
 impl Default for Limits {
@@ -62,11 +64,10 @@ impl Default for Limits {
             stream_window: 256 << 10,
             connection_window: 1 << 20,
             reassembly_budget: 32 << 20,
-            max_methods: 1_024,
-            max_method_bytes: 64 << 10,
             rekey_records: 1 << 20,
             rekey_bytes: 64 << 30,
             rekey_age: Duration::from_secs(120),
+            pad_records_to: 0,
         }
     }
 }
@@ -78,80 +79,30 @@ impl Limits {
     /// Names the first setting that is out of its range, its value and the rule.
     pub fn validate(&self) -> Result<(), LimitsError> {
         let check = |setting, value: u64, fine: bool, rule| {
-            if fine {
-                Ok(())
-            } else {
-                Err(LimitsError {
-                    setting,
-                    value,
-                    rule,
-                })
-            }
+            if fine { Ok(()) } else { Err(LimitsError { setting, value, rule }) }
         };
         let (message, window) = (u64::from(self.max_message), u64::from(self.stream_window));
-        check(
-            "max_message",
-            message,
-            (1 << 10..=1 << 30).contains(&message),
-            "1 KiB to 1 GiB",
-        )?;
-        check(
-            "stream_window",
-            window,
-            (1 << 10..=1 << 30).contains(&window),
-            "1 KiB to 1 GiB",
-        )?;
+        check("max_message", message, (1 << 10..=1 << 30).contains(&message), "1 KiB to 1 GiB")?;
+        check("stream_window", window, (1 << 10..=1 << 30).contains(&window), "1 KiB to 1 GiB")?;
         let connection = u64::from(self.connection_window);
         check(
             "connection_window",
             connection,
-            (window..=1 << 30).contains(&connection),
-            "stream_window to 1 GiB",
+            (2 * window..=1 << 30).contains(&connection),
+            "twice the stream_window to 1 GiB",
         )?;
         let budget = u64::from(self.reassembly_budget);
-        check(
-            "reassembly_budget",
-            budget,
-            budget >= message,
-            "at least max_message",
-        )?;
+        check("reassembly_budget", budget, budget >= message, "at least max_message")?;
         let calls = u64::from(self.max_calls);
-        check(
-            "max_calls",
-            calls,
-            (1..=1 << 20).contains(&calls),
-            "1 to 1048576",
-        )?;
-        let methods = u64::from(self.max_methods);
-        check(
-            "max_methods",
-            methods,
-            (1..=1 << 16).contains(&methods),
-            "1 to 65536",
-        )?;
-        let names = u64::from(self.max_method_bytes);
-        check(
-            "max_method_bytes",
-            names,
-            (128..=1 << 24).contains(&names),
-            "128 B to 16 MiB",
-        )?;
+        check("max_calls", calls, (1..=1 << 20).contains(&calls), "1 to 1048576")?;
         let records = self.rekey_records;
-        check(
-            "rekey_records",
-            records,
-            (1..=1 << 32).contains(&records),
-            "1 to 2^32",
-        )?;
+        check("rekey_records", records, (1..=1 << 20).contains(&records), "1 to 2^20")?;
         let bytes = self.rekey_bytes;
-        check(
-            "rekey_bytes",
-            bytes,
-            (1..=1 << 40).contains(&bytes),
-            "1 B to 1 TiB",
-        )?;
+        check("rekey_bytes", bytes, (1..=64 << 30).contains(&bytes), "1 B to 64 GiB")?;
         let age = self.rekey_age.as_secs();
-        check("rekey_age", age, age >= 1, "at least 1 s")
+        check("rekey_age", age, age >= 1, "at least 1 s")?;
+        let pad = u64::from(self.pad_records_to);
+        check("pad_records_to", pad, pad <= 16_384, "0 to 16384")
     }
 }
 
@@ -164,76 +115,14 @@ mod tests {
         let fine = Limits::default();
         fine.validate().unwrap();
         let wrong = [
-            (
-                "max_message",
-                Limits {
-                    max_message: 1,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "stream_window",
-                Limits {
-                    stream_window: 1,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "connection_window",
-                Limits {
-                    connection_window: 2_048,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "reassembly_budget",
-                Limits {
-                    reassembly_budget: 1,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "max_calls",
-                Limits {
-                    max_calls: 0,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "max_methods",
-                Limits {
-                    max_methods: 0,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "max_method_bytes",
-                Limits {
-                    max_method_bytes: 127,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "rekey_records",
-                Limits {
-                    rekey_records: 0,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "rekey_bytes",
-                Limits {
-                    rekey_bytes: 0,
-                    ..fine.clone()
-                },
-            ),
-            (
-                "rekey_age",
-                Limits {
-                    rekey_age: std::time::Duration::ZERO,
-                    ..fine
-                },
-            ),
+            ("max_message", Limits { max_message: 1, ..fine.clone() }),
+            ("stream_window", Limits { stream_window: 1, ..fine.clone() }),
+            ("connection_window", Limits { connection_window: 2_048, ..fine.clone() }),
+            ("reassembly_budget", Limits { reassembly_budget: 1, ..fine.clone() }),
+            ("max_calls", Limits { max_calls: 0, ..fine.clone() }),
+            ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),
+            ("rekey_bytes", Limits { rekey_bytes: 0, ..fine.clone() }),
+            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine }),
         ];
         for (setting, limits) in wrong {
             assert_eq!(limits.validate().unwrap_err().setting, setting);

@@ -55,10 +55,7 @@ impl Metadata {
         if self.pairs.len() == Self::MAX_PAIRS {
             return Err(MetadataError::Pairs);
         }
-        let bytes = self
-            .bytes
-            .saturating_add(key.len())
-            .saturating_add(value.len());
+        let bytes = self.bytes.saturating_add(key.len()).saturating_add(value.len());
         if bytes > Self::MAX_BYTES {
             return Err(MetadataError::Bytes);
         }
@@ -73,9 +70,7 @@ impl Metadata {
     /// The value of a key.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// All pairs in order.

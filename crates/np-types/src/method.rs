@@ -116,10 +116,7 @@ mod tests {
     #[test]
     fn length_is_checked_at_128_and_129() {
         assert!(MethodName::new(&"a".repeat(128)).is_ok());
-        assert_eq!(
-            MethodName::new(&"a".repeat(129)),
-            Err(MethodNameError::Length(129))
-        );
+        assert_eq!(MethodName::new(&"a".repeat(129)), Err(MethodNameError::Length(129)));
         assert_eq!(MethodName::new(""), Err(MethodNameError::Length(0)));
     }
 
@@ -130,9 +127,6 @@ mod tests {
             let fine = byte.is_ascii_alphanumeric() || b"._/-".contains(&byte);
             assert_eq!(MethodName::new(&text).is_ok(), fine, "{byte:#x}");
         }
-        assert_eq!(
-            MethodName::new("aé"),
-            Err(MethodNameError::Character { at: 1 })
-        );
+        assert_eq!(MethodName::new("aé"), Err(MethodNameError::Character { at: 1 }));
     }
 }
