@@ -1,1 +1,39 @@
-//! Byte streams, listeners and the address grammar of np.
+//! Byte streams, listeners and the address grammar of np: TCP, Unix sockets and pipes inside the process.
+//!
+//! This crate turns an [`Address`] into a [`Link`]: a both-way stream of bytes and what the operating system says about
+//! its other end. It must never know cryptography, sessions or handlers: a link carries whatever its owner writes.
+//!
+//! ```
+//! use np_transport::{Address, BindOptions, Listener, connect};
+//! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = Listener::bind(&"tcp://127.0.0.1:0".parse()?, &BindOptions::default()).await?;
+//! let mut client = connect(listener.local_address()).await?;
+//! let mut server = listener.accept().await?;
+//! client.io.write_all(b"hello").await?;
+//! let mut bytes = [0; 5];
+//! server.io.read_exact(&mut bytes).await?;
+//! assert_eq!(&bytes, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod connect;
+mod error;
+mod link;
+mod listener;
+mod mem;
+mod tcp;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+mod unix_claim;
+
+pub use address::{Address, AddressError, Scheme, SecurityMode};
+pub use connect::connect;
+pub use error::{Action, Failure, TransportError};
+pub use link::{Io, Link, PeerLabel};
+pub use listener::{BindOptions, Listener};

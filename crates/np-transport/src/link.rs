@@ -1,0 +1,115 @@
+//! A link: the bytes to and from one peer, and what the transport knows of it.
+//!
+//! It must never know what the bytes mean.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use np_types::LocalPeer;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::address::{Address, SecurityMode};
+
+/// A both-way stream of bytes that a task may own. Every type that can be one is one.
+///
+/// ```
+/// let (left, _right) = tokio::io::duplex(1024);
+/// let io: Box<dyn np_transport::Io> = Box::new(left);
+/// # drop(io);
+/// ```
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// An open stream to one peer.
+///
+/// ```
+/// use np_transport::{Link, SecurityMode};
+/// // A test may make one of any stream.
+/// let (left, _right) = tokio::io::duplex(1024);
+/// let link = Link::new(Box::new(left), "test");
+/// assert_eq!(link.mode, SecurityMode::Noise);
+/// assert_eq!(link.peer.to_string(), "test");
+/// ```
+pub struct Link {
+    /// The bytes.
+    pub io: Box<dyn Io>,
+    /// What must protect them; the owner of the link sees to it.
+    pub mode: SecurityMode,
+    /// Where the peer is, for logs and limits: never a proof.
+    pub peer: PeerLabel,
+    /// The process at the other end, where the operating system says it: Unix sockets.
+    pub local: Option<LocalPeer>,
+    /// A value that both ends of an outer secure channel know and nobody else; `None` without such a channel.
+    pub channel_binding: Option<[u8; 32]>,
+}
+
+impl Link {
+    /// A link of Noise mode over any stream, without an IP address.
+    #[must_use]
+    pub fn new(io: Box<dyn Io>, peer: &str) -> Self {
+        Self {
+            io,
+            mode: SecurityMode::Noise,
+            peer: PeerLabel { text: peer.to_owned(), ip: None },
+            local: None,
+            channel_binding: None,
+        }
+    }
+
+    /// A link of the address's mode.
+    pub(crate) fn at(io: Box<dyn Io>, address: &Address, peer: PeerLabel) -> Self {
+        Self { io, mode: address.mode(), peer, local: None, channel_binding: None }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("mode", &self.mode)
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a peer is, as people read it, and its IP address, as limits need it.
+///
+/// ```
+/// use np_transport::PeerLabel;
+/// let label = PeerLabel { text: "tcp://192.0.2.1:4711".into(), ip: Some([192, 0, 2, 1].into()) };
+/// assert_eq!(label.to_string(), "tcp://192.0.2.1:4711");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PeerLabel {
+    /// For logs.
+    pub text: String,
+    /// For limits per source; an IPv4 address that came in over IPv6 is written as IPv4. `None` off the network.
+    pub ip: Option<IpAddr>,
+}
+
+impl PeerLabel {
+    pub(crate) fn tcp(at: SocketAddr) -> Self {
+        let ip = at.ip().to_canonical();
+        let shown = if ip == at.ip() { at } else { SocketAddr::new(ip, at.port()) };
+        Self { text: format!("tcp://{shown}"), ip: Some(ip) }
+    }
+}
+
+impl fmt::Display for PeerLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PeerLabel;
+
+    #[test]
+    fn an_ipv4_peer_of_a_dual_stack_socket_is_counted_as_ipv4() {
+        let label = PeerLabel::tcp("[::ffff:192.0.2.7]:80".parse().unwrap());
+        assert_eq!(label.text, "tcp://192.0.2.7:80");
+        assert_eq!(label.ip, Some([192, 0, 2, 7].into()));
+    }
+}

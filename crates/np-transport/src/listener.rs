@@ -1,0 +1,113 @@
+//! Listeners: one address each, one security mode each.
+//!
+//! It must never decide who may connect: it hands over links and forgets them.
+
+use crate::address::{Address, Place};
+use crate::connect::check_supported;
+use crate::error::TransportError;
+use crate::link::Link;
+use crate::{mem, tcp};
+
+/// How to bind a [`Listener`].
+///
+/// ```
+/// let options = np_transport::BindOptions::default();
+/// assert_eq!((options.unix_mode, options.backlog), (0o600, 1024));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindOptions {
+    /// Permission bits of a Unix socket's file, from the first instant at which it can be seen; at most `0o777`, the
+    /// process's umask has no say. Connecting needs write permission. Default `0o600`: the owner alone.
+    pub unix_mode: u32,
+    /// How many connections wait to be accepted before further ones are held up: the systems round it (Linux keeps one
+    /// more and cuts it to `net.core.somaxconn`), 0 counts as 1. Default 1,024.
+    pub backlog: u32,
+}
+
+impl Default for BindOptions {
+    fn default() -> Self {
+        Self { unix_mode: 0o600, backlog: 1024 }
+    }
+}
+
+/// A place where peers connect to.
+///
+/// Dropping it stops listening and removes the file of a Unix socket, if it is still this listener's own.
+///
+/// ```
+/// use np_transport::{BindOptions, Listener};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = Listener::bind(&"tcp://127.0.0.1:0".parse()?, &BindOptions::default()).await?;
+/// assert_ne!(listener.local_address().port(), Some(0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Listener {
+    address: Address,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(crate::unix::UnixEnd),
+    Mem(mem::MemEnd),
+}
+
+impl Listener {
+    /// Starts to listen.
+    ///
+    /// A host name is bound at the first of its IP addresses that can be. A Unix socket whose file is left over from a
+    /// process that is gone takes its place; one that answers, and a file that is no socket, are left alone. Whether
+    /// one answers is found out by connecting to it.
+    ///
+    /// # Errors
+    /// [`TransportError`], by blame, with the next step.
+    pub async fn bind(address: &Address, options: &BindOptions) -> Result<Self, TransportError> {
+        check_supported(address)?;
+        let (kind, address) = match address.place() {
+            Place::Network { host, port } => {
+                let (end, at) = tcp::bind(address, host, *port, options).await?;
+                (Kind::Tcp(end), address.moved_to(at))
+            }
+            #[cfg(unix)]
+            Place::File(_) => {
+                let end = crate::unix::bind(address, options).await?;
+                (Kind::Unix(end), address.clone())
+            }
+            #[cfg(not(unix))]
+            Place::File(_) => {
+                return Err(TransportError::not_supported(address, "unix:".to_owned()));
+            }
+            Place::Name(name) => {
+                let end = mem::bind(address, name, options)?;
+                (Kind::Mem(end), address.clone())
+            }
+        };
+        tracing::debug!(address = %address.without_keys(), "listening");
+        Ok(Self { address, kind })
+    }
+
+    /// Where it listens, in the form that [`connect`](crate::connect) takes: with the real port.
+    #[must_use]
+    pub const fn local_address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for the next connection. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// An accept loop asks [`TransportError::is_transient`]: if so (too many open files, a peer that was gone again), it
+    /// waits a little and goes on; if not, the listener is of no further use.
+    pub async fn accept(&self) -> Result<Link, TransportError> {
+        match &self.kind {
+            Kind::Tcp(end) => tcp::accept(&self.address, end).await,
+            #[cfg(unix)]
+            Kind::Unix(end) => end.accept(&self.address).await,
+            Kind::Mem(end) => end.accept(&self.address).await,
+        }
+    }
+}
