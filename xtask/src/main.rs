@@ -1,2 +1,73 @@
-//! The commands of the project.
-fn main() {}
+//! The project's own commands: what continuous integration runs, and the checks that no ready-made tool has.
+//!
+//! This program owns the house rules as code: the arrows between the rooms, the budgets, the promises of the
+//! documents. It must never become a library that a room uses, and it knows the rooms by their files alone.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
+
+mod ci;
+mod examples;
+mod fuzz;
+mod layers;
+mod process;
+mod source;
+mod tidy;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+/// What any command of this program may fail with: a sentence for the person in front of the terminal.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The commands with the line that `help` prints; `tidy` holds the documents against this list.
+pub(crate) const COMMANDS: &[(&str, &str)] = &[
+    ("ci", "every check in order; `ci STEP ...` runs those alone"),
+    ("layers", "the arrows between the rooms"),
+    ("tidy", "budgets, module docs, commands and links in documents"),
+    ("examples", "builds every example and runs it to its end"),
+    ("fuzz-smoke", "ten seconds of each fuzz target"),
+    ("help", "this text"),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[] as &[String]),
+    };
+    match run(command, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {command}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
+    if command != "ci" && !rest.is_empty() {
+        return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
+    }
+    match command {
+        "ci" => ci::run(&Workspace::open()?, rest),
+        "layers" => layers::run(&Workspace::open()?),
+        "tidy" => tidy::run(&Workspace::open()?),
+        "examples" => examples::run(&Workspace::open()?),
+        "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "help" | "--help" | "-h" => {
+            help();
+            Ok(())
+        }
+        other => Err(format!("no command `{other}`; `cargo xtask help` lists them").into()),
+    }
+}
+
+fn help() {
+    println!("usage: cargo xtask COMMAND\n");
+    for (name, about) in COMMANDS {
+        println!("  {name:<11} {about}");
+    }
+    println!("\nsteps of ci: {}", ci::step_names().join(", "));
+}

@@ -1,0 +1,250 @@
+//! Continuous integration: every check in order, the time of each, and a table at the end.
+//!
+//! Owns the list of steps. The flags of the compiler are the same in all of them, so nothing is compiled twice for one
+//! purpose. The first failure ends the run and names the command that repeats it.
+
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::fuzz::{self, Smoke};
+use crate::process;
+use crate::workspace::Workspace;
+use crate::{examples, layers, tidy};
+
+/// One step: its name and its work.
+struct Step {
+    name: &'static str,
+    work: Work,
+}
+
+/// What a step does.
+enum Work {
+    /// Cargo commands, each with its variables.
+    Cargo(&'static [Cargo]),
+    /// A check of this program.
+    Own(fn(&Workspace) -> Result<(), Failure>),
+    /// A check that may be skipped for want of a tool; the text is what to type to repeat it.
+    Optional(fn(&Workspace) -> Result<Outcome, Failure>),
+}
+
+/// A cargo command: arguments and variables.
+struct Cargo {
+    arguments: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+}
+
+const fn cargo(arguments: &'static [&'static str]) -> Cargo {
+    Cargo { arguments, variables: &[] }
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        work: Work::Cargo(&[
+            cargo(&["fmt", "--all", "--", "--check"]),
+            cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]),
+        ]),
+    },
+    Step { name: "layers", work: Work::Own(layers::run) },
+    Step { name: "tidy", work: Work::Own(tidy::run) },
+    Step {
+        name: "clippy",
+        work: Work::Cargo(&[cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]),
+    },
+    Step {
+        name: "tests",
+        work: Work::Cargo(&[cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"])]),
+    },
+    Step { name: "doc-tests", work: Work::Cargo(&[cargo(&["test", "--workspace", "--doc", "--locked"])]) },
+    Step {
+        name: "docs",
+        work: Work::Cargo(&[Cargo {
+            arguments: &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"],
+            variables: &[("RUSTDOCFLAGS", "-D warnings")],
+        }]),
+    },
+    Step { name: "examples", work: Work::Own(examples::run) },
+    Step {
+        name: "fuzz-smoke",
+        work: Work::Optional(|workspace| {
+            Ok(match fuzz::run(workspace)? {
+                Smoke::Ran => Outcome::Passed,
+                Smoke::Skipped => Outcome::Skipped,
+            })
+        }),
+    },
+    Step { name: "deny", work: Work::Optional(deny) },
+];
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped,
+    Failed,
+    NotRun,
+}
+
+impl Outcome {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Passed => "ok",
+            Self::Skipped => "SKIPPED",
+            Self::Failed => "FAILED",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
+/// The names of the steps, in order.
+pub(crate) fn step_names() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
+
+/// Runs the steps with these names, or all, and prints the table.
+pub(crate) fn run(workspace: &Workspace, wanted: &[String]) -> Result<(), Failure> {
+    let steps = select(wanted)?;
+    let started = Instant::now();
+    let mut rows: Vec<(&str, Outcome, Duration)> = Vec::new();
+    let mut failure = None;
+    for (at, step) in steps.iter().enumerate() {
+        if failure.is_some() {
+            rows.push((step.name, Outcome::NotRun, Duration::ZERO));
+            continue;
+        }
+        println!("\n== [{}/{}] {}: {}", at + 1, steps.len(), step.name, step.repeat());
+        let begun = Instant::now();
+        let outcome = step.run(workspace).unwrap_or_else(|error| {
+            failure = Some((step, error));
+            Outcome::Failed
+        });
+        let elapsed = begun.elapsed();
+        println!("== {}: {}, {}", step.name, outcome.text(), seconds(elapsed));
+        rows.push((step.name, outcome, elapsed));
+    }
+    println!("\n{}", table(&rows, started.elapsed()));
+    match failure {
+        None => Ok(()),
+        Some((step, error)) => {
+            Err(format!("step `{}` failed: {error}\nrepeat it with: {}", step.name, step.repeat()).into())
+        }
+    }
+}
+
+fn select(wanted: &[String]) -> Result<Vec<&'static Step>, Failure> {
+    for name in wanted {
+        if !STEPS.iter().any(|step| step.name == name) {
+            return Err(format!("no step `{name}`; there are {}", step_names().join(", ")).into());
+        }
+    }
+    Ok(STEPS.iter().filter(|step| wanted.is_empty() || wanted.iter().any(|name| name == step.name)).collect())
+}
+
+impl Step {
+    fn run(&self, workspace: &Workspace) -> Result<Outcome, Failure> {
+        match &self.work {
+            Work::Cargo(commands) => {
+                for command in *commands {
+                    process::run_cargo(&workspace.root, command.arguments, command.variables)?;
+                }
+                Ok(Outcome::Passed)
+            }
+            Work::Own(check) => check(workspace).map(|()| Outcome::Passed),
+            Work::Optional(check) => check(workspace),
+        }
+    }
+
+    /// What to type to run this step again.
+    fn repeat(&self) -> String {
+        match &self.work {
+            Work::Cargo(commands) => commands
+                .iter()
+                .map(|command| process::spell(command.arguments, command.variables))
+                .collect::<Vec<_>>()
+                .join(" && "),
+            Work::Own(_) | Work::Optional(_) => format!("cargo xtask ci {}", self.name),
+        }
+    }
+}
+
+/// Licences, duplicates and sources of the dependencies.
+fn deny(workspace: &Workspace) -> Result<Outcome, Failure> {
+    if !process::works("cargo", &["deny", "--version"]) {
+        println!("SKIPPED deny: cargo-deny is not installed (cargo install cargo-deny)");
+        return Ok(Outcome::Skipped);
+    }
+    let arguments = ["deny", "check", "licenses", "bans", "sources"];
+    process::run_cargo(&workspace.root, &arguments, &[])?;
+    Ok(Outcome::Passed)
+}
+
+fn table(rows: &[(&str, Outcome, Duration)], total: Duration) -> String {
+    let mut text = format!("{:<12} {:<8} {:>9}\n", "step", "result", "time");
+    for (name, outcome, elapsed) in rows {
+        text.push_str(&format!("{name:<12} {:<8} {:>9}\n", outcome.text(), seconds(*elapsed)));
+    }
+    let failed = rows.iter().any(|(_, outcome, _)| *outcome == Outcome::Failed);
+    let verdict = if failed { "FAILED" } else { "ok" };
+    text.push_str(&format!("{:<12} {verdict:<8} {:>9}", "all", seconds(total)));
+    text
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Result<Vec<&'static str>, String> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        let steps = select(&wanted).map_err(|error| error.to_string())?;
+        Ok(steps.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn all_steps_run_unless_some_are_named_and_the_order_stays() -> Result<(), String> {
+        assert_eq!(names(&[])?, step_names());
+        assert_eq!(names(&["docs", "fmt"])?, ["fmt", "docs"]);
+        assert!(names(&["fnt"]).is_err_and(|error| error.contains("no step `fnt`")));
+        Ok(())
+    }
+
+    #[test]
+    fn the_table_says_what_failed_and_what_did_not_run() {
+        let text = table(
+            &[
+                ("fmt", Outcome::Passed, Duration::from_millis(1500)),
+                ("clippy", Outcome::Failed, Duration::from_secs(2)),
+                ("tests", Outcome::NotRun, Duration::ZERO),
+                ("deny", Outcome::Skipped, Duration::ZERO),
+            ],
+            Duration::from_secs(4),
+        );
+        for row in
+            ["fmt          ok           1.5 s", "clippy       FAILED", "tests        not run", "deny         SKIPPED"]
+        {
+            assert!(text.contains(row), "{text}");
+        }
+        assert!(text.lines().last().is_some_and(|last| last.contains("all") && last.contains("FAILED")));
+    }
+
+    #[test]
+    fn every_step_says_how_to_repeat_it() {
+        for step in STEPS {
+            assert!(step.repeat().starts_with("cargo ") || step.repeat().contains(" cargo "));
+        }
+        let clippy = STEPS.iter().find(|step| step.name == "clippy").map(Step::repeat);
+        let wanted = "cargo clippy --workspace --all-targets --locked -- -D warnings";
+        assert_eq!(clippy.as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn a_step_that_fails_ends_the_run() -> Result<(), Failure> {
+        let workspace = Workspace { root: tempfile::tempdir()?.path().to_path_buf(), packages: Vec::new() };
+        let failed = run(&workspace, &["layers".to_owned(), "examples".to_owned()]);
+        assert!(failed.is_err_and(|error| error.to_string().contains("step `layers` failed")));
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Fuzz smoke: every target built with the nightly compiler and fed for ten seconds.
+//!
+//! Owns how long and with which seeds; the targets themselves live in `fuzz/`. A machine without the tools is told
+//! aloud what it lacks, and that is not a failure.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::Failure;
+use crate::process;
+use crate::workspace::Workspace;
+
+const SECONDS: u32 = 10;
+
+/// What the step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Smoke {
+    /// Every target ran.
+    Ran,
+    /// The tools are missing, as was printed.
+    Skipped,
+}
+
+/// Runs every target for ten seconds, or says what is missing.
+pub(crate) fn run(workspace: &Workspace) -> Result<Smoke, Failure> {
+    if !process::works("cargo", &["fuzz", "--version"])
+        || !process::works("rustup", &["run", "nightly", "rustc", "--version"])
+    {
+        println!(
+            "SKIPPED fuzz smoke: cargo-fuzz is not installed (cargo install cargo-fuzz; rustup toolchain install nightly)"
+        );
+        return Ok(Smoke::Skipped);
+    }
+    let targets = targets(&workspace.root.join("fuzz/fuzz_targets"))?;
+    fuzz(&workspace.root, &["build".to_owned()])?;
+    for target in &targets {
+        println!("-- fuzz {target}, {SECONDS} s");
+        fuzz(&workspace.root, &arguments(&workspace.root, target)?)?;
+    }
+    println!("fuzz smoke: {} targets, {SECONDS} s each: {}", targets.len(), targets.join(", "));
+    Ok(Smoke::Ran)
+}
+
+/// Names of the targets: one per source file.
+fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs")
+            && let Some(name) = path.file_stem()
+        {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if names.is_empty() {
+        return Err(format!("{} holds no targets", folder.display()).into());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What fuzzing finds goes to a folder that git ignores; the seeds that are committed are only read.
+fn arguments(root: &Path, target: &str) -> Result<Vec<String>, Failure> {
+    let found = root.join("fuzz/corpus").join(target);
+    fs::create_dir_all(&found)?;
+    let mut arguments = vec!["run".to_owned(), target.to_owned(), found.to_string_lossy().into_owned()];
+    let seeds = root.join("fuzz/seeds").join(target);
+    if seeds.is_dir() {
+        arguments.push(seeds.to_string_lossy().into_owned());
+    }
+    arguments.extend([
+        "--".to_owned(),
+        format!("-max_total_time={SECONDS}"),
+        "-max_len=70000".to_owned(),
+        "-timeout=10".to_owned(),
+        "-rss_limit_mb=2048".to_owned(),
+        "-verbosity=0".to_owned(),
+        "-print_final_stats=1".to_owned(),
+    ]);
+    Ok(arguments)
+}
+
+fn fuzz(root: &Path, arguments: &[String]) -> Result<(), Failure> {
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "nightly", "cargo", "fuzz"])
+        .args(arguments)
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .current_dir(root);
+    process::succeed(command, &format!("cargo +nightly fuzz {}", arguments.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_the_source_files_and_none_is_an_error() -> Result<(), Failure> {
+        let folder = tempfile::tempdir()?;
+        assert!(targets(folder.path()).is_err());
+        for name in ["b.rs", "a.rs", "notes.md"] {
+            fs::write(folder.path().join(name), "")?;
+        }
+        assert_eq!(targets(folder.path())?, ["a", "b"]);
+        Ok(())
+    }
+
+    #[test]
+    fn seeds_are_read_where_they_exist() -> Result<(), Failure> {
+        let folder = tempfile::tempdir()?;
+        let without = arguments(folder.path(), "wire")?;
+        fs::create_dir_all(folder.path().join("fuzz/seeds/wire"))?;
+        let with = arguments(folder.path(), "wire")?;
+        assert_eq!(with.len(), without.len() + 1);
+        assert!(with.iter().any(|word| word.ends_with("seeds/wire")));
+        assert!(with.contains(&"-max_total_time=10".to_owned()));
+        Ok(())
+    }
+}

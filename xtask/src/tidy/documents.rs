@@ -1,0 +1,248 @@
+//! Promises of the documents: links and paths that lead somewhere, claims whose tests exist, a protocol page that names
+//! every frame.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, markdown};
+use crate::source::{Source, enum_variants, is_word};
+use crate::workspace::File;
+
+const CLAIMS: &str = "docs/CLAIMS.md";
+const PROTOCOL: &str = "docs/PROTOCOL.md";
+const WIRE: &str = "crates/np-wire/src/";
+const FRAMES: &str = "FrameKind";
+
+/// A code span that begins so is a path of this project and must exist.
+const PLACES: &[&str] = &["crates/", "docs/", "xtask/", "fuzz/", "benches/", "examples/", ".ci/", ".github/"];
+
+/// Checks every document.
+pub(super) fn check(files: &[File]) -> Vec<Finding> {
+    let known = paths(files);
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.extension() == "md") {
+        check_links(file, &known, &mut findings);
+        if matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md" | "docs/ARCHITECTURE.md") {
+            check_places(file, &known, &mut findings);
+        }
+    }
+    if let Some(claims) = files.iter().find(|file| file.path == CLAIMS) {
+        check_claims(claims, files, &known, &mut findings);
+    }
+    if let Some(protocol) = files.iter().find(|file| file.path == PROTOCOL) {
+        check_protocol(protocol, files, &mut findings);
+    }
+    findings
+}
+
+/// Every file and every folder that holds one.
+fn paths(files: &[File]) -> BTreeSet<&str> {
+    let mut paths = BTreeSet::from([""]);
+    for file in files {
+        let mut path = file.path.as_str();
+        while paths.insert(path) {
+            path = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        }
+    }
+    paths
+}
+
+fn check_links(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    for (line, text) in markdown::prose(&file.text) {
+        for target in markdown::links(&text) {
+            let path = target.split('#').next().unwrap_or_default();
+            let elsewhere = path.is_empty() || path.contains("://") || path.starts_with("mailto:");
+            if elsewhere || resolve(&file.path, path).is_some_and(|path| known.contains(path.as_str())) {
+                continue;
+            }
+            let message = format!("the link `{target}` leads nowhere");
+            findings.push(Finding::new(&file.path, line, message));
+        }
+    }
+}
+
+/// The path that a link means, seen from the root; nothing if it leaves the project.
+fn resolve(from: &str, link: &str) -> Option<String> {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn check_places(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    for (line, text) in markdown::outside(&file.text) {
+        for span in markdown::code_spans(text) {
+            let place = PLACES.iter().any(|place| span.starts_with(place));
+            let plain = !span.contains([' ', '*', '<', '{', '$']);
+            let path = span.trim_end_matches('/');
+            if place && plain && !known.contains(path) {
+                let message = format!("`{span}` does not exist");
+                findings.push(Finding::new(&file.path, line, message));
+            }
+        }
+    }
+}
+
+/// Every row of a table with a column headed "test" names a function that exists, or says which issue will bring it.
+fn check_claims(claims: &File, files: &[File], known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    let functions = function_names(files);
+    let mut column = None;
+    for (line, text) in markdown::outside(&claims.text) {
+        let cells: Vec<&str> = text.trim().trim_matches('|').split('|').map(str::trim).collect();
+        if !text.trim_start().starts_with('|') {
+            column = None;
+            continue;
+        }
+        let Some(at) = column else {
+            column = Some(cells.iter().position(|cell| cell.to_lowercase().contains("test")));
+            continue;
+        };
+        let Some(cell) = at.and_then(|at: usize| cells.get(at)) else {
+            continue;
+        };
+        if cell.chars().all(|c| matches!(c, '-' | ':')) && !cell.is_empty() {
+            continue;
+        }
+        for message in judge_claim(cell, &functions, known) {
+            findings.push(Finding::new(&claims.path, line, message));
+        }
+    }
+}
+
+fn judge_claim(cell: &str, functions: &BTreeSet<String>, known: &BTreeSet<&str>) -> Vec<String> {
+    let spans: Vec<&str> = markdown::code_spans(cell).collect();
+    if spans.is_empty() && !cell.to_lowercase().contains("issue") {
+        return vec!["the row names no test, nor the issue that will bring one".to_owned()];
+    }
+    let mut messages = Vec::new();
+    for span in spans {
+        // A command is held against the list of commands elsewhere.
+        if span.contains(' ') {
+            continue;
+        }
+        let name = span.rsplit("::").next().unwrap_or_default();
+        let name = name.trim_end_matches("()");
+        let exists = if name.chars().all(is_word) {
+            functions.contains(name)
+        } else {
+            known.contains(name.trim_end_matches('/'))
+        };
+        if !exists {
+            messages.push(format!("the test `{span}` does not exist"));
+        }
+    }
+    messages
+}
+
+fn function_names(files: &[File]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for file in files.iter().filter(|file| file.extension() == "rs") {
+        let source = Source::read(&file.text);
+        let tokens = source.tokens();
+        for pair in tokens.windows(2) {
+            if let [word, name] = pair
+                && word.text == "fn"
+            {
+                names.insert(name.text.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// The page names every frame kind, so that it changes with the enum.
+fn check_protocol(protocol: &File, files: &[File], findings: &mut Vec<Finding>) {
+    let wire = files.iter().filter(|file| file.path.starts_with(WIRE) && file.extension() == "rs");
+    let variants = wire.filter_map(|file| enum_variants(&Source::read(&file.text).tokens(), FRAMES)).next();
+    let Some(variants) = variants else {
+        let message = format!("no `enum {FRAMES}` under {WIRE}, so nothing guards this page");
+        findings.push(Finding::new(&protocol.path, 1, message));
+        return;
+    };
+    let words: BTreeSet<&str> = protocol.text.split(|c| !is_word(c)).collect();
+    for (_, variant) in variants {
+        let spelled = screaming(&variant);
+        if !words.contains(spelled.as_str()) && !words.contains(variant.as_str()) {
+            let message = format!("does not describe the frame {spelled}");
+            findings.push(Finding::new(&protocol.path, 1, message));
+        }
+    }
+}
+
+/// `GoAway` as `GO_AWAY`.
+fn screaming(name: &str) -> String {
+    let mut text = String::new();
+    for (at, c) in name.chars().enumerate() {
+        if at > 0 && c.is_uppercase() {
+            text.push('_');
+        }
+        text.extend(c.to_uppercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let files: Vec<File> = files.iter().map(|(path, text)| File::new(path, text)).collect();
+        check(&files).into_iter().map(|one| one.to_string()).collect()
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found() {
+        let readme = "[a](docs/A.md#top) [b](docs) [c](https://c.example/x) [d](#here) `[e](f)`\n";
+        let page = ("docs/A.md", "[up](../README.md)\n");
+        assert_eq!(found(&[("README.md", readme), page]), [""; 0]);
+        assert_eq!(
+            found(&[("README.md", "text\n[a](docs/B.md)\n"), page]),
+            ["README.md:2: the link `docs/B.md` leads nowhere"]
+        );
+        assert_eq!(found(&[("README.md", "[a](../x)\n")]).len(), 1);
+    }
+
+    #[test]
+    fn a_path_of_the_code_map_that_does_not_exist_is_found() {
+        let code = ("crates/np-a/src/lib.rs", "");
+        let map = "`crates/np-a/` and `crates/np-a/src/lib.rs`, `crates/*`\n";
+        assert_eq!(found(&[("ARCHITECTURE.md", map), code]), [""; 0]);
+        let stale = found(&[("ARCHITECTURE.md", "`crates/np-b`\n"), code]);
+        assert_eq!(stale, ["ARCHITECTURE.md:1: `crates/np-b` does not exist"]);
+    }
+
+    #[test]
+    fn a_claim_whose_test_does_not_exist_is_found() {
+        let code = ("crates/np-a/tests/a.rs", "#[test]\nfn it_holds() {}\n");
+        let table = |row: &str| format!("# C\n\n| claim | test |\n|---|---|\n{row}\n");
+        for row in
+            ["| a | `it_holds` |", "| a | `np_a::a::it_holds`, `crates/np-a/tests/a.rs` |", "| a | not yet: issue 3 |"]
+        {
+            assert_eq!(found(&[(CLAIMS, &table(row)), code]), [""; 0], "{row}");
+        }
+        for row in ["| a | `it_held` |", "| a | sure |", "| a | |", "| a | `x/y.rs` |"] {
+            let found = found(&[(CLAIMS, &table(row)), code]);
+            assert_eq!(found.len(), 1, "{row}: {found:?}");
+            assert!(found.concat().starts_with("docs/CLAIMS.md:5: "));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_the_protocol_page_does_not_name_is_found() {
+        let code = ("crates/np-wire/src/kind.rs", "pub enum FrameKind { Padding = 0, KeyUpdate = 1 }\n");
+        assert_eq!(found(&[(PROTOCOL, "PADDING and KEY_UPDATE\n"), code]), [""; 0]);
+        assert_eq!(found(&[(PROTOCOL, "Padding and KeyUpdate\n"), code]), [""; 0]);
+        assert_eq!(
+            found(&[(PROTOCOL, "PADDING and KEY_UPDATES\n"), code]),
+            ["docs/PROTOCOL.md:1: does not describe the frame KEY_UPDATE"]
+        );
+        assert_eq!(found(&[(PROTOCOL, "PADDING\n")]).len(), 1, "a guard without its enum");
+    }
+}

@@ -1,0 +1,127 @@
+//! Rules about `Cargo.toml`: lints and versions come from the workspace.
+
+use super::Finding;
+use crate::workspace::File;
+
+/// Checks the manifest of every member; `fuzz` stands outside the workspace and is left alone.
+pub(super) fn check(files: &[File]) -> Vec<Finding> {
+    files
+        .iter()
+        .filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("fuzz/"))
+        .flat_map(check_one)
+        .collect()
+}
+
+fn check_one(file: &File) -> Vec<Finding> {
+    let entries = entries(&file.text);
+    let mut findings = Vec::new();
+    let lints =
+        entries.iter().any(|entry| entry.section == "lints" && entry.key == "workspace" && entry.value == "true");
+    if !lints {
+        let message = "takes up no lints: write `[lints]` and `workspace = true`";
+        findings.push(Finding::new(&file.path, 1, message));
+    }
+    for entry in entries.iter().filter(|entry| !entry.is_shared(&entries)) {
+        findings.push(Finding::new(
+            &file.path,
+            entry.line,
+            format!(
+                "`{}` is not taken from the workspace: declare it there once, write `workspace = true` here",
+                entry.key
+            ),
+        ));
+    }
+    findings
+}
+
+/// One `key = value` of a manifest, or the head of a table of its own.
+struct Entry {
+    line: usize,
+    section: String,
+    key: String,
+    value: String,
+}
+
+impl Entry {
+    /// False for a dependency that names its own version, path or source.
+    fn is_shared(&self, all: &[Self]) -> bool {
+        let mut parts = self.section.split('.');
+        let table = parts.next_back().unwrap_or_default();
+        let is_table = |name: &str| name == "dependencies" || name.ends_with("-dependencies");
+        if is_table(table) {
+            let value = self.value.replace(' ', "");
+            return (self.key.ends_with(".workspace") && value == "true") || value.contains("workspace=true");
+        }
+        // `[dependencies.name]`: the key that matters stands in the same section.
+        if parts.next_back().is_some_and(is_table) {
+            return all
+                .iter()
+                .any(|other| other.section == self.section && other.key == "workspace" && other.value == "true");
+        }
+        true
+    }
+}
+
+/// The entries of a manifest; a value that runs over several lines is joined.
+fn entries(text: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut section = String::new();
+    let mut open = 0_usize;
+    for (at, raw) in text.lines().enumerate() {
+        let line = raw.split(" #").next().unwrap_or_default().trim();
+        let change = |sign: char| line.matches(sign).count();
+        if open > 0 {
+            if let Some(entry) = entries.last_mut() {
+                entry.value.push_str(line);
+            }
+        } else if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).to_owned();
+            continue;
+        } else if let Some((key, value)) = line.split_once('=') {
+            entries.push(Entry {
+                line: at + 1,
+                section: section.clone(),
+                key: key.trim().to_owned(),
+                value: value.trim().to_owned(),
+            });
+        }
+        open = (open + change('[') + change('{')).saturating_sub(change(']') + change('}'));
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINTS: &str = "[package]\nname = \"a\"\nversion = \"1\"\n[lints]\nworkspace = true\n";
+
+    fn found(rest: &str) -> Vec<usize> {
+        let text = format!("{LINTS}{rest}");
+        let findings = check(&[File::new("crates/np-a/Cargo.toml", &text)]);
+        findings.into_iter().map(|one| one.line).collect()
+    }
+
+    #[test]
+    fn a_member_without_the_lints_is_found() {
+        let text = "[package]\nname = \"a\"\n";
+        assert_eq!(check(&[File::new("crates/np-a/Cargo.toml", text)]).len(), 1);
+        assert_eq!(check(&[File::new("fuzz/Cargo.toml", text)]), []);
+        assert_eq!(check(&[File::new("Cargo.toml", text)]), []);
+        assert_eq!(found(""), [0; 0]);
+    }
+
+    #[test]
+    fn a_dependency_with_a_version_of_its_own_is_found() {
+        assert_eq!(found("[dependencies]\nbytes = \"1\"\n"), [7]);
+        assert_eq!(found("[dev-dependencies]\nx = { path = \"../x\" }\n"), [7]);
+        assert_eq!(found("[target.'cfg(unix)'.dependencies]\nlibc = \"0.2\"\n"), [7]);
+        assert_eq!(found("[dependencies.bytes]\nversion = \"1\"\n"), [7]);
+    }
+
+    #[test]
+    fn dependencies_of_the_workspace_pass() {
+        let text = "[dependencies]\nbytes.workspace = true # bodies\ntokio = { workspace = true, features = [\n    \"rt\",\n] }\n\n[dependencies.serde]\nworkspace = true\nfeatures = [\"rc\"]\n\n[features]\nfast = [\"bytes\"]\n";
+        assert_eq!(found(text), [0; 0]);
+    }
+}
