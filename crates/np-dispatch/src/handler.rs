@@ -114,7 +114,7 @@ impl fmt::Debug for Answer {
 
 /// Answers unary calls and takes one-way messages (whose answer nobody reads).
 ///
-/// A handler must not block; it may panic, which fails its call alone. The functions of this crate ([`bytes`],
+/// A handler must not block; it may panic, which fails its call alone. The functions of this crate ([`bytes`](bytes()),
 /// [`typed`] and their async forms) make one out of a closure; implementing the trait is for handlers with state.
 ///
 /// ```

@@ -230,7 +230,7 @@ impl Router {
 
 /// Registration of closures, one method per form.
 impl Router {
-    /// Adds [`bytes`] of a closure.
+    /// Adds [`bytes`](crate::bytes()) of a closure.
     ///
     /// # Errors
     /// As [`Self::register`].

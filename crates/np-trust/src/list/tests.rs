@@ -1,0 +1,94 @@
+//! Tests of allow lists.
+
+use std::fs;
+
+use np_types::{KeyError, PublicKey, SecretKey};
+
+use super::{AllowList, AllowListProblem};
+
+fn key(byte: u8) -> PublicKey {
+    PublicKey::from_bytes([byte; 32])
+}
+
+fn problem_of(text: &str) -> AllowListProblem {
+    AllowList::parse(text).unwrap_err().problem
+}
+
+#[test]
+fn lines_hold_keys_names_and_comments() {
+    let text = format!(
+        "# all staff\n\n{} ada\r\n\t{}   ada the second # laptop\n{}\n{} c#1#2\n{} # none",
+        key(1),
+        key(2),
+        key(3),
+        key(4),
+        key(5)
+    );
+    let list = AllowList::parse(&text).unwrap();
+    assert_eq!(list.len(), 5);
+    let names: Vec<_> = (1..=5).map(|byte| list.name(&key(byte))).collect();
+    assert_eq!(names, [Some("ada"), Some("ada the second"), None, Some("c#1#2"), None]);
+    assert!(list.contains(&key(3)));
+    assert!(!list.contains(&key(6)));
+}
+
+#[test]
+fn a_key_behind_a_comment_sign_is_not_allowed() {
+    let list = AllowList::parse(&format!("#{}\n # {}", key(1), key(2))).unwrap();
+    assert!(list.is_empty());
+}
+
+#[test]
+fn a_bad_line_is_named() {
+    let text = format!("{}\n# fine\nnp1wrong ada\n", key(1));
+    assert!(matches!(problem_of(&text), AllowListProblem::Key { line: 3, error: KeyError::Checksum }));
+    let text = format!("{} ada\n\n{0} eve", key(1));
+    assert!(matches!(problem_of(&text), AllowListProblem::Duplicate { line: 3 }));
+}
+
+#[test]
+fn names_are_bounded_at_128_and_129() {
+    let with_name = |length: usize| format!("{} {}", key(1), "a".repeat(length));
+    assert!(AllowList::parse(&with_name(128)).is_ok());
+    assert!(matches!(problem_of(&with_name(129)), AllowListProblem::Name { line: 1 }));
+}
+
+#[test]
+fn a_secret_in_the_list_is_refused_and_not_shown() {
+    let secret = SecretKey::from_bytes([7; 32]).to_text();
+    let error = AllowList::parse(&secret).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("line 1") && shown.contains("SECRET key"));
+    assert!(!shown.contains(&secret[8..20]), "the secret leaked: {shown}");
+}
+
+#[test]
+fn a_file_is_loaded_and_named_when_it_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("staff.allow");
+    fs::write(&path, format!("{} ada\n", key(1))).unwrap();
+    assert_eq!(AllowList::load(&path).unwrap().name(&key(1)), Some("ada"));
+
+    fs::write(&path, "\nada").unwrap();
+    let error = AllowList::load(&path).unwrap_err().to_string();
+    assert!(error.contains("staff.allow, line 2"), "{error}");
+
+    fs::write(&path, [0xff]).unwrap();
+    let error = AllowList::load(&path).unwrap_err();
+    assert!(matches!(error.problem, AllowListProblem::NotText), "{error}");
+
+    fs::remove_file(&path).unwrap();
+    let error = AllowList::load(&path).unwrap_err();
+    assert!(matches!(error.problem, AllowListProblem::Read(_)), "{error}");
+    assert!(error.to_string().contains("staff.allow"), "{error}");
+}
+
+#[test]
+fn a_file_past_4_mib_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("large");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(4 * 1_048_576 + 1).unwrap();
+    let error = AllowList::load(&path).unwrap_err();
+    assert!(matches!(error.problem, AllowListProblem::TooLarge), "{error}");
+}
