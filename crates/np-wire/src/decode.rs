@@ -4,8 +4,8 @@ use np_types::{CloseCode, Codec, LimitName, Malformed, Metadata, MethodName, Sta
 
 use crate::frame::{DEFAULT_DEADLINE, END, EXTENSION, FIN, FIRST_WITH_STREAM, MORE};
 use crate::{
-    Encoding, Frame, FrameKind, MAX_TEXT, Open, OpenKind, Reader, RemainingTime, Response,
-    Settings, StreamId, Trailers, WireError,
+    Encoding, Frame, FrameKind, MAX_TEXT, Open, OpenKind, Reader, RemainingTime, Response, Settings, StreamId,
+    Trailers, WireError,
 };
 
 /// The extension entry that holds metadata.
@@ -66,11 +66,7 @@ pub fn decode_frame(bytes: &[u8]) -> Result<(Frame<'_>, usize), WireError> {
     let mut reader = Reader::new(bytes);
     let first = reader.u8("a frame")?;
     let (number, flags) = (first >> 3, first & 0b111);
-    let id = if number >= FIRST_WITH_STREAM {
-        reader.varint("a stream id")?
-    } else {
-        0
-    };
+    let id = if number >= FIRST_WITH_STREAM { reader.varint("a stream id")? } else { 0 };
     let payload = reader.prefixed("a frame")?;
     let size = bytes.len().saturating_sub(reader.rest().len());
     let Some(kind) = FrameKind::from_wire(number) else {
@@ -83,39 +79,25 @@ pub fn decode_frame(bytes: &[u8]) -> Result<(Frame<'_>, usize), WireError> {
     Ok((frame, size))
 }
 
-fn decode_payload<'a>(
-    kind: FrameKind,
-    flags: u8,
-    id: StreamId,
-    payload: &'a [u8],
-) -> Result<Frame<'a>, WireError> {
+fn decode_payload<'a>(kind: FrameKind, flags: u8, id: StreamId, payload: &'a [u8]) -> Result<Frame<'a>, WireError> {
     let mut reader = Reader::new(payload);
     let frame = match kind {
         FrameKind::Padding => return padding(payload),
         FrameKind::Settings => return Settings::decode(payload).map(Frame::Settings),
         FrameKind::Close => {
             let code = close_code(&mut reader)?;
-            return Ok(Frame::Close {
-                code,
-                text: text(reader.rest())?,
-            });
+            return Ok(Frame::Close { code, text: text(reader.rest())? });
         }
         FrameKind::GoAway => {
             let accepted = reader.varint("a go-away")?;
-            Frame::GoAway {
-                accepted,
-                code: close_code(&mut reader)?,
-            }
+            Frame::GoAway { accepted, code: close_code(&mut reader)? }
         }
         FrameKind::Ping => Frame::Ping(reader.varint("a ping")?),
         FrameKind::Pong => Frame::Pong(reader.varint("a pong")?),
         FrameKind::KeyUpdate => Frame::KeyUpdate,
         FrameKind::Method => {
             let number = reader.varint32("a method number")?;
-            return Ok(Frame::Method {
-                number,
-                name: method_name(reader.rest())?,
-            });
+            return Ok(Frame::Method { number, name: method_name(reader.rest())? });
         }
         FrameKind::Request => return open(OpenKind::Request, flags, reader),
         FrameKind::OneWay => return open(OpenKind::OneWay, flags, reader),
@@ -124,22 +106,11 @@ fn decode_payload<'a>(
         FrameKind::CallAllowance => Frame::CallAllowance(reader.varint32("a call allowance")?),
         FrameKind::Response => return response(id, flags, reader),
         FrameKind::Data => {
-            return Ok(Frame::Data {
-                id,
-                fin: flags & FIN != 0,
-                end: flags & END != 0,
-                body: payload,
-            });
+            return Ok(Frame::Data { id, fin: flags & FIN != 0, end: flags & END != 0, body: payload });
         }
         FrameKind::Trailers => return trailers(id, flags, reader),
-        FrameKind::Cancel => Frame::Cancel {
-            id,
-            status: status(&mut reader)?,
-        },
-        FrameKind::StreamCredit => Frame::StreamCredit {
-            id,
-            bytes: reader.varint32("a credit")?,
-        },
+        FrameKind::Cancel => Frame::Cancel { id, status: status(&mut reader)? },
+        FrameKind::StreamCredit => Frame::StreamCredit { id, bytes: reader.varint32("a credit")? },
     };
     reader.finish("a frame")?;
     Ok(frame)
@@ -159,41 +130,20 @@ fn open(kind: OpenKind, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, 
     let total = total(flags, &mut reader)?;
     let metadata = extension(flags, &mut reader)?;
     let body = reader.rest();
-    Ok(Frame::Open(Open {
-        kind,
-        method,
-        codec,
-        encoding,
-        remaining,
-        total,
-        metadata,
-        body,
-    }))
+    Ok(Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body }))
 }
 
 fn response(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
     let (codec, encoding) = codec_and_encoding(&mut reader)?;
     let total = total(flags, &mut reader)?;
     let metadata = extension(flags, &mut reader)?;
-    Ok(Frame::Response(Response {
-        id,
-        codec,
-        encoding,
-        total,
-        metadata,
-        body: reader.rest(),
-    }))
+    Ok(Frame::Response(Response { id, codec, encoding, total, metadata, body: reader.rest() }))
 }
 
 fn trailers(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
     let status = status(&mut reader)?;
     let metadata = extension(flags, &mut reader)?;
-    Ok(Frame::Trailers(Trailers {
-        id,
-        status,
-        text: text(reader.rest())?,
-        metadata,
-    }))
+    Ok(Frame::Trailers(Trailers { id, status, text: text(reader.rest())?, metadata }))
 }
 
 fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), WireError> {
@@ -201,12 +151,8 @@ fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), Wire
     let codec = Codec::from_wire(byte & 0x0f).ok_or(Malformed::Value("a codec"))?;
     let encoding = match byte >> 4 {
         0 => Encoding::Plain,
-        1 => Encoding::Lz4 {
-            raw: reader.varint32("a size")?,
-        },
-        2 => Encoding::Zstd {
-            raw: reader.varint32("a size")?,
-        },
+        1 => Encoding::Lz4 { raw: reader.varint32("a size")? },
+        2 => Encoding::Zstd { raw: reader.varint32("a size")? },
         _ => return Err(Malformed::Value("an encoding").into()),
     };
     Ok((codec, encoding))
@@ -224,11 +170,7 @@ fn remaining_time(flags: u8, reader: &mut Reader<'_>) -> Result<RemainingTime, W
 }
 
 fn total(flags: u8, reader: &mut Reader<'_>) -> Result<Option<u32>, WireError> {
-    if flags & MORE == 0 {
-        Ok(None)
-    } else {
-        reader.varint32("the size of a message").map(Some)
-    }
+    if flags & MORE == 0 { Ok(None) } else { reader.varint32("the size of a message").map(Some) }
 }
 
 fn extension(flags: u8, reader: &mut Reader<'_>) -> Result<Metadata, WireError> {
@@ -253,28 +195,23 @@ fn extension(flags: u8, reader: &mut Reader<'_>) -> Result<Metadata, WireError> 
 
 fn metadata(bytes: &[u8], pairs: &mut Metadata) -> Result<(), WireError> {
     let mut reader = Reader::new(bytes);
+    let mut size = 0usize;
     while !reader.rest().is_empty() {
         let key = reader.prefixed("a metadata key")?;
         let key = std::str::from_utf8(key).map_err(|_| Malformed::Text("a metadata key"))?;
         let value = reader.prefixed("a metadata value")?;
-        pairs.insert(key, value).map_err(metadata_error)?;
+        size = size.saturating_add(key.len()).saturating_add(value.len());
+        pairs.insert(key, value).map_err(|error| metadata_error(&error, size))?;
     }
     Ok(())
 }
 
-fn metadata_error(error: np_types::MetadataError) -> WireError {
+/// `size` is the bytes of all keys and values up to the pair that was refused.
+fn metadata_error(error: &np_types::MetadataError, size: usize) -> WireError {
     use np_types::MetadataError as E;
     match error {
-        E::Pairs => WireError::limit(
-            LimitName::Metadata,
-            Metadata::MAX_PAIRS,
-            Metadata::MAX_PAIRS as u64 + 1,
-        ),
-        E::Bytes => WireError::limit(
-            LimitName::Metadata,
-            Metadata::MAX_BYTES,
-            Metadata::MAX_BYTES as u64 + 1,
-        ),
+        E::Pairs => WireError::limit(LimitName::Metadata, Metadata::MAX_PAIRS, Metadata::MAX_PAIRS as u64 + 1),
+        E::Bytes => WireError::limit(LimitName::Metadata, Metadata::MAX_BYTES, size as u64),
         E::Duplicate => Malformed::Duplicate("a metadata key").into(),
         _ => Malformed::Text("a metadata key").into(),
     }
@@ -282,36 +219,24 @@ fn metadata_error(error: np_types::MetadataError) -> WireError {
 
 fn close_code(reader: &mut Reader<'_>) -> Result<CloseCode, WireError> {
     let value = reader.varint("a code")?;
-    u16::try_from(value)
-        .map(CloseCode::from_wire)
-        .map_err(|_| Malformed::Value("a code").into())
+    u16::try_from(value).map(CloseCode::from_wire).map_err(|_| Malformed::Value("a code").into())
 }
 
 fn status(reader: &mut Reader<'_>) -> Result<Status, WireError> {
     let value = reader.varint("a status")?;
-    u16::try_from(value)
-        .map(Status::from_wire)
-        .map_err(|_| Malformed::Value("a status").into())
+    u16::try_from(value).map(Status::from_wire).map_err(|_| Malformed::Value("a status").into())
 }
 
 fn text(bytes: &[u8]) -> Result<&str, WireError> {
     if bytes.len() > MAX_TEXT {
-        return Err(WireError::limit(
-            LimitName::Text,
-            MAX_TEXT,
-            bytes.len() as u64,
-        ));
+        return Err(WireError::limit(LimitName::Text, MAX_TEXT, bytes.len() as u64));
     }
     std::str::from_utf8(bytes).map_err(|_| Malformed::Text("a text").into())
 }
 
 fn method_name(bytes: &[u8]) -> Result<&str, WireError> {
     if bytes.len() > MethodName::MAX {
-        return Err(WireError::limit(
-            LimitName::MethodName,
-            MethodName::MAX,
-            bytes.len() as u64,
-        ));
+        return Err(WireError::limit(LimitName::MethodName, MethodName::MAX, bytes.len() as u64));
     }
     std::str::from_utf8(bytes).map_err(|_| Malformed::Text("a method name").into())
 }

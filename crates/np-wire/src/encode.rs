@@ -5,8 +5,7 @@ use np_types::{Codec, Metadata};
 use crate::decode::METADATA;
 use crate::frame::{DEFAULT_DEADLINE, END, EXTENSION, FIN, MORE};
 use crate::{
-    Encoding, Frame, FrameKind, MAX_TEXT, Open, RemainingTime, Response, StreamId, Trailers,
-    put_varint, varint_len,
+    Encoding, Frame, FrameKind, MAX_TEXT, Open, RemainingTime, Response, StreamId, Trailers, put_varint, varint_len,
 };
 
 /// Appends a frame.
@@ -43,23 +42,13 @@ pub fn encode_frame_head<'a>(out: &mut Vec<u8>, frame: &Frame<'a>) -> &'a [u8] {
         }
         Frame::Close { code, text } => {
             let (code, text) = (u64::from(code.to_wire()), cut(text));
-            start(
-                out,
-                FrameKind::Close,
-                0,
-                varint_len(code).saturating_add(text.len()),
-            );
+            start(out, FrameKind::Close, 0, varint_len(code).saturating_add(text.len()));
             put_varint(out, code);
             out.extend_from_slice(text.as_bytes());
         }
         Frame::GoAway { accepted, code } => {
             let code = u64::from(code.to_wire());
-            start(
-                out,
-                FrameKind::GoAway,
-                0,
-                varint_len(*accepted).saturating_add(varint_len(code)),
-            );
+            start(out, FrameKind::GoAway, 0, varint_len(*accepted).saturating_add(varint_len(code)));
             put_varint(out, *accepted);
             put_varint(out, code);
         }
@@ -68,19 +57,12 @@ pub fn encode_frame_head<'a>(out: &mut Vec<u8>, frame: &Frame<'a>) -> &'a [u8] {
         Frame::KeyUpdate => start(out, FrameKind::KeyUpdate, 0, 0),
         Frame::Method { number, name } => {
             let number = u64::from(*number);
-            start(
-                out,
-                FrameKind::Method,
-                0,
-                varint_len(number).saturating_add(name.len()),
-            );
+            start(out, FrameKind::Method, 0, varint_len(number).saturating_add(name.len()));
             put_varint(out, number);
             out.extend_from_slice(name.as_bytes());
         }
         Frame::Open(frame) => return open(out, frame),
-        Frame::ConnectionCredit(bytes) => {
-            number(out, FrameKind::ConnectionCredit, u64::from(*bytes))
-        }
+        Frame::ConnectionCredit(bytes) => number(out, FrameKind::ConnectionCredit, u64::from(*bytes)),
         Frame::CallAllowance(calls) => number(out, FrameKind::CallAllowance, u64::from(*calls)),
         Frame::Response(frame) => return response(out, frame),
         Frame::Data { id, fin, end, body } => {
@@ -105,25 +87,14 @@ pub fn encode_frame_head<'a>(out: &mut Vec<u8>, frame: &Frame<'a>) -> &'a [u8] {
 }
 
 fn open<'a>(out: &mut Vec<u8>, frame: &Open<'a>) -> &'a [u8] {
-    let Open {
-        kind,
-        method,
-        codec,
-        encoding,
-        remaining,
-        total,
-        metadata,
-        body,
-    } = frame;
+    let Open { kind, method, codec, encoding, remaining, total, metadata, body } = frame;
     let extension = extension_size(metadata);
     let (default, deadline) = match remaining {
         RemainingTime::Default => (true, None),
         RemainingTime::Millis(millis) => (false, Some(millis.saturating_add(1))),
         RemainingTime::Unlimited => (false, Some(0)),
     };
-    let flags = flag(default, DEFAULT_DEADLINE)
-        | flag(total.is_some(), MORE)
-        | flag(extension.is_some(), EXTENSION);
+    let flags = flag(default, DEFAULT_DEADLINE) | flag(total.is_some(), MORE) | flag(extension.is_some(), EXTENSION);
     let size = varint_len(u64::from(*method))
         + encoding_size(*encoding)
         + deadline.map_or(0, varint_len)
@@ -144,14 +115,7 @@ fn open<'a>(out: &mut Vec<u8>, frame: &Open<'a>) -> &'a [u8] {
 }
 
 fn response<'a>(out: &mut Vec<u8>, frame: &Response<'a>) -> &'a [u8] {
-    let Response {
-        id,
-        codec,
-        encoding,
-        total,
-        metadata,
-        body,
-    } = frame;
+    let Response { id, codec, encoding, total, metadata, body } = frame;
     let extension = extension_size(metadata);
     let flags = flag(total.is_some(), MORE) | flag(extension.is_some(), EXTENSION);
     let size = encoding_size(*encoding)
@@ -170,16 +134,8 @@ fn response<'a>(out: &mut Vec<u8>, frame: &Response<'a>) -> &'a [u8] {
 fn trailers(out: &mut Vec<u8>, frame: &Trailers<'_>) {
     let (status, text) = (u64::from(frame.status.to_wire()), cut(frame.text));
     let extension = extension_size(&frame.metadata);
-    let size = varint_len(status)
-        + extension.map_or(0, |size| size + varint_len(size as u64))
-        + text.len();
-    start_stream(
-        out,
-        FrameKind::Trailers,
-        flag(extension.is_some(), EXTENSION),
-        frame.id,
-        size,
-    );
+    let size = varint_len(status) + extension.map_or(0, |size| size + varint_len(size as u64)) + text.len();
+    start_stream(out, FrameKind::Trailers, flag(extension.is_some(), EXTENSION), frame.id, size);
     put_varint(out, status);
     put_extension(out, &frame.metadata);
     out.extend_from_slice(text.as_bytes());
@@ -206,9 +162,7 @@ const fn flag(set: bool, flag: u8) -> u8 {
 }
 
 fn encoding_size(encoding: Encoding) -> usize {
-    1 + encoding
-        .raw_size()
-        .map_or(0, |raw| varint_len(u64::from(raw)))
+    1 + encoding.raw_size().map_or(0, |raw| varint_len(u64::from(raw)))
 }
 
 fn put_encoding(out: &mut Vec<u8>, codec: Codec, encoding: Encoding) {
@@ -228,10 +182,7 @@ fn extension_size(metadata: &Metadata) -> Option<usize> {
 
 fn metadata_size(metadata: &Metadata) -> usize {
     let prefixed = |size: usize| varint_len(size as u64) + size;
-    metadata
-        .iter()
-        .map(|(key, value)| prefixed(key.len()) + prefixed(value.len()))
-        .sum()
+    metadata.iter().map(|(key, value)| prefixed(key.len()) + prefixed(value.len())).sum()
 }
 
 fn put_extension(out: &mut Vec<u8>, metadata: &Metadata) {
@@ -251,8 +202,6 @@ fn put_extension(out: &mut Vec<u8>, metadata: &Metadata) {
 
 /// At most [`MAX_TEXT`] bytes of a text, cut where a character ends.
 fn cut(text: &str) -> &str {
-    let end = (0..=MAX_TEXT.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
+    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }

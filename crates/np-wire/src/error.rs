@@ -21,11 +21,7 @@ pub enum WireError {
 
 impl WireError {
     pub(crate) const fn limit(limit: LimitName, allowed: usize, seen: u64) -> Self {
-        Self::Limit(LimitHit {
-            limit,
-            allowed: allowed as u64,
-            seen,
-        })
+        Self::Limit(LimitHit { limit, allowed: allowed as u64, seen })
     }
 }
 

@@ -86,10 +86,7 @@ impl FrameKind {
     /// The kind of a number.
     #[must_use]
     pub fn from_wire(value: u8) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.to_wire() == value)
+        Self::ALL.iter().copied().find(|kind| kind.to_wire() == value)
     }
 
     /// Whether frames of the kind carry a stream id.

@@ -17,6 +17,8 @@ pub const MAX_KEY_ID: usize = 64;
 
 const MESSAGE: u8 = 0x02;
 const REFUSAL: u8 = 0x03;
+/// The bytes of a refusal before its text: the code, the lowest and the highest version.
+const REFUSAL_HEAD: usize = 4;
 const MAX_REFUSAL_TEXT: usize = 256;
 
 /// The client's first bytes. All of them, as encoded, are the prologue of the handshake.
@@ -64,13 +66,7 @@ impl Preface {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let id = self.key_id.get(..MAX_KEY_ID).unwrap_or(&self.key_id);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[
-            self.min_version,
-            self.max_version,
-            self.version,
-            self.suite,
-            self.pattern,
-        ]);
+        out.extend_from_slice(&[self.min_version, self.max_version, self.version, self.suite, self.pattern]);
         out.extend_from_slice(&self.time.0.to_be_bytes());
         out.extend_from_slice(&self.nonce);
         out.extend_from_slice(&self.hint);
@@ -97,11 +93,7 @@ impl Preface {
             return Ok(None);
         };
         if id_len > MAX_KEY_ID {
-            return Err(WireError::limit(
-                LimitName::KeyId,
-                MAX_KEY_ID,
-                id_len as u64,
-            ));
+            return Err(WireError::limit(LimitName::KeyId, MAX_KEY_ID, id_len as u64));
         }
         let size = Self::FIXED + id_len;
         if bytes.len() < size {
@@ -118,17 +110,7 @@ impl Preface {
         let (nonce, hint) = (reader.array(FIELD)?, reader.array(FIELD)?);
         let id_len = usize::from(reader.u8(FIELD)?);
         let key_id = reader.bytes(id_len, FIELD)?.to_vec();
-        Ok(Self {
-            min_version,
-            max_version,
-            version,
-            suite,
-            pattern,
-            time,
-            nonce,
-            hint,
-            key_id,
-        })
+        Ok(Self { min_version, max_version, version, suite, pattern, time, nonce, hint, key_id })
     }
 }
 
@@ -163,11 +145,7 @@ impl Choices {
     /// When fewer than three bytes are there.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let [version, suite, pattern] = Reader::new(bytes).array("the server's choices")?;
-        Ok(Self {
-            version,
-            suite,
-            pattern,
-        })
+        Ok(Self { version, suite, pattern })
     }
 }
 
@@ -222,9 +200,7 @@ pub fn encode_handshake_message(out: &mut Vec<u8>, message: &[u8]) {
 /// # Ok::<(), np_wire::WireError>(())
 /// ```
 pub fn encode_refusal(out: &mut Vec<u8>, code: CloseCode, text: &str) {
-    let end = (0..=MAX_REFUSAL_TEXT.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
+    let end = (0..=MAX_REFUSAL_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     let text = end.and_then(|end| text.get(..end)).unwrap_or_default();
     out.push(REFUSAL);
     out.extend_from_slice(&(4 + text.len() as u16).to_be_bytes());
@@ -236,10 +212,9 @@ pub fn encode_refusal(out: &mut Vec<u8>, code: CloseCode, text: &str) {
 /// Reads a handshake message or a refusal and how many bytes it takes; `None` while bytes are missing.
 ///
 /// # Errors
-/// When the kind is unknown or the announced length is above 1,024: found at the header, before the rest is there.
-pub fn decode_handshake_frame(
-    bytes: &[u8],
-) -> Result<Option<(HandshakeFrame<'_>, usize)>, WireError> {
+/// When the kind is unknown, or the announced length is above 1,024 (a message) or 260 (a refusal): found at the
+/// header, before the rest is there. When a refusal has less than its four fixed bytes or its text is not UTF-8.
+pub fn decode_handshake_frame(bytes: &[u8]) -> Result<Option<(HandshakeFrame<'_>, usize)>, WireError> {
     match bytes.first() {
         None => return Ok(None),
         Some(&MESSAGE | &REFUSAL) => {}
@@ -249,21 +224,17 @@ pub fn decode_handshake_frame(
         return Ok(None);
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > MAX_HANDSHAKE_MESSAGE {
-        return Err(WireError::limit(
-            LimitName::HandshakeMessage,
-            MAX_HANDSHAKE_MESSAGE,
-            length as u64,
-        ));
+    if kind == MESSAGE && length > MAX_HANDSHAKE_MESSAGE {
+        return Err(WireError::limit(LimitName::HandshakeMessage, MAX_HANDSHAKE_MESSAGE, length as u64));
+    }
+    let text = length.saturating_sub(REFUSAL_HEAD);
+    if kind == REFUSAL && text > MAX_REFUSAL_TEXT {
+        return Err(WireError::limit(LimitName::Text, MAX_REFUSAL_TEXT, text as u64));
     }
     let Some(body) = bytes.get(3..3 + length) else {
         return Ok(None);
     };
-    let frame = if kind == MESSAGE {
-        HandshakeFrame::Message(body)
-    } else {
-        refusal(body)?
-    };
+    let frame = if kind == MESSAGE { HandshakeFrame::Message(body) } else { refusal(body)? };
     Ok(Some((frame, 3 + length)))
 }
 
@@ -271,18 +242,6 @@ fn refusal(body: &[u8]) -> Result<HandshakeFrame<'_>, WireError> {
     let mut reader = Reader::new(body);
     let code = CloseCode::from_wire(reader.u16("a refusal")?);
     let [min_version, max_version] = reader.array("a refusal")?;
-    if reader.rest().len() > MAX_REFUSAL_TEXT {
-        return Err(WireError::limit(
-            LimitName::Text,
-            MAX_REFUSAL_TEXT,
-            reader.rest().len() as u64,
-        ));
-    }
     let text = std::str::from_utf8(reader.rest()).map_err(|_| Malformed::Text("a refusal"))?;
-    Ok(HandshakeFrame::Refusal(Refusal {
-        code,
-        min_version,
-        max_version,
-        text,
-    }))
+    Ok(HandshakeFrame::Refusal(Refusal { code, min_version, max_version, text }))
 }

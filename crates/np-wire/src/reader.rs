@@ -77,10 +77,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When fewer are left.
     pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], WireError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(Malformed::Truncated(field))?;
+        let (head, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Truncated(field))?;
         self.rest = rest;
         Ok(head)
     }
@@ -90,10 +87,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When fewer bytes are left.
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WireError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(Malformed::Truncated(field))?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed::Truncated(field))?;
         self.rest = rest;
         Ok(*head)
     }
@@ -126,11 +120,7 @@ impl<'a> Reader<'a> {
             2 => u64::from(u32::from_be_bytes(self.array(field)?) & 0x3fff_ffff),
             _ => u64::from_be_bytes(self.array(field)?) & MAX_VARINT,
         };
-        if varint_len(value) == 1 << (first >> 6) {
-            Ok(value)
-        } else {
-            Err(Malformed::LongVarint.into())
-        }
+        if varint_len(value) == 1 << (first >> 6) { Ok(value) } else { Err(Malformed::LongVarint.into()) }
     }
 
     /// Takes a variable-length integer that must fit 32 bits.
@@ -156,10 +146,76 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When something is.
     pub fn finish(&self, what: &'static str) -> Result<(), WireError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::Trailing(what).into())
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Trailing(what).into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use np_types::Malformed;
+
+    use super::{MAX_VARINT, Reader, put_varint, varint_len};
+    use crate::WireError;
+
+    #[test]
+    fn varints_change_length_where_the_rfc_says() {
+        let edges = [
+            (0, 1),
+            (0x3f, 1),
+            (0x40, 2),
+            (0x3fff, 2),
+            (0x4000, 4),
+            (0x3fff_ffff, 4),
+            (0x4000_0000, 8),
+            (MAX_VARINT, 8),
+        ];
+        for (value, size) in edges {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!((out.len(), varint_len(value)), (size, size), "{value:#x}");
+            assert_eq!(Reader::new(&out).varint("a number"), Ok(value));
         }
+    }
+
+    #[test]
+    fn the_rfcs_own_examples() {
+        let examples: [(&[u8], u64); 4] = [
+            (&[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c], 151_288_809_941_952_652),
+            (&[0x9d, 0x7f, 0x3e, 0x7d], 494_878_333),
+            (&[0x7b, 0xbd], 15_293),
+            (&[0x25], 37),
+        ];
+        for (bytes, value) in examples {
+            assert_eq!(Reader::new(bytes).varint("a number"), Ok(value));
+        }
+    }
+
+    #[test]
+    fn a_number_above_the_largest_is_written_as_the_largest() {
+        let (mut above, mut largest) = (Vec::new(), Vec::new());
+        put_varint(&mut above, u64::MAX);
+        put_varint(&mut largest, MAX_VARINT);
+        assert_eq!(above, largest);
+    }
+
+    #[test]
+    fn long_forms_are_refused() {
+        let forms: [&[u8]; 3] = [&[0x40, 0x3f], &[0x80, 0, 0x3f, 0xff], &[0xc0, 0, 0, 0, 0x3f, 0xff, 0xff, 0xff]];
+        for bytes in forms {
+            assert_eq!(Reader::new(bytes).varint("a number"), Err(WireError::Malformed(Malformed::LongVarint)));
+        }
+    }
+
+    #[test]
+    fn a_failed_take_leaves_the_bytes() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        let short = Err(WireError::Malformed(Malformed::Truncated("bytes")));
+        assert_eq!(reader.bytes(4, "bytes"), short);
+        assert_eq!(reader.array::<4>("bytes").map(|_| &[][..]), short);
+        assert_eq!(reader.rest(), [1, 2, 3]);
+        assert_eq!(reader.u16("bytes"), Ok(0x0102));
+        assert_eq!(reader.finish("the frame"), Err(WireError::Malformed(Malformed::Trailing("the frame"))));
+        assert_eq!(reader.u8("a byte"), Ok(3));
+        assert_eq!(reader.finish("the frame"), Ok(()));
     }
 }

@@ -34,9 +34,5 @@ pub fn record_len(bytes: &[u8], least: usize) -> Result<Option<usize>, WireError
         return Ok(None);
     };
     let length = usize::from(u16::from_be_bytes(*head));
-    if length < least {
-        Err(Malformed::Value("the length of a record").into())
-    } else {
-        Ok(Some(length))
-    }
+    if length < least { Err(Malformed::Value("the length of a record").into()) } else { Ok(Some(length)) }
 }

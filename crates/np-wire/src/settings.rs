@@ -49,7 +49,8 @@ impl Settings {
     /// Reads pairs to the end of `bytes`.
     ///
     /// # Errors
-    /// When a pair is cut short, an id stands twice, a needed one is missing, or there are more than 32.
+    /// When a pair is cut short, an id stands twice or below the one before it, a needed one is missing, or there are
+    /// more than 32.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut known = [None; 4];
         let mut last = None;
@@ -58,40 +59,24 @@ impl Settings {
         while !reader.rest().is_empty() {
             pairs = pairs.saturating_add(1);
             if pairs > MAX_PAIRS {
-                return Err(WireError::limit(
-                    LimitName::Settings,
-                    MAX_PAIRS,
-                    pairs as u64,
-                ));
+                return Err(WireError::limit(LimitName::Settings, MAX_PAIRS, pairs as u64));
             }
             let id = reader.varint("a settings id")?;
             // Ascending order makes the bytes of given settings unique, and a repeated id visible.
-            if last.is_some_and(|last| last >= id) {
-                return Err(Malformed::Duplicate("a settings id").into());
+            match last.replace(id) {
+                Some(last) if last == id => return Err(Malformed::Duplicate("a settings id").into()),
+                Some(last) if last > id => return Err(Malformed::Value("the order of the settings").into()),
+                _ => {}
             }
-            last = Some(id);
             let value = reader.varint("a settings value")?;
-            let slot = id
-                .checked_sub(1)
-                .and_then(|at| known.get_mut(usize::try_from(at).ok()?));
+            let slot = id.checked_sub(1).and_then(|at| known.get_mut(usize::try_from(at).ok()?));
             if let Some(slot) = slot {
                 *slot = Some(u32::try_from(value).map_err(|_| Malformed::Value("a setting"))?);
             }
         }
-        let [
-            Some(max_message),
-            Some(max_calls),
-            Some(stream_window),
-            Some(connection_window),
-        ] = known
-        else {
+        let [Some(max_message), Some(max_calls), Some(stream_window), Some(connection_window)] = known else {
             return Err(Malformed::Truncated("the settings").into());
         };
-        Ok(Self {
-            max_message,
-            max_calls,
-            stream_window,
-            connection_window,
-        })
+        Ok(Self { max_message, max_calls, stream_window, connection_window })
     }
 }

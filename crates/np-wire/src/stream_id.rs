@@ -62,11 +62,7 @@ impl StreamId {
     /// Who opened it.
     #[must_use]
     pub const fn opener(self) -> Side {
-        if self.0 & 1 == 0 {
-            Side::Initiator
-        } else {
-            Side::Responder
-        }
+        if self.0 & 1 == 0 { Side::Initiator } else { Side::Responder }
     }
 
     /// Its place among the opener's streams.
@@ -83,5 +79,26 @@ impl fmt::Debug for StreamId {
             Side::Responder => 'r',
         };
         write!(f, "{side}{}", self.index())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Side, StreamId};
+
+    #[test]
+    fn ids_tell_the_opener_and_the_place() {
+        for (wire, side, index) in
+            [(0, Side::Initiator, 0), (1, Side::Responder, 0), (2, Side::Initiator, 1), (9, Side::Responder, 4)]
+        {
+            let id = StreamId::new(side, index);
+            assert_eq!(id, StreamId::from_wire(wire));
+            assert_eq!((id.to_wire(), id.opener(), id.index()), (wire, side, index));
+        }
+    }
+
+    #[test]
+    fn debug_names_the_side() {
+        assert_eq!(format!("{:?} {:?}", StreamId::from_wire(6), StreamId::from_wire(7)), "i3 r3");
     }
 }
