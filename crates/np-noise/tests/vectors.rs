@@ -166,7 +166,7 @@ fn json_vector(vector: &Value) -> Option<Vector> {
         prologue: text(&format!("{who}_prologue")).map(bytes).unwrap_or_default(),
         local: key(format!("{who}_static")),
         remote: key(format!("{who}_remote_static")),
-        // NN's responder and the like always have one in these files.
+        // The files hold two-way patterns here, in which each side has one.
         ephemeral: key(format!("{who}_ephemeral")).expect("an ephemeral key"),
     };
     let pattern = offered(text("protocol_name")?)?;
