@@ -31,6 +31,8 @@ mod tcp;
 mod unix;
 #[cfg(unix)]
 mod unix_claim;
+#[cfg(unix)]
+mod unix_lock;
 
 pub use address::{Address, AddressError, Scheme, SecurityMode};
 pub use connect::connect;

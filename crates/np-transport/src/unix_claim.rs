@@ -2,9 +2,10 @@
 //!
 //! A socket is bound and listens in a private directory beside its place, gets its mode there, and is then linked into
 //! its place, which fails where anything is. So the file has its mode from the first instant, whatever the umask; a file
-//! at the place that refuses connections is dead for certain; and nothing that lives is ever replaced. A dead file is
-//! moved into the private directory and asked once more there, where nobody else can exchange it: if another starter was
-//! quicker, what was moved is alive and is put back. It must never follow a symbolic link or touch what is no socket.
+//! at the place that refuses connections is dead for certain; and nothing that lives is ever replaced. Starters of one
+//! place take turns under a lock. Others know nothing of it, so a dead file is moved into a private directory and asked
+//! once more there, where nobody can exchange it: what turns out to be alive is put back. This module must never follow
+//! a symbolic link or touch what is no socket.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -22,6 +23,7 @@ use crate::address::Address;
 use crate::error::{Action, TransportError};
 use crate::listener::BindOptions;
 use crate::unix::{MAX_PATH, too_long};
+use crate::unix_lock::Turn;
 
 /// How often the place is tried before others' coming and going is taken for their being there.
 const ATTEMPTS: usize = 16;
@@ -46,9 +48,9 @@ impl Drop for Claim {
 }
 
 /// Device and inode: two files of one machine that exist at the same time differ in it.
-type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
-fn identity(path: &Path) -> io::Result<Identity> {
+pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     fs::symlink_metadata(path).map(|data| (data.dev(), data.ino()))
 }
 
@@ -59,6 +61,7 @@ pub(crate) async fn claim(
     options: &BindOptions,
 ) -> Result<(Claim, UnixListener), TransportError> {
     let failed = |error| TransportError::bind(address, error);
+    let _turn = Turn::wait(path).await.map_err(failed)?.ok_or_else(|| live(address))?;
     let staging = Staging::create(path).map_err(failed)?;
     let name = path.file_name().unwrap_or_else(|| OsStr::new("s"));
     let staged = staging.place(address, path, name)?;
@@ -71,12 +74,20 @@ pub(crate) async fn claim(
         match fs::hard_link(&staged.file, path) {
             Ok(()) => return Ok((claim, socket)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                vacate(address, path, &staging).await?;
+                vacate(address, path).await?;
             }
             Err(error) => return Err(failed(error)),
         }
     }
     Err(live(address))
+}
+
+/// Where the path's file is; a bare name is in the working directory.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 fn listen(path: &Path, options: &BindOptions) -> io::Result<UnixListener> {
@@ -88,14 +99,15 @@ fn listen(path: &Path, options: &BindOptions) -> io::Result<UnixListener> {
 }
 
 /// Makes room at the place, where what is there is a socket that nobody listens on.
-async fn vacate(address: &Address, path: &Path, staging: &Staging) -> Result<(), TransportError> {
+async fn vacate(address: &Address, path: &Path) -> Result<(), TransportError> {
     if !is_socket(path).map_err(|error| TransportError::bind(address, error))? {
         return Err(no_socket(address));
     }
     if answers(path).await {
         return Err(live(address));
     }
-    let old = staging.place(address, path, OsStr::new("old"))?;
+    let staging = Staging::create(path).map_err(|error| TransportError::bind(address, error))?;
+    let old = staging.place(address, path, OsStr::new("s"))?;
     match fs::rename(path, &old.file) {
         Ok(()) => {}
         // Another starter was quicker: the next attempt meets what it has put there.
@@ -161,11 +173,7 @@ struct Staged {
 
 impl Staging {
     fn create(path: &Path) -> io::Result<Self> {
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            Some(_) => Path::new("."),
-            None => return Err(io::ErrorKind::AlreadyExists.into()),
-        };
+        let parent = directory_of(path);
         let process = std::process::id();
         for number in 0..NAMES {
             let directory = parent.join(format!(".np-{process}-{number}"));
@@ -194,7 +202,7 @@ impl Staging {
         if cfg!(target_os = "linux") && length(&through) <= MAX_PATH {
             return Ok(Staged { file, to_socket: through });
         }
-        if name.len() > 1 && name != "old" {
+        if name.len() > 1 {
             return self.place(address, path, OsStr::new("s"));
         }
         let spare = length(&file).saturating_sub(MAX_PATH);

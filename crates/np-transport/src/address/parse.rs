@@ -123,10 +123,10 @@ fn network(scheme: Scheme, body: Part<'_>) -> Result<Place, Flaw> {
     let Some(port) = port else {
         return Err(flaw(host.end(), "the port is missing; write :PORT here"));
     };
+    let port_value = port_number(port).map_err(|error| second_colon(body, port, error))?;
     if host.text.is_empty() {
         return Err(flaw(host.at, "the host is missing; write a name or an IP address"));
     }
-    let port_value = port_number(port).map_err(|error| second_colon(body, port, error))?;
     Ok(Place::Network { host: host_value, port: port_value })
 }
 
