@@ -48,8 +48,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let budgets = budget::check(&files);
     findings.extend(budgets.refused);
 
-    println!("function lines per package (those with code; comments and blank lines are free):");
-    for row in &budgets.rows {
+    println!("function lines per package (comments and blank lines are free):");
+    for row in budgets.rows.iter().filter(|row| row.functions > 0) {
         println!("  {row}");
     }
     for warning in &budgets.warnings {

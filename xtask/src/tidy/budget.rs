@@ -33,7 +33,7 @@ pub(super) struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     package: String,
-    functions: usize,
+    pub(super) functions: usize,
     median: usize,
     p90: usize,
     longest: usize,
