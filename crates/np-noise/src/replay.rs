@@ -1,5 +1,6 @@
 //! The replay guard: remembers the nonces of recent first messages. Owns the table; must never read a clock.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -88,7 +89,6 @@ pub enum ReplayError {
 /// assert_eq!(guard.check(now, UnixMillis(54_900), &[8; 16]), Err(ReplayError::Skew { measured: -5_100 }));
 /// # Ok::<(), np_noise::ReplayGuardError>(())
 /// ```
-#[derive(Debug)]
 pub struct ReplayGuard {
     window: u64,
     capacity: usize,
@@ -107,7 +107,6 @@ pub struct ReplayGuard {
     hasher: RandomState,
 }
 
-#[derive(Debug)]
 struct Entry {
     nonce: [u8; 16],
     grain: u64,
@@ -304,6 +303,16 @@ impl ReplayGuard {
 
     fn entry_mut(&mut self, at: u32) -> Option<&mut Entry> {
         self.entries.get_mut(usize::try_from(at).ok()?)
+    }
+}
+
+impl fmt::Debug for ReplayGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayGuard")
+            .field("window_millis", &self.window)
+            .field("capacity", &self.capacity)
+            .field("len", &self.live)
+            .finish_non_exhaustive()
     }
 }
 

@@ -49,11 +49,11 @@ fn converse(pattern: Pattern, ours: Role) {
     exchange(own, peer.into_transport_mode().expect(name));
 }
 
-/// Each way a thousand messages of every length class; each direction rekeys on its own beat.
+/// Each way a thousand messages of many lengths; each direction rekeys on its own beat.
 fn exchange(mut own: Traffic, mut peer: TransportState) {
     let mut buffer = vec![0; 65_535];
     for index in 0..MESSAGES {
-        let text = vec![index as u8; index * 37 % 4_000];
+        let text = vec![index as u8; index * 37 % 700];
 
         let mut record = text.clone();
         let tag = own.send.seal_in_place(&mut record).expect("seals");

@@ -22,8 +22,8 @@ pub(crate) fn derive<const COUNT: usize>(chaining_key: &[u8; 32], input: &[u8]) 
     let (mut extracted, hkdf) = Hkdf::<Sha256>::extract(Some(chaining_key), input);
     extracted.zeroize();
     let mut output = Zeroizing::new([0u8; 96]);
-    // Expanding fails above 255 blocks alone; this asks for three, of which the first two do not depend on the third.
-    let expanded = hkdf.expand(&[], output.as_mut_slice());
+    // Expanding fails above 255 blocks alone; this asks for three at most.
+    let expanded = hkdf.expand(&[], output.get_mut(..32 * COUNT).unwrap_or_default());
     debug_assert!(expanded.is_ok());
     let mut blocks = output.as_chunks::<32>().0.iter();
     std::array::from_fn(|_| Zeroizing::new(blocks.next().copied().unwrap_or_default()))

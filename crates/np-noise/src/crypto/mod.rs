@@ -6,3 +6,6 @@
 pub(crate) mod aead;
 pub(crate) mod dh;
 pub(crate) mod hash;
+
+#[cfg(test)]
+mod tests;
