@@ -7,7 +7,8 @@ use super::{Finding, markdown};
 use crate::source::{Source, enum_variants, is_word};
 use crate::workspace::File;
 
-const CLAIMS: &str = "docs/CLAIMS.md";
+/// Documents whose tables promise something and name the test that shows it.
+const CLAIMS: &[&str] = &["docs/CLAIMS.md", "SECURITY.md"];
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const WIRE: &str = "crates/np-wire/src/";
 const FRAMES: &str = "FrameKind";
@@ -25,7 +26,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
             check_places(file, &known, &mut findings);
         }
     }
-    if let Some(claims) = files.iter().find(|file| file.path == CLAIMS) {
+    for claims in files.iter().filter(|file| CLAIMS.contains(&file.path.as_str())) {
         check_claims(claims, files, &known, &mut findings);
     }
     if let Some(protocol) = files.iter().find(|file| file.path == PROTOCOL) {
@@ -225,12 +226,14 @@ mod tests {
         for row in
             ["| a | `it_holds` |", "| a | `np_a::a::it_holds`, `crates/np-a/tests/a.rs` |", "| a | not yet: issue 3 |"]
         {
-            assert_eq!(found(&[(CLAIMS, &table(row)), code]), [""; 0], "{row}");
+            assert_eq!(found(&[("docs/CLAIMS.md", &table(row)), code]), [""; 0], "{row}");
         }
         for row in ["| a | `it_held` |", "| a | sure |", "| a | |", "| a | `x/y.rs` |"] {
-            let found = found(&[(CLAIMS, &table(row)), code]);
-            assert_eq!(found.len(), 1, "{row}: {found:?}");
-            assert!(found.concat().starts_with("docs/CLAIMS.md:5: "));
+            for page in CLAIMS {
+                let found = found(&[(page, &table(row)), code]);
+                assert_eq!(found.len(), 1, "{row}: {found:?}");
+                assert!(found.concat().starts_with(&format!("{page}:5: ")));
+            }
         }
     }
 
