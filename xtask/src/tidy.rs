@@ -3,6 +3,7 @@
 //! Owns the order of the rules and their report; each rule lives in a module of its own and is a function from files to
 //! findings, so that a test can feed it a sample that must fail.
 
+mod agreement;
 mod budget;
 mod commands;
 mod documents;
@@ -44,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let mut findings = text::check(&files);
     findings.extend(manifests::check(&files));
     findings.extend(documents::check(&files));
+    findings.extend(agreement::check(&files));
     findings.extend(commands::check(&files, &workspace.packages));
     let budgets = budget::check(&files);
     findings.extend(budgets.refused);
