@@ -1,1 +1,41 @@
 //! One np connection as a deterministic state machine.
+//!
+//! A [`Handshake`] turns bytes into an authenticated [`Session`]; a session turns records into calls, answers and
+//! streams, and back. Both are sans-IO: bytes and the time come in as arguments, bytes and events come out. This crate
+//! must never know a socket, a runtime, a clock, a source of randomness, a policy or a handler.
+//!
+//! # Calling order
+//! 1. Feed what happened: [`Session::handle_bytes`], [`Session::handle_written`], [`Session::handle_timeout`],
+//!    [`Session::handle_eof`] or [`Session::handle_lost`], and what the application wants: [`Session::open`],
+//!    [`Session::respond`] and the other mutators.
+//! 2. Drain [`Session::poll_event`] until `None`.
+//! 3. Call [`Session::poll_transmit`] and hand the bytes to the transport; repeat while it gives some and there is
+//!    room.
+//! 4. Arm a timer for [`Session::poll_timeout`].
+//!
+//! # Limits
+//! A peer can make a session hold at most `connection_window + reassembly_budget` bytes of bodies, `max_calls` call
+//! records, one record of 64 KiB that is not yet whole, and [`np_types::MAX_METHOD_BYTES`] of names. Every answer that
+//! reading causes has one coalesced slot, so reading never waits for writing.
+
+mod credit;
+mod event;
+mod handshake;
+mod inbound;
+mod lifecycle;
+mod methods;
+mod mutate;
+mod outbound;
+mod receiver;
+mod sender;
+mod session;
+mod stream;
+mod table;
+
+pub use event::{Answer, Event, OpenCall};
+pub use handshake::{
+    Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, server_hint,
+};
+pub use np_wire::{Encoding, OpenKind, Settings, Side, StreamId};
+pub use session::Session;
+pub use table::StreamKey;

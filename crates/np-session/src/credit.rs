@@ -1,0 +1,146 @@
+//! Credit: how many bytes of bodies each side may send.
+//!
+//! Every byte of a body uses the connection's credit. A unary message up to the stream window reserves it whole before
+//! its first byte leaves, so a message that was begun can always be finished. A larger one waits for a grant of its
+//! whole size out of the receiver's reassembly budget, and its bytes give the connection's credit back as they come.
+
+use std::collections::VecDeque;
+
+use np_types::Misbehaved;
+
+use crate::StreamKey;
+
+/// The most credit that a window can hold; more is the peer's mistake.
+const MAX_WINDOW: u64 = 1 << 62;
+
+/// What this side may still send, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct SendWindow {
+    available: u64,
+    /// Streams that need a whole reservation, in the order they came. Nobody overtakes them.
+    waiting: VecDeque<StreamKey>,
+}
+
+impl SendWindow {
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Misbehaved> {
+        let sum = self.available.checked_add(bytes).filter(|sum| *sum <= MAX_WINDOW);
+        self.available = sum.ok_or(Misbehaved::CreditOverflow)?;
+        Ok(())
+    }
+
+    /// Gives back a reservation, or a part of it, that was never sent.
+    pub(crate) const fn give_back(&mut self, bytes: u64) {
+        self.available = self.available.saturating_add(bytes);
+    }
+
+    /// Takes `bytes` whole for `key`, or notes that it waits.
+    pub(crate) fn reserve(&mut self, key: StreamKey, bytes: u64) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        let turn = self.waiting.front().is_none_or(|first| *first == key);
+        if turn && self.available >= bytes {
+            self.available -= bytes;
+            self.waiting.retain(|other| *other != key);
+            return true;
+        }
+        if !self.waiting.contains(&key) {
+            self.waiting.push_back(key);
+        }
+        false
+    }
+
+    /// Whether a reservation of `bytes` can be taken now.
+    pub(crate) const fn covers(&self, bytes: u64) -> bool {
+        self.available >= bytes
+    }
+
+    /// What a stream that takes credit as it comes may use now: nothing while others wait for a reservation.
+    pub(crate) fn open_credit(&self) -> u64 {
+        if self.waiting.is_empty() { self.available } else { 0 }
+    }
+
+    pub(crate) const fn take(&mut self, bytes: u64) {
+        self.available = self.available.saturating_sub(bytes);
+    }
+
+    pub(crate) fn first_waiting(&self) -> Option<StreamKey> {
+        self.waiting.front().copied()
+    }
+
+    pub(crate) fn forget(&mut self, key: StreamKey) {
+        self.waiting.retain(|other| *other != key);
+    }
+}
+
+/// What the peer may still send, and what it is to be credited.
+#[derive(Debug)]
+pub(crate) struct ReceiveWindow {
+    window: u64,
+    available: u64,
+    owed: u64,
+}
+
+impl ReceiveWindow {
+    pub(crate) const fn new(window: u32) -> Self {
+        Self { window: window as u64, available: window as u64, owed: 0 }
+    }
+
+    /// Counts bytes that arrived.
+    pub(crate) fn receive(&mut self, bytes: u64) -> Result<(), Misbehaved> {
+        self.available = self.available.checked_sub(bytes).ok_or(Misbehaved::Credit)?;
+        Ok(())
+    }
+
+    /// Notes bytes whose memory is free again.
+    pub(crate) const fn release(&mut self, bytes: u64) {
+        self.owed = self.owed.saturating_add(bytes);
+    }
+
+    /// Whether enough is owed for a frame: a quarter of the window, so that frames are few and the rest suffices for
+    /// any message that needs no grant.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.owed > 0 && self.owed >= self.window / 4
+    }
+
+    /// Takes what is owed, for a frame that is being written.
+    pub(crate) fn credit(&mut self) -> u32 {
+        let bytes = u32::try_from(self.owed).unwrap_or(u32::MAX);
+        self.owed -= u64::from(bytes);
+        self.available += u64::from(bytes);
+        bytes
+    }
+}
+
+/// The bytes of large messages that may be put together at once; first come, first served.
+#[derive(Debug)]
+pub(crate) struct ReassemblyBudget {
+    left: u64,
+    waiting: VecDeque<(StreamKey, u32)>,
+}
+
+impl ReassemblyBudget {
+    pub(crate) const fn new(bytes: u32) -> Self {
+        Self { left: bytes as u64, waiting: VecDeque::new() }
+    }
+
+    pub(crate) fn ask(&mut self, key: StreamKey, bytes: u32) {
+        self.waiting.push_back((key, bytes));
+    }
+
+    /// The next message whose whole size fits; none overtakes the first.
+    pub(crate) fn next_grant(&mut self) -> Option<(StreamKey, u32)> {
+        let (_, bytes) = self.waiting.front()?;
+        let left = self.left.checked_sub(u64::from(*bytes))?;
+        self.left = left;
+        self.waiting.pop_front()
+    }
+
+    pub(crate) const fn give_back(&mut self, bytes: u32) {
+        self.left += bytes as u64;
+    }
+
+    pub(crate) fn forget(&mut self, key: StreamKey) {
+        self.waiting.retain(|(other, _)| *other != key);
+    }
+}

@@ -1,0 +1,486 @@
+//! What each frame from the peer does.
+
+use bytes::Bytes;
+use np_types::{
+    CallError, CloseCode, ConnectionError, Deadline, LimitHit, LimitName, Misbehaved, Outcome, Status, Time,
+};
+use np_wire::{Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
+
+use crate::session::{Phase, Session};
+use crate::stream::{Assembly, Head, Stream};
+use crate::{Answer, Event, StreamKey};
+
+/// Bytes of a body that came with a frame, as a slice of its record.
+struct Body<'a> {
+    record: &'a Bytes,
+    bytes: &'a [u8],
+}
+
+impl Body<'_> {
+    const fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn to_slice(&self) -> Bytes {
+        self.record.slice_ref(self.bytes)
+    }
+}
+
+impl Session {
+    /// Acts on every frame of an opened record.
+    pub(crate) fn handle_record(&mut self, now: Time, record: &Bytes) -> Result<(), ConnectionError> {
+        let mut frames = Frames::new(record);
+        if self.phase == Phase::Opening {
+            return self.first_record(frames);
+        }
+        while let Some(frame) = frames.next() {
+            let frame = frame?;
+            if matches!(frame, Frame::KeyUpdate) {
+                if !frames.is_empty() {
+                    return Err(Misbehaved::KeyUpdate.into());
+                }
+                self.receiver.update_key();
+                return Ok(());
+            }
+            self.handle_frame(now, frame, record)?;
+            if !self.reads() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first record holds SETTINGS or CLOSE, and beside it padding and a key update alone.
+    fn first_record(&mut self, frames: Frames<'_>) -> Result<(), ConnectionError> {
+        let mut settings = None;
+        let mut update = false;
+        for frame in frames {
+            match frame? {
+                Frame::Settings(_) if settings.is_some() => return Err(Misbehaved::SettingsTwice.into()),
+                Frame::Settings(theirs) if !update => settings = Some(theirs),
+                Frame::Close { code, text } if settings.is_none() => {
+                    self.closed_by_peer(code, text);
+                    return Ok(());
+                }
+                Frame::Padding(_) if !update => {}
+                Frame::KeyUpdate if settings.is_some() && !update => update = true,
+                _ => return Err(Misbehaved::FirstRecord.into()),
+            }
+        }
+        let settings = settings.ok_or(Misbehaved::FirstRecord)?;
+        if update {
+            self.receiver.update_key();
+        }
+        self.connected(settings)
+    }
+
+    fn connected(&mut self, settings: Settings) -> Result<(), ConnectionError> {
+        self.phase = Phase::Open;
+        self.peer = Some(settings);
+        self.send_window.add(u64::from(settings.connection_window))?;
+        self.events.push_back(Event::Ready(settings));
+        Ok(())
+    }
+
+    fn handle_frame(&mut self, now: Time, frame: Frame<'_>, record: &Bytes) -> Result<(), ConnectionError> {
+        match frame {
+            Frame::Open(open) => {
+                let body = Body { record, bytes: open.body };
+                self.on_open(now, open, &body)
+            }
+            Frame::Response(response) => {
+                let body = Body { record, bytes: response.body };
+                self.on_response(response, &body)
+            }
+            Frame::Data { id, fin, end, body } => self.on_data(id, fin, end, &Body { record, bytes: body }),
+            Frame::Trailers(trailers) => self.on_trailers(trailers),
+            Frame::Cancel { id, status } => self.on_cancel(id, status),
+            Frame::StreamCredit { id, bytes } => self.on_stream_credit(id, bytes),
+            Frame::ConnectionCredit(bytes) => Ok(self.send_window.add(u64::from(bytes))?),
+            Frame::CallAllowance(calls) => {
+                if let Some(peer) = &mut self.peer {
+                    peer.max_calls = calls;
+                }
+                Ok(())
+            }
+            Frame::Method { number, name } => self.peer_methods.announced(number, name),
+            Frame::Ping(token) => {
+                self.control.pong = Some(token);
+                Ok(())
+            }
+            Frame::Pong(token) => self.on_pong(token),
+            Frame::GoAway { accepted, code } => self.on_go_away(accepted, code),
+            Frame::Close { code, text } => {
+                self.closed_by_peer(code, text);
+                Ok(())
+            }
+            Frame::Settings(_) => Err(Misbehaved::SettingsTwice.into()),
+            // A key update is acted on where the end of its record is known.
+            Frame::KeyUpdate | Frame::Padding(_) | Frame::Unknown { .. } => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    fn closed_by_peer(&mut self, code: CloseCode, text: &str) {
+        self.lose(ConnectionError::ClosedByPeer { code, text: text.to_owned(), in_clear: false });
+    }
+
+    fn on_pong(&mut self, token: u64) -> Result<(), ConnectionError> {
+        if token <= self.pings.answered || token > self.pings.sent {
+            return Err(Misbehaved::Pong.into());
+        }
+        self.pings.answered = token;
+        self.events.push_back(Event::Pong { token });
+        Ok(())
+    }
+
+    fn on_go_away(&mut self, accepted: u64, code: CloseCode) -> Result<(), ConnectionError> {
+        if accepted > self.opened_here.count() || self.peer_draining {
+            return Err(Misbehaved::GoAway.into());
+        }
+        self.peer_draining = true;
+        self.fail_unaccepted(accepted);
+        self.events.push_back(Event::GoAway(code));
+        Ok(())
+    }
+
+    fn on_open(&mut self, now: Time, open: Open<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
+        let id = self.opened_by_peer.next();
+        let method = self.peer_methods.name(open.method)?;
+        self.receive_window.receive(body.len())?;
+        if let Some(refusal) = self.refusal(&open) {
+            self.receive_window.release(body.len());
+            return self.refuse_call(id, refusal);
+        }
+        let deadline = match open.remaining {
+            RemainingTime::Default => Deadline::after(now, Deadline::DEFAULT),
+            RemainingTime::Millis(millis) => Deadline::after(now, std::time::Duration::from_millis(millis)),
+            RemainingTime::Unlimited => Deadline::NONE,
+        };
+        let mut stream = Stream::accepted(id, open.kind, deadline);
+        stream.send_credit = u64::from(self.peer_stream_window());
+        if open.kind == OpenKind::Stream {
+            if open.total.is_some() || body.len() > 0 {
+                return Err(Misbehaved::StreamState.into());
+            }
+            stream.receive_credit = u64::from(self.limits.stream_window);
+        }
+        let key = self.table.insert(stream);
+        self.note_deadline(deadline);
+        let head = Head {
+            method: open.method,
+            codec: open.codec,
+            encoding: open.encoding,
+            metadata: open.metadata,
+            body: Bytes::new(),
+        };
+        match open.total {
+            Some(total) => self.begin_assembly(key, total, Some(head), body),
+            None => {
+                let body = body.to_slice();
+                let credit = body.len() as u32;
+                let Head { codec, encoding, metadata, .. } = head;
+                let kind = open.kind;
+                self.events.push_back(Event::Opened {
+                    key,
+                    kind,
+                    method,
+                    codec,
+                    encoding,
+                    metadata,
+                    deadline,
+                    body,
+                    credit,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Why a call cannot be accepted, if it cannot.
+    fn refusal(&self, open: &Open<'_>) -> Option<(Status, &'static str)> {
+        let size = open.total.map_or(open.body.len() as u64, u64::from);
+        if self.draining.is_some() {
+            return Some((Status::Unavailable, "draining: no new calls are accepted"));
+        }
+        if self.table.open_by_peer() >= self.limits.max_calls as usize {
+            return Some((Status::Unavailable, "limit max_calls reached; try again later"));
+        }
+        if size > u64::from(self.limits.max_message) {
+            return Some((Status::LimitReached, "limit max_message reached by the request"));
+        }
+        None
+    }
+
+    /// A peer that keeps to what it was told is refused a handful of times at most; the queue is bounded for others.
+    fn refuse_call(&mut self, id: StreamId, refusal: (Status, &'static str)) -> Result<(), ConnectionError> {
+        let allowed = self.limits.max_calls as usize;
+        if self.control.refused.len() >= allowed {
+            let (allowed, seen) = (allowed as u64, allowed as u64 + 1);
+            return Err(LimitHit { limit: LimitName::MaxCalls, allowed, seen }.into());
+        }
+        self.control.refused.push_back((id, refusal.0, refusal.1));
+        Ok(())
+    }
+
+    /// Starts to put a message together whose first frame did not hold all of it.
+    fn begin_assembly(
+        &mut self,
+        key: StreamKey,
+        total: u32,
+        head: Option<Head>,
+        body: &Body<'_>,
+    ) -> Result<(), ConnectionError> {
+        let large = total > self.limits.stream_window;
+        if u64::from(total) <= body.len() || (large && body.len() > 0) {
+            return Err(Misbehaved::DeclaredSize.into());
+        }
+        let assembly = Assembly { head: head.map(Box::new), total, buffer: body.bytes.to_vec(), large, granted: false };
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.assembly = Some(Box::new(assembly));
+        }
+        if large {
+            self.budget.ask(key, total);
+            self.grant_waiting();
+        }
+        Ok(())
+    }
+
+    /// Grants whole messages as far as the reassembly budget goes.
+    pub(crate) fn grant_waiting(&mut self) {
+        while let Some((key, bytes)) = self.budget.next_grant() {
+            let granted = self.table.stream_mut(key).is_some_and(|stream| {
+                let Some(assembly) = stream.assembly.as_mut() else {
+                    return false;
+                };
+                assembly.granted = true;
+                assembly.buffer.reserve_exact(bytes as usize);
+                stream.pending.credit = bytes;
+                true
+            });
+            if granted {
+                self.mark_control(key);
+            } else {
+                self.budget.give_back(bytes);
+            }
+        }
+    }
+
+    fn on_response(&mut self, response: Response<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
+        self.receive_window.receive(body.len())?;
+        let Some(key) = self.local_stream(response.id)? else {
+            self.receive_window.release(body.len());
+            return Ok(());
+        };
+        let Some(stream) = self.table.stream(key) else {
+            return Ok(());
+        };
+        if stream.kind != OpenKind::Request || stream.assembly.is_some() {
+            return Err(Misbehaved::StreamState.into());
+        }
+        let abandoned = stream.abandoned;
+        let size = response.total.map_or(body.len(), u64::from);
+        if size > u64::from(self.limits.max_message) {
+            // The callee knows the limit from the settings.
+            let (allowed, seen) = (u64::from(self.limits.max_message), size);
+            return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
+        }
+        if let Some(total) = response.total {
+            // The rest of the request can no longer matter to the callee.
+            self.stop_sending(key);
+            let Response { codec, encoding, metadata, .. } = response;
+            let head = Head { method: 0, codec, encoding, metadata, body: Bytes::new() };
+            if abandoned {
+                // The callee will see the cancel and end the call; until then its bytes are credited back.
+                self.receive_window.release(body.len());
+                return Ok(());
+            }
+            return self.begin_assembly(key, total, Some(head), body);
+        }
+        self.finish_local(key);
+        if abandoned {
+            self.receive_window.release(body.len());
+            return Ok(());
+        }
+        let Response { codec, encoding, metadata, .. } = response;
+        let answer = Answer { codec, encoding, metadata, body: body.to_slice() };
+        self.events.push_back(Event::Answered { key, answer, credit: body.len() as u32 });
+        Ok(())
+    }
+
+    fn on_data(&mut self, id: StreamId, fin: bool, end: bool, body: &Body<'_>) -> Result<(), ConnectionError> {
+        self.receive_window.receive(body.len())?;
+        let Some(key) = self.any_stream(id)? else {
+            self.receive_window.release(body.len());
+            return Ok(());
+        };
+        let Some(stream) = self.table.stream_mut(key) else {
+            return Ok(());
+        };
+        if stream.assembly.is_some() {
+            return self.on_message_data(key, fin, end, body);
+        }
+        if stream.abandoned {
+            self.receive_window.release(body.len());
+            // The end of an answer that nobody waits for is its terminal frame.
+            if fin && stream.local && stream.kind == OpenKind::Request {
+                self.finish_local(key);
+            }
+            return Ok(());
+        }
+        if stream.kind != OpenKind::Stream || stream.peer_finished {
+            return Err(Misbehaved::StreamState.into());
+        }
+        // The callee's direction ends by its trailers, never by a flag.
+        if fin && stream.local {
+            return Err(Misbehaved::StreamState.into());
+        }
+        let left = stream.receive_credit.checked_sub(body.len()).ok_or(Misbehaved::Credit)?;
+        stream.receive_credit = left;
+        stream.peer_finished = fin;
+        self.events.push_back(Event::Data { key, body: body.to_slice(), end, fin });
+        Ok(())
+    }
+
+    /// More bytes of a unary message.
+    fn on_message_data(
+        &mut self,
+        key: StreamKey,
+        fin: bool,
+        end: bool,
+        body: &Body<'_>,
+    ) -> Result<(), ConnectionError> {
+        let Some(assembly) = self.table.stream_mut(key).and_then(|stream| stream.assembly.as_mut()) else {
+            return Ok(());
+        };
+        if assembly.large && !assembly.granted {
+            return Err(Misbehaved::Credit.into());
+        }
+        let size = assembly.buffer.len() as u64 + body.len();
+        let whole = size == u64::from(assembly.total);
+        if size > u64::from(assembly.total) || fin != whole || end != whole {
+            return Err(Misbehaved::DeclaredSize.into());
+        }
+        assembly.buffer.extend_from_slice(body.bytes);
+        if assembly.large {
+            // Its memory is counted by the budget, so the connection's credit goes back at once.
+            self.receive_window.release(body.len());
+        }
+        if whole {
+            return self.finish_assembly(key);
+        }
+        Ok(())
+    }
+
+    /// A message is whole: it goes to the application.
+    fn finish_assembly(&mut self, key: StreamKey) -> Result<(), ConnectionError> {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return Ok(());
+        };
+        let Some(assembly) = stream.assembly.take() else {
+            return Ok(());
+        };
+        let (kind, local, deadline) = (stream.kind, stream.local, stream.deadline);
+        let Assembly { head, total, buffer, large, .. } = *assembly;
+        let credit = if large { 0 } else { total };
+        if large {
+            self.budget.give_back(total);
+            self.grant_waiting();
+        }
+        let Some(head) = head else {
+            return Ok(());
+        };
+        let Head { method, codec, encoding, metadata, .. } = *head;
+        let body = Bytes::from(buffer);
+        if local {
+            self.finish_local(key);
+            let answer = Answer { codec, encoding, metadata, body };
+            self.events.push_back(Event::Answered { key, answer, credit });
+        } else {
+            let method = self.peer_methods.name(method)?;
+            self.events.push_back(Event::Opened {
+                key,
+                kind,
+                method,
+                codec,
+                encoding,
+                metadata,
+                deadline,
+                body,
+                credit,
+            });
+        }
+        Ok(())
+    }
+
+    fn on_trailers(&mut self, trailers: Trailers<'_>) -> Result<(), ConnectionError> {
+        let Some(key) = self.local_stream(trailers.id)? else {
+            return Ok(());
+        };
+        let Some(stream) = self.table.stream(key) else {
+            return Ok(());
+        };
+        let (kind, abandoned) = (stream.kind, stream.abandoned);
+        if kind == OpenKind::Request && trailers.status == Status::Ok {
+            return Err(Misbehaved::StreamState.into());
+        }
+        // A one-way message whose last byte was just read cannot be ended before it is known as sent.
+        let was_sent = kind == OpenKind::OneWay && trailers.status == Status::Ok;
+        self.finish_local(key);
+        if abandoned {
+            return Ok(());
+        }
+        let event = match (kind, trailers.status) {
+            (OpenKind::Stream, Status::Ok) => Event::Ended { key, metadata: trailers.metadata },
+            _ if was_sent => Event::Sent { key },
+            (_, status) => Event::Failed { key, error: call_error(status, trailers.text) },
+        };
+        self.events.push_back(event);
+        Ok(())
+    }
+
+    fn on_cancel(&mut self, id: StreamId, status: Status) -> Result<(), ConnectionError> {
+        if id.opener() == self.side {
+            return Err(Misbehaved::StreamState.into());
+        }
+        if let Some(key) = self.any_stream(id)? {
+            self.cancel_work(key, status);
+        }
+        Ok(())
+    }
+
+    fn on_stream_credit(&mut self, id: StreamId, bytes: u32) -> Result<(), ConnectionError> {
+        let Some(key) = self.any_stream(id)? else {
+            return Ok(());
+        };
+        if let Some(stream) = self.table.stream_mut(key) {
+            let credit = stream.send_credit.checked_add(u64::from(bytes)).filter(|sum| *sum < 1 << 62);
+            stream.send_credit = credit.ok_or(Misbehaved::CreditOverflow)?;
+            self.mark_ready(key);
+        }
+        Ok(())
+    }
+
+    /// The open stream of an id; `None` if it has ended; an error if it never was.
+    fn any_stream(&self, id: StreamId) -> Result<Option<StreamKey>, ConnectionError> {
+        let opened = if id.opener() == self.side { &self.opened_here } else { &self.opened_by_peer };
+        if id.index() >= opened.count() {
+            return Err(Misbehaved::UnknownStream.into());
+        }
+        Ok(self.table.find(id))
+    }
+
+    /// As [`Self::any_stream`], for frames that only a callee may send.
+    fn local_stream(&self, id: StreamId) -> Result<Option<StreamKey>, ConnectionError> {
+        if id.opener() != self.side {
+            return Err(Misbehaved::StreamState.into());
+        }
+        self.any_stream(id)
+    }
+}
+
+fn call_error(status: Status, text: &str) -> CallError {
+    // Unavailable says that no work was done; every other status is an answer.
+    let outcome = if status == Status::Unavailable { Outcome::NotProcessed } else { Outcome::Answered };
+    CallError { status, text: text.to_owned(), outcome, cause: None }
+}

@@ -1,0 +1,192 @@
+//! How things end: deadlines, drain, close, loss.
+
+use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status, Time};
+use np_wire::OpenKind;
+
+use crate::session::{Control, Phase, Session};
+use crate::stream::{Outgoing, Stream};
+use crate::{Event, StreamKey};
+
+impl Session {
+    /// Acts on every deadline that has been reached at `now`.
+    ///
+    /// A call of this side fails and is cancelled at the peer; a call of the peer is reported as cancelled, and its
+    /// handler must be stopped.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.earliest.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut earliest: Option<Time> = None;
+        for key in self.table.keys() {
+            let Some(stream) = self.table.stream(key) else {
+                continue;
+            };
+            if stream.abandoned {
+                continue;
+            }
+            if stream.deadline.passed(now) {
+                self.expire(key);
+            } else if let Some(at) = stream.deadline.time() {
+                earliest = Some(earliest.map_or(at, |other| other.min(at)));
+            }
+        }
+        self.earliest = earliest;
+    }
+
+    fn expire(&mut self, key: StreamKey) {
+        let Some(stream) = self.table.stream(key) else {
+            return;
+        };
+        if stream.local {
+            let outcome = self.outcome(stream);
+            let text = "the deadline passed before an answer came";
+            let error = CallError { status: Status::DeadlineExceeded, text: text.into(), outcome, cause: None };
+            self.events.push_back(Event::Failed { key, error });
+            self.abandon(key, Status::DeadlineExceeded);
+        } else {
+            self.cancel_work(key, Status::DeadlineExceeded);
+        }
+    }
+
+    /// Tells the application to stop working for a call of the peer.
+    pub(crate) fn cancel_work(&mut self, key: StreamKey, status: Status) {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut stream.abandoned, true) {
+            return;
+        }
+        let answered = stream.kind == OpenKind::Request && !matches!(stream.outgoing, Outgoing::Waiting);
+        if stream.assembly.is_some() || answered {
+            // The application never saw it, or is done with it: the session answers by itself.
+            self.end_with(key, status, "given up before the whole message was there");
+        } else {
+            self.events.push_back(Event::Cancelled { key, status });
+        }
+    }
+
+    /// Accepts no more calls from the peer and tells it which was the last; calls that it has open go on.
+    pub fn go_away(&mut self, code: CloseCode) {
+        if self.draining.is_none() && self.reads() {
+            let accepted = self.opened_by_peer.count();
+            self.draining = Some(accepted);
+            self.control.go_away = Some((accepted, code));
+        }
+    }
+
+    /// Ends the connection in order: what can be sent at once is sent, then CLOSE. Open calls fail.
+    pub fn close(&mut self, code: CloseCode, text: &str) {
+        if self.reads() {
+            self.finish_all(ConnectionError::ClosedHere(code), Phase::Closing(code, text.to_owned()));
+        }
+    }
+
+    /// Ends the connection over an error: the peer gets its coarse code, the application the error.
+    pub(crate) fn fail(&mut self, error: ConnectionError) {
+        if self.reads() {
+            let code = error.close_code();
+            self.control = Control::default();
+            self.control_ready.clear();
+            self.ready.clear();
+            self.starved.clear();
+            self.finish_all(error, Phase::Closing(code, String::new()));
+        }
+    }
+
+    /// The connection is gone: nothing is sent any more.
+    pub(crate) fn lose(&mut self, error: ConnectionError) {
+        if self.reads() {
+            self.finish_all(error, Phase::Closed);
+        } else {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Refuses an authenticated peer: the first record holds CLOSE and nothing else.
+    pub(crate) fn refuse(&mut self, error: ConnectionError, text: &str) {
+        self.control.settings = false;
+        self.finish_all(error.clone(), Phase::Closing(error.close_code(), text.to_owned()));
+    }
+
+    fn finish_all(&mut self, error: ConnectionError, phase: Phase) {
+        self.phase = phase;
+        self.error = Some(error.clone());
+        for key in self.table.keys() {
+            self.end_stream(key, &error);
+        }
+        self.queued.clear();
+        self.one_way.clear();
+        self.earliest = None;
+        self.events.push_back(Event::Closed(error));
+    }
+
+    /// Fails a call of this side, or stops the work for a call of the peer, because the connection is over.
+    fn end_stream(&mut self, key: StreamKey, error: &ConnectionError) {
+        let Some(stream) = self.table.stream(key) else {
+            return;
+        };
+        if stream.local && !stream.abandoned {
+            let outcome = self.outcome(stream);
+            let failure = CallError {
+                status: Status::Unavailable,
+                text: "the connection ended before an answer came".to_owned(),
+                outcome,
+                cause: Some(Box::new(error.clone())),
+            };
+            self.events.push_back(Event::Failed { key, error: failure });
+        } else if !stream.local && !stream.abandoned && stream.assembly.is_none() {
+            self.events.push_back(Event::Cancelled { key, status: Status::Unavailable });
+        }
+        // What an orderly close may still send stays in its stream; the rest is gone.
+        if stream.local || !matches!(self.phase, Phase::Closing(..)) {
+            self.table.remove(key);
+        }
+    }
+
+    /// What is known about the work of a call of this side that has no answer.
+    pub(crate) fn outcome(&self, stream: &Stream) -> Outcome {
+        match stream.complete_in {
+            Some(number) if self.sender.is_written(number) => Outcome::Unknown,
+            _ => Outcome::NotProcessed,
+        }
+    }
+
+    /// The local caller has its result: tells the peer, and keeps the slot until the terminal frame.
+    pub(crate) fn abandon(&mut self, key: StreamKey, status: Status) {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        stream.abandoned = true;
+        if stream.is_opened() {
+            stream.pending.cancel = Some(status);
+            self.stop_sending(key);
+            self.drop_assembly(key);
+            self.mark_control(key);
+        } else {
+            self.queued.retain(|other| *other != key);
+            self.send_window.forget(key);
+            self.table.remove(key);
+        }
+    }
+
+    /// Fails every call of this side that the peer's go-away did not accept.
+    pub(crate) fn fail_unaccepted(&mut self, accepted: u64) {
+        for key in self.table.keys() {
+            let Some(stream) = self.table.stream(key) else {
+                continue;
+            };
+            let refused = stream.local && stream.id.is_none_or(|id| id.index() >= accepted);
+            if !refused {
+                continue;
+            }
+            if !stream.abandoned {
+                let error = CallError::not_processed(Status::Unavailable, "the peer is draining");
+                self.events.push_back(Event::Failed { key, error });
+            }
+            self.stop_sending(key);
+            self.drop_assembly(key);
+            self.table.remove(key);
+        }
+        self.queued.clear();
+    }
+}

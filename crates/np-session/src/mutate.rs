@@ -1,0 +1,288 @@
+//! What the application asks of a session.
+
+use bytes::Bytes;
+use np_types::{CallError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
+use np_wire::{Encoding, OpenKind};
+
+use crate::session::{Phase, Session};
+use crate::stream::{Head, Outgoing, Stream};
+use crate::{Answer, OpenCall, StreamKey};
+
+impl Session {
+    /// Opens a call, a one-way message or a stream, and gives the key that its events will carry.
+    ///
+    /// It leaves when the peer's allowance of open calls and its credit let it, in the order of calls to this.
+    ///
+    /// # Errors
+    /// At once, and as not processed: when the connection has ended or the peer drains, when the message is larger than
+    /// the peer takes, when `max_queued_calls` calls wait already, or when the name would be one too many.
+    pub fn open(&mut self, call: OpenCall) -> Result<StreamKey, CallError> {
+        self.check_open(&call)?;
+        let method = self.local_methods.number(&call.method).map_err(limit)?;
+        let OpenCall { kind, codec, encoding, metadata, deadline, body, .. } = call;
+        let head = Head { method, codec, encoding, metadata, body };
+        let mut stream = Stream::queued(kind, deadline, head);
+        if kind == OpenKind::Stream {
+            stream.receive_credit = u64::from(self.limits.stream_window);
+        }
+        let key = self.table.insert(stream);
+        self.queued.push_back(key);
+        self.note_deadline(deadline);
+        Ok(key)
+    }
+
+    fn check_open(&self, call: &OpenCall) -> Result<(), CallError> {
+        let refuse = |text: &str| Err(CallError::not_processed(Status::Unavailable, text));
+        match (&self.phase, &self.error) {
+            (Phase::Opening | Phase::Open, _) => {}
+            (_, Some(error)) => {
+                let refused = CallError::not_processed(Status::Unavailable, "the connection has ended");
+                return Err(refused.because(error.clone()));
+            }
+            (_, None) => return refuse("the connection has ended"),
+        }
+        if self.peer_draining {
+            return refuse("the peer is draining");
+        }
+        if call.kind == OpenKind::Stream && !call.body.is_empty() {
+            return Err(CallError::not_processed(Status::InvalidArgument, "a stream's messages follow its opening"));
+        }
+        let allowed = u64::from(self.limits.max_queued_calls);
+        if self.queued.len() as u64 >= allowed {
+            return Err(limit(LimitHit { limit: LimitName::MaxQueuedCalls, allowed, seen: allowed + 1 }));
+        }
+        match self.message_limit(call.body.len()) {
+            Some(hit) => Err(limit(hit)),
+            None => Ok(()),
+        }
+    }
+
+    /// The peer's limit that a message would pass. Before its settings came a call is checked when they do.
+    pub(crate) fn message_limit(&self, size: usize) -> Option<LimitHit> {
+        let allowed = u64::from(self.peer.map_or(u32::MAX, |peer| peer.max_message));
+        let seen = size as u64;
+        (seen > allowed).then_some(LimitHit { limit: LimitName::MaxMessage, allowed, seen })
+    }
+
+    /// Answers a unary call of the peer. A body larger than the caller takes becomes an error for it.
+    ///
+    /// # Errors
+    /// When the call is over, was answered already, or is no unary call.
+    pub fn respond(&mut self, key: StreamKey, answer: Answer) -> Result<(), Misuse> {
+        let stream = self.table.stream(key).filter(|stream| !stream.local).ok_or(Misuse::NoSuchCall)?;
+        if stream.kind != OpenKind::Request || !matches!(stream.outgoing, Outgoing::Waiting) {
+            return Err(Misuse::Argument("only a unary call that was not answered takes an answer"));
+        }
+        if stream.abandoned {
+            self.end_with(key, Status::Cancelled, "the caller gave the call up");
+            return Ok(());
+        }
+        if let Some(hit) = self.message_limit(answer.body.len()) {
+            self.end_with(key, Status::LimitReached, &format!("the answer is too large for the caller: {hit}"));
+            return Ok(());
+        }
+        let Answer { codec, encoding, metadata, body } = answer;
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.deadline = Deadline::NONE;
+            stream.outgoing = Outgoing::Queued(Box::new(Head { method: 0, codec, encoding, metadata, body }));
+        }
+        self.mark_ready(key);
+        Ok(())
+    }
+
+    /// Ends a call, one-way message or stream of the peer with a status; the only end of the latter two.
+    ///
+    /// For a one-way message the status tells the peer only that its slot is free again.
+    ///
+    /// # Errors
+    /// When the call is over, or a unary call is ended with [`Status::Ok`], which takes an answer.
+    pub fn end(&mut self, key: StreamKey, status: Status, text: &str, metadata: Metadata) -> Result<(), Misuse> {
+        let stream = self.table.stream_mut(key).filter(|stream| !stream.local).ok_or(Misuse::NoSuchCall)?;
+        if stream.kind == OpenKind::Request && status == Status::Ok {
+            return Err(Misuse::Argument("a unary call that went well takes an answer"));
+        }
+        let drains = stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Body { .. });
+        stream.pending.trailers = Some(Box::new((status, text.to_owned(), metadata)));
+        stream.deadline = Deadline::NONE;
+        if status == Status::Ok && drains {
+            // The messages before it leave first.
+            return Ok(());
+        }
+        self.stop_sending(key);
+        self.mark_control(key);
+        Ok(())
+    }
+
+    pub(crate) fn end_with(&mut self, key: StreamKey, status: Status, text: &str) {
+        self.drop_assembly(key);
+        // A call that is gone needs no end.
+        let _ = self.end(key, status, text, Metadata::default());
+    }
+
+    /// Sends a message on a stream. A stream holds one message at a time: wait for [`Event::Writable`] before the next.
+    ///
+    /// [`Event::Writable`]: crate::Event::Writable
+    ///
+    /// # Errors
+    /// When the stream is over or finished, still holds a message, or the message is too large for the peer.
+    pub fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), Misuse> {
+        if self.message_limit(message.len()).is_some() {
+            return Err(Misuse::Argument("the message is larger than the peer's max_message"));
+        }
+        let stream = self.table.stream_mut(key).ok_or(Misuse::NoSuchCall)?;
+        if stream.kind != OpenKind::Stream || stream.abandoned {
+            return Err(Misuse::NoSuchCall);
+        }
+        if !self.is_writable(key) {
+            return Err(Misuse::State("the stream still holds a message, or is finished"));
+        }
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.outgoing = Outgoing::Body { rest: message, fin: false };
+        }
+        self.mark_ready(key);
+        Ok(())
+    }
+
+    /// Whether [`Session::send`] takes a message now.
+    #[must_use]
+    pub fn is_writable(&self, key: StreamKey) -> bool {
+        self.table.stream(key).is_some_and(|stream| {
+            let open = stream.is_opened() && stream.pending.trailers.is_none();
+            open && stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Waiting)
+        })
+    }
+
+    /// Ends this side's direction of a stream that it opened; the callee's direction goes on.
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub fn finish(&mut self, key: StreamKey) -> Result<(), Misuse> {
+        if !self.is_writable(key) {
+            return Err(Misuse::State("the stream still holds a message, or is finished"));
+        }
+        let stream = self.table.stream_mut(key).filter(|stream| stream.local).ok_or(Misuse::NoSuchCall)?;
+        stream.outgoing = Outgoing::Body { rest: Bytes::new(), fin: true };
+        self.mark_ready(key);
+        Ok(())
+    }
+
+    /// Gives up a call of this side. No event follows for it; a call that is over is left alone.
+    pub fn cancel(&mut self, key: StreamKey) {
+        if self.table.stream(key).is_some_and(|stream| stream.local && !stream.abandoned) {
+            self.abandon(key, Status::Cancelled);
+        }
+    }
+
+    /// Gives back the credit of a unary body, once its memory is the application's own affair.
+    pub const fn release(&mut self, credit: u32) {
+        self.receive_window.release(credit as u64);
+    }
+
+    /// Gives back the credit of `bytes` of a stream's messages. The stream may be over.
+    pub fn consumed(&mut self, key: StreamKey, bytes: usize) {
+        self.receive_window.release(bytes as u64);
+        let window = self.limits.stream_window;
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        stream.consumed = stream.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if stream.consumed >= window / 4 && !stream.peer_finished && !stream.abandoned {
+            stream.receive_credit += u64::from(stream.consumed);
+            stream.pending.credit = stream.pending.credit.saturating_add(stream.consumed);
+            stream.consumed = 0;
+            self.mark_control(key);
+        }
+    }
+
+    /// Asks the peer for a sign of life; gives the token that [`Event::Pong`] will carry.
+    ///
+    /// Pings that were not sent yet are one: the latest.
+    ///
+    /// [`Event::Pong`]: crate::Event::Pong
+    pub const fn ping(&mut self) -> u64 {
+        self.pings.sent += 1;
+        self.control.ping = Some(self.pings.sent);
+        self.pings.sent
+    }
+
+    /// Renews this direction's key with the next record.
+    pub fn update_key(&mut self) {
+        self.sender.ask_key_update();
+    }
+
+    /// Nothing of a message's body leaves any more; a reservation that was not used goes back.
+    pub(crate) fn stop_sending(&mut self, key: StreamKey) {
+        self.send_window.forget(key);
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        let last = std::mem::replace(&mut stream.outgoing, Outgoing::Done);
+        if let Outgoing::Body { rest, .. } = last
+            && stream.grant == crate::stream::Grant::Reserved
+        {
+            self.send_window.give_back(rest.len() as u64);
+        }
+    }
+
+    /// Forgets a message that was being put together; its credit goes back at once.
+    pub(crate) fn drop_assembly(&mut self, key: StreamKey) {
+        self.budget.forget(key);
+        let Some(assembly) = self.table.stream_mut(key).and_then(|stream| stream.assembly.take()) else {
+            return;
+        };
+        if !assembly.large {
+            self.receive_window.release(assembly.buffer.len() as u64);
+        } else if assembly.granted {
+            self.budget.give_back(assembly.total);
+        }
+        self.grant_waiting();
+    }
+
+    /// Removes a call of this side at its terminal frame.
+    pub(crate) fn finish_local(&mut self, key: StreamKey) {
+        self.stop_sending(key);
+        self.drop_assembly(key);
+        self.table.remove(key);
+    }
+
+    pub(crate) fn note_deadline(&mut self, deadline: Deadline) {
+        if let Some(at) = deadline.time() {
+            self.earliest = Some(self.earliest.map_or(at, |other| other.min(at)));
+        }
+    }
+
+    pub(crate) fn peer_stream_window(&self) -> u32 {
+        self.peer.map_or(0, |peer| peer.stream_window)
+    }
+
+    pub(crate) fn mark_control(&mut self, key: StreamKey) {
+        if let Some(stream) = self.table.stream_mut(key)
+            && !std::mem::replace(&mut stream.in_control, true)
+        {
+            self.control_ready.push_back(key);
+        }
+    }
+
+    pub(crate) fn mark_ready(&mut self, key: StreamKey) {
+        if let Some(stream) = self.table.stream_mut(key)
+            && !std::mem::replace(&mut stream.in_ready, true)
+        {
+            self.ready.push_back(key);
+        }
+    }
+}
+
+fn limit(hit: LimitHit) -> CallError {
+    CallError::not_processed(Status::LimitReached, hit.to_string())
+}
+
+impl Answer {
+    /// Bytes of the body as the application will see them.
+    #[must_use]
+    pub fn raw_size(&self) -> usize {
+        match self.encoding {
+            Encoding::Plain => self.body.len(),
+            Encoding::Lz4 { raw } | Encoding::Zstd { raw } => raw as usize,
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! What leaves: control frames first, then openings in order, then bodies by turns.
+
+use bytes::Bytes;
+use np_types::{CallError, Deadline, Metadata, Status, Time};
+use np_wire::{Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
+
+use crate::session::{Phase, Session};
+use crate::stream::{Grant, Head, Outgoing};
+use crate::{Event, StreamKey};
+
+/// A call of [`Session::poll_transmit`] stops adding records once the output holds this much.
+const TARGET: usize = 256 << 10;
+/// Bytes of one body per turn while others wait.
+const TURN: usize = 16 << 10;
+/// The most bytes of a head without its metadata: kind, id, length, and the fields of an opening.
+const HEAD: usize = 64;
+/// The most bytes that metadata takes in a head: keys and values, and a length before each and before them all.
+const METADATA: usize = Metadata::MAX_BYTES + Metadata::MAX_PAIRS * 4 + 16;
+/// A body is not begun in a record that has less room than this, unless it fits.
+const LEAST: usize = 1 << 10;
+
+impl Session {
+    /// Appends records to `out` until nothing is ready or `out` holds 256 KiB; gives whether it appended anything.
+    ///
+    /// Report with [`Session::handle_written`] how much of it the transport took. Bytes that were appended must be
+    /// sent in order, or the connection is lost.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        if self.phase == Phase::Closed {
+            return false;
+        }
+        out.append(&mut self.preceding);
+        self.emit_settings(now, out);
+        self.emit_all(now, out);
+        self.emit_close(now, out);
+        self.sender.seal(now, out);
+        out.len() > before
+    }
+
+    /// The first record holds the settings alone.
+    fn emit_settings(&mut self, now: Time, out: &mut Vec<u8>) {
+        if !std::mem::take(&mut self.control.settings) {
+            return;
+        }
+        let settings = Settings {
+            max_message: self.limits.max_message,
+            max_calls: self.limits.max_calls,
+            stream_window: self.limits.stream_window,
+            connection_window: self.limits.connection_window,
+        };
+        self.emit(now, out, &Frame::Settings(settings), HEAD);
+        self.sender.seal(now, out);
+    }
+
+    fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
+        self.emit_control(now, out);
+        while out.len() < TARGET {
+            let Some(key) = self.next_ready() else {
+                break;
+            };
+            self.emit_turn(now, out, key);
+        }
+    }
+
+    fn emit_close(&mut self, now: Time, out: &mut Vec<u8>) {
+        if out.len() >= TARGET && !self.ready.is_empty() {
+            return;
+        }
+        if let Phase::Closing(code, text) = &self.phase {
+            let (code, text) = (*code, text.clone());
+            self.emit(now, out, &Frame::Close { code, text: &text }, HEAD + np_wire::MAX_TEXT);
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn emit(&mut self, now: Time, out: &mut Vec<u8>, frame: &Frame<'_>, size: usize) {
+        self.sender.make_room(now, out, size);
+        encode_frame(out, frame);
+    }
+
+    fn emit_control(&mut self, now: Time, out: &mut Vec<u8>) {
+        if let Some(token) = self.control.pong.take() {
+            self.emit(now, out, &Frame::Pong(token), HEAD);
+        }
+        if let Some(token) = self.control.ping.take() {
+            self.emit(now, out, &Frame::Ping(token), HEAD);
+        }
+        if self.receive_window.is_due() {
+            let bytes = self.receive_window.credit();
+            self.emit(now, out, &Frame::ConnectionCredit(bytes), HEAD);
+        }
+        if let Some((accepted, code)) = self.control.go_away.take() {
+            self.emit(now, out, &Frame::GoAway { accepted, code }, HEAD);
+        }
+        while let Some((id, status, text)) = self.control.refused.pop_front() {
+            let trailers = Trailers { id, status, text, metadata: Metadata::default() };
+            self.emit(now, out, &Frame::Trailers(trailers), HEAD + np_wire::MAX_TEXT);
+        }
+        while let Some(key) = self.control_ready.pop_front() {
+            self.emit_stream_control(now, out, key);
+        }
+    }
+
+    fn emit_stream_control(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey) {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        stream.in_control = false;
+        let Some(id) = stream.id else {
+            return;
+        };
+        let bytes = std::mem::take(&mut stream.pending.credit);
+        let cancel = stream.pending.cancel.take();
+        let trailers = match stream.outgoing {
+            // Messages before the end of a stream leave first.
+            Outgoing::Body { .. } => None,
+            _ => stream.pending.trailers.take(),
+        };
+        if bytes > 0 && trailers.is_none() && cancel.is_none() {
+            self.emit(now, out, &Frame::StreamCredit { id, bytes }, HEAD);
+        }
+        if let Some(status) = cancel {
+            self.emit(now, out, &Frame::Cancel { id, status }, HEAD);
+        }
+        if let Some(end) = trailers {
+            let (status, text, metadata) = *end;
+            let trailers = Trailers { id, status, text: &text, metadata };
+            self.emit(now, out, &Frame::Trailers(trailers), HEAD + METADATA + np_wire::MAX_TEXT);
+            self.table.remove(key);
+        }
+    }
+
+    /// The next stream that may send: an answer whose reservation came, an opening that is its turn, or the next in
+    /// the round.
+    fn next_ready(&mut self) -> Option<StreamKey> {
+        if let Some(key) = self.answer_with_credit() {
+            return Some(key);
+        }
+        if let Some(key) = self.next_opening() {
+            return Some(key);
+        }
+        if self.ready.is_empty() && self.send_window.open_credit() > 0 {
+            // Each of them can send at least a byte, so this comes to an end.
+            while let Some(key) = self.starved.pop_front() {
+                self.mark_ready(key);
+            }
+        }
+        let key = self.ready.pop_front()?;
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.in_ready = false;
+        }
+        Some(key)
+    }
+
+    /// The answer that has waited longest for its reservation, once there is credit for it.
+    fn answer_with_credit(&mut self) -> Option<StreamKey> {
+        loop {
+            let key = self.send_window.first_waiting()?;
+            match self.table.stream(key) {
+                Some(stream) if stream.local => return None,
+                Some(stream) => {
+                    let Outgoing::Queued(head) = &stream.outgoing else {
+                        self.send_window.forget(key);
+                        continue;
+                    };
+                    return self.send_window.covers(head.body.len() as u64).then_some(key);
+                }
+                None => self.send_window.forget(key),
+            }
+        }
+    }
+
+    /// The oldest queued call, if the peer's allowance has room for it and its credit can be taken.
+    fn next_opening(&mut self) -> Option<StreamKey> {
+        if self.phase != Phase::Open {
+            return None;
+        }
+        loop {
+            let key = *self.queued.front()?;
+            let allowance = self.peer.map_or(0, |peer| peer.max_calls) as usize;
+            let opened = self.table.open_here().saturating_sub(self.queued.len());
+            let size = match self.table.stream(key).map(|stream| &stream.outgoing) {
+                Some(Outgoing::Queued(head)) => head.body.len(),
+                _ => {
+                    self.queued.pop_front();
+                    continue;
+                }
+            };
+            if opened >= allowance {
+                return None;
+            }
+            if let Some(hit) = self.message_limit(size) {
+                let error = CallError::not_processed(Status::LimitReached, hit.to_string());
+                self.events.push_back(Event::Failed { key, error });
+                self.queued.pop_front();
+                self.table.remove(key);
+                continue;
+            }
+            if !self.claim(key, size as u64) {
+                return None;
+            }
+            self.queued.pop_front();
+            self.begin(key);
+            return Some(key);
+        }
+    }
+
+    /// Takes the connection's credit for a whole message, unless the message waits for a grant of its own.
+    fn claim(&mut self, key: StreamKey, size: u64) -> bool {
+        let large = size > u64::from(self.peer_stream_window());
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.grant = if large { Grant::AsItComes } else { Grant::Reserved };
+        }
+        large || self.send_window.reserve(key, size)
+    }
+
+    /// Gives a call of this side its id, as the next to be opened.
+    fn begin(&mut self, key: StreamKey) {
+        let window = u64::from(self.peer_stream_window());
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        stream.send_credit = if stream.kind == OpenKind::Stream { window } else { 0 };
+        let id = self.opened_here.next();
+        self.table.name(key, id);
+    }
+
+    /// Lets a stream send a head, or a piece of its body.
+    fn emit_turn(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey) {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        let Some(id) = stream.id else {
+            return;
+        };
+        match std::mem::replace(&mut stream.outgoing, Outgoing::Done) {
+            Outgoing::Queued(head) => self.emit_head(now, out, key, id, head),
+            Outgoing::Body { rest, fin } => self.emit_body(now, out, key, id, rest, fin),
+            other => stream.outgoing = other,
+        }
+    }
+
+    fn emit_head(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey, id: StreamId, head: Box<Head>) {
+        let size = head.body.len();
+        let local = id.opener() == self.side;
+        if !local && !self.claim(key, size as u64) {
+            self.restore(key, Outgoing::Queued(head));
+            return;
+        }
+        let Some(stream) = self.table.stream(key) else {
+            return;
+        };
+        let (kind, grant, remaining) = (stream.kind, stream.grant, remaining_time(stream.deadline, now));
+        if local {
+            self.announce_methods(now, out, head.method);
+        }
+        let need = HEAD + if head.metadata.is_empty() { 0 } else { METADATA };
+        self.sender.make_room(now, out, need + size.min(LEAST));
+        let room = self.sender.room(out).saturating_sub(need);
+        let first = if grant == Grant::Reserved { size.min(self.turn(room)) } else { 0 };
+        let total = (first < size).then_some(size as u32);
+        let Head { method, codec, encoding, metadata, mut body } = *head;
+        let piece = body.split_to(first);
+        let frame = if local {
+            Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body: &piece })
+        } else {
+            Frame::Response(Response { id, codec, encoding, total, metadata, body: &piece })
+        };
+        encode_frame(out, &frame);
+        if total.is_some() {
+            self.restore(key, Outgoing::Body { rest: body, fin: true });
+            if grant == Grant::Reserved {
+                self.mark_ready(key);
+            }
+        } else {
+            self.body_done(key, local);
+        }
+    }
+
+    /// A record of its own for each name is not needed: names stand before the call that uses them.
+    fn announce_methods(&mut self, now: Time, out: &mut Vec<u8>, number: u32) {
+        for (number, name) in self.local_methods.announce(number) {
+            self.sender.make_room(now, out, HEAD + np_types::MethodName::MAX);
+            encode_frame(out, &Frame::Method { number, name: name.as_str() });
+        }
+    }
+
+    fn emit_body(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey, id: StreamId, mut rest: Bytes, fin: bool) {
+        let Some(stream) = self.table.stream(key) else {
+            return;
+        };
+        let (kind, grant) = (stream.kind, stream.grant);
+        let as_it_comes = grant == Grant::AsItComes || kind == OpenKind::Stream;
+        let allowed = if as_it_comes {
+            let credit = stream.send_credit.min(self.send_window.open_credit());
+            rest.len().min(usize::try_from(credit).unwrap_or(usize::MAX))
+        } else {
+            rest.len()
+        };
+        if allowed == 0 && !rest.is_empty() {
+            // Credit will make it ready again: the stream's by its frame, the connection's by the next turn.
+            let starved = stream.send_credit == 0;
+            self.restore(key, Outgoing::Body { rest, fin });
+            if !starved {
+                self.starved.push_back(key);
+            }
+            return;
+        }
+        self.sender.make_room(now, out, HEAD + allowed.min(LEAST));
+        let room = self.sender.room(out).saturating_sub(HEAD);
+        let piece = rest.split_to(allowed.min(self.turn(room)));
+        let last = rest.is_empty();
+        // On a stream the flag `fin` stands alone, at the end of the caller's direction.
+        let end = last && !(kind == OpenKind::Stream && fin);
+        let frame = Frame::Data { id, fin: fin && last, end, body: &piece };
+        encode_frame(out, &frame);
+        if as_it_comes {
+            self.send_window.take(piece.len() as u64);
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.send_credit = stream.send_credit.saturating_sub(piece.len() as u64);
+            }
+        }
+        if !last {
+            self.restore(key, Outgoing::Body { rest, fin });
+            self.mark_ready(key);
+        } else if kind == OpenKind::Stream && !fin {
+            self.message_done(key);
+        } else {
+            self.body_done(key, id.opener() == self.side);
+        }
+    }
+
+    /// How many bytes of a body one turn may take.
+    fn turn(&self, room: usize) -> usize {
+        if self.ready.is_empty() && self.queued.is_empty() { room } else { room.min(TURN) }
+    }
+
+    fn restore(&mut self, key: StreamKey, outgoing: Outgoing) {
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.outgoing = outgoing;
+        }
+    }
+
+    /// The last byte of a unary message stands in the open record.
+    fn body_done(&mut self, key: StreamKey, local: bool) {
+        let record = self.sender.current_record();
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        if stream.kind == OpenKind::Stream {
+            if stream.complete_in.is_none() {
+                // Its opening frame: the callee starts with it, and messages follow.
+                stream.complete_in = Some(record);
+                stream.outgoing = Outgoing::Waiting;
+                self.events.push_back(Event::Writable { key });
+            }
+            return;
+        }
+        if local {
+            stream.complete_in = Some(record);
+            if stream.kind == OpenKind::OneWay {
+                self.one_way.push_back(key);
+            }
+        } else {
+            // A complete answer is the terminal frame.
+            self.table.remove(key);
+        }
+    }
+
+    /// A stream's message has left; the next may come, or the end that waited for it.
+    fn message_done(&mut self, key: StreamKey) {
+        let Some(stream) = self.table.stream_mut(key) else {
+            return;
+        };
+        stream.outgoing = Outgoing::Waiting;
+        if stream.pending.trailers.is_some() {
+            self.mark_control(key);
+        } else {
+            self.events.push_back(Event::Writable { key });
+        }
+    }
+}
+
+/// What is left of a deadline, as it goes on the wire. A call that waited under a second of its 30 counts as whole.
+fn remaining_time(deadline: Deadline, now: Time) -> RemainingTime {
+    match deadline.remaining(now) {
+        None => RemainingTime::Unlimited,
+        Some(left) => {
+            let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            if (29_001..=30_000).contains(&millis) { RemainingTime::Default } else { RemainingTime::Millis(millis) }
+        }
+    }
+}

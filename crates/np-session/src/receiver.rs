@@ -1,0 +1,105 @@
+//! The way in: whole records are opened in place and cut off the input.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use np_noise::ReceiveCipher;
+use np_types::{ConnectionError, Misbehaved};
+use np_wire::{RECORD_HEAD, TAG, record_len};
+
+/// 1.5 times the soft limits of version 1; past these a peer that does not renew its key is cut.
+const HARD_RECORDS: u64 = (1 << 20) + (1 << 19);
+const HARD_BYTES: u64 = 96 << 30;
+
+/// One direction's cipher, and how much it opened with the key it has.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    cipher: ReceiveCipher,
+    records: u64,
+    bytes: u64,
+    hard: (u64, u64),
+}
+
+impl Receiver {
+    pub(crate) const fn new(cipher: ReceiveCipher) -> Self {
+        Self { cipher, records: 0, bytes: 0, hard: (HARD_RECORDS, HARD_BYTES) }
+    }
+
+    /// Takes the next whole record off `input` and opens it; `None` while it is not all there.
+    ///
+    /// The bytes are a slice of the input's buffer: nothing is copied.
+    pub(crate) fn next_record(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, ConnectionError> {
+        let Some(length) = record_len(input, TAG + 1)? else {
+            return Ok(None);
+        };
+        let size = RECORD_HEAD + length;
+        if input.len() < size {
+            // Bounded by the longest record, 64 KiB, whatever the peer announces.
+            input.reserve(size - input.len());
+            return Ok(None);
+        }
+        self.records += 1;
+        self.bytes += size as u64;
+        if self.records > self.hard.0 || self.bytes > self.hard.1 {
+            return Err(Misbehaved::KeyWornOut.into());
+        }
+        let mut record = input.split_to(size);
+        record.advance(RECORD_HEAD);
+        let plaintext = self.cipher.open_in_place(&mut record).map_err(|_| Misbehaved::Record)?.len();
+        record.truncate(plaintext);
+        Ok(Some(record.freeze()))
+    }
+
+    /// The peer renewed its key: the next record uses it.
+    pub(crate) fn update_key(&mut self) {
+        self.cipher.rekey();
+        (self.records, self.bytes) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use np_noise::{ReceiveCipher, SendCipher};
+    use np_types::{ConnectionError, Misbehaved};
+
+    use super::Receiver;
+
+    fn input(records: usize) -> BytesMut {
+        let mut cipher = SendCipher::danger_from_key([1; 32]);
+        let mut input = BytesMut::new();
+        for _ in 0..records {
+            let mut plain = [0u8; 2];
+            let tag = cipher.seal_in_place(&mut plain).unwrap();
+            input.extend_from_slice(&18u16.to_be_bytes());
+            input.extend_from_slice(&plain);
+            input.extend_from_slice(&tag);
+        }
+        input
+    }
+
+    #[test]
+    fn a_worn_key_is_refused_at_its_hard_limit() {
+        for hard in [(3, u64::MAX), (u64::MAX, 60)] {
+            let cipher = ReceiveCipher::danger_from_key([1; 32]);
+            let mut receiver = Receiver { hard, ..Receiver::new(cipher) };
+            let mut input = input(4);
+            for _ in 0..3 {
+                assert!(receiver.next_record(&mut input).unwrap().is_some());
+            }
+            let error = receiver.next_record(&mut input).unwrap_err();
+            assert_eq!(error, ConnectionError::Misbehaved(Misbehaved::KeyWornOut));
+        }
+    }
+
+    #[test]
+    fn a_record_waits_for_its_last_byte() {
+        let mut receiver = Receiver::new(ReceiveCipher::danger_from_key([1; 32]));
+        let whole = input(1);
+        let mut buffer = BytesMut::new();
+        for byte in &whole[..whole.len() - 1] {
+            buffer.extend_from_slice(&[*byte]);
+            assert_eq!(receiver.next_record(&mut buffer), Ok(None));
+        }
+        buffer.extend_from_slice(&whole[whole.len() - 1..]);
+        assert_eq!(receiver.next_record(&mut buffer).unwrap().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,256 @@
+//! The way out: frames are put together in a record, sealed in place where they stand, and counted.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use np_noise::SendCipher;
+use np_types::{Limits, Time};
+use np_wire::{Frame, MAX_PLAINTEXT, RECORD_HEAD, TAG, encode_frame, varint_len};
+
+/// A key update is two bytes; room for it is kept in every record, so that a worn key never waits.
+const KEY_UPDATE_SIZE: usize = 2;
+
+/// One direction's cipher, the record being put together, and which records the transport has taken.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    cipher: SendCipher,
+    /// Where the open record begins in the output.
+    start: Option<usize>,
+    pad_to: usize,
+    soft: SoftLimits,
+    records: u64,
+    bytes: u64,
+    key_since: Time,
+    update_asked: bool,
+    /// Bytes given to the transport's buffer so far, and by how many of them each record ends.
+    produced: u64,
+    written: u64,
+    sealed: u64,
+    unwritten: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct SoftLimits {
+    records: u64,
+    bytes: u64,
+    age: Duration,
+}
+
+impl Sender {
+    pub(crate) const fn new(cipher: SendCipher, limits: &Limits, now: Time) -> Self {
+        Self {
+            cipher,
+            start: None,
+            pad_to: limits.pad_records_to as usize,
+            soft: SoftLimits { records: limits.rekey_records, bytes: limits.rekey_bytes, age: limits.rekey_age },
+            records: 0,
+            bytes: 0,
+            key_since: now,
+            update_asked: false,
+            produced: 0,
+            written: 0,
+            sealed: 0,
+            unwritten: VecDeque::new(),
+        }
+    }
+
+    /// Counts bytes that stand in the output before the first record: the end of the handshake.
+    pub(crate) const fn count_preceding(&mut self, bytes: usize) {
+        self.produced += bytes as u64;
+    }
+
+    pub(crate) const fn ask_key_update(&mut self) {
+        self.update_asked = true;
+    }
+
+    /// Opens a record if none is open, and seals the open one first if it has less than `needed` bytes of room.
+    pub(crate) fn make_room(&mut self, now: Time, out: &mut Vec<u8>, needed: usize) {
+        if self.start.is_some() && self.room(out) < needed {
+            self.seal(now, out);
+        }
+        if self.start.is_none() {
+            self.start = Some(out.len());
+            out.extend_from_slice(&[0; RECORD_HEAD]);
+        }
+    }
+
+    /// Frame bytes that the open record still takes.
+    pub(crate) fn room(&self, out: &[u8]) -> usize {
+        let used = self.start.map_or(0, |start| out.len().saturating_sub(start + RECORD_HEAD));
+        (MAX_PLAINTEXT - KEY_UPDATE_SIZE).saturating_sub(used)
+    }
+
+    /// The number of the open record, or of the next one.
+    pub(crate) const fn current_record(&self) -> u64 {
+        self.sealed + 1
+    }
+
+    /// Seals the open record: its key update if one is due, padding, length and tag.
+    pub(crate) fn seal(&mut self, now: Time, out: &mut Vec<u8>) {
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        self.pad(out, start);
+        let update = self.update_is_due(now, out.len() - start);
+        if update {
+            encode_frame(out, &Frame::KeyUpdate);
+        }
+        let from = start + RECORD_HEAD;
+        let length = out.len().saturating_sub(from) + TAG;
+        let sealed = out.get_mut(from..).map(|plaintext| self.cipher.seal_in_place(plaintext));
+        // Sealing fails only when 2^64 nonces are used up or a record is too long; neither can be reached, and the
+        // peer refuses what is cut off here.
+        let Some(Ok(tag)) = sealed else {
+            out.truncate(start);
+            return;
+        };
+        out.extend_from_slice(&tag);
+        if let Some(head) = out.get_mut(start..from) {
+            head.copy_from_slice(&(length as u16).to_be_bytes());
+        }
+        self.count(now, out.len() - start, update);
+    }
+
+    fn count(&mut self, now: Time, size: usize, updated: bool) {
+        self.sealed += 1;
+        self.produced += size as u64;
+        self.unwritten.push_back(self.produced);
+        if updated {
+            self.cipher.rekey();
+            (self.records, self.bytes, self.key_since, self.update_asked) = (0, 0, now, false);
+        } else {
+            self.records += 1;
+            self.bytes += size as u64;
+        }
+    }
+
+    fn update_is_due(&self, now: Time, size: usize) -> bool {
+        self.update_asked
+            || self.records + 1 >= self.soft.records
+            || self.bytes + size as u64 >= self.soft.bytes
+            || now.since(self.key_since) >= self.soft.age
+    }
+
+    /// Makes the frames of the record that begins at `start` a multiple of `pad_to` bytes, as far as it has room.
+    fn pad(&self, out: &mut Vec<u8>, start: usize) {
+        if self.pad_to == 0 {
+            return;
+        }
+        let used = out.len().saturating_sub(start + RECORD_HEAD);
+        let over = used % self.pad_to;
+        if over == 0 {
+            return;
+        }
+        let wanted = (self.pad_to - over).min((MAX_PLAINTEXT - KEY_UPDATE_SIZE).saturating_sub(used));
+        // A padding frame has a head of two to five bytes; less than two cannot be filled and takes a whole step.
+        let wanted = if wanted < 2 { wanted + self.pad_to } else { wanted };
+        let size = (1..=5).find_map(|head| {
+            let zeros = wanted.checked_sub(head)?;
+            (1 + varint_len(zeros as u64) == head).then_some(zeros)
+        });
+        if let Some(zeros) = size
+            && used + wanted <= MAX_PLAINTEXT - KEY_UPDATE_SIZE
+        {
+            encode_frame(out, &Frame::Padding(zeros));
+        }
+    }
+
+    /// Notes that the transport took `bytes` more.
+    pub(crate) fn written(&mut self, bytes: u64) {
+        self.written += bytes;
+        while self.unwritten.front().is_some_and(|end| *end <= self.written) {
+            self.unwritten.pop_front();
+        }
+    }
+
+    /// Whether the whole of record `number` was handed to the transport.
+    pub(crate) fn is_written(&self, number: u64) -> bool {
+        number + self.unwritten.len() as u64 <= self.sealed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use np_noise::{ReceiveCipher, SendCipher};
+    use np_types::{Limits, Time};
+    use np_wire::{Frame, Frames, encode_frame};
+
+    use super::Sender;
+
+    fn sender(limits: &Limits) -> Sender {
+        Sender::new(SendCipher::danger_from_key([1; 32]), limits, Time::ZERO)
+    }
+
+    fn record(sender: &mut Sender, now: Time) -> Vec<u8> {
+        let mut out = Vec::new();
+        sender.make_room(now, &mut out, 16);
+        encode_frame(&mut out, &Frame::Ping(7));
+        sender.seal(now, &mut out);
+        out
+    }
+
+    fn open(cipher: &mut ReceiveCipher, record: &mut [u8]) -> Vec<u8> {
+        cipher.open_in_place(&mut record[2..]).unwrap().to_vec()
+    }
+
+    fn updates(plain: &[u8]) -> bool {
+        Frames::new(plain).last() == Some(Ok(Frame::KeyUpdate))
+    }
+
+    #[test]
+    fn a_key_update_ends_the_record_that_reaches_a_soft_limit() {
+        let by_records = Limits { rekey_records: 3, ..Limits::default() };
+        let by_bytes = Limits { rekey_bytes: 60, ..Limits::default() };
+        for limits in [by_records, by_bytes] {
+            let (mut sender, mut cipher) = (sender(&limits), ReceiveCipher::danger_from_key([1; 32]));
+            let mut seen = Vec::new();
+            for _ in 0..6 {
+                let plain = open(&mut cipher, &mut record(&mut sender, Time::ZERO));
+                seen.push(updates(&plain));
+                if updates(&plain) {
+                    cipher.rekey();
+                }
+            }
+            assert_eq!(seen, [false, false, true, false, false, true]);
+        }
+    }
+
+    #[test]
+    fn age_renews_the_key_only_when_something_is_sent() {
+        let (mut sender, mut cipher) = (sender(&Limits::default()), ReceiveCipher::danger_from_key([1; 32]));
+        let young = Time::ZERO + Duration::from_secs(119);
+        assert!(!updates(&open(&mut cipher, &mut record(&mut sender, young))));
+        let old = Time::ZERO + Duration::from_secs(121);
+        assert!(updates(&open(&mut cipher, &mut record(&mut sender, old))));
+    }
+
+    #[test]
+    fn padding_hides_the_length() {
+        for pad_to in [1u16, 16, 64, 255, 16_384] {
+            let limits = Limits { pad_records_to: pad_to, ..Limits::default() };
+            for token in [0, 100, 1 << 20, 1 << 40] {
+                let mut sender = sender(&limits);
+                let mut out = Vec::new();
+                sender.make_room(Time::ZERO, &mut out, 16);
+                encode_frame(&mut out, &Frame::Ping(token));
+                sender.seal(Time::ZERO, &mut out);
+                assert_eq!((out.len() - 2 - 16) % usize::from(pad_to), 0, "{pad_to} {token}");
+                let plain = open(&mut ReceiveCipher::danger_from_key([1; 32]), &mut out);
+                assert!(Frames::new(&plain).all(|frame| frame.is_ok()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_counts_as_written_with_its_last_byte() {
+        let mut sender = sender(&Limits::default());
+        let number = sender.current_record();
+        let size = record(&mut sender, Time::ZERO).len() as u64;
+        sender.written(size - 1);
+        assert!(!sender.is_written(number));
+        sender.written(1);
+        assert!(sender.is_written(number) && !sender.is_written(number + 1));
+    }
+}

@@ -1,0 +1,256 @@
+//! The state of a connection after its handshake, and what happens to it from outside.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use np_noise::Traffic;
+use np_types::{CloseCode, ConnectionError, Limits, Misbehaved, PublicKey, Time};
+use np_wire::{Settings, Side, StreamId};
+
+use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
+use crate::methods::{LocalMethods, PeerMethods};
+use crate::receiver::Receiver;
+use crate::sender::Sender;
+use crate::table::{Opened, Table};
+use crate::{Event, StreamKey};
+
+/// Where a connection stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Phase {
+    /// The peer's first record has not come.
+    Opening,
+    /// Both sides are connected.
+    Open,
+    /// This side ends the connection: what can be sent is sent, then CLOSE.
+    Closing(CloseCode, String),
+    /// Nothing is sent or read any more.
+    Closed,
+}
+
+/// Control frames of the connection that wait to be sent; each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) settings: bool,
+    pub(crate) ping: Option<u64>,
+    pub(crate) pong: Option<u64>,
+    pub(crate) go_away: Option<(u64, CloseCode)>,
+    /// Calls that were refused at their opening frame: an id and a reason each.
+    pub(crate) refused: VecDeque<(StreamId, np_types::Status, &'static str)>,
+}
+
+/// One connection after its handshake: records in, events out; commands in, records out.
+///
+/// See the crate's page for the calling order. Nothing here reads a clock: `now` comes with each call that needs it.
+///
+/// # Limits
+/// Worst case per connection, in bytes: `connection_window + reassembly_budget` of bodies, about 300 for each of
+/// `2 * max_calls + max_queued_calls` calls, 64 KiB of method names each way, and the caller's two buffers.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) side: Side,
+    pub(crate) limits: Limits,
+    pub(crate) phase: Phase,
+    pub(crate) error: Option<ConnectionError>,
+    pub(crate) peer: Option<Settings>,
+    pub(crate) hash: [u8; 32],
+    pub(crate) remote_static: Option<PublicKey>,
+    /// The end of the handshake that was not sent yet.
+    pub(crate) preceding: Vec<u8>,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    pub(crate) table: Table,
+    pub(crate) opened_here: Opened,
+    pub(crate) opened_by_peer: Opened,
+    pub(crate) local_methods: LocalMethods,
+    pub(crate) peer_methods: PeerMethods,
+    pub(crate) send_window: SendWindow,
+    pub(crate) receive_window: ReceiveWindow,
+    pub(crate) budget: ReassemblyBudget,
+    pub(crate) control: Control,
+    /// Calls of this side that have no id yet, in the order they were made.
+    pub(crate) queued: VecDeque<StreamKey>,
+    /// Streams with control frames, and streams with bytes to send; each stream stands at most once in each.
+    pub(crate) control_ready: VecDeque<StreamKey>,
+    pub(crate) ready: VecDeque<StreamKey>,
+    /// Streams whose bodies wait for the connection's credit.
+    pub(crate) starved: VecDeque<StreamKey>,
+    /// One-way messages that are sealed and wait to be handed over.
+    pub(crate) one_way: VecDeque<StreamKey>,
+    /// The earliest deadline that may still matter.
+    pub(crate) earliest: Option<Time>,
+    pub(crate) pings: PingState,
+    /// How many of the peer's streams were accepted when this side said go-away.
+    pub(crate) draining: Option<u64>,
+    pub(crate) peer_draining: bool,
+    pub(crate) events: VecDeque<Event>,
+}
+
+/// Pings that were sent: tokens count up, and pongs answer the latest or an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct PingState {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+}
+
+impl Session {
+    /// A session over the keys of a finished handshake. `preceding` is what the handshake still has to send.
+    pub(crate) fn new(side: Side, limits: Limits, traffic: Traffic, preceding: Vec<u8>, now: Time) -> Self {
+        let mut sender = Sender::new(traffic.send, &limits, now);
+        sender.count_preceding(preceding.len());
+        Self {
+            side,
+            phase: Phase::Opening,
+            error: None,
+            peer: None,
+            hash: traffic.hash,
+            remote_static: traffic.remote_static,
+            preceding,
+            sender,
+            receiver: Receiver::new(traffic.receive),
+            table: Table::default(),
+            opened_here: Opened::new(side),
+            opened_by_peer: Opened::new(side.other()),
+            local_methods: LocalMethods::default(),
+            peer_methods: PeerMethods::default(),
+            send_window: SendWindow::default(),
+            receive_window: ReceiveWindow::new(limits.connection_window),
+            budget: ReassemblyBudget::new(limits.reassembly_budget),
+            control: Control { settings: true, ..Control::default() },
+            queued: VecDeque::new(),
+            control_ready: VecDeque::new(),
+            ready: VecDeque::new(),
+            starved: VecDeque::new(),
+            one_way: VecDeque::new(),
+            earliest: None,
+            pings: PingState::default(),
+            draining: None,
+            peer_draining: false,
+            events: VecDeque::new(),
+            limits,
+        }
+    }
+
+    /// Takes every whole record off `input` and acts on it; a partial record stays.
+    ///
+    /// Answers nothing once the session is closed: the input is discarded then.
+    pub fn handle_bytes(&mut self, now: Time, input: &mut BytesMut) {
+        while self.reads() {
+            match self.receiver.next_record(input) {
+                Ok(Some(record)) => {
+                    if let Err(error) = self.handle_record(now, &record) {
+                        self.fail(error);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => self.fail(error),
+            }
+        }
+        input.clear();
+    }
+
+    /// The transport's read side ended. Without a CLOSE before it the connection was truncated.
+    pub fn handle_eof(&mut self) {
+        if self.reads() {
+            self.lose(Misbehaved::Truncated.into());
+        }
+    }
+
+    /// The transport failed; nothing can be sent any more.
+    pub fn handle_lost(&mut self, error: ConnectionError) {
+        if self.phase != Phase::Closed {
+            self.lose(error);
+        }
+    }
+
+    /// The transport took `bytes` more of what [`Session::poll_transmit`] gave.
+    ///
+    /// From this the session knows which calls cannot have reached the peer.
+    pub fn handle_written(&mut self, bytes: usize) {
+        self.sender.written(bytes as u64);
+        while let Some(key) = self.one_way.front().copied() {
+            match self.table.stream(key).and_then(|stream| stream.complete_in) {
+                Some(number) if !self.sender.is_written(number) => return,
+                Some(_) => {
+                    if self.table.stream(key).is_some_and(|stream| !stream.abandoned) {
+                        self.events.push_back(Event::Sent { key });
+                    }
+                    if let Some(stream) = self.table.stream_mut(key) {
+                        stream.abandoned = true;
+                    }
+                }
+                None => {}
+            }
+            self.one_way.pop_front();
+        }
+    }
+
+    /// The next thing that happened, if any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] must be called next.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        self.earliest
+    }
+
+    /// The channel binding: the hash of the handshake, the same on both ends and unique to this connection.
+    #[must_use]
+    pub const fn binding(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// The peer's static key, where the handshake proved one.
+    #[must_use]
+    pub const fn remote_static(&self) -> Option<&PublicKey> {
+        self.remote_static.as_ref()
+    }
+
+    /// Which end of the connection this is.
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The peer's settings, once its first record came.
+    #[must_use]
+    pub const fn peer_settings(&self) -> Option<&Settings> {
+        self.peer.as_ref()
+    }
+
+    /// Whether no call or stream is open, in either direction.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Calls and streams that the peer has open.
+    #[must_use]
+    pub const fn open_by_peer(&self) -> usize {
+        self.table.open_by_peer()
+    }
+
+    /// Calls and streams that this side has open or queued.
+    #[must_use]
+    pub const fn open_here(&self) -> usize {
+        self.table.open_here()
+    }
+
+    /// Whether the session has ended and has nothing left to send.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Why the session ended, once it has.
+    #[must_use]
+    pub const fn error(&self) -> Option<&ConnectionError> {
+        self.error.as_ref()
+    }
+
+    /// Whether frames from the peer still have an effect.
+    pub(crate) const fn reads(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Open)
+    }
+}

@@ -1,0 +1,136 @@
+//! One call, one-way message or stream: what it still has to send, and what it is putting together.
+//!
+//! ```text
+//!   caller                              callee
+//!   Queued --opening frame-->           (none)
+//!   Body | Done                         Waiting      handler runs
+//!   Done        <--head, body-- Queued, Body, Done   answered
+//! ```
+//! A stream leaves the table by its terminal frame, on both sides.
+
+use bytes::Bytes;
+use np_types::{Codec, Deadline, Metadata, Status};
+use np_wire::{Encoding, OpenKind, StreamId};
+
+/// The head of a message that was not sent yet, and the message.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// The method's number; of no use in an answer.
+    pub(crate) method: u32,
+    pub(crate) codec: Codec,
+    pub(crate) encoding: Encoding,
+    pub(crate) metadata: Metadata,
+    pub(crate) body: Bytes,
+}
+
+/// What a stream has to send.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// Nothing, until the application says something.
+    Waiting,
+    /// An opening or answering head, with its message.
+    Queued(Box<Head>),
+    /// The rest of a message.
+    Body {
+        rest: Bytes,
+        /// Whether this side's direction ends with it.
+        fin: bool,
+    },
+    /// Nothing more, ever.
+    Done,
+}
+
+/// How a stream's bytes get credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// The connection's credit was taken for the whole message before it started.
+    Reserved,
+    /// Credit of the stream and of the connection, as it comes.
+    AsItComes,
+}
+
+/// A message that is being put together.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    pub(crate) head: Option<Box<Head>>,
+    pub(crate) total: u32,
+    pub(crate) buffer: Vec<u8>,
+    /// Whether the message is larger than the stream window, so that its credit comes from the reassembly budget.
+    pub(crate) large: bool,
+    /// Whether the budget has been drawn.
+    pub(crate) granted: bool,
+}
+
+/// Control frames that a stream has to send; each kind at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) credit: u32,
+    pub(crate) cancel: Option<Status>,
+    pub(crate) trailers: Option<Box<(Status, String, Metadata)>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The id on the wire; a queued call has none.
+    pub(crate) id: Option<StreamId>,
+    pub(crate) kind: OpenKind,
+    /// Whether this side opened it.
+    pub(crate) local: bool,
+    pub(crate) deadline: Deadline,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) grant: Grant,
+    /// Bytes that the peer's stream window still takes.
+    pub(crate) send_credit: u64,
+    /// Bytes that this side's stream window still takes.
+    pub(crate) receive_credit: u64,
+    /// Bytes consumed by the application and not yet credited.
+    pub(crate) consumed: u32,
+    pub(crate) assembly: Option<Box<Assembly>>,
+    pub(crate) pending: Pending,
+    /// Whether the peer's direction of a stream has ended.
+    pub(crate) peer_finished: bool,
+    /// Whether the local caller has its result and only the terminal frame is awaited, or the work was cancelled.
+    pub(crate) abandoned: bool,
+    /// The number of the record that holds the last byte of what makes the callee start.
+    pub(crate) complete_in: Option<u64>,
+    pub(crate) in_control: bool,
+    pub(crate) in_ready: bool,
+}
+
+impl Stream {
+    /// A call that this side opens; it gets its id when its first frame is sealed.
+    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, head: Head) -> Self {
+        Self { local: true, outgoing: Outgoing::Queued(Box::new(head)), ..Self::blank(None, kind, deadline) }
+    }
+
+    /// A call that the peer opened.
+    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline) -> Self {
+        Self::blank(Some(id), kind, deadline)
+    }
+
+    fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
+        Self {
+            id,
+            kind,
+            local: false,
+            deadline,
+            outgoing: Outgoing::Waiting,
+            grant: Grant::Reserved,
+            send_credit: 0,
+            receive_credit: 0,
+            consumed: 0,
+            assembly: None,
+            pending: Pending::default(),
+            peer_finished: false,
+            abandoned: false,
+            complete_in: None,
+            in_control: false,
+            in_ready: false,
+        }
+    }
+
+    /// Whether the opening frame has been sealed.
+    pub(crate) const fn is_opened(&self) -> bool {
+        self.id.is_some()
+    }
+}

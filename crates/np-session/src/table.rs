@@ -1,0 +1,198 @@
+//! The streams of a connection: slots that are reused, and the ids that name them on the wire.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use np_wire::{Side, StreamId};
+
+use crate::stream::Stream;
+
+/// Names a stream to its session. Slots are reused, but never under the same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamKey {
+    slot: u32,
+    generation: u32,
+}
+
+impl StreamKey {
+    /// The number of the slot: small, and unique among the streams that are open.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.slot, self.generation)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    stream: Option<Stream>,
+}
+
+/// All streams of a connection. Its size is bounded by the two sides' allowances and the local queue.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ids: HashMap<u64, StreamKey, BuildHasherDefault<IdHasher>>,
+    open_by_peer: usize,
+    open_here: usize,
+}
+
+impl Table {
+    pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
+        if stream.local {
+            self.open_here += 1;
+        } else {
+            self.open_by_peer += 1;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let id = stream.id;
+        let generation = match self.slots.get_mut(slot as usize) {
+            Some(place) => {
+                place.stream = Some(stream);
+                place.generation
+            }
+            None => 0,
+        };
+        let key = StreamKey { slot, generation };
+        if let Some(id) = id {
+            self.name(key, id);
+        }
+        key
+    }
+
+    /// Gives a stream its id on the wire.
+    pub(crate) fn name(&mut self, key: StreamKey, id: StreamId) {
+        self.ids.insert(id.to_wire(), key);
+        if let Some(stream) = self.stream_mut(key) {
+            stream.id = Some(id);
+        }
+    }
+
+    pub(crate) fn find(&self, id: StreamId) -> Option<StreamKey> {
+        self.ids.get(&id.to_wire()).copied()
+    }
+
+    pub(crate) fn stream(&self, key: StreamKey) -> Option<&Stream> {
+        let slot = self.slots.get(key.slot as usize)?;
+        if slot.generation == key.generation { slot.stream.as_ref() } else { None }
+    }
+
+    pub(crate) fn stream_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.generation == key.generation { slot.stream.as_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        let stream = slot.stream.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        if let Some(id) = stream.id {
+            self.ids.remove(&id.to_wire());
+        }
+        if stream.local {
+            self.open_here -= 1;
+        } else {
+            self.open_by_peer -= 1;
+        }
+        Some(stream)
+    }
+
+    /// The keys of all streams, in the order of their slots.
+    pub(crate) fn keys(&self) -> Vec<StreamKey> {
+        let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.stream.is_some());
+        occupied.map(|(at, slot)| StreamKey { slot: at as u32, generation: slot.generation }).collect()
+    }
+
+    pub(crate) const fn open_by_peer(&self) -> usize {
+        self.open_by_peer
+    }
+
+    pub(crate) const fn open_here(&self) -> usize {
+        self.open_here
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open_by_peer == 0 && self.open_here == 0
+    }
+}
+
+/// How many streams a side has opened so far: the ids that exist.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opened {
+    side: Side,
+    count: u64,
+}
+
+impl Opened {
+    pub(crate) const fn new(side: Side) -> Self {
+        Self { side, count: 0 }
+    }
+
+    pub(crate) const fn next(&mut self) -> StreamId {
+        let id = StreamId::new(self.side, self.count);
+        self.count += 1;
+        id
+    }
+
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// Ids are counters that their opener cannot choose, so mixing by one multiplication is enough.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use np_types::Deadline;
+    use np_wire::{OpenKind, Side, StreamId};
+
+    use super::Table;
+    use crate::stream::Stream;
+
+    #[test]
+    fn an_old_key_names_nothing() {
+        let mut table = Table::default();
+        let id = StreamId::new(Side::Responder, 0);
+        let key = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE));
+        assert_eq!(table.find(id), Some(key));
+        table.remove(key).unwrap();
+        assert_eq!(table.find(id), None);
+        let again = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE));
+        assert_eq!(again.slot(), key.slot());
+        assert!(table.stream(key).is_none() && table.remove(key).is_none());
+        assert!(table.stream(again).is_some());
+    }
+}
