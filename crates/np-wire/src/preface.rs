@@ -85,7 +85,7 @@ impl Preface {
             return Err(Malformed::Magic.into());
         }
         if let Some(&[min, max, version]) = bytes.get(4..7).and_then(|range| range.first_chunk())
-            && (min > max || !(min..=max).contains(&version))
+            && !(min..=max).contains(&version)
         {
             return Err(Malformed::Value("the version range").into());
         }
