@@ -95,6 +95,26 @@ fn a_full_table_refuses_until_stamps_leave_the_window() {
     assert_eq!(guard.admit(now, shifted(1_000), &nonce(1)), Err(ReplayError::Seen));
 }
 
+/// A full table has many nonces that share a place in the index; taking one out must not lose those around it.
+#[test]
+fn forgetting_some_loses_no_others() {
+    let mut guard = guard();
+    // The middle third leaves a second before the others, and then the places of its nonces are used again.
+    let leaves_early = |n: usize| (CAPACITY / 3..2 * CAPACITY / 3).contains(&n);
+    for n in 0..CAPACITY {
+        let stamp = if leaves_early(n) { NOW } else { shifted(1_000) };
+        assert_eq!(guard.admit(NOW, stamp, &nonce(n)), Ok(()), "{n}");
+    }
+    let now = shifted(5_001);
+    for n in (0..CAPACITY).filter(|n| leaves_early(*n)) {
+        assert_eq!(guard.admit(now, now, &nonce(CAPACITY + n)), Ok(()), "{n}");
+    }
+    for n in 0..CAPACITY {
+        let place = if leaves_early(n) { CAPACITY + n } else { n };
+        assert_eq!(guard.check(now, now, &nonce(place)), Err(ReplayError::Seen), "{n}");
+    }
+}
+
 #[test]
 fn a_long_pause_empties_the_table() {
     let mut guard = guard();
