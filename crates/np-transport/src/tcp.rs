@@ -153,10 +153,10 @@ mod tests {
     use std::io;
     use std::net::SocketAddr;
 
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
 
-    use super::{ATTEMPT_LIMIT, first_answer, reachable, refuse_own_echo, tune};
+    use super::{ATTEMPT_LIMIT, first_answer, reachable, tune};
 
     fn candidates(count: u16) -> Vec<SocketAddr> {
         (1..=count).map(|port| ([192, 0, 2, 1], port).into()).collect()
@@ -203,11 +203,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_socket_that_met_itself_is_refused() {
-        let socket = TcpSocket::new_v4().unwrap();
+        let socket = super::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();
-        let error = refuse_own_echo(stream).unwrap_err();
+        let error = super::refuse_own_echo(stream).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

@@ -106,6 +106,11 @@ async fn vacate(address: &Address, path: &Path) -> Result<(), TransportError> {
     if answers(path).await {
         return Err(live(address));
     }
+    evict(address, path).await
+}
+
+/// Moves a socket that did not answer out of its place, and removes it if it is still dead there.
+async fn evict(address: &Address, path: &Path) -> Result<(), TransportError> {
     let staging = Staging::create(path).map_err(|error| TransportError::bind(address, error))?;
     let old = staging.place(address, path, OsStr::new("s"))?;
     match fs::rename(path, &old.file) {
@@ -179,8 +184,10 @@ impl Staging {
             let directory = parent.join(format!(".np-{process}-{number}"));
             match DirBuilder::new().mode(0o700).create(&directory) {
                 Ok(()) => {
-                    let handle = File::open(&directory)?;
-                    return Ok(Self { directory, handle });
+                    return match File::open(&directory) {
+                        Ok(handle) => Ok(Self { directory, handle }),
+                        Err(error) => fs::remove_dir(&directory).and(Err(error)),
+                    };
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -214,5 +221,37 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::evict;
+    use crate::address::Address;
+    use crate::error::TransportError;
+
+    /// A program that knows nothing of the lock may bind between the question and the move.
+    #[tokio::test]
+    async fn what_came_alive_after_it_was_asked_is_put_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("np.sock");
+        let _live = UnixListener::bind(&path).unwrap();
+        let error = evict(&Address::unix(&path).unwrap(), &path).await.unwrap_err();
+        assert!(matches!(error, TransportError::InUse { .. }), "{error}");
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_became_a_file_after_it_was_asked_is_put_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("np.sock");
+        fs::write(&path, "precious").unwrap();
+        let error = evict(&Address::unix(&path).unwrap(), &path).await.unwrap_err();
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 }
