@@ -91,7 +91,7 @@ impl Listener {
         Ok(Self { address, kind })
     }
 
-    /// Where it listens, in the form that [`connect`](crate::connect) takes: with the real port.
+    /// Where it listens, in the form that [`connect`](crate::connect()) takes: with the real port.
     #[must_use]
     pub const fn local_address(&self) -> &Address {
         &self.address
