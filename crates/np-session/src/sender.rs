@@ -91,7 +91,7 @@ impl Sender {
             return;
         };
         self.pad(out, start);
-        let update = self.update_is_due(now, out.len() - start);
+        let update = self.update_is_due(now, out.len() - start + TAG);
         if update {
             encode_frame(out, &Frame::KeyUpdate);
         }
