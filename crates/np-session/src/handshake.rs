@@ -122,6 +122,8 @@ pub struct Handshake {
     state: Box<State>,
     out: Vec<u8>,
     events: VecDeque<HandshakeEvent>,
+    /// Whether message 2 has left: from then on nothing is said in clear.
+    answered: bool,
     error: Option<ConnectionError>,
 }
 
@@ -171,14 +173,14 @@ impl Handshake {
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
         let state = Box::new(State::AwaitMessage2 { noise, pattern });
-        Ok(Self { side: Side::Initiator, state, out, events: VecDeque::new(), error: None })
+        Ok(Self { side: Side::Initiator, state, out, events: VecDeque::new(), answered: false, error: None })
     }
 
     /// Starts as the side that was connected to.
     #[must_use]
     pub fn responder(config: &ResponderConfig) -> Self {
         let state = Box::new(State::AwaitPreface { patterns: config.patterns.clone() });
-        Self { side: Side::Responder, state, out: Vec::new(), events: VecDeque::new(), error: None }
+        Self { side: Side::Responder, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None }
     }
 
     /// Takes what it understands off `input`; bytes after the handshake stay there for the session.
@@ -286,6 +288,7 @@ impl Handshake {
         let mut reply = Vec::with_capacity(128);
         noise.write_message(&choices.encode(), &mut reply).map_err(|_| Misbehaved::Record)?;
         encode_handshake_message(&mut self.out, &reply);
+        self.answered = true;
         if noise.is_finished() {
             self.ask_verdict(noise);
         } else {
@@ -326,7 +329,7 @@ impl Handshake {
                     self.events.push_back(HandshakeEvent::Done);
                 }
             }
-            _ if self.side == Side::Responder => {
+            _ if self.side == Side::Responder && !self.answered => {
                 encode_refusal(&mut self.out, code, text);
                 self.give_up(error);
             }
@@ -340,7 +343,7 @@ impl Handshake {
             return;
         }
         let in_clear = self.side == Side::Responder && !matches!(error, ConnectionError::ClosedByPeer { .. });
-        if in_clear && self.out.is_empty() && matches!(*self.state, State::Failed) {
+        if in_clear && !self.answered {
             encode_refusal(&mut self.out, error.close_code(), &error.to_string());
         }
         *self.state = State::Failed;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use np_noise::SendCipher;
 use np_types::{Limits, Time};
-use np_wire::{Frame, MAX_PLAINTEXT, RECORD_HEAD, TAG, encode_frame, varint_len};
+use np_wire::{Frame, MAX_PLAINTEXT, RECORD_HEAD, TAG, encode_frame};
 
 /// A key update is two bytes; room for it is kept in every record, so that a worn key never waits.
 const KEY_UPDATE_SIZE: usize = 2;
+/// The longest padding frame whose length takes two bytes.
+const MAX_PADDING: usize = 3 + 16_383;
 
 /// One direction's cipher, the record being put together, and which records the transport has taken.
 #[derive(Debug)]
@@ -90,8 +92,8 @@ impl Sender {
         let Some(start) = self.start.take() else {
             return;
         };
-        self.pad(out, start);
         let update = self.update_is_due(now, out.len() - start + TAG);
+        self.pad(out, start, if update { KEY_UPDATE_SIZE } else { 0 });
         if update {
             encode_frame(out, &Frame::KeyUpdate);
         }
@@ -131,27 +133,28 @@ impl Sender {
             || now.since(self.key_since) >= self.soft.age
     }
 
-    /// Makes the frames of the record that begins at `start` a multiple of `pad_to` bytes, as far as it has room.
-    fn pad(&self, out: &mut Vec<u8>, start: usize) {
-        if self.pad_to == 0 {
-            return;
-        }
-        let used = out.len().saturating_sub(start + RECORD_HEAD);
-        let over = used % self.pad_to;
+    /// Makes the frames of the record that begins at `start`, with `after` bytes that still come, a multiple of
+    /// `pad_to` bytes, as far as the record has room.
+    fn pad(&self, out: &mut Vec<u8>, start: usize, after: usize) {
+        let used = out.len().saturating_sub(start + RECORD_HEAD) + after;
+        let over = used.checked_rem(self.pad_to).unwrap_or(0);
         if over == 0 {
             return;
         }
-        let wanted = (self.pad_to - over).min((MAX_PLAINTEXT - KEY_UPDATE_SIZE).saturating_sub(used));
-        // A padding frame has a head of two to five bytes; less than two cannot be filled and takes a whole step.
-        let wanted = if wanted < 2 { wanted + self.pad_to } else { wanted };
-        let size = (1..=5).find_map(|head| {
-            let zeros = wanted.checked_sub(head)?;
-            (1 + varint_len(zeros as u64) == head).then_some(zeros)
-        });
-        if let Some(zeros) = size
-            && used + wanted <= MAX_PLAINTEXT - KEY_UPDATE_SIZE
-        {
-            encode_frame(out, &Frame::Padding(zeros));
+        // A padding frame has a head of at least two bytes; a gap of one takes a whole step more.
+        let gap = self.pad_to - over;
+        let mut gap = if gap == 1 { gap + self.pad_to } else { gap };
+        if used + gap > MAX_PLAINTEXT {
+            return;
+        }
+        while gap > 0 {
+            // The length of a frame takes one byte up to 63 zeros and two from 64 on, so no frame has 66 bytes.
+            let size = match gap {
+                66 => 64,
+                other => other.min(MAX_PADDING),
+            };
+            encode_frame(out, &Frame::Padding(size - if size < 66 { 2 } else { 3 }));
+            gap -= size;
         }
     }
 
@@ -228,9 +231,10 @@ mod tests {
 
     #[test]
     fn padding_hides_the_length() {
-        for pad_to in [1u16, 16, 64, 255, 16_384] {
+        for pad_to in [1u16, 16, 64, 69, 70, 71, 72, 73, 255, 16_384] {
             let limits = Limits { pad_records_to: pad_to, ..Limits::default() };
             for token in [0, 100, 1 << 20, 1 << 40] {
+                let limits = Limits { rekey_records: if token == 100 { 1 } else { 1 << 20 }, ..limits.clone() };
                 let mut sender = sender(&limits);
                 let mut out = Vec::new();
                 sender.make_room(Time::ZERO, &mut out, 16);
