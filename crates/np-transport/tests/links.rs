@@ -18,8 +18,7 @@ async fn bind(text: &str) -> Listener {
 
 /// Sends bytes both ways at the same time, more than any buffer on the way holds, and then ends both directions.
 async fn check_echo(listener: &Listener) -> (Link, Link) {
-    let (client, server) = tokio::join!(connect(listener.local_address()), listener.accept());
-    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    let (mut client, mut server) = tokio::try_join!(connect(listener.local_address()), listener.accept()).unwrap();
     let sent: Vec<u8> = (0..2_000_000u32).map(|n| (n % 251) as u8).collect();
     let (reader, writer) = tokio::io::split(client.io);
     let echo = async {
@@ -61,9 +60,8 @@ async fn a_host_name_is_resolved() {
     let port = listener.local_address().port().unwrap();
     assert!(listener.local_address().ip().unwrap().is_loopback());
     let address = at(&format!("tcp://localhost:{port}"));
-    let (client, server) = tokio::join!(connect(&address), listener.accept());
-    assert_eq!(client.unwrap().mode, SecurityMode::Noise);
-    server.unwrap();
+    let (client, server) = tokio::try_join!(connect(&address), listener.accept()).unwrap();
+    assert_eq!((client.mode, server.mode), (SecurityMode::Noise, SecurityMode::Noise));
 }
 
 #[tokio::test]
@@ -117,8 +115,7 @@ async fn a_full_mem_queue_makes_the_next_wait() {
     let listener = Listener::bind(&at("mem:full"), &options).await.unwrap();
     let _waiting = [connect(&at("mem:full")).await.unwrap(), connect(&at("mem:full")).await.unwrap()];
     assert!(timeout(Duration::from_secs(60), connect(&at("mem:full"))).await.is_err());
-    let (next, _) = tokio::join!(connect(listener.local_address()), listener.accept());
-    next.unwrap();
+    tokio::try_join!(connect(listener.local_address()), listener.accept()).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,8 +44,7 @@ fn entries(directory: &TempDir) -> Vec<String> {
 }
 
 async fn check_echo(listener: &Listener) {
-    let (client, server) = tokio::join!(connect(listener.local_address()), listener.accept());
-    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    let (mut client, mut server) = tokio::try_join!(connect(listener.local_address()), listener.accept()).unwrap();
     let mut bytes = [0; 5];
     client.io.write_all(b"hello").await.unwrap();
     server.io.read_exact(&mut bytes).await.unwrap();
@@ -60,9 +59,9 @@ async fn bytes_go_both_ways_and_the_system_names_the_peer() {
     let listener = bind(&place.address).await.unwrap();
     assert_eq!(listener.local_address(), &place.address);
     check_echo(&listener).await;
-    let (client, server) = tokio::join!(connect(&place.address), listener.accept());
+    let (client, server) = tokio::try_join!(connect(&place.address), listener.accept()).unwrap();
     let uid = fs::metadata(place.directory.path()).unwrap().uid().to_string();
-    for link in [client.unwrap(), server.unwrap()] {
+    for link in [client, server] {
         let local = link.local.unwrap();
         assert_eq!(local.user, uid);
         assert_eq!(local.process, Some(std::process::id()));
@@ -250,8 +249,7 @@ async fn who_is_held_up_goes_on_when_there_is_room() {
     while let Ok(link) = timeout(Duration::from_millis(100), connect(&place.address)).await {
         waiting.push(link.unwrap());
     }
-    let (held_up, _) = tokio::join!(connect(&place.address), listener.accept());
-    held_up.unwrap();
+    tokio::try_join!(connect(&place.address), listener.accept()).unwrap();
 }
 
 #[cfg(target_os = "linux")]
