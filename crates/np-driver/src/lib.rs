@@ -1,1 +1,25 @@
 //! Joins np's state machines, transports and handlers on tokio.
+//!
+//! This crate owns the connection task, the acceptor and the connector: it is where clocks are read, randomness is
+//! drawn and sockets are polled. It must never decide what a byte means (the session does), who is welcome (the policy
+//! does) or what a method answers (handlers do).
+
+mod accept;
+mod clock;
+mod commands;
+mod connect;
+mod connection;
+mod entropy;
+mod establish;
+mod events;
+mod farewell;
+mod handlers;
+mod slots;
+mod stream_cell;
+mod task;
+
+pub use accept::{Acceptor, AcceptorConfig, AcceptorError};
+pub use clock::Clock;
+pub use connect::{ConnectError, ConnectorConfig, connect};
+pub use connection::{Connection, Request};
+pub use entropy::{EntropyError, random_psk, random_secret_key};

@@ -36,6 +36,6 @@ pub use event::{Answer, Event, OpenCall};
 pub use handshake::{
     Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, server_hint,
 };
-pub use np_wire::{Encoding, OpenKind, Settings, Side, StreamId};
+pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
 pub use session::Session;
 pub use table::StreamKey;

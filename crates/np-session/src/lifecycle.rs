@@ -57,7 +57,11 @@ impl Session {
             return;
         }
         let answered = stream.kind == OpenKind::Request && !matches!(stream.outgoing, Outgoing::Waiting);
-        if stream.assembly.is_some() || answered {
+        if stream.pending.trailers.is_some() {
+            // Its end waited for a message that nobody reads any more.
+            self.stop_sending(key);
+            self.mark_control(key);
+        } else if stream.assembly.is_some() || answered {
             // The application never saw it, or is done with it: the session answers by itself.
             self.end_with(key, status, "given up before the whole message was there");
         } else {
@@ -144,9 +148,11 @@ impl Session {
     }
 
     /// What is known about the work of a call of this side that has no answer.
+    ///
+    /// A sealed record cannot be taken back, so it counts as sent until nothing more leaves at all.
     pub(crate) fn outcome(&self, stream: &Stream) -> Outcome {
         match stream.complete_in {
-            Some(number) if self.sender.is_written(number) => Outcome::Unknown,
+            Some(number) if self.phase != Phase::Closed || self.sender.is_written(number) => Outcome::Unknown,
             _ => Outcome::NotProcessed,
         }
     }

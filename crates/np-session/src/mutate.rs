@@ -217,7 +217,9 @@ impl Session {
             return;
         };
         let last = std::mem::replace(&mut stream.outgoing, Outgoing::Done);
+        // A stream's messages take credit as it comes: what was not sent has taken none.
         if let Outgoing::Body { rest, .. } = last
+            && stream.kind != OpenKind::Stream
             && stream.grant == crate::stream::Grant::Reserved
         {
             self.send_window.give_back(rest.len() as u64);

@@ -237,6 +237,12 @@ impl Session {
         self.table.open_here()
     }
 
+    /// Calls of this side that wait for the peer's allowance or for credit; one more than `max_queued_calls` is refused.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
     /// Whether the session has ended and has nothing left to send.
     #[must_use]
     pub fn is_closed(&self) -> bool {

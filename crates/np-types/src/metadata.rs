@@ -44,6 +44,12 @@ impl Metadata {
     /// The longest key.
     pub const MAX_KEY: usize = 64;
 
+    /// No pairs.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { pairs: Vec::new(), bytes: 0 }
+    }
+
     /// Adds a pair.
     ///
     /// # Errors

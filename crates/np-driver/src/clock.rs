@@ -1,0 +1,54 @@
+//! The one place where clocks are read.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use np_types::{Deadline, Time, UnixMillis};
+use tokio::time::Instant;
+
+/// A monotonic clock with an origin, so that the rooms below see numbers and not instants.
+///
+/// It is tokio's clock: tests that pause tokio's time pause this one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let clock = np_driver::Clock::start();
+/// let then = clock.now();
+/// assert!(clock.now() >= then);
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock whose origin is now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// The time since the origin.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    /// The tokio instant of a time.
+    #[must_use]
+    pub fn instant(&self, at: Time) -> Instant {
+        self.origin + at.since(Time::ZERO)
+    }
+
+    /// The deadline `span` from now.
+    #[must_use]
+    pub fn deadline(&self, span: std::time::Duration) -> Deadline {
+        Deadline::after(self.now(), span)
+    }
+}
+
+/// The wall clock, for the preface. A clock before 1970 counts as 1970 and is refused as skew.
+pub(crate) fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

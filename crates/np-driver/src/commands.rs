@@ -1,0 +1,81 @@
+//! What handles ask of a connection task, and how they wake it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use np_dispatch::{MessageStream, Reply};
+use np_session::{OpenCall, StreamKey};
+use np_types::{CallError, CloseCode};
+use tokio::sync::oneshot;
+
+/// Commands that wait for a connection task; a handle that finds the queue full waits.
+pub(crate) const QUEUE: usize = 1_024;
+/// Commands that are no calls, which must get through when calls cannot.
+pub(crate) const CONTROL_QUEUE: usize = 16;
+
+pub(crate) enum Command {
+    /// A unary call.
+    Call { call: OpenCall, reply: oneshot::Sender<Result<Reply, CallError>> },
+    /// A one-way message; the answer is that it was handed over.
+    OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
+    /// A stream of messages.
+    Stream { call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>> },
+    /// A sign of life.
+    Ping { answered: oneshot::Sender<Duration> },
+    /// A new key for this direction.
+    UpdateKey,
+    /// No new calls from the peer; end once the open ones are over, or when the time is.
+    Drain { within: Duration },
+    /// The end.
+    Close { code: CloseCode, text: String },
+}
+
+/// What wakes a connection task besides its socket and its queue.
+///
+/// Cancelled calls are found by looking at their own slots, so a cancel needs no room in the queue. Streams that have
+/// something to say stand in a list once each, so the list is bounded by the streams.
+#[derive(Default)]
+pub(crate) struct Doorbell {
+    waker: AtomicWaker,
+    cancelled: AtomicBool,
+    rung: AtomicBool,
+    streams: Mutex<Vec<StreamKey>>,
+}
+
+impl Doorbell {
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Some call's receiver was dropped.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn take_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) && self.cancelled.swap(false, Ordering::Acquire)
+    }
+
+    /// A stream has bytes to send, credit to give back, or an end.
+    pub(crate) fn ring(&self, key: StreamKey) {
+        lock(&self.streams).push(key);
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn take_rung(&self) -> Vec<StreamKey> {
+        if self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Acquire) {
+            std::mem::take(&mut *lock(&self.streams))
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// A lock whose holder panicked still guards valid data here: every critical section is a few assignments.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

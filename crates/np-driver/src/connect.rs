@@ -1,0 +1,163 @@
+//! The connector: a link, a handshake, a connection.
+
+use std::time::Duration;
+
+use np_dispatch::Router;
+use np_noise::{Keypair, Pattern, Role};
+use np_session::{Handshake, InitiatorConfig, Preface};
+use np_transport::{Address, Link, TransportError};
+use np_trust::{Decision, Policy};
+use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, PublicKey};
+use tokio::time::{Instant, timeout};
+
+use crate::clock::{Clock, unix_now};
+use crate::connection::{Connection, ConnectionInfo};
+use crate::entropy::{self, EntropyError};
+use crate::establish::{Establish, Judge};
+use crate::task;
+
+/// What a connecting side brings.
+#[derive(Debug, Clone)]
+pub struct ConnectorConfig {
+    /// This side's identity.
+    pub identity: Keypair,
+    /// Which servers are accepted: their keys, as the address names them, or a policy of one's own.
+    pub policy: Policy,
+    /// The handshake pattern; [`Pattern::IK`] needs `server_key`. Default XX.
+    pub pattern: Pattern,
+    /// The server's key, where the pattern needs it before message 1.
+    pub server_key: Option<PublicKey>,
+    /// What the connection may cost this side.
+    pub limits: Limits,
+    /// How long a link may take to come about. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long the handshake may take after that. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Handlers for calls that the server makes; empty answers none.
+    pub router: Router,
+}
+
+impl ConnectorConfig {
+    /// A configuration with default limits and an empty method table.
+    #[must_use]
+    pub fn new(identity: Keypair, policy: Policy) -> Self {
+        Self {
+            identity,
+            policy,
+            pattern: Pattern::XX,
+            server_key: None,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            router: Router::new(),
+        }
+    }
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No link: the name, the network, or nobody there.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// No link within the connect timeout.
+    #[error(
+        "cannot connect to {address}: nothing answered within {within:?}; check the network, or raise connect_timeout"
+    )]
+    Timeout {
+        /// The address, without keys.
+        address: String,
+        /// The connect timeout.
+        within: Duration,
+    },
+    /// A link, but no handshake; the peer may have said why.
+    #[error("no secure connection to {address}: {error}")]
+    Handshake {
+        /// The address, without keys.
+        address: String,
+        /// Why.
+        error: ConnectionError,
+    },
+    /// The limits cannot be.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// The configuration cannot be.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// No randomness for fresh keys.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// Connects to one address, with a task on the current runtime.
+///
+/// # Errors
+/// Once, and at once: nothing is retried here.
+pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
+    config.limits.validate()?;
+    let handshake = start_handshake(&config)?;
+    let label = address.without_keys().to_string();
+    let link = match timeout(config.connect_timeout, np_transport::connect(address)).await {
+        Ok(link) => link?,
+        Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
+    };
+    shake(link, handshake, config).await.map_err(|error| ConnectError::Handshake { address: label, error })
+}
+
+fn start_handshake(config: &ConnectorConfig) -> Result<Handshake, ConnectError> {
+    let pattern = config.pattern;
+    let needs_key = pattern.needs_remote_static(Role::Initiator);
+    let handshake = Handshake::initiator(InitiatorConfig {
+        pattern,
+        local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
+        server_key: config.server_key.filter(|_| needs_key),
+        psk: None,
+        key_id: &[],
+        time: unix_now(),
+        nonce: entropy::nonce()?,
+        ephemeral: entropy::random_secret_key()?,
+    })?;
+    Ok(handshake)
+}
+
+async fn shake(link: Link, handshake: Handshake, config: ConnectorConfig) -> Result<Connection, ConnectionError> {
+    let Link { mut io, peer, .. } = link;
+    let clock = Clock::start();
+    let judge = ServerJudge { policy: &config.policy };
+    let until = Instant::now() + config.handshake_timeout;
+    let limits = config.limits.clone();
+    let establish = Establish { io: &mut io, judge, limits, clock, until };
+    let established = establish.run(handshake).await?;
+    let info = ConnectionInfo {
+        clock,
+        peer: established.peer.clone(),
+        address: peer.text,
+        binding: *established.session.binding(),
+        max_message: config.limits.max_message,
+    };
+    let (connection, task) = task::start(established, io, info, config.router);
+    tokio::spawn(task);
+    Ok(connection)
+}
+
+/// Decides on a server by the policy alone.
+struct ServerJudge<'a> {
+    policy: &'a Policy,
+}
+
+impl Judge for ServerJudge<'_> {
+    fn first_flight(&mut self, _: &mut Handshake, _: &Preface) -> Result<(), Misuse> {
+        Err(Misuse::State("a connecting side gets no first flight"))
+    }
+
+    fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
+        match self.policy.decide(peer) {
+            Decision::Refuse { reason } => {
+                handshake.refuse(CloseCode::NotAllowed, "", &format!("the server has the key {peer}: {reason}"));
+                Ok(())
+            }
+            _ => handshake.admit(),
+        }
+    }
+}

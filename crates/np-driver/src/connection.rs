@@ -1,0 +1,313 @@
+//! A handle to a connection: what an application calls, and what the connection task answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use np_dispatch::{BoxFuture, Caller, MessageStream, PeerInfo, Reply};
+use np_session::{OpenCall, OpenKind};
+use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Metadata, MethodName, PeerIdentity, Status};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::commands::{Command, Doorbell};
+
+/// A message to send: a call's request, a one-way message, or what opens a stream.
+///
+/// ```
+/// use np_driver::Request;
+/// let request = Request::new("np.echo".parse()?).body("hello");
+/// # Ok::<(), np_types::MethodNameError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: MethodName,
+    codec: Codec,
+    body: Bytes,
+    metadata: Metadata,
+    deadline: Option<Deadline>,
+}
+
+impl Request {
+    /// A request with an empty body and the default deadline of 30 s.
+    #[must_use]
+    pub const fn new(method: MethodName) -> Self {
+        Self { method, codec: Codec::Bytes, body: Bytes::new(), metadata: EMPTY, deadline: None }
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Says how the body is to be read.
+    #[must_use]
+    pub const fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Sets the pairs beside the body.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Sets the deadline; [`Deadline::NONE`] waits for ever. Times are those of [`Connection::clock`].
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    fn open(self, kind: OpenKind, clock: Clock) -> OpenCall {
+        let default = || match kind {
+            OpenKind::Request | OpenKind::OneWay => clock.deadline(Deadline::DEFAULT),
+            OpenKind::Stream => Deadline::NONE,
+        };
+        let deadline = self.deadline.unwrap_or_else(default);
+        let Self { method, codec, body, metadata, .. } = self;
+        OpenCall { codec, metadata, deadline, body, ..OpenCall::new(kind, method) }
+    }
+}
+
+const EMPTY: Metadata = Metadata::new();
+
+/// A handle to one connection. Cheap to clone, `Send` and `Sync`.
+///
+/// When the last handle of the side that connected is dropped, the connection ends in order; the accepting side keeps
+/// its connections until the peer, or a drain, ends them.
+#[derive(Clone)]
+pub struct Connection {
+    commands: mpsc::Sender<Command>,
+    control: mpsc::Sender<Command>,
+    bell: Arc<Doorbell>,
+    info: Arc<ConnectionInfo>,
+    closed: watch::Receiver<Option<ConnectionError>>,
+}
+
+/// What a connection's handle and its handlers know about it.
+pub(crate) struct ConnectionInfo {
+    pub(crate) clock: Clock,
+    pub(crate) peer: PeerIdentity,
+    pub(crate) address: String,
+    pub(crate) binding: [u8; 32],
+    /// The longest message of a stream that is put together, in bytes.
+    pub(crate) max_message: u32,
+}
+
+impl Connection {
+    pub(crate) const fn new(
+        commands: mpsc::Sender<Command>,
+        control: mpsc::Sender<Command>,
+        bell: Arc<Doorbell>,
+        info: Arc<ConnectionInfo>,
+        closed: watch::Receiver<Option<ConnectionError>>,
+    ) -> Self {
+        Self { commands, control, bell, info, closed }
+    }
+
+    /// Calls a method of the peer and waits for its answer. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// The peer's answer where it is an error, or why there is none; [`CallError::outcome`] says what is known about
+    /// the work.
+    pub async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        let call = request.open(OpenKind::Request, self.info.clock);
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Call { call, reply }).await?;
+        self.wait(answer).await
+    }
+
+    /// Sends a message that has no answer; done when all of it was handed to the operating system.
+    ///
+    /// # Errors
+    /// When it was not sent, or it is not known whether all of it was.
+    pub async fn send_one_way(&self, request: Request) -> Result<(), CallError> {
+        let call = request.open(OpenKind::OneWay, self.info.clock);
+        let (sent, answer) = oneshot::channel();
+        self.send(Command::OneWay { call, sent }).await?;
+        self.wait(answer).await
+    }
+
+    /// Opens a stream of messages both ways; done when its opening was sealed. Its body must be empty.
+    ///
+    /// # Errors
+    /// When it could not be opened.
+    pub async fn open_stream(&self, request: Request) -> Result<MessageStream, CallError> {
+        let call = request.open(OpenKind::Stream, self.info.clock);
+        let (opened, answer) = oneshot::channel();
+        self.send(Command::Stream { call, opened }).await?;
+        self.wait(answer).await
+    }
+
+    /// Asks the peer for a sign of life and gives the time it took.
+    ///
+    /// # Errors
+    /// When the connection ended first.
+    pub async fn ping(&self) -> Result<Duration, ConnectionError> {
+        let (answered, answer) = oneshot::channel();
+        if self.control.send(Command::Ping { answered }).await.is_ok()
+            && let Ok(time) = answer.await
+        {
+            return Ok(time);
+        }
+        Err(self.closed().await)
+    }
+
+    /// Renews the key of this direction with its next record.
+    pub async fn update_key(&self) {
+        // A connection that is over has no key to renew.
+        let _ = self.control.send(Command::UpdateKey).await;
+    }
+
+    /// Accepts no new calls, lets the open ones finish, and ends the connection; at the latest after `within`.
+    pub async fn drain(&self, within: Duration) -> ConnectionError {
+        let _ = self.control.send(Command::Drain { within }).await;
+        self.closed().await
+    }
+
+    /// Ends the connection in order. Open calls fail; wait for them first where they matter.
+    pub async fn close(&self, code: CloseCode, text: &str) -> ConnectionError {
+        let _ = self.control.send(Command::Close { code, text: text.to_owned() }).await;
+        self.closed().await
+    }
+
+    /// Waits until the connection is over, and says why.
+    pub async fn closed(&self) -> ConnectionError {
+        let mut closed = self.closed.clone();
+        match closed.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or_else(vanished),
+            Err(_) => vanished(),
+        }
+    }
+
+    /// Why the connection ended, if it has.
+    #[must_use]
+    pub fn error(&self) -> Option<ConnectionError> {
+        self.closed.borrow().clone()
+    }
+
+    /// Who the peer has proven to be.
+    #[must_use]
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.info.peer
+    }
+
+    /// The peer's address, for logs.
+    #[must_use]
+    pub fn peer_address(&self) -> &str {
+        &self.info.address
+    }
+
+    /// The channel binding: unique to this connection and the same on both ends.
+    #[must_use]
+    pub fn binding(&self) -> &[u8; 32] {
+        &self.info.binding
+    }
+
+    /// The clock of this connection's deadlines.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.info.clock
+    }
+
+    async fn send(&self, command: Command) -> Result<(), CallError> {
+        match self.commands.send(command).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let refused = CallError::not_processed(Status::Unavailable, "the connection has ended");
+                Err(refused.because(self.closed().await))
+            }
+        }
+    }
+
+    /// Waits for a command's answer; going away before it came cancels the call.
+    async fn wait<T>(&self, answer: oneshot::Receiver<Result<T, CallError>>) -> Result<T, CallError> {
+        let mut guard = CancelOnDrop { bell: &self.bell, armed: true, answer };
+        let answered = (&mut guard.answer).await;
+        guard.armed = false;
+        match answered {
+            Ok(result) => result,
+            // The task is gone with the command unread: nothing of it was sent.
+            Err(_) => {
+                let lost = CallError::not_processed(Status::Unavailable, "the connection has ended");
+                Err(lost.because(self.closed().await))
+            }
+        }
+    }
+
+    /// A way back to the peer that does not keep the connection alive.
+    pub(crate) fn peer_info(&self) -> PeerInfo {
+        let caller = WeakCaller {
+            commands: self.commands.downgrade(),
+            control: self.control.downgrade(),
+            bell: Arc::clone(&self.bell),
+            info: Arc::clone(&self.info),
+            closed: self.closed.clone(),
+        };
+        let info = &self.info;
+        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding).with_caller(caller)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.info.peer)
+            .field("address", &self.info.address)
+            .finish_non_exhaustive()
+    }
+}
+
+struct CancelOnDrop<'a, T> {
+    bell: &'a Doorbell,
+    armed: bool,
+    answer: oneshot::Receiver<T>,
+}
+
+impl<T> Drop for CancelOnDrop<'_, T> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.answer.close();
+            self.bell.cancel();
+        }
+    }
+}
+
+/// Calls back to the peer from a handler.
+struct WeakCaller {
+    commands: mpsc::WeakSender<Command>,
+    control: mpsc::WeakSender<Command>,
+    bell: Arc<Doorbell>,
+    info: Arc<ConnectionInfo>,
+    closed: watch::Receiver<Option<ConnectionError>>,
+}
+
+impl Caller for WeakCaller {
+    fn call(
+        &self,
+        method: MethodName,
+        codec: Codec,
+        body: Bytes,
+        metadata: Metadata,
+        deadline: Deadline,
+    ) -> BoxFuture<Result<Reply, CallError>> {
+        let (Some(commands), Some(control)) = (self.commands.upgrade(), self.control.upgrade()) else {
+            let gone = CallError::not_processed(Status::Unavailable, "the connection has ended");
+            return Box::pin(std::future::ready(Err(gone)));
+        };
+        let connection =
+            Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.closed.clone());
+        let request = Request { method, codec, body, metadata, deadline: Some(deadline) };
+        Box::pin(async move { connection.call(request).await })
+    }
+}
+
+fn vanished() -> ConnectionError {
+    ConnectionError::ClosedHere(CloseCode::Internal)
+}

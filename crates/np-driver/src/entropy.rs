@@ -1,0 +1,50 @@
+//! The one place where randomness is drawn: the operating system's generator.
+
+use np_types::{Psk, SecretKey};
+use zeroize::Zeroizing;
+
+/// The operating system gave no randomness; nothing secret can be made.
+///
+/// ```
+/// assert!(np_driver::random_secret_key().is_ok());
+/// ```
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the operating system gave no randomness: {0}")]
+pub struct EntropyError(#[from] getrandom::Error);
+
+/// A fresh X25519 secret key.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+///
+/// ```
+/// let (one, other) = (np_driver::random_secret_key()?, np_driver::random_secret_key()?);
+/// assert_ne!(one, other);
+/// # Ok::<(), np_driver::EntropyError>(())
+/// ```
+pub fn random_secret_key() -> Result<SecretKey, EntropyError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(SecretKey::from_bytes(*bytes))
+}
+
+/// A fresh pre-shared key.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+///
+/// ```
+/// assert!(np_driver::random_psk()?.to_text().starts_with("nppsk1"));
+/// # Ok::<(), np_driver::EntropyError>(())
+/// ```
+pub fn random_psk() -> Result<Psk, EntropyError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(Psk::from_bytes(*bytes))
+}
+
+pub(crate) fn nonce() -> Result<[u8; 16], EntropyError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,158 @@
+//! From a link to a session: drives the handshake until the peer's first record has opened.
+
+use bytes::BytesMut;
+use np_session::{Event, Handshake, HandshakeEvent, Preface, Session};
+use np_transport::Io;
+use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::Clock;
+use crate::farewell::farewell;
+
+/// Bytes read at a time before the peer is known.
+const READ: usize = 1 << 10;
+
+/// The two questions of a handshake, answered by the side that drives it.
+pub(crate) trait Judge: Send {
+    /// A responder's decision on a first flight: proceed with the handshake, or refuse it.
+    fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse>;
+    /// The decision on a peer: admit or refuse it.
+    fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse>;
+}
+
+/// An authenticated connection whose peer has shown that it holds the keys.
+pub(crate) struct Established {
+    pub(crate) session: Session,
+    pub(crate) peer: PeerIdentity,
+    /// Calls of this side that may wait in the session.
+    pub(crate) max_queued: usize,
+    /// Bytes that came after the peer's first record.
+    pub(crate) input: BytesMut,
+}
+
+/// What a handshake in progress works with.
+pub(crate) struct Establish<'a, J> {
+    pub(crate) io: &'a mut Box<dyn Io>,
+    pub(crate) judge: J,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    /// When a peer that has not come so far is cut.
+    pub(crate) until: Instant,
+}
+
+impl<J: Judge> Establish<'_, J> {
+    /// Runs a handshake, and the session up to the peer's first record.
+    ///
+    /// A failure is told to the peer where it may be, before this returns.
+    pub(crate) async fn run(mut self, mut handshake: Handshake) -> Result<Established, ConnectionError> {
+        let mut input = BytesMut::new();
+        let peer = self.shake(&mut handshake, &mut input).await?;
+        let now = self.clock.now();
+        let session = handshake.into_session(self.limits.clone(), now)?;
+        self.first_record(session, peer, input).await
+    }
+
+    async fn shake(
+        &mut self,
+        handshake: &mut Handshake,
+        input: &mut BytesMut,
+    ) -> Result<PeerIdentity, ConnectionError> {
+        let mut peer = PeerIdentity::Anonymous;
+        let mut out = Vec::new();
+        loop {
+            while let Some(event) = handshake.poll_event() {
+                match event {
+                    HandshakeEvent::Preface(preface) => self.judge.first_flight(handshake, &preface)?,
+                    HandshakeEvent::Peer(identity) => {
+                        self.judge.peer(handshake, &identity)?;
+                        peer = identity;
+                    }
+                    // What is left to send goes out with the session's first record.
+                    HandshakeEvent::Done => return Ok(peer),
+                    HandshakeEvent::Failed(error) => {
+                        handshake.poll_transmit(&mut out);
+                        farewell(self.io, &out).await;
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+            }
+            handshake.poll_transmit(&mut out);
+            self.write(&mut out).await?;
+            match self.read(input).await {
+                Ok(0) => handshake.handle_eof(),
+                Ok(_) => handshake.handle_bytes(input),
+                Err(ConnectionError::Timeout { .. }) => {
+                    handshake.refuse(CloseCode::HandshakeTimeout, "the handshake took too long", "handshake timeout");
+                    handshake.poll_transmit(&mut out);
+                    farewell(self.io, &out).await;
+                    return Err(too_long());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn first_record(
+        &mut self,
+        mut session: Session,
+        peer: PeerIdentity,
+        mut input: BytesMut,
+    ) -> Result<Established, ConnectionError> {
+        let mut out = Vec::new();
+        loop {
+            session.handle_bytes(self.clock.now(), &mut input);
+            while let Some(event) = session.poll_event() {
+                match event {
+                    Event::Ready(_) => {
+                        let max_queued = self.limits.max_queued_calls as usize;
+                        return Ok(Established { session, peer, max_queued, input });
+                    }
+                    Event::Closed(error) => {
+                        session.poll_transmit(self.clock.now(), &mut out);
+                        farewell(self.io, &out).await;
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+            }
+            session.poll_transmit(self.clock.now(), &mut out);
+            let size = out.len();
+            self.write(&mut out).await?;
+            session.handle_written(size);
+            match self.read(&mut input).await {
+                Ok(0) => session.handle_eof(),
+                Ok(_) => {}
+                Err(error @ ConnectionError::Timeout { .. }) => {
+                    session.close(CloseCode::HandshakeTimeout, "the handshake took too long");
+                    session.poll_transmit(self.clock.now(), &mut out);
+                    farewell(self.io, &out).await;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read(&mut self, input: &mut BytesMut) -> Result<usize, ConnectionError> {
+        input.reserve(READ);
+        let read = timeout_at(self.until, self.io.read_buf(input)).await;
+        read.map_err(|_| too_long())?.map_err(|error| ConnectionError::io("read during the handshake", &error))
+    }
+
+    async fn write(&mut self, out: &mut Vec<u8>) -> Result<(), ConnectionError> {
+        if !out.is_empty() {
+            let written = timeout_at(self.until, self.io.write_all(out)).await;
+            written
+                .map_err(|_| too_long())?
+                .map_err(|error| ConnectionError::io("write during the handshake", &error))?;
+            out.clear();
+        }
+        Ok(())
+    }
+}
+
+const fn too_long() -> ConnectionError {
+    ConnectionError::Timeout { what: "the handshake", code: CloseCode::HandshakeTimeout }
+}

@@ -1,0 +1,268 @@
+//! What a connection task does with the events of its session, and how it opens calls.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use bytes::Bytes;
+use np_dispatch::{Answer as HandlerAnswer, CallContext, MessageStream, Reply, Target};
+use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
+use tokio::sync::oneshot;
+
+use crate::handlers::Ending;
+use crate::slots::Slot;
+use crate::stream_cell::StreamCell;
+use crate::task::Task;
+
+/// A call of the peer, as its event told.
+struct Arrived {
+    key: StreamKey,
+    kind: OpenKind,
+    method: MethodName,
+    codec: Codec,
+    encoding: Encoding,
+    metadata: Metadata,
+    deadline: Deadline,
+    body: Bytes,
+}
+
+impl Task {
+    pub(crate) fn drain_events(&mut self, cx: &mut Context<'_>) {
+        while let Some(event) = self.session.poll_event() {
+            self.handle_event(cx, event);
+        }
+    }
+
+    fn handle_event(&mut self, cx: &mut Context<'_>, event: Event) {
+        match event {
+            Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
+                self.session.release(credit);
+                self.arrived(cx, Arrived { key, kind, method, codec, encoding, metadata, deadline, body });
+            }
+            Event::Answered { key, answer, credit } => {
+                self.session.release(credit);
+                self.answered(key, answer);
+            }
+            Event::Failed { key, error } => {
+                if let Some(slot) = self.slots.remove(key) {
+                    slot.fail(error);
+                }
+            }
+            Event::Ended { key, .. } => {
+                if let Some(Slot::Stream(cell)) = self.slots.remove(key) {
+                    cell.ended(None);
+                }
+            }
+            Event::Sent { key } => {
+                if let Some(Slot::OneWay(sent)) = self.slots.remove(key) {
+                    // Whoever sent it may have gone.
+                    let _ = sent.send(Ok(()));
+                }
+            }
+            Event::Data { key, body, end, fin } => self.data(key, body, end, fin),
+            Event::Writable { key } => self.writable(key),
+            Event::Cancelled { key, status } => self.cancelled(key, status),
+            Event::Pong { token } => self.answered_ping(token),
+            Event::GoAway(code) => tracing::debug!(peer = %self.info.peer, %code, "the peer is draining"),
+            Event::Closed(error) => tracing::debug!(peer = %self.info.peer, %error, "the connection is over"),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn open_call(&mut self, call: OpenCall, reply: oneshot::Sender<Result<Reply, CallError>>) {
+        match self.session.open(call) {
+            Ok(key) => self.slots.insert(key, Slot::Call(reply)),
+            Err(error) => Slot::Call(reply).fail(error),
+        }
+    }
+
+    pub(crate) fn open_one_way(&mut self, call: OpenCall, sent: oneshot::Sender<Result<(), CallError>>) {
+        match self.session.open(call) {
+            Ok(key) => self.slots.insert(key, Slot::OneWay(sent)),
+            Err(error) => Slot::OneWay(sent).fail(error),
+        }
+    }
+
+    pub(crate) fn open_stream(&mut self, call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>>) {
+        let cell = StreamCell::new(Arc::clone(&self.bell), self.info.max_message);
+        match self.session.open(call) {
+            Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell)),
+            Err(error) => Slot::Opening(opened, cell).fail(error),
+        }
+    }
+
+    fn answered(&mut self, key: StreamKey, answer: Answer) {
+        self.replies += 1;
+        self.fresh = true;
+        let Some(Slot::Call(reply)) = self.slots.remove(key) else {
+            return;
+        };
+        let Answer { codec, encoding, metadata, body } = answer;
+        let result = match encoding {
+            Encoding::Plain => Ok(Reply { codec, metadata, body }),
+            _ => Err(CallError::answered(Status::UnsupportedCodec, "the answer is compressed, which was not agreed")),
+        };
+        // The caller may have gone a moment ago.
+        let _ = reply.send(result);
+    }
+
+    /// Starts the handler of a call that the peer opened.
+    fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived) {
+        let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
+        if encoding != Encoding::Plain {
+            return self.refuse(key, Status::UnsupportedCodec, "the request is compressed, which was not agreed");
+        }
+        let Some(registered) = self.router.lookup(method.as_str()) else {
+            return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
+        };
+        let context = CallContext::new(method, Arc::clone(&self.peer_info), codec, metadata, deadline);
+        let own_task = registered.options.is_spawned();
+        let (started, cell) = match (&registered.target, kind) {
+            (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
+                (self.handlers.start(cx, key, own_task, || handler.call(context, body)), None)
+            }
+            (Target::Stream(handler), OpenKind::Stream) => {
+                let cell = StreamCell::new(Arc::clone(&self.bell), self.info.max_message);
+                let stream = cell.open(key);
+                let answer = || {
+                    let future = handler.open(context, stream);
+                    HandlerAnswer::Later(Box::pin(async move { future.await.map(|()| Reply::from(Bytes::new())) }))
+                };
+                (self.handlers.start(cx, key, own_task, answer), Some(cell))
+            }
+            (Target::Unary(_), _) => {
+                return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
+            }
+            (Target::Stream(_), _) => {
+                return self.refuse(key, Status::WrongKind, "this method is a stream; it was called");
+            }
+        };
+        let (abort, ended) = match started {
+            Ok(ending) => (None, Some(ending)),
+            Err(abort) => (Some(abort), None),
+        };
+        if abort.is_some() || cell.is_some() {
+            self.slots.insert(key, Slot::Handler { kind, abort, cell });
+        }
+        if let Some(ending) = ended {
+            self.end_handler(key, kind, ending);
+        }
+    }
+
+    /// A handler that had been waiting ended.
+    pub(crate) fn finish_handler(&mut self, key: StreamKey, ending: Ending) {
+        if let Some(Slot::Handler { kind, .. }) = self.slots.slot(key) {
+            let kind = *kind;
+            self.end_handler(key, kind, ending);
+        }
+    }
+
+    fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
+        if kind == OpenKind::Stream {
+            // A message that the handler sent last leaves before the end.
+            self.run_errands(key);
+        }
+        self.slots.remove(key);
+        let result = match (ending, kind) {
+            (Ok(reply), OpenKind::Request) => {
+                let Reply { codec, metadata, body } = reply;
+                self.session.respond(key, Answer { codec, encoding: Encoding::Plain, metadata, body })
+            }
+            (Ok(_), OpenKind::OneWay | OpenKind::Stream) => self.session.end(key, Status::Ok, "", Metadata::new()),
+            (Err(error), _) => self.session.end(key, error_status(&error), &error.text, Metadata::new()),
+        };
+        if let Err(misuse) = result {
+            // The call ended meanwhile: the peer gave it up, or the connection did.
+            tracing::trace!(%misuse, "a handler's answer came too late");
+        }
+    }
+
+    fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
+        let _ = self.session.end(key, status, text, Metadata::new());
+    }
+
+    fn cancelled(&mut self, key: StreamKey, status: Status) {
+        if let Some(slot) = self.slots.remove(key) {
+            slot.fail(CallError::answered(status, "the caller gave the call up"));
+        }
+        self.refuse(key, status, "given up");
+    }
+
+    fn data(&mut self, key: StreamKey, body: Bytes, end: bool, fin: bool) {
+        let size = body.len();
+        let Some(cell) = self.slots.slot(key).and_then(Slot::cell) else {
+            self.session.consumed(key, size);
+            return;
+        };
+        match cell.arrived(body, end, fin) {
+            Ok(0) => {}
+            Ok(release) => self.session.consumed(key, release),
+            Err(error) => {
+                self.session.consumed(key, size);
+                if self.slots.is_local(key) {
+                    self.session.cancel(key);
+                } else {
+                    self.refuse(key, error.status, &error.text);
+                }
+                if let Some(slot) = self.slots.remove(key) {
+                    slot.fail(error);
+                }
+            }
+        }
+    }
+
+    fn writable(&mut self, key: StreamKey) {
+        match self.slots.remove(key) {
+            Some(Slot::Opening(opened, cell)) => {
+                let stream = cell.open(key);
+                self.slots.insert(key, Slot::Stream(cell));
+                // If whoever opened it has gone, the stream drops here and is cancelled by its own bell.
+                drop(opened.send(Ok(stream)));
+            }
+            Some(slot) => {
+                if let Some(cell) = slot.cell() {
+                    cell.writable();
+                }
+                self.slots.insert(key, slot);
+                // A message may wait since before the last one left.
+                self.run_errands(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Does what a stream's user asked for.
+    pub(crate) fn run_errands(&mut self, key: StreamKey) {
+        let Some(cell) = self.slots.slot(key).and_then(Slot::cell).map(Arc::clone) else {
+            return;
+        };
+        self.fresh = true;
+        let errands = cell.errands();
+        if errands.consumed > 0 {
+            self.session.consumed(key, errands.consumed);
+        }
+        if let Some(message) = errands.message
+            && let Err(misuse) = self.session.send(key, message)
+        {
+            let error = CallError::not_processed(Status::InvalidArgument, misuse.to_string());
+            cell.ended(Some(error));
+        }
+        let local = self.slots.is_local(key);
+        if errands.finish && local {
+            // It fails only where the stream is over, which its user learns by its end.
+            let _ = self.session.finish(key);
+        }
+        if errands.dropped && local {
+            self.session.cancel(key);
+            self.slots.remove(key);
+        }
+    }
+}
+
+/// The status that goes on the wire for a handler's error: one that says ok would be a lie.
+fn error_status(error: &CallError) -> Status {
+    match error.status {
+        Status::Ok => Status::Failed,
+        other => other,
+    }
+}

@@ -1,0 +1,116 @@
+//! Handlers at work: polled once where the call arrived, kept while short, given a task of their own when long.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, Abortable, Aborted};
+use futures_util::stream::FuturesUnordered;
+use np_dispatch::{Answer, BoxFuture, Reply};
+use np_session::StreamKey;
+use np_types::{CallError, Status};
+use tokio::task::JoinHandle;
+
+/// Handlers of one connection that share its task; past this many each gets a task of its own.
+const SHARED: usize = 64;
+
+/// How a handler ended; a stream's handler gives an empty reply.
+pub(crate) type Ending = Result<Reply, CallError>;
+
+/// The handlers of one connection that are not done.
+#[derive(Default)]
+pub(crate) struct Handlers {
+    running: FuturesUnordered<Abortable<Running>>,
+}
+
+struct Running {
+    key: StreamKey,
+    future: BoxFuture<Ending>,
+}
+
+impl Handlers {
+    /// Takes a handler's answer: the ending if it is there after one poll, or the handle that stops it.
+    pub(crate) fn start(
+        &self,
+        cx: &mut Context<'_>,
+        key: StreamKey,
+        own_task: bool,
+        answer: impl FnOnce() -> Answer,
+    ) -> Result<Ending, AbortHandle> {
+        let mut future = match catch_unwind(AssertUnwindSafe(answer)) {
+            Ok(Answer::Ready(ending)) => return Ok(ending),
+            Ok(Answer::Later(future)) => future,
+            Err(panic) => return Ok(Err(panicked(&*panic))),
+        };
+        if own_task || self.running.len() >= SHARED {
+            future = Box::pin(OwnTask(tokio::spawn(future)));
+        } else if let Poll::Ready(ending) = poll_caught(&mut future, cx) {
+            return Ok(ending);
+        }
+        let (abort, registration) = AbortHandle::new_pair();
+        self.running.push(Abortable::new(Running { key, future }, registration));
+        Err(abort)
+    }
+
+    /// The next handler that ended. Those that were stopped are dropped on the way.
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<(StreamKey, Ending)>> {
+        loop {
+            match self.running.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(ended))) => return Poll::Ready(Some(ended)),
+                Poll::Ready(Some(Err(Aborted))) => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Future for Running {
+    type Output = (StreamKey, Ending);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let key = self.key;
+        poll_caught(&mut self.future, cx).map(|ending| (key, ending))
+    }
+}
+
+/// A panic fails its call and nothing else: the future is never polled again.
+fn poll_caught(future: &mut BoxFuture<Ending>, cx: &mut Context<'_>) -> Poll<Ending> {
+    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(panic) => Poll::Ready(Err(panicked(&*panic))),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> CallError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
+    tracing::error!(target: "np::audit", panic = text, "a handler panicked; its call failed");
+    // What a panic says is the server's own affair.
+    CallError::answered(Status::Internal, "the handler panicked")
+}
+
+/// A handler on a task of its own; dropping this stops it.
+struct OwnTask(JoinHandle<Ending>);
+
+impl Future for OwnTask {
+    type Output = Ending;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+        Pin::new(&mut self.0).poll(cx).map(|joined| match joined {
+            Ok(ending) => ending,
+            Err(error) => Err(match error.try_into_panic() {
+                Ok(panic) => panicked(&*panic),
+                Err(_) => CallError::answered(Status::Cancelled, "the handler's task was stopped"),
+            }),
+        })
+    }
+}
+
+impl Drop for OwnTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

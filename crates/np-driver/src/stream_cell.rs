@@ -1,0 +1,270 @@
+//! A stream between its user and the connection task: messages in, one message out, each side with a waker.
+//!
+//! Memory: the queue and the message being put together hold credit of the stream's window, except for one message
+//! that alone is in the cell, which may grow to `max_message`. So a cell holds at most `stream_window + max_message`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use np_dispatch::{MessageSink, MessageSource, MessageStream};
+use np_session::StreamKey;
+use np_types::{CallError, Status};
+
+use crate::commands::{Doorbell, lock};
+
+/// Messages that wait for their reader; empty ones hold no credit, so their number is bounded by itself.
+const MAX_QUEUED: usize = 4_096;
+
+#[derive(Default)]
+struct State {
+    key: Option<StreamKey>,
+    incoming: VecDeque<(Bytes, usize)>,
+    partial: BytesMut,
+    partial_held: usize,
+    /// Bytes taken by the reader whose credit the task has not given back yet.
+    consumed: usize,
+    peer_finished: bool,
+    error: Option<CallError>,
+    outgoing: Option<Bytes>,
+    /// Whether the session holds a message of this stream.
+    sending: bool,
+    finish: bool,
+    finish_told: bool,
+    finished: bool,
+    source_gone: bool,
+    sink_gone: bool,
+    rung: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// What the connection task has to do for a stream.
+#[derive(Default)]
+pub(crate) struct Errands {
+    pub(crate) consumed: usize,
+    pub(crate) message: Option<Bytes>,
+    pub(crate) finish: bool,
+    /// The user dropped the stream before its end.
+    pub(crate) dropped: bool,
+}
+
+pub(crate) struct StreamCell {
+    state: Mutex<State>,
+    bell: Arc<Doorbell>,
+    max_message: usize,
+}
+
+impl StreamCell {
+    pub(crate) fn new(bell: Arc<Doorbell>, max_message: u32) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), bell, max_message: max_message as usize })
+    }
+
+    /// The stream as its user sees it.
+    pub(crate) fn open(self: &Arc<Self>, key: StreamKey) -> MessageStream {
+        lock(&self.state).key = Some(key);
+        MessageStream::new(Box::new(Source(Arc::clone(self))), Box::new(Sink(Arc::clone(self))))
+    }
+
+    /// Takes bytes from the session; the bytes whose credit goes back at once, or what to end the stream with.
+    pub(crate) fn arrived(&self, body: Bytes, end: bool, fin: bool) -> Result<usize, CallError> {
+        let mut state = lock(&self.state);
+        state.peer_finished |= fin;
+        let mut release = 0;
+        if state.source_gone {
+            release = body.len();
+        } else if end || !body.is_empty() {
+            if state.partial.len() + body.len() > self.max_message || state.incoming.len() >= MAX_QUEUED {
+                return Err(CallError::answered(
+                    Status::LimitReached,
+                    "limit max_message reached by a stream's message",
+                ));
+            }
+            release = state.take(body, end);
+        }
+        let waker = state.reader.take();
+        drop(state);
+        wake(waker);
+        Ok(release)
+    }
+
+    /// The session took the message; there is room for the next.
+    pub(crate) fn writable(&self) {
+        let mut state = lock(&self.state);
+        state.sending = false;
+        let waker = state.writer.take();
+        drop(state);
+        wake(waker);
+    }
+
+    /// The stream is over; what was read before stays readable.
+    pub(crate) fn ended(&self, error: Option<CallError>) {
+        let mut state = lock(&self.state);
+        state.peer_finished = true;
+        state.finished = true;
+        state.error = error;
+        let wakers = [state.reader.take(), state.writer.take()];
+        drop(state);
+        wakers.into_iter().for_each(wake);
+    }
+
+    /// What the user asked for since the last time.
+    pub(crate) fn errands(&self) -> Errands {
+        let mut state = lock(&self.state);
+        state.rung = false;
+        let message = state.outgoing.take();
+        state.sending |= message.is_some();
+        let finish = state.finish && !state.sending && !std::mem::replace(&mut state.finish_told, true);
+        Errands {
+            consumed: std::mem::take(&mut state.consumed),
+            message,
+            finish,
+            dropped: state.source_gone && state.sink_gone && !state.finish,
+        }
+    }
+
+    fn ring(&self, state: &mut State) {
+        if let Some(key) = state.key
+            && !std::mem::replace(&mut state.rung, true)
+        {
+            self.bell.ring(key);
+        }
+    }
+}
+
+impl State {
+    /// Adds bytes to the message being put together; what of them gives its credit back at once.
+    fn take(&mut self, body: Bytes, end: bool) -> usize {
+        if end && self.partial.is_empty() {
+            let held = body.len();
+            self.incoming.push_back((body, held));
+            return 0;
+        }
+        self.partial.extend_from_slice(&body);
+        self.partial_held += body.len();
+        if end {
+            let held = std::mem::take(&mut self.partial_held);
+            self.incoming.push_back((self.partial.split().freeze(), held));
+            return 0;
+        }
+        // A message larger than the window could never come whole if its bytes held their credit; it may grow only
+        // while no other message waits.
+        if self.incoming.is_empty() { std::mem::take(&mut self.partial_held) } else { 0 }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+struct Source(Arc<StreamCell>);
+
+impl MessageSource for Source {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        let mut state = lock(&self.0.state);
+        if let Some((message, held)) = state.incoming.pop_front() {
+            state.consumed += held;
+            if state.incoming.is_empty() {
+                state.consumed += std::mem::take(&mut state.partial_held);
+            }
+            if state.consumed > 0 {
+                self.0.ring(&mut state);
+            }
+            return Poll::Ready(Some(Ok(message)));
+        }
+        if let Some(error) = state.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if state.peer_finished {
+            return Poll::Ready(None);
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.source_gone = true;
+        let held: usize = state.incoming.drain(..).map(|(_, held)| held).sum();
+        state.consumed += held + std::mem::take(&mut state.partial_held);
+        state.partial = BytesMut::new();
+        self.0.ring(&mut state);
+    }
+}
+
+struct Sink(Arc<StreamCell>);
+
+impl Sink {
+    fn ended(state: &State) -> Option<CallError> {
+        (state.finished || state.finish).then(|| {
+            state.error.clone().unwrap_or_else(|| CallError::answered(Status::Cancelled, "the stream has ended"))
+        })
+    }
+}
+
+impl MessageSink for Sink {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let mut state = lock(&self.0.state);
+        if let Some(error) = Self::ended(&state) {
+            return Poll::Ready(Err(error));
+        }
+        if state.outgoing.is_none() && !state.sending {
+            return Poll::Ready(Ok(()));
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn start_send(&mut self, message: Bytes) -> Result<(), CallError> {
+        let mut state = lock(&self.0.state);
+        if let Some(error) = Self::ended(&state) {
+            return Err(error);
+        }
+        if state.outgoing.is_some() || state.sending {
+            return Err(CallError::not_processed(Status::Failed, "the sink was not ready"));
+        }
+        state.outgoing = Some(message);
+        self.0.ring(&mut state);
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let mut state = lock(&self.0.state);
+        if state.outgoing.is_none() && !state.sending {
+            return Poll::Ready(Ok(()));
+        }
+        if state.finished {
+            let error = state.error.clone();
+            return Poll::Ready(Err(error.unwrap_or_else(|| {
+                CallError::unknown(Status::Cancelled, "the stream ended before its message left")
+            })));
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let flushed = self.poll_flush(cx);
+        if flushed.is_ready() {
+            let mut state = lock(&self.0.state);
+            if !state.finish && !state.finished {
+                state.finish = true;
+                self.0.ring(&mut state);
+            }
+        }
+        flushed
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.sink_gone = true;
+        self.0.ring(&mut state);
+    }
+}

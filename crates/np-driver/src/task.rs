@@ -1,0 +1,370 @@
+//! The connection task: one future that owns a session and its socket.
+//!
+//! Each turn reads what is there, lets the session act on it, runs handlers, takes commands, and writes once. It never
+//! waits for writing before it reads, and it reads the clock once a turn.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use np_dispatch::{PeerInfo, Router};
+use np_session::{Session, Side};
+use np_transport::Io;
+use np_types::{CloseCode, ConnectionError, Time};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Sleep;
+
+use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
+use crate::connection::{Connection, ConnectionInfo};
+use crate::establish::Established;
+use crate::farewell::farewell;
+use crate::handlers::Handlers;
+use crate::slots::Slots;
+
+/// Bytes asked for per read; doubled up to the second figure while reads come back full.
+const READ: usize = 16 << 10;
+const READ_MOST: usize = 256 << 10;
+/// Reads per turn, so that one busy peer does not keep a worker to itself.
+const READS: usize = 16;
+/// Commands taken per turn.
+const COMMANDS: usize = 256;
+
+/// Everything that one connection is made of.
+pub(crate) struct Task {
+    pub(crate) io: Box<dyn Io>,
+    pub(crate) session: Session,
+    pub(crate) router: Router,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) peer_info: Arc<PeerInfo>,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) slots: Slots,
+    pub(crate) handlers: Handlers,
+    pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
+    pub(crate) now: Time,
+    /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
+    pub(crate) replies: usize,
+    pub(crate) fresh: bool,
+    commands: mpsc::Receiver<Command>,
+    /// Commands that must not wait behind calls.
+    control: mpsc::Receiver<Command>,
+    max_queued: usize,
+    taken: Vec<Command>,
+    closed: watch::Sender<Option<ConnectionError>>,
+    input: BytesMut,
+    read_size: usize,
+    out: Vec<u8>,
+    written: usize,
+    timer: Option<(Time, Pin<Box<Sleep>>)>,
+    /// When a drain is over, whatever is open.
+    drain_until: Option<Time>,
+    handles_gone: bool,
+    yielded: bool,
+    eof: bool,
+}
+
+/// Starts the task of an established connection on the current runtime, and gives its first handle.
+pub(crate) fn start(
+    established: Established,
+    io: Box<dyn Io>,
+    info: ConnectionInfo,
+    router: Router,
+) -> (Connection, impl Future<Output = ConnectionError> + Send) {
+    let (sender, commands) = mpsc::channel(QUEUE);
+    let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
+    let (closed, watch) = watch::channel(None);
+    let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
+    let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
+    let now = info.clock.now();
+    let task = Task {
+        io,
+        session: established.session,
+        router,
+        peer_info: Arc::new(connection.peer_info()),
+        info,
+        bell,
+        slots: Slots::default(),
+        handlers: Handlers::default(),
+        pings: Vec::new(),
+        now,
+        replies: 0,
+        fresh: false,
+        commands,
+        control,
+        max_queued: established.max_queued,
+        taken: Vec::new(),
+        closed,
+        input: established.input,
+        read_size: READ,
+        out: Vec::new(),
+        written: 0,
+        timer: None,
+        drain_until: None,
+        handles_gone: false,
+        yielded: false,
+        eof: false,
+    };
+    (connection, task.run())
+}
+
+impl Task {
+    async fn run(mut self) -> ConnectionError {
+        poll_fn(|cx| self.poll_turn(cx)).await;
+        let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
+        // Handles learn of the end before the last bytes leave: no call waits for a peer that lingers.
+        self.commands.close();
+        self.control.close();
+        self.closed.send_replace(Some(error.clone()));
+        if !matches!(error, ConnectionError::Io { .. }) {
+            let rest = self.out.get(self.written..).unwrap_or_default();
+            farewell(&mut self.io, rest).await;
+        }
+        error
+    }
+
+    /// One turn. Ready when the session has ended and its last bytes are in `out`.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.register(cx.waker());
+        self.now = self.info.clock.now();
+        let mut more = self.poll_read(cx);
+        more |= self.poll_commands(cx);
+        self.poll_bell();
+        self.poll_timer(cx);
+        self.poll_handlers(cx);
+        self.drain_events(cx);
+        self.finish_drain();
+        if self.session.is_closed() {
+            return Poll::Ready(());
+        }
+        if self.should_yield() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_write(cx);
+        if self.finish_drain() {
+            // The last answer has just left; now the close.
+            self.poll_write(cx);
+        }
+        if self.session.is_closed() {
+            self.drain_events(cx);
+            return Poll::Ready(());
+        }
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Reads until nothing is there or the turn's share is used up; gives whether there may be more.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.input.is_empty() {
+            // What came with the end of the handshake.
+            self.session.handle_bytes(self.now, &mut self.input);
+            self.drain_events(cx);
+        }
+        for _ in 0..READS {
+            if self.eof || self.session.is_closed() {
+                return false;
+            }
+            match self.poll_read_once(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => {
+                    self.eof = true;
+                    self.session.handle_eof();
+                }
+                Poll::Ready(Ok(_)) => self.session.handle_bytes(self.now, &mut self.input),
+                Poll::Ready(Err(error)) => {
+                    self.eof = true;
+                    self.session.handle_lost(ConnectionError::io("read from the connection", &error));
+                }
+            }
+            self.drain_events(cx);
+        }
+        true
+    }
+
+    fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.input.reserve(self.read_size);
+        let room = self.input.capacity() - self.input.len();
+        let read = poll_read_buf(&mut self.io, cx, &mut self.input);
+        if let Poll::Ready(Ok(count)) = &read
+            && *count >= room
+        {
+            self.read_size = (self.read_size * 2).min(READ_MOST);
+        }
+        read
+    }
+
+    /// Takes commands while the session has room for their calls; gives whether there may be more.
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Poll::Ready(Some(command)) = self.control.poll_recv(cx) {
+            self.handle_command(command);
+        }
+        for _ in 0..2 {
+            let room = self.max_queued.saturating_sub(self.session.queued()).min(COMMANDS);
+            if self.handles_gone || room == 0 {
+                // Callers wait in the queue; the answers that make room also make this turn come.
+                return false;
+            }
+            let mut taken = std::mem::take(&mut self.taken);
+            let polled = self.commands.poll_recv_many(cx, &mut taken, room);
+            for command in taken.drain(..) {
+                self.handle_command(command);
+            }
+            self.taken = taken;
+            match polled {
+                Poll::Ready(0) => self.handles_gone = true,
+                Poll::Ready(_) => {}
+                // Only a pending queue has registered the waker.
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        self.fresh = true;
+        match command {
+            Command::Call { call, reply } => {
+                if !reply.is_closed() {
+                    self.open_call(call, reply);
+                }
+            }
+            Command::OneWay { call, sent } => {
+                if !sent.is_closed() {
+                    self.open_one_way(call, sent);
+                }
+            }
+            Command::Stream { call, opened } => {
+                if !opened.is_closed() {
+                    self.open_stream(call, opened);
+                }
+            }
+            Command::Ping { answered } => {
+                let token = self.session.ping();
+                self.pings.retain(|(_, _, waiting)| !waiting.is_closed());
+                self.pings.push((token, self.now, answered));
+            }
+            Command::UpdateKey => self.session.update_key(),
+            Command::Drain { within } => {
+                self.session.go_away(CloseCode::Drained);
+                let until = self.now + within;
+                self.drain_until = Some(self.drain_until.map_or(until, |other| other.min(until)));
+            }
+            Command::Close { code, text } => self.session.close(code, &text),
+        }
+    }
+
+    /// Cancelled calls, and streams whose users did something.
+    fn poll_bell(&mut self) {
+        if self.bell.take_cancelled() {
+            for key in self.slots.cancelled() {
+                self.session.cancel(key);
+                self.slots.remove(key);
+            }
+        }
+        for key in self.bell.take_rung() {
+            self.run_errands(key);
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let wanted = [self.session.poll_timeout(), self.drain_until].into_iter().flatten().min();
+            let Some(at) = wanted else {
+                self.timer = None;
+                return;
+            };
+            if at <= self.now {
+                self.session.handle_timeout(self.now);
+                if self.drain_until.is_some_and(|until| until <= self.now) {
+                    self.drain_until = None;
+                    self.session.close(CloseCode::Drained, "the time to drain is over");
+                }
+                continue;
+            }
+            if self.timer.as_ref().is_none_or(|(armed, _)| *armed != at) {
+                self.timer = Some((at, Box::pin(tokio::time::sleep_until(self.info.clock.instant(at)))));
+            }
+            match self.timer.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => self.now = self.info.clock.now().max(at),
+                _ => return,
+            }
+        }
+    }
+
+    fn poll_handlers(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some((key, ending))) = self.handlers.poll_ended(cx) {
+            self.finish_handler(key, ending);
+        }
+    }
+
+    /// Ends a drained connection, or one that nobody holds, once nothing is open.
+    fn finish_drain(&mut self) -> bool {
+        let alone = self.handles_gone && self.session.side() == Side::Initiator;
+        let over = self.session.is_idle() && self.session.error().is_none() && (self.drain_until.is_some() || alone);
+        if over {
+            let code = if alone { CloseCode::Normal } else { CloseCode::Drained };
+            self.session.close(code, "");
+        }
+        over
+    }
+
+    /// Waits one turn before the flush when more calls are likely to come at once: callers that were just answered, or
+    /// others in flight. Worth a factor of two under load; an idle connection never waits.
+    fn should_yield(&mut self) -> bool {
+        let fresh = std::mem::take(&mut self.fresh);
+        let busy = fresh && (self.replies > 1 || self.session.open_here() > 1);
+        self.replies = 0;
+        self.yielded = busy && !self.yielded;
+        self.yielded
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if self.written == self.out.len() {
+                self.out.clear();
+                self.written = 0;
+                if !self.session.poll_transmit(self.now, &mut self.out) {
+                    return;
+                }
+                self.drain_events(cx);
+            }
+            if self.session.is_closed() {
+                // The farewell sends what is left.
+                return;
+            }
+            let rest = self.out.get(self.written..).unwrap_or_default();
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.written += count;
+                    self.session.handle_written(count);
+                    self.drain_events(cx);
+                }
+                Poll::Ready(result) => {
+                    let error = result.err().unwrap_or_else(|| std::io::ErrorKind::WriteZero.into());
+                    self.session.handle_lost(ConnectionError::io("write to the connection", &error));
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn answered_ping(&mut self, token: u64) {
+        let now = self.info.clock.now();
+        let at = self.pings.iter().take_while(|(waiting, ..)| *waiting <= token).count();
+        for (_, sent, answered) in self.pings.drain(..at) {
+            // Whoever asked may have gone.
+            let _ = answered.send(now.since(sent));
+        }
+    }
+}
+
+/// Reads once into the spare room of `input`. The future of a read keeps nothing between polls.
+fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<std::io::Result<usize>> {
+    pin!(io.read_buf(input)).poll(cx)
+}
