@@ -1,1 +1,30 @@
-//! Two-peer simulator in virtual time and misbehaving peers, for np's own tests.
+//! Two np peers in virtual time, a network that misbehaves by seed, and a peer that talks frames by hand.
+//!
+//! For tests alone: `tests/`, `fuzz/` and `xtask`. It must never know a clock, a socket or a source of randomness, so
+//! that a failing run is replayed by its seed.
+//!
+//! - [`Pair`] joins two [`Peer`]s by a [`Network`]; a [`Recorder`] keeps what happens, for tests that say each step.
+//! - [`sim`] gives each side a script by seed and checks the run against a model.
+//! - [`Dialogue`] sets one session against frames that a test writes itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test kit fails its test by panicking; the message tells what was expected"
+)]
+
+mod actor;
+mod dialogue;
+mod network;
+mod pair;
+mod peer;
+mod rng;
+pub mod sim;
+
+pub use actor::{Action, Actor, CallRecord, CallResult, Step, body};
+pub use dialogue::{Dialogue, Hand};
+pub use network::{Fault, Network, NetworkConfig, Pipe, Read};
+pub use pair::{Pair, Setup};
+pub use peer::{Application, Peer, PeerConfig, Recorder, Refuse, Stage, keypair};
+pub use rng::Rng;

@@ -1,0 +1,227 @@
+//! A network in virtual time: two pipes, each with latency, jitter, a capacity, split reads and faults by seed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use np_types::Time;
+
+use crate::Rng;
+
+/// What goes wrong on one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Nothing arrives from the first time until the second.
+    pub stall: Option<(Time, Time)>,
+    /// A bit of the byte at this offset is turned.
+    pub flip: Option<u64>,
+    /// The direction is cut, and a tail of what was on its way is lost.
+    pub cut: Option<Time>,
+}
+
+/// What both directions of a network have in common.
+///
+/// ```
+/// let config = np_testkit::NetworkConfig::default();
+/// assert_eq!(config.capacity, usize::MAX);
+/// ```
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The least time from one end to the other.
+    pub latency: Duration,
+    /// The most time that is added by chance. Bytes are never reordered.
+    pub jitter: Duration,
+    /// The most bytes on their way in one direction: a writer that has filled it waits.
+    pub capacity: usize,
+    /// The most bytes of one read; reads have random sizes from 1 byte on. Zero: all that is there.
+    pub chunk: usize,
+    /// Faults of the direction from the initiator, and of the other.
+    pub faults: [Fault; 2],
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            capacity: usize::MAX,
+            chunk: 0,
+            faults: [Fault::default(); 2],
+        }
+    }
+}
+
+/// Two pipes: the initiator writes to the first, the responder to the second.
+#[derive(Debug)]
+pub struct Network {
+    /// The two directions.
+    pub pipes: [Pipe; 2],
+}
+
+impl Network {
+    /// The network of a seed.
+    #[must_use]
+    pub fn new(seed: u64, config: &NetworkConfig) -> Self {
+        let pipe = |at: usize| Pipe::new(Rng::new(seed ^ (0xa5a5 << at)), config, config.faults[at]);
+        Self { pipes: [pipe(0), pipe(1)] }
+    }
+
+    /// When something arrives next, after `now`.
+    #[must_use]
+    pub fn next_at(&self, now: Time) -> Option<Time> {
+        self.pipes.iter().filter_map(|pipe| pipe.next_at(now)).min()
+    }
+
+    /// Cuts both directions at once.
+    pub fn cut(&mut self) {
+        self.pipes.iter_mut().for_each(Pipe::cut);
+    }
+}
+
+/// What a read gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes, at least one.
+    Bytes(Vec<u8>),
+    /// Nothing now.
+    Nothing,
+    /// The writer shut the pipe and all was read.
+    End,
+    /// The pipe was cut and what survived was read.
+    Lost,
+}
+
+/// One direction of a network.
+#[derive(Debug)]
+pub struct Pipe {
+    rng: Rng,
+    config: NetworkConfig,
+    fault: Fault,
+    queue: VecDeque<(Time, Vec<u8>)>,
+    in_flight: usize,
+    last_arrival: Time,
+    shut: bool,
+    lost: bool,
+    taken: u64,
+    /// Every byte that was written, where a test asked for it.
+    pub transcript: Option<Vec<u8>>,
+    /// Whether the byte to be flipped was written.
+    pub flipped: bool,
+}
+
+impl Pipe {
+    fn new(rng: Rng, config: &NetworkConfig, fault: Fault) -> Self {
+        Self {
+            rng,
+            config: config.clone(),
+            fault,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            last_arrival: Time::ZERO,
+            shut: false,
+            lost: false,
+            taken: 0,
+            transcript: None,
+            flipped: false,
+        }
+    }
+
+    /// Takes as many bytes as there is room for; `None` if the pipe is cut.
+    pub fn write(&mut self, now: Time, bytes: &[u8]) -> Option<usize> {
+        if self.fault.cut.is_some_and(|at| at <= now) {
+            self.cut();
+        }
+        if self.lost {
+            return None;
+        }
+        let count = bytes.len().min(self.config.capacity.saturating_sub(self.in_flight));
+        if count == 0 {
+            return Some(0);
+        }
+        let mut segment = bytes[..count].to_vec();
+        if let Some(at) = self.fault.flip.and_then(|at| at.checked_sub(self.taken))
+            && let Some(byte) = segment.get_mut(at as usize)
+        {
+            *byte ^= 1 << self.rng.below(8);
+            self.flipped = true;
+        }
+        if let Some(transcript) = &mut self.transcript {
+            transcript.extend_from_slice(&segment);
+        }
+        let jitter = self.rng.below(self.config.jitter.as_nanos() as u64 + 1);
+        let at = now + self.config.latency + Duration::from_nanos(jitter);
+        self.last_arrival = self.last_arrival.max(at);
+        self.queue.push_back((self.last_arrival, segment));
+        self.in_flight += count;
+        self.taken += count as u64;
+        Some(count)
+    }
+
+    /// Gives what has arrived by `now`, in pieces of random sizes.
+    pub fn read(&mut self, now: Time) -> Read {
+        if self.fault.cut.is_some_and(|at| at <= now) {
+            self.cut();
+        }
+        if self.stalled(now).is_some() {
+            return Read::Nothing;
+        }
+        match self.queue.front_mut() {
+            None if self.lost => Read::Lost,
+            None if self.shut => Read::End,
+            Some((at, segment)) if *at <= now => {
+                let most = segment.len() as u64;
+                let chunk = self.config.chunk as u64;
+                let size = if chunk == 0 { most } else { most.min(self.rng.between(1, chunk)) } as usize;
+                let rest = segment.split_off(size);
+                let bytes = std::mem::replace(segment, rest);
+                self.in_flight -= size;
+                if segment.is_empty() {
+                    self.queue.pop_front();
+                }
+                Read::Bytes(bytes)
+            }
+            _ => Read::Nothing,
+        }
+    }
+
+    /// The writer writes no more.
+    pub const fn shut(&mut self) {
+        self.shut = true;
+    }
+
+    /// Loses a tail of what is on its way, and everything after it.
+    pub fn cut(&mut self) {
+        if std::mem::replace(&mut self.lost, true) {
+            return;
+        }
+        let mut keep = self.rng.below(self.in_flight as u64 + 1) as usize;
+        for (_, segment) in &mut self.queue {
+            segment.truncate(keep);
+            keep -= segment.len();
+        }
+        self.queue.retain(|(_, segment)| !segment.is_empty());
+        self.in_flight = self.queue.iter().map(|(_, segment)| segment.len()).sum();
+    }
+
+    fn stalled(&self, now: Time) -> Option<Time> {
+        self.fault.stall.filter(|(from, until)| (*from..*until).contains(&now)).map(|(_, until)| until)
+    }
+
+    fn next_at(&self, now: Time) -> Option<Time> {
+        let arrival = self.queue.front().map(|(at, _)| match self.stalled(*at) {
+            Some(until) => until,
+            None => self.stalled(now).map_or(*at, |until| until.max(*at)),
+        });
+        let cut = self.fault.cut.filter(|_| !self.lost);
+        let next = [arrival, cut].into_iter().flatten().filter(|at| *at > now && *at < FOREVER).min();
+        next
+    }
+
+    /// Bytes that were written and not read.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
+
+/// The end of a stall that does not end.
+pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);

@@ -1,0 +1,336 @@
+//! One end of a connection: what a driver does, without sockets and clocks.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use np_noise::{Keypair, Pattern};
+use np_session::{
+    Event, Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session, Side, StreamKey,
+};
+use np_types::{CloseCode, ConnectionError, Limits, PeerIdentity, PublicKey, SecretKey, Time, UnixMillis};
+
+use crate::Rng;
+
+/// What runs on top of a session.
+pub trait Application {
+    /// Something happened.
+    fn on_event(&mut self, now: Time, session: &mut Session, event: Event);
+
+    /// When [`Application::on_time`] is to be called next.
+    fn due(&self) -> Option<Time> {
+        None
+    }
+
+    /// A time of [`Application::due`] was reached.
+    fn on_time(&mut self, _now: Time, _session: &mut Session) {}
+}
+
+/// Keeps every event, and does nothing else.
+///
+/// ```
+/// assert!(np_testkit::Recorder::default().events.is_empty());
+/// ```
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// The calls and streams that the peer opened.
+    pub opened: Vec<StreamKey>,
+}
+
+impl Application for Recorder {
+    fn on_event(&mut self, _now: Time, _session: &mut Session, event: Event) {
+        if let Event::Opened { key, .. } = &event {
+            self.opened.push(*key);
+        }
+        self.events.push(event);
+    }
+}
+
+/// When a peer refuses the other, and with which code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    /// Never.
+    No,
+    /// The first flight, in clear.
+    Preface(CloseCode),
+    /// The proven identity.
+    Peer(CloseCode),
+}
+
+/// What a peer is.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Its limits.
+    pub limits: Limits,
+    /// The handshake pattern that an initiator uses.
+    pub pattern: Pattern,
+    /// The patterns that a responder takes.
+    pub patterns: Vec<Pattern>,
+    /// Whom it refuses.
+    pub refuse: Refuse,
+    /// The key that an initiator takes its server to have.
+    pub server: PublicKey,
+    /// Whether it takes bytes from the handshake at once, or leaves the last of them to the session.
+    pub eager: bool,
+}
+
+/// The key pair of a side in every test.
+#[must_use]
+pub fn keypair(side: Side) -> Keypair {
+    let byte = if side == Side::Initiator { 0x11 } else { 0x22 };
+    Keypair::from_secret(SecretKey::from_bytes([byte; 32]))
+}
+
+/// How far a peer has come.
+#[derive(Debug)]
+pub enum Stage {
+    /// The handshake goes on.
+    Shaking(Handshake),
+    /// The session stands, or has ended.
+    Running(Box<Session>),
+    /// The handshake failed.
+    Failed(ConnectionError),
+}
+
+/// One end of a connection.
+pub struct Peer<A> {
+    /// Its side.
+    pub side: Side,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What runs on it.
+    pub app: A,
+    /// Bytes that wait for the transport.
+    pub out: Vec<u8>,
+    /// Bytes that make no whole record yet.
+    pub input: BytesMut,
+    /// Whom the other side proved to be.
+    pub remote: Option<PeerIdentity>,
+    config: PeerConfig,
+    keys: Keypair,
+    ephemeral: SecretKey,
+    /// Bytes at the front of `out` that the handshake gave and the session does not count.
+    uncounted: usize,
+    /// Whether nothing may be sent any more.
+    dead: bool,
+    ended: bool,
+}
+
+impl<A: Application> Peer<A> {
+    /// A peer at the start of its handshake.
+    #[must_use]
+    pub fn new(side: Side, config: PeerConfig, app: A, rng: &mut Rng) -> Self {
+        let (keys, ephemeral) = (keypair(side), SecretKey::from_bytes(rng.bytes32()));
+        let handshake = match side {
+            Side::Initiator => Handshake::initiator(InitiatorConfig {
+                pattern: config.pattern,
+                local: Some(&keys),
+                server_key: config.pattern.needs_remote_static_up_front().then_some(config.server),
+                psk: None,
+                key_id: &[],
+                time: UnixMillis(1_800_000_000_000),
+                nonce: rng.bytes32()[..16].try_into().expect("16 of 32 bytes"),
+                ephemeral: ephemeral.clone(),
+            })
+            .expect("the keys are those of the pattern"),
+            Side::Responder => Handshake::responder(&ResponderConfig { patterns: config.patterns.clone() }),
+        };
+        Self {
+            side,
+            stage: Stage::Shaking(handshake),
+            app,
+            out: Vec::new(),
+            input: BytesMut::new(),
+            remote: None,
+            config,
+            keys,
+            ephemeral,
+            uncounted: 0,
+            dead: false,
+            ended: false,
+        }
+    }
+
+    /// The session, once the handshake is done.
+    ///
+    /// # Panics
+    /// Before that.
+    pub fn session(&mut self) -> &mut Session {
+        match &mut self.stage {
+            Stage::Running(session) => session,
+            other => panic!("{:?} has no session: {other:?}", self.side),
+        }
+    }
+
+    /// Why the connection ended, if it has.
+    #[must_use]
+    pub fn error(&self) -> Option<&ConnectionError> {
+        match &self.stage {
+            Stage::Shaking(_) => None,
+            Stage::Running(session) => session.error(),
+            Stage::Failed(error) => Some(error),
+        }
+    }
+
+    /// Bytes came.
+    pub fn receive(&mut self, now: Time, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        if let Stage::Running(session) = &mut self.stage {
+            session.handle_bytes(now, &mut self.input);
+            self.drop_output_if_closed();
+        }
+    }
+
+    /// The other side wrote its last byte, or the transport failed with `error`.
+    pub fn end(&mut self, error: Option<ConnectionError>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        match (&mut self.stage, error) {
+            (Stage::Shaking(handshake), _) => handshake.handle_eof(),
+            (Stage::Running(session), None) => session.handle_eof(),
+            (Stage::Running(session), Some(error)) => session.handle_lost(error),
+            (Stage::Failed(_), _) => {}
+        }
+        self.drop_output_if_closed();
+    }
+
+    /// A session that was ended from outside sends nothing more, not even what stands in the buffer.
+    fn drop_output_if_closed(&mut self) {
+        if let Stage::Running(session) = &self.stage
+            && session.is_closed()
+            && !self.dead
+        {
+            self.dead = true;
+            self.out.clear();
+        }
+    }
+
+    /// The transport took `count` bytes of [`Peer::out`].
+    pub fn wrote(&mut self, count: usize) {
+        self.out.drain(..count);
+        let handshake = count.min(self.uncounted);
+        self.uncounted -= handshake;
+        if let Stage::Running(session) = &mut self.stage {
+            session.handle_written(count - handshake);
+        }
+    }
+
+    /// Does what can be done at `now`; gives whether there was anything.
+    pub fn advance(&mut self, now: Time) -> bool {
+        if matches!(self.stage, Stage::Shaking(_)) {
+            return self.shake(now);
+        }
+        let Stage::Running(session) = &mut self.stage else {
+            return false;
+        };
+        let mut any = false;
+        if session.poll_timeout().is_some_and(|at| at <= now) {
+            session.handle_timeout(now);
+            assert!(session.poll_timeout().is_none_or(|at| at > now), "a timeout that stays due");
+            any = true;
+        }
+        if self.app.due().is_some_and(|at| at <= now) {
+            self.app.on_time(now, session);
+            any = true;
+        }
+        any |= drain(now, session, &mut self.app);
+        let was_closed = session.is_closed();
+        any |= session.poll_transmit(now, &mut self.out);
+        if !was_closed && session.is_closed() {
+            // Its CLOSE is in the buffer and must leave.
+            self.dead = true;
+        }
+        any | drain(now, session, &mut self.app)
+    }
+
+    fn shake(&mut self, now: Time) -> bool {
+        let Stage::Shaking(handshake) = &mut self.stage else {
+            return false;
+        };
+        handshake.handle_bytes(&mut self.input);
+        let (mut any, mut done) = (false, false);
+        while let Some(event) = handshake.poll_event() {
+            any = true;
+            match event {
+                HandshakeEvent::Preface(_) => match self.config.refuse {
+                    Refuse::Preface(code) => handshake.refuse(code, "not now", "a test refuses"),
+                    _ => {
+                        let (local, ephemeral) = (Some(&self.keys), self.ephemeral.clone());
+                        let keys = ResponderKeys { local, client_key: None, psk: None, ephemeral };
+                        handshake.proceed(keys).expect("a preface waits");
+                    }
+                },
+                HandshakeEvent::Peer(identity) => {
+                    let wrong = self.side == Side::Initiator && identity.public_key() != Some(&self.config.server);
+                    self.remote = Some(identity);
+                    match self.config.refuse {
+                        Refuse::Peer(code) => handshake.refuse(code, "not welcome", "a test refuses"),
+                        _ if wrong => handshake.refuse(CloseCode::NotAllowed, "", "another server key"),
+                        _ => handshake.admit().expect("a peer waits"),
+                    }
+                }
+                HandshakeEvent::Done => done = true,
+                HandshakeEvent::Failed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        self.leave_handshake(now, done) || any
+    }
+
+    fn leave_handshake(&mut self, now: Time, done: bool) -> bool {
+        let Stage::Shaking(handshake) = &mut self.stage else {
+            return false;
+        };
+        let before = self.out.len();
+        if !done || self.config.eager {
+            handshake.poll_transmit(&mut self.out);
+        }
+        self.uncounted += self.out.len() - before;
+        if let Some(error) = handshake.error() {
+            self.stage = Stage::Failed(error.clone());
+            self.dead = true;
+            return true;
+        }
+        if !done {
+            return self.out.len() > before;
+        }
+        let idle = Stage::Failed(ConnectionError::ClosedHere(CloseCode::Internal));
+        if let Stage::Shaking(handshake) = std::mem::replace(&mut self.stage, idle) {
+            let mut session = handshake.into_session(self.config.limits.clone(), now).expect("it is done");
+            session.handle_bytes(now, &mut self.input);
+            self.stage = Stage::Running(Box::new(session));
+        }
+        true
+    }
+
+    /// When [`Peer::advance`] has something to do next.
+    pub fn due(&self) -> Option<Time> {
+        match &self.stage {
+            Stage::Running(session) => [session.poll_timeout(), self.app.due()].into_iter().flatten().min(),
+            _ => None,
+        }
+    }
+
+    /// Whether it has nothing more to send, ever.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.dead && self.out.is_empty()
+    }
+}
+
+fn drain<A: Application>(now: Time, session: &mut Session, app: &mut A) -> bool {
+    let mut any = false;
+    while let Some(event) = session.poll_event() {
+        app.on_event(now, session, event);
+        any = true;
+    }
+    any
+}
+
+impl<A: fmt::Debug> fmt::Debug for Peer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("side", &self.side).field("app", &self.app).finish_non_exhaustive()
+    }
+}
