@@ -1,1 +1,64 @@
-//! Server and Client: the whole of np behind one import.
+//! `Server` and `Client`: the whole of np behind one import.
+//!
+//! This crate owns what a user writes first: builders with safe defaults, an identity, errors by kind. It must never
+//! know a byte of the wire or a poll of a socket; the rooms below do.
+//!
+//! A server and a client, authenticated by key:
+//!
+//! ```
+//! use np_facade::prelude::*;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Server::builder(Identity::generate()?, Policy::anyone())
+//!         .listen("tcp://127.0.0.1:0")
+//!         .on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))
+//!         .on_typed("add", |_ctx, (a, b): (i64, i64)| Ok(a + b))
+//!         .start()
+//!         .await?;
+//!
+//!     // The address names the server's key: nobody else can answer for it.
+//!     let client = Client::connect(&server.addresses()[0].to_string()).await?;
+//!     assert_eq!(client.call("shout", "hello").await?, "HELLO");
+//!     assert_eq!(client.call_as::<i64>("add", &(2i64, 3i64)).await?, 5);
+//!
+//!     client.close().await;
+//!     server.shutdown(std::time::Duration::from_secs(10)).await;
+//!     Ok(())
+//! }
+//! ```
+
+mod client;
+mod error;
+mod identity;
+pub mod prelude;
+pub mod raw;
+mod server;
+
+pub use client::{Call, Client, ClientBuilder};
+pub use error::{Error, ErrorKind};
+pub use identity::Identity;
+pub use np_dispatch::{
+    Answer, CallContext, CodecError, Handler, Health, HealthState, Message, MessageReceiver, MessageSender,
+    MessageStream, MethodOptions, RegisterError, Reply, Router, StreamHandler, Target, bytes, bytes_async, decode,
+    encode, stream, typed, typed_async,
+};
+pub use np_driver::{Clock, Connection, random_psk, random_secret_key};
+pub use np_noise::{Keypair, Pattern};
+pub use np_transport::{Address, AddressError, BindOptions, Scheme, TransportError};
+pub use np_trust::{
+    AllowList, Decision, KeyFileError, KeyFileMode, KeyFileProblem, Policy, PolicyError, checks_mode, read_psk,
+    read_secret_key, write_new_secret,
+};
+pub use np_types::{
+    CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, KeyError, Limits, LimitsError,
+    Metadata, MethodName, Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+};
+pub use server::{Server, ServerBuilder};
+
+/// The method name of the message-style stream: what [`Client::send`] and [`Client::recv`] use.
+///
+/// ```
+/// assert_eq!(np_facade::MESSAGES, "messages");
+/// ```
+pub const MESSAGES: &str = "messages";

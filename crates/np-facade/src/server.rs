@@ -1,0 +1,262 @@
+//! A server: addresses, methods, a policy, and the way to stop.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use np_dispatch::{
+    CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router, Target,
+};
+use np_driver::{Acceptor, AcceptorConfig, Connection};
+use np_noise::Pattern;
+use np_transport::{Address, BindOptions, Listener, SecurityMode};
+use np_trust::Policy;
+use np_types::{CallError, Limits, PublicKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::{Error, Identity, MESSAGES};
+
+/// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
+///
+/// Mistakes in addresses and method names are reported by [`ServerBuilder::start`].
+#[derive(Debug)]
+pub struct ServerBuilder {
+    config: AcceptorConfig,
+    public: PublicKey,
+    health: Health,
+    addresses: Vec<String>,
+    bind: BindOptions,
+    mistake: Option<RegisterError>,
+}
+
+impl ServerBuilder {
+    /// Adds an address to listen on: `tcp://127.0.0.1:0`, `unix:/run/app.sock`, `mem:name`.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Adds a method: a plain function over bytes. It must not block.
+    #[must_use]
+    pub fn on<F, R>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(CallContext, Bytes) -> Result<R, CallError> + Send + Sync + 'static,
+        R: Into<Reply> + 'static,
+    {
+        let added = self.config.router.on(name, handler);
+        self.note(added);
+        self
+    }
+
+    /// Adds a method: an async function over bytes. Dropping its future is how it is cancelled.
+    #[must_use]
+    pub fn on_async<F, Fut, R>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(CallContext, Bytes) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, CallError>> + Send + 'static,
+        R: Into<Reply> + 'static,
+    {
+        let added = self.config.router.on_async(name, handler);
+        self.note(added);
+        self
+    }
+
+    /// Adds a method over serde types, postcard on the wire: a plain function. It must not block.
+    #[must_use]
+    pub fn on_typed<F, Req, Resp>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(CallContext, Req) -> Result<Resp, CallError> + Send + Sync + 'static,
+        Req: DeserializeOwned + Send + 'static,
+        Resp: Serialize + Send + 'static,
+    {
+        let added = self.config.router.on_typed(name, handler);
+        self.note(added);
+        self
+    }
+
+    /// Adds a method over serde types, postcard on the wire: an async function.
+    #[must_use]
+    pub fn on_typed_async<F, Fut, Req, Resp>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(CallContext, Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Resp, CallError>> + Send + 'static,
+        Req: DeserializeOwned + Send + 'static,
+        Resp: Serialize + Send + 'static,
+    {
+        let added = self.config.router.on_typed_async(name, handler);
+        self.note(added);
+        self
+    }
+
+    /// Adds a stream of messages both ways.
+    #[must_use]
+    pub fn on_stream<F, Fut>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(CallContext, MessageStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), CallError>> + Send + 'static,
+    {
+        let added = self.config.router.on_stream(name, handler);
+        self.note(added);
+        self
+    }
+
+    /// Takes the messages that clients send with [`Client::send`](crate::Client::send), one ordered stream each.
+    #[must_use]
+    pub fn on_messages<F, Fut>(self, handler: F) -> Self
+    where
+        F: Fn(CallContext, MessageStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), CallError>> + Send + 'static,
+    {
+        self.on_stream(MESSAGES, handler)
+    }
+
+    /// Adds any handler, with options: `MethodOptions::default().spawned()` gives it tasks of its own.
+    #[must_use]
+    pub fn method(mut self, name: &str, handler: impl Handler, options: MethodOptions) -> Self {
+        let target = Target::Unary(std::sync::Arc::new(handler));
+        let added = self.config.router.register_target(name, target, options);
+        self.note(added);
+        self
+    }
+
+    /// Sets what each connection may cost. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Sets how many connections may stand at once; one more is refused and told. Default 16,384.
+    #[must_use]
+    pub const fn max_connections(mut self, connections: usize) -> Self {
+        self.config.max_connections = connections;
+        self
+    }
+
+    /// Sets how many handshakes may be in progress at once; one more is refused and told. Default 4,096.
+    #[must_use]
+    pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.config.max_handshakes = handshakes;
+        self
+    }
+
+    /// Sets how long a handshake may take. Default 10 s.
+    #[must_use]
+    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.config.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets which handshake patterns are accepted. Default XX and IK.
+    #[must_use]
+    pub fn patterns(mut self, patterns: impl Into<Vec<Pattern>>) -> Self {
+        self.config.patterns = patterns.into();
+        self
+    }
+
+    /// Sets how many first flights are remembered against replay. Default 100,000; at least 10,000.
+    #[must_use]
+    pub const fn replay_capacity(mut self, flights: usize) -> Self {
+        self.config.replay_capacity = flights;
+        self
+    }
+
+    /// Sets the mode of Unix sockets. Default 0600: this user alone.
+    #[must_use]
+    pub const fn unix_mode(mut self, mode: u32) -> Self {
+        self.bind.unix_mode = mode;
+        self
+    }
+
+    /// Opens every address and begins to accept, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// When an address is malformed or taken, a method name is wrong or taken, or a setting is out of its range.
+    /// Nothing listens then.
+    pub async fn start(self) -> Result<Server, Error> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake.into());
+        }
+        if self.addresses.is_empty() {
+            return Err(Error::NoAddress);
+        }
+        let parsed = self.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+        let router = self.config.router.clone();
+        let mut acceptor = Acceptor::new(self.config)?;
+        let mut listeners = Vec::new();
+        for address in &parsed {
+            listeners.push(Listener::bind(&address.without_keys(), &self.bind).await?);
+        }
+        let mut addresses = Vec::new();
+        for listener in listeners {
+            let address = listener.local_address().clone();
+            let keyed = matches!(address.mode(), SecurityMode::Noise);
+            addresses.push(if keyed { address.with_key(self.public) } else { address });
+            acceptor.listen(listener);
+        }
+        Ok(Server { acceptor: Mutex::new(acceptor), addresses, router, health: self.health })
+    }
+
+    fn note(&mut self, added: Result<(), RegisterError>) {
+        if let Err(mistake) = added {
+            self.mistake.get_or_insert(mistake);
+        }
+    }
+}
+
+/// A running server. Dropping it ends it at once; [`Server::shutdown`] ends it in order.
+///
+/// # Limits
+/// At most `max_connections` connections, each of which may cost what its [`Limits`] say.
+#[derive(Debug)]
+pub struct Server {
+    acceptor: Mutex<Acceptor>,
+    addresses: Vec<Address>,
+    router: Router,
+    health: Health,
+}
+
+impl Server {
+    /// Starts to build a server with an identity and the policy that says who is let in.
+    ///
+    /// The built-in methods `np.echo`, `np.methods` and `np.health` are there from the start.
+    #[must_use]
+    pub fn builder(identity: Identity, policy: Policy) -> ServerBuilder {
+        let health = Health::default();
+        let public = identity.public_key();
+        let router = Router::with_builtins(health.clone());
+        let config = AcceptorConfig::new(identity.into_keys(), policy, router);
+        ServerBuilder { config, public, health, addresses: Vec::new(), bind: BindOptions::default(), mistake: None }
+    }
+
+    /// The addresses, with real ports and this server's key: what a client connects to.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The method table: methods may come and go while the server runs.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// What `np.health` answers.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The connections that stand now: to call or push to a client.
+    pub async fn connections(&self) -> Vec<Connection> {
+        self.acceptor.lock().await.connections()
+    }
+
+    /// Stops listening, tells every client to go away, lets open calls finish, and cuts what is left after `within`.
+    pub async fn shutdown(&self, within: Duration) {
+        self.health.set(HealthState::Draining);
+        self.acceptor.lock().await.drain(within).await;
+    }
+}
