@@ -158,11 +158,11 @@ impl Session {
             RemainingTime::Unlimited => Deadline::NONE,
         };
         let mut stream = Stream::accepted(id, open.kind, deadline);
-        stream.send_credit = u64::from(self.peer_stream_window());
         if open.kind == OpenKind::Stream {
             if open.total.is_some() || body.len() > 0 {
                 return Err(Misbehaved::StreamState.into());
             }
+            stream.send_credit = u64::from(self.peer_stream_window());
             stream.receive_credit = u64::from(self.limits.stream_window);
         }
         let key = self.table.insert(stream);
@@ -336,6 +336,12 @@ impl Session {
             return Err(Misbehaved::StreamState.into());
         }
         let left = stream.receive_credit.checked_sub(body.len()).ok_or(Misbehaved::Credit)?;
+        let (allowed, seen) = (u64::from(self.limits.max_message), stream.message_size + body.len());
+        if seen > allowed {
+            // The sender knows the limit from the settings.
+            return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
+        }
+        stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
         stream.peer_finished = fin;
         self.events.push_back(Event::Data { key, body: body.to_slice(), end, fin });

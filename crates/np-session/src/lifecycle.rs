@@ -3,7 +3,7 @@
 use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status, Time};
 use np_wire::OpenKind;
 
-use crate::session::{Control, Phase, Session};
+use crate::session::{Phase, Session};
 use crate::stream::{Outgoing, Stream};
 use crate::{Event, StreamKey};
 
@@ -89,11 +89,7 @@ impl Session {
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         if self.reads() {
             let code = error.close_code();
-            self.control = Control::default();
-            self.control_ready.clear();
-            self.ready.clear();
-            self.starved.clear();
-            self.finish_all(error, Phase::Closing(code, String::new()));
+            self.finish_all(error, Phase::Failing(code, String::new()));
         }
     }
 
@@ -108,8 +104,7 @@ impl Session {
 
     /// Refuses an authenticated peer: the first record holds CLOSE and nothing else.
     pub(crate) fn refuse(&mut self, error: ConnectionError, text: &str) {
-        self.control.settings = false;
-        self.finish_all(error.clone(), Phase::Closing(error.close_code(), text.to_owned()));
+        self.finish_all(error.clone(), Phase::Failing(error.close_code(), text.to_owned()));
     }
 
     fn finish_all(&mut self, error: ConnectionError, phase: Phase) {

@@ -216,6 +216,9 @@ impl Session {
         let Some(stream) = self.table.stream_mut(key) else {
             return;
         };
+        if std::mem::take(&mut stream.in_starved) {
+            self.starved.retain(|other| *other != key);
+        }
         let last = std::mem::replace(&mut stream.outgoing, Outgoing::Done);
         // A stream's messages take credit as it comes: what was not sent has taken none.
         if let Outgoing::Body { rest, .. } = last
@@ -262,6 +265,14 @@ impl Session {
             && !std::mem::replace(&mut stream.in_control, true)
         {
             self.control_ready.push_back(key);
+        }
+    }
+
+    pub(crate) fn mark_starved(&mut self, key: StreamKey) {
+        if let Some(stream) = self.table.stream_mut(key)
+            && !std::mem::replace(&mut stream.in_starved, true)
+        {
+            self.starved.push_back(key);
         }
     }
 

@@ -26,12 +26,15 @@ impl Session {
     /// sent in order, or the connection is lost.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        if self.phase == Phase::Closed {
+        // What reading causes waits here as one frame of each kind, not as many in a buffer that nobody empties.
+        if self.phase == Phase::Closed || before >= TARGET {
             return false;
         }
         out.append(&mut self.preceding);
-        self.emit_settings(now, out);
-        self.emit_all(now, out);
+        if !matches!(self.phase, Phase::Failing(..)) {
+            self.emit_settings(now, out);
+            self.emit_all(now, out);
+        }
         self.emit_close(now, out);
         self.sender.seal(now, out);
         out.len() > before
@@ -63,10 +66,10 @@ impl Session {
     }
 
     fn emit_close(&mut self, now: Time, out: &mut Vec<u8>) {
-        if out.len() >= TARGET && !self.ready.is_empty() {
+        if matches!(self.phase, Phase::Closing(..)) && out.len() >= TARGET && !self.ready.is_empty() {
             return;
         }
-        if let Phase::Closing(code, text) = &self.phase {
+        if let Phase::Closing(code, text) | Phase::Failing(code, text) = &self.phase {
             let (code, text) = (*code, text.clone());
             self.emit(now, out, &Frame::Close { code, text: &text }, HEAD + np_wire::MAX_TEXT);
             self.phase = Phase::Closed;
@@ -139,9 +142,16 @@ impl Session {
         if let Some(key) = self.next_opening() {
             return Some(key);
         }
+        // An opening that may not be made now has left its place to the answer behind it.
+        if let Some(key) = self.answer_with_credit() {
+            return Some(key);
+        }
         if self.ready.is_empty() && self.send_window.open_credit() > 0 {
             // Each of them can send at least a byte, so this comes to an end.
             while let Some(key) = self.starved.pop_front() {
+                if let Some(stream) = self.table.stream_mut(key) {
+                    stream.in_starved = false;
+                }
                 self.mark_ready(key);
             }
         }
@@ -187,6 +197,8 @@ impl Session {
                 }
             };
             if opened >= allowance {
+                // The allowance may have been lowered since it took its place; others need not wait with it.
+                self.send_window.forget(key);
                 return None;
             }
             if let Some(hit) = self.message_limit(size) {
@@ -302,7 +314,7 @@ impl Session {
             let starved = stream.send_credit == 0;
             self.restore(key, Outgoing::Body { rest, fin });
             if !starved {
-                self.starved.push_back(key);
+                self.mark_starved(key);
             }
             return;
         }
@@ -375,7 +387,7 @@ impl Session {
         stream.outgoing = Outgoing::Waiting;
         if stream.pending.trailers.is_some() {
             self.mark_control(key);
-        } else {
+        } else if self.reads() {
             self.events.push_back(Event::Writable { key });
         }
     }

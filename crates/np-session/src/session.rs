@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Open,
     /// This side ends the connection: what can be sent is sent, then CLOSE.
     Closing(CloseCode, String),
+    /// The peer broke a rule or was refused: CLOSE is sent and nothing else.
+    Failing(CloseCode, String),
     /// Nothing is sent or read any more.
     Closed,
 }

@@ -83,6 +83,8 @@ pub(crate) struct Stream {
     pub(crate) send_credit: u64,
     /// Bytes that this side's stream window still takes.
     pub(crate) receive_credit: u64,
+    /// Bytes of the stream's message that has begun to come.
+    pub(crate) message_size: u64,
     /// Bytes consumed by the application and not yet credited.
     pub(crate) consumed: u32,
     pub(crate) assembly: Option<Box<Assembly>>,
@@ -95,6 +97,7 @@ pub(crate) struct Stream {
     pub(crate) complete_in: Option<u64>,
     pub(crate) in_control: bool,
     pub(crate) in_ready: bool,
+    pub(crate) in_starved: bool,
 }
 
 impl Stream {
@@ -118,6 +121,7 @@ impl Stream {
             grant: Grant::Reserved,
             send_credit: 0,
             receive_credit: 0,
+            message_size: 0,
             consumed: 0,
             assembly: None,
             pending: Pending::default(),
@@ -126,6 +130,7 @@ impl Stream {
             complete_in: None,
             in_control: false,
             in_ready: false,
+            in_starved: false,
         }
     }
 
