@@ -393,11 +393,11 @@ impl Actor {
         } else if let Some(served) = self.served.get_mut(&key)
             && session.is_writable(key)
         {
-            if let Some(message) = served.to_send.pop_front() {
-                if session.send(key, message).is_err() && session.error().is_none() {
-                    // The caller may have given it up.
-                    served.finished = true;
-                }
+            if let Some(message) = served.to_send.pop_front()
+                && session.send(key, message).is_err()
+            {
+                // The caller may have given it up.
+                served.finished = true;
             }
             if served.finished && served.to_send.is_empty() {
                 self.later(now, 0, Job::End(key, Status::Ok));

@@ -83,6 +83,8 @@ pub struct Dialogue {
     pub hand: Hand,
     /// The time that the session is told.
     pub now: Time,
+    /// Bytes that make no whole record yet.
+    pub input: BytesMut,
 }
 
 impl Dialogue {
@@ -93,14 +95,20 @@ impl Dialogue {
             Side::Responder => with_responder(limits),
             Side::Initiator => with_initiator(limits),
         };
-        Self { session, hand: Hand::new(traffic), now: Time::ZERO }
+        Self { session, hand: Hand::new(traffic), now: Time::ZERO, input: BytesMut::new() }
     }
 
     /// As [`Dialogue::start`], with the default settings of the other end said and those of the session heard.
     #[must_use]
     pub fn open(side: Side, limits: &Limits) -> Self {
+        Self::open_with(side, limits, &Limits::default())
+    }
+
+    /// As [`Dialogue::open`], where the other end has limits of its own.
+    #[must_use]
+    pub fn open_with(side: Side, limits: &Limits, other: &Limits) -> Self {
         let mut talk = Self::start(side, limits);
-        talk.say(&[Frame::Settings(settings(&Limits::default()))]);
+        talk.say(&[Frame::Settings(settings(other))]);
         talk.hear();
         talk.events();
         talk
@@ -114,7 +122,8 @@ impl Dialogue {
 
     /// Sends any bytes to the session.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.session.handle_bytes(self.now, &mut BytesMut::from(bytes));
+        self.input.extend_from_slice(bytes);
+        self.session.handle_bytes(self.now, &mut self.input);
     }
 
     /// The frames that the session sends now, as bytes for [`Frames`]; the transport takes them all.
@@ -143,7 +152,8 @@ impl Dialogue {
 }
 
 /// The settings that a side with `limits` sends.
-pub(crate) const fn settings(limits: &Limits) -> Settings {
+#[must_use]
+pub const fn settings(limits: &Limits) -> Settings {
     Settings {
         max_message: limits.max_message,
         max_calls: limits.max_calls,

@@ -23,7 +23,7 @@ mod rng;
 pub mod sim;
 
 pub use actor::{Action, Actor, CallRecord, CallResult, Step, body};
-pub use dialogue::{Dialogue, Hand};
+pub use dialogue::{Dialogue, Hand, settings};
 pub use network::{Fault, Network, NetworkConfig, Pipe, Read};
 pub use pair::{Pair, Setup};
 pub use peer::{Application, Peer, PeerConfig, Recorder, Refuse, Stage, keypair};

@@ -212,8 +212,7 @@ impl Pipe {
             None => self.stalled(now).map_or(*at, |until| until.max(*at)),
         });
         let cut = self.fault.cut.filter(|_| !self.lost);
-        let next = [arrival, cut].into_iter().flatten().filter(|at| *at > now && *at < FOREVER).min();
-        next
+        [arrival, cut].into_iter().flatten().filter(|at| *at > now && *at < FOREVER).min()
     }
 
     /// Bytes that were written and not read.

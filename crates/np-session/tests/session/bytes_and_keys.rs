@@ -1,0 +1,140 @@
+//! Records as bytes: splits, flipped bits, padding, and keys that are renewed.
+
+use std::time::Duration;
+
+use np_session::{Answer, Event, OpenKind};
+use np_testkit::{Dialogue, Setup, body};
+use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Status, Time};
+use np_wire::{Frame, Open, Side, StreamId};
+
+use crate::help::{echo, frames, request};
+
+/// A whole conversation of the other end, sealed.
+fn conversation(talk: &mut Dialogue) -> Vec<u8> {
+    let id = |at| StreamId::new(Side::Initiator, at);
+    let records: [&[Frame<'_>]; 6] = [
+        &[Frame::Settings(np_testkit::settings(&Limits::default()))],
+        &[Frame::Method { number: 0, name: "m" }, Frame::Open(Open::new(OpenKind::Stream)), Frame::Ping(3)],
+        &[Frame::Open(Open { total: Some(40), body: &[1; 20], ..Open::new(OpenKind::Request) }), Frame::KeyUpdate],
+        &[Frame::Data { id: id(1), fin: true, end: true, body: &[2; 20] }, Frame::Padding(4)],
+        &[
+            Frame::Data { id: id(0), fin: false, end: true, body: b"hello" },
+            Frame::Cancel { id: id(1), status: Status::Cancelled },
+        ],
+        &[Frame::Close { code: CloseCode::Normal, text: "bye" }],
+    ];
+    records.iter().flat_map(|record| talk.hand.seal(record)).collect()
+}
+
+/// What happens at a session that gets the conversation in two pieces, and what it says.
+fn after_split(at: usize) -> (Vec<Event>, Vec<u8>) {
+    let mut talk = Dialogue::start(Side::Responder, &Limits::default());
+    let bytes = conversation(&mut talk);
+    let (first, second) = bytes.split_at(at.min(bytes.len()));
+    talk.feed(first);
+    talk.feed(second);
+    (talk.events(), talk.hear())
+}
+
+#[test]
+fn a_split_at_any_byte_changes_nothing() {
+    let size = conversation(&mut Dialogue::start(Side::Responder, &Limits::default())).len();
+    let whole = after_split(size);
+    assert_eq!(whole.0.len(), 7, "{:?}", whole.0);
+    for at in 0..size {
+        assert_eq!(after_split(at), whole, "{at}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_record_is_refused() {
+    let record = Dialogue::open(Side::Responder, &Limits::default()).hand.seal(&[Frame::Ping(9)]);
+    for bit in 0..record.len() * 8 {
+        let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+        let mut record = talk.hand.seal(&[Frame::Ping(9)]);
+        record[bit / 8] ^= 1 << (bit % 8);
+        talk.feed(&record);
+        if talk.session.error().is_none() {
+            // A longer length: the rest never comes.
+            assert!(bit < 16 && !talk.input.is_empty(), "{bit}");
+            talk.session.handle_eof();
+        }
+        let error = talk.session.error().cloned().unwrap();
+        let fine = match error {
+            ConnectionError::Misbehaved(Misbehaved::Record) => true,
+            ConnectionError::Malformed(Malformed::Value(_)) | ConnectionError::Misbehaved(Misbehaved::Truncated) => {
+                bit < 16
+            }
+            _ => false,
+        };
+        assert!(fine, "bit {bit}: {error}");
+        assert!(!talk.hears(&Frame::Pong(9)));
+    }
+}
+
+/// Whether the session's next records renew the key.
+fn renewals(talk: &mut Dialogue, records: usize) -> Vec<bool> {
+    let each = (0..records).map(|_| {
+        talk.session.ping();
+        let heard = talk.hear();
+        frames(&heard).last() == Some(&Frame::KeyUpdate)
+    });
+    each.collect()
+}
+
+#[test]
+fn keys_are_renewed_after_records_bytes_and_time() {
+    // The settings are the first record of a session.
+    let start = |limits: &Limits| Dialogue::open(Side::Responder, limits);
+    let never = Limits::default();
+    assert_eq!(renewals(&mut start(&never), 6), [false; 6]);
+    let records = Limits { rekey_records: 3, ..Limits::default() };
+    assert_eq!(renewals(&mut start(&records), 5), [false, true, false, false, true]);
+    let bytes = Limits { rekey_bytes: 60, ..Limits::default() };
+    assert!(renewals(&mut start(&bytes), 6).contains(&true));
+    let age = Limits { rekey_age: Duration::from_secs(5), ..Limits::default() };
+    let mut talk = start(&age);
+    talk.now = Time::ZERO + Duration::from_millis(4_999);
+    assert_eq!(renewals(&mut talk, 1), [false]);
+    talk.now = Time::ZERO + Duration::from_secs(5);
+    assert_eq!(renewals(&mut talk, 2), [true, false]);
+    let mut asked = start(&never);
+    asked.session.update_key();
+    assert_eq!(renewals(&mut asked, 2), [true, false]);
+}
+
+#[test]
+fn a_key_per_record_carries_a_whole_conversation() {
+    let limits = Limits { rekey_records: 1, ..Limits::default() };
+    let mut pair = Setup::with_limits(&limits).connect();
+    for at in 0..20 {
+        pair.events(0);
+        pair.events(1);
+        pair.client().open(request(at * 9_000)).unwrap();
+        pair.server().update_key();
+        pair.settle();
+        assert_eq!(echo(&mut pair, 1), 1);
+        let events = pair.events(0);
+        let [Event::Answered { answer, credit, .. }] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(*answer, Answer::from(body(7, 0, at * 9_000)));
+        pair.client().release(*credit);
+    }
+}
+
+#[test]
+fn padding_makes_records_alike() {
+    let sizes = |pad_records_to| {
+        let mut talk = Dialogue::open(Side::Initiator, &Limits { pad_records_to, ..Limits::default() });
+        [1, 40, 90].map(|size| {
+            talk.session.open(request(size)).unwrap();
+            let mut out = Vec::new();
+            talk.session.poll_transmit(Time::ZERO, &mut out);
+            out.len() - 18
+        })
+    };
+    assert!(sizes(128).iter().all(|size| *size == 128), "{:?}", sizes(128));
+    let plain = sizes(0);
+    assert!(plain[0] < plain[1] && plain[1] < plain[2]);
+}

@@ -1,0 +1,21 @@
+//! The session, tested from outside: two peers in virtual time, and frames by hand.
+//!
+//! The modules own one question each. What is asserted is what an application or a peer can see.
+
+// The test-only relaxations of the lints reach helpers through `cfg(test)`, which holds for this whole target.
+#[cfg(test)]
+mod bytes_and_keys;
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod credit;
+#[cfg(test)]
+mod endings;
+#[cfg(test)]
+mod handshake;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod misbehaviour;
+#[cfg(test)]
+mod streams;

@@ -1,0 +1,169 @@
+//! Streams: messages both ways, half close, ends and cancels.
+
+use bytes::Bytes;
+use np_session::{Event, StreamKey};
+use np_testkit::{Dialogue, Pair, Recorder, Setup, body};
+use np_types::{Limits, Metadata, Outcome, Status};
+use np_wire::{Frame, OpenKind, Side, StreamId, Trailers};
+
+use crate::help::{data, failures, first_call, frames, opened, small, stream};
+
+/// A pair with an open stream, and its two keys.
+fn joined(limits: &Limits) -> (Pair<Recorder>, StreamKey, StreamKey) {
+    let mut pair = Setup::with_limits(limits).connect();
+    let key = pair.client().open(stream()).unwrap();
+    pair.settle();
+    assert!(pair.events(0).contains(&Event::Writable { key }));
+    let other = opened(&pair.events(1))[0].0;
+    (pair, key, other)
+}
+
+/// Takes what came and gives its credit back.
+fn take(pair: &mut Pair<Recorder>, at: usize, key: StreamKey) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let came = data(&pair.events(at));
+        if came.is_empty() {
+            return all;
+        }
+        pair.peers[at].session().consumed(key, came.len());
+        all.extend_from_slice(&came);
+        pair.settle();
+    }
+}
+
+#[test]
+fn messages_go_both_ways_and_each_side_ends_its_own() {
+    let (mut pair, key, other) = joined(&small());
+    for at in 0..5 {
+        pair.client().send(key, body(1, at, 3_000)).unwrap();
+        pair.server().send(other, body(2, at, 2_000)).unwrap();
+        assert!(!pair.client().is_writable(key));
+        pair.settle();
+        assert_eq!(take(&mut pair, 1, other), body(1, at, 3_000));
+        assert_eq!(take(&mut pair, 0, key), body(2, at, 2_000));
+    }
+    pair.events(1);
+    pair.client().finish(key).unwrap();
+    pair.settle();
+    assert_eq!(pair.events(1), [Event::Data { key: other, body: Bytes::new(), end: false, fin: true }]);
+    assert!(pair.client().send(key, Bytes::new()).is_err());
+    // The other direction goes on.
+    pair.server().send(other, body(3, 0, 10)).unwrap();
+    pair.settle();
+    assert_eq!(take(&mut pair, 0, key), body(3, 0, 10));
+    let mut metadata = Metadata::default();
+    metadata.insert("rows", b"7").unwrap();
+    pair.server().end(other, Status::Ok, "", metadata.clone()).unwrap();
+    pair.settle();
+    assert_eq!(pair.events(0), [Event::Ended { key, metadata }]);
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
+#[test]
+fn marks_of_messages_survive_the_way() {
+    let (mut pair, key, other) = joined(&Limits::default());
+    for size in [0usize, 1, 100] {
+        pair.client().send(key, body(1, 0, size)).unwrap();
+        pair.settle();
+        let expected = Event::Data { key: other, body: body(1, 0, size), end: true, fin: false };
+        assert_eq!(pair.events(1), [expected]);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_with_an_error_fails_with_what_it_said() {
+    let (mut pair, key, other) = joined(&small());
+    pair.server().end(other, Status::Failed, "out of stock", Metadata::default()).unwrap();
+    pair.settle();
+    let failed = failures(&pair.events(0));
+    assert_eq!((failed[0].0, failed[0].1.status, failed[0].1.outcome), (key, Status::Failed, Outcome::Answered));
+    assert_eq!(failed[0].1.text, "out of stock");
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
+#[test]
+fn a_good_end_waits_for_the_message_before_it() {
+    let (mut pair, key, other) = joined(&small());
+    pair.server().send(other, body(1, 0, 3_000)).unwrap();
+    pair.server().end(other, Status::Ok, "", Metadata::default()).unwrap();
+    pair.settle();
+    let first = data(&pair.events(0));
+    assert_eq!(first.len(), 1_024);
+    pair.client().consumed(key, first.len());
+    pair.settle();
+    let mut rest = Vec::new();
+    let mut ended = false;
+    while !ended {
+        let events = pair.events(0);
+        assert!(!events.is_empty(), "the end never came");
+        rest.extend(data(&events));
+        ended = events.contains(&Event::Ended { key, metadata: Metadata::default() });
+        pair.client().consumed(key, data(&events).len());
+        pair.settle();
+    }
+    assert_eq!(first.len() + rest.len(), 3_000);
+    assert!(pair.server().is_idle());
+}
+
+#[test]
+fn a_cancelled_stream_tells_its_handler_and_frees_its_slot() {
+    let (mut pair, key, other) = joined(&small());
+    pair.server().send(other, body(1, 0, 3_000)).unwrap();
+    pair.settle();
+    take(&mut pair, 0, key);
+    pair.client().cancel(key);
+    pair.settle();
+    assert!(pair.events(1).contains(&Event::Cancelled { key: other, status: Status::Cancelled }));
+    assert!(pair.server().send(other, Bytes::new()).is_err() && pair.client().send(key, Bytes::new()).is_err());
+    pair.server().end(other, Status::Cancelled, "", Metadata::default()).unwrap();
+    pair.settle();
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
+/// The handler is done, so nobody would end the stream a second time.
+#[test]
+fn a_cancel_after_the_handlers_end_needs_no_second_end() {
+    let (mut pair, key, other) = joined(&small());
+    pair.server().send(other, body(1, 0, 3_000)).unwrap();
+    pair.server().end(other, Status::Ok, "", Metadata::default()).unwrap();
+    pair.settle();
+    assert_eq!(pair.server().open_by_peer(), 1);
+    pair.client().cancel(key);
+    pair.settle();
+    assert!(!pair.events(1).iter().any(|event| matches!(event, Event::Cancelled { .. })));
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
+#[test]
+fn a_stream_message_above_max_message_is_refused_by_name() {
+    let limits = Limits { stream_window: 8_192, connection_window: 16_384, ..small() };
+    let mut talk = Dialogue::open(Side::Responder, &limits);
+    let id = StreamId::new(Side::Initiator, 0);
+    talk.say(&first_call(OpenKind::Stream, &[]));
+    talk.say(&[Frame::Data { id, fin: false, end: false, body: &[0; 4_000] }]);
+    talk.say(&[Frame::Data { id, fin: false, end: true, body: &[0; 1_000] }]);
+    talk.say(&[Frame::Data { id, fin: false, end: false, body: &[0; 2_000] }]);
+    assert_eq!(talk.session.error(), None);
+    let key = opened(&talk.events())[0].0;
+    talk.session.consumed(key, 7_000);
+    talk.hear();
+    talk.say(&[Frame::Data { id, fin: false, end: false, body: &[0; 3_001] }]);
+    assert!(talk.session.error().is_some_and(|error| error.to_string().contains("max_message")));
+    let key_limits = Setup::with_limits(&small());
+    let mut pair = key_limits.connect();
+    let key = pair.client().open(stream()).unwrap();
+    pair.settle();
+    assert!(pair.client().send(key, body(0, 0, 5_001)).is_err());
+}
+
+#[test]
+fn the_end_of_a_stream_names_it() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    talk.say(&first_call(OpenKind::Stream, &[]));
+    let key = opened(&talk.events())[0].0;
+    talk.session.end(key, Status::Ok, "done", Metadata::default()).unwrap();
+    let id = StreamId::new(Side::Initiator, 0);
+    let expected = Trailers { id, status: Status::Ok, text: "done", metadata: Metadata::default() };
+    assert_eq!(frames(&talk.hear()), [Frame::Trailers(expected)]);
+}
