@@ -1,1 +1,7 @@
-//! Example programs; each file under `examples/` runs by itself.
+//! Example programs; each file under `examples/` runs by itself. This library holds no code: it makes the programs in
+//! the project's README doc tests, so that they compile as long as they stand there.
+
+/// The README, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

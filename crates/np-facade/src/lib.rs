@@ -43,7 +43,7 @@ pub use np_dispatch::{
     MessageStream, MethodOptions, RegisterError, Reply, Router, StreamHandler, Target, bytes, bytes_async, decode,
     encode, stream, typed, typed_async,
 };
-pub use np_driver::{Clock, Connection, random_psk, random_secret_key};
+pub use np_driver::{Clock, Connection, Request, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{Address, AddressError, BindOptions, Scheme, TransportError};
 pub use np_trust::{
