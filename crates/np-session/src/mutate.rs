@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use np_types::{CallError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
-use np_wire::{Encoding, OpenKind};
+use np_wire::OpenKind;
 
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
@@ -287,15 +287,4 @@ impl Session {
 
 fn limit(hit: LimitHit) -> CallError {
     CallError::not_processed(Status::LimitReached, hit.to_string())
-}
-
-impl Answer {
-    /// Bytes of the body as the application will see them.
-    #[must_use]
-    pub fn raw_size(&self) -> usize {
-        match self.encoding {
-            Encoding::Plain => self.body.len(),
-            Encoding::Lz4 { raw } | Encoding::Zstd { raw } => raw as usize,
-        }
-    }
 }

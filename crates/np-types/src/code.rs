@@ -181,8 +181,8 @@ impl CloseCode {
 ///
 /// ```
 /// use np_types::Codec;
-/// assert_eq!(Codec::from_wire(1), Some(Codec::Postcard));
-/// assert_eq!(Codec::from_wire(9), None);
+/// assert_eq!(Codec::from_wire(1), Codec::Postcard);
+/// assert_eq!(Codec::from_wire(9), Codec::Other(9));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -196,6 +196,8 @@ pub enum Codec {
     Json,
     /// MessagePack.
     MessagePack,
+    /// A codec that this version does not know, 4 to 15: whoever reads the body answers `unsupported-codec`.
+    Other(u8),
 }
 
 impl Codec {
@@ -207,18 +209,19 @@ impl Codec {
             Self::Postcard => 1,
             Self::Json => 2,
             Self::MessagePack => 3,
+            Self::Other(value) => value & 0x0f,
         }
     }
 
-    /// The codec of a number, if this version knows it.
+    /// The codec of a number's low four bits; every number has one.
     #[must_use]
-    pub const fn from_wire(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::Bytes),
-            1 => Some(Self::Postcard),
-            2 => Some(Self::Json),
-            3 => Some(Self::MessagePack),
-            _ => None,
+    pub const fn from_wire(value: u8) -> Self {
+        match value & 0x0f {
+            0 => Self::Bytes,
+            1 => Self::Postcard,
+            2 => Self::Json,
+            3 => Self::MessagePack,
+            other => Self::Other(other),
         }
     }
 }
@@ -230,6 +233,7 @@ impl fmt::Display for Codec {
             Self::Postcard => "postcard",
             Self::Json => "json",
             Self::MessagePack => "messagepack",
+            Self::Other(value) => return write!(f, "codec {value}"),
         })
     }
 }

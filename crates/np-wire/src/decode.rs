@@ -148,12 +148,12 @@ fn trailers(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>
 
 fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), WireError> {
     let byte = reader.u8("a codec")?;
-    let codec = Codec::from_wire(byte & 0x0f).ok_or(Malformed::Value("a codec"))?;
+    let codec = Codec::from_wire(byte);
     let encoding = match byte >> 4 {
         0 => Encoding::Plain,
         1 => Encoding::Lz4 { raw: reader.varint32("a size")? },
         2 => Encoding::Zstd { raw: reader.varint32("a size")? },
-        _ => return Err(Malformed::Value("an encoding").into()),
+        number => Encoding::Other { number, raw: reader.varint32("a size")? },
     };
     Ok((codec, encoding))
 }

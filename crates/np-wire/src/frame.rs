@@ -135,6 +135,13 @@ pub enum Encoding {
         /// Bytes once decompressed.
         raw: u32,
     },
+    /// An encoding that this version does not know, 3 to 15; like each but the plain one it declares its size.
+    Other {
+        /// Its number.
+        number: u8,
+        /// Bytes once decompressed.
+        raw: u32,
+    },
 }
 
 impl Encoding {
@@ -145,6 +152,7 @@ impl Encoding {
             Self::Plain => 0,
             Self::Lz4 { .. } => 1,
             Self::Zstd { .. } => 2,
+            Self::Other { number, .. } => number & 0x0f,
         }
     }
 
@@ -153,7 +161,7 @@ impl Encoding {
     pub const fn raw_size(self) -> Option<u32> {
         match self {
             Self::Plain => None,
-            Self::Lz4 { raw } | Self::Zstd { raw } => Some(raw),
+            Self::Lz4 { raw } | Self::Zstd { raw } | Self::Other { raw, .. } => Some(raw),
         }
     }
 }

@@ -142,7 +142,7 @@ fn code() -> impl Strategy<Value = u16> {
 }
 
 fn codec() -> impl Strategy<Value = Codec> {
-    select(vec![Codec::Bytes, Codec::Postcard, Codec::Json, Codec::MessagePack])
+    (0u8..16).prop_map(Codec::from_wire)
 }
 
 fn encoding() -> impl Strategy<Value = Encoding> {
@@ -150,6 +150,7 @@ fn encoding() -> impl Strategy<Value = Encoding> {
         Just(Encoding::Plain),
         number().prop_map(|raw| Encoding::Lz4 { raw }),
         number().prop_map(|raw| Encoding::Zstd { raw }),
+        (3u8..16, number()).prop_map(|(number, raw)| Encoding::Other { number, raw }),
     ]
 }
 

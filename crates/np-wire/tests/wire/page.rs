@@ -99,10 +99,10 @@ fn every_setting_has_its_row() {
 #[test]
 fn every_codec_has_its_row() {
     let rows: Vec<_> = rows("## Frames").into_iter().filter(|row| row.len() == 6).collect();
-    let known = (0..16).filter_map(Codec::from_wire).count();
+    let known = (0..16).map(Codec::from_wire).filter(|codec| !matches!(codec, Codec::Other(_))).count();
     assert_eq!(rows.len(), known);
     for row in rows {
-        let codec = Codec::from_wire(number(&row[0]) as u8).unwrap().to_string();
+        let codec = Codec::from_wire(number(&row[0]) as u8).to_string();
         assert!(row[1].to_lowercase().starts_with(&codec), "{row:?} is {codec}");
     }
 }
