@@ -224,3 +224,99 @@ impl Pipe {
 
 /// The end of a stall that does not end.
 pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use np_types::Time;
+
+    use super::{FOREVER, Fault, Network, NetworkConfig, Pipe, Read};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pipe(seed: u64, config: NetworkConfig) -> Pipe {
+        let [pipe, _] = Network::new(seed, &config).pipes;
+        pipe
+    }
+
+    fn fault(fault: Fault) -> NetworkConfig {
+        NetworkConfig { faults: [fault, Fault::default()], ..NetworkConfig::default() }
+    }
+
+    /// Reads what is there at `now`, and how many pieces it was.
+    fn read_all(pipe: &mut Pipe, now: Time) -> (Vec<u8>, usize) {
+        let (mut all, mut pieces) = (Vec::new(), 0);
+        while let Read::Bytes(bytes) = pipe.read(now) {
+            all.extend(bytes);
+            pieces += 1;
+        }
+        (all, pieces)
+    }
+
+    #[test]
+    fn bytes_arrive_after_the_latency_and_in_order() {
+        for seed in 0..20 {
+            let config = NetworkConfig { latency: SECOND, jitter: SECOND, ..NetworkConfig::default() };
+            let mut pipe = pipe(seed, config);
+            for byte in 0..10u8 {
+                assert_eq!(pipe.write(Time::ZERO, &[byte]), Some(1));
+            }
+            assert_eq!(pipe.read(Time::ZERO + SECOND / 2), Read::Nothing);
+            let at = pipe.next_at(Time::ZERO).unwrap();
+            assert!(at >= Time::ZERO + SECOND && at <= Time::ZERO + 2 * SECOND);
+            assert_eq!(read_all(&mut pipe, Time::ZERO + 2 * SECOND).0, (0..10).collect::<Vec<u8>>());
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_takes_no_more_until_it_is_read() {
+        let mut pipe = pipe(1, NetworkConfig { capacity: 5, chunk: 1, ..NetworkConfig::default() });
+        assert_eq!(pipe.write(Time::ZERO, &[7; 8]), Some(5));
+        assert_eq!(pipe.write(Time::ZERO, &[7; 8]), Some(0));
+        assert_eq!(pipe.read(Time::ZERO), Read::Bytes(vec![7]));
+        assert_eq!((pipe.write(Time::ZERO, &[8; 8]), pipe.in_flight()), (Some(1), 5));
+        assert_eq!(read_all(&mut pipe, Time::ZERO), (vec![7, 7, 7, 7, 8], 5));
+        pipe.shut();
+        assert_eq!(pipe.read(Time::ZERO), Read::End);
+    }
+
+    #[test]
+    fn a_stall_holds_what_comes_and_ends_when_it_says() {
+        let until = Time::ZERO + SECOND;
+        let mut held = pipe(1, fault(Fault { stall: Some((Time::ZERO, until)), ..Fault::default() }));
+        held.write(Time::ZERO, b"abc");
+        assert_eq!((held.read(Time::ZERO), held.next_at(Time::ZERO)), (Read::Nothing, Some(until)));
+        assert_eq!(held.read(until), Read::Bytes(b"abc".to_vec()));
+        let mut ever = pipe(1, fault(Fault { stall: Some((Time::ZERO, FOREVER)), ..Fault::default() }));
+        ever.write(Time::ZERO, b"abc");
+        assert_eq!(ever.next_at(Time::ZERO), None);
+    }
+
+    #[test]
+    fn a_cut_loses_a_tail_and_nothing_else() {
+        let mut kept = Vec::new();
+        for seed in 0..50 {
+            let mut pipe = pipe(seed, fault(Fault { cut: Some(Time::ZERO + SECOND), ..Fault::default() }));
+            pipe.write(Time::ZERO, b"abc");
+            pipe.write(Time::ZERO, b"defgh");
+            assert_eq!(pipe.write(Time::ZERO + SECOND, b"late"), None);
+            let (bytes, _) = read_all(&mut pipe, Time::ZERO + SECOND);
+            assert!(b"abcdefgh".starts_with(&bytes[..]));
+            assert_eq!(pipe.read(Time::ZERO + SECOND), Read::Lost);
+            kept.push(bytes.len());
+        }
+        assert!(kept.contains(&0) && kept.contains(&8) && kept.contains(&4), "{kept:?}");
+    }
+
+    #[test]
+    fn a_flip_turns_one_bit_of_one_byte() {
+        let mut pipe = pipe(1, fault(Fault { flip: Some(4), ..Fault::default() }));
+        pipe.write(Time::ZERO, &[0; 3]);
+        assert!(!pipe.flipped);
+        pipe.write(Time::ZERO, &[0; 3]);
+        let (bytes, _) = read_all(&mut pipe, Time::ZERO);
+        assert_eq!(bytes.iter().map(|byte| byte.count_ones()).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0]);
+        assert!(pipe.flipped);
+    }
+}

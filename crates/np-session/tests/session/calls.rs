@@ -5,7 +5,7 @@ use std::time::Duration;
 use np_session::{Answer, Event, OpenCall, OpenKind};
 use np_testkit::{Dialogue, Setup, body, settings};
 use np_types::{Deadline, Limits, Metadata, Outcome, Status, Time};
-use np_wire::{Frame, Open, Side, StreamId, Trailers};
+use np_wire::{Frame, Open, RemainingTime, Side, StreamId, Trailers};
 
 use crate::help::{answer, answers, echo, failures, first_call, frames, open, opened, release_answers, request, small};
 
@@ -226,6 +226,21 @@ fn a_deadline_of_a_sealed_call_means_unknown() {
 }
 
 #[test]
+fn an_answer_that_was_given_in_time_outlives_the_deadline() {
+    let mut talk = Dialogue::open_with(Side::Responder, &Limits::default(), &small());
+    talk.say(&first_call(OpenKind::Request, b"?"));
+    let call = opened(&talk.events())[0].0;
+    talk.session.respond(call, Answer::from(body(1, 0, 1_500))).unwrap();
+    talk.hear();
+    talk.now = Time::ZERO + Deadline::DEFAULT;
+    talk.session.handle_timeout(talk.now);
+    talk.say(&[Frame::StreamCredit { id: StreamId::new(Side::Initiator, 0), bytes: 1_500 }]);
+    let heard = talk.hear();
+    assert!(matches!(frames(&heard)[..], [Frame::Data { body, fin: true, .. }] if body.len() == 1_500));
+    assert!(talk.events().is_empty() && talk.session.is_idle());
+}
+
+#[test]
 fn a_cancel_reaches_the_handler_and_frees_the_slot_at_its_end() {
     let mut pair = Setup::default().connect();
     let key = pair.client().open(request(10)).unwrap();
@@ -278,4 +293,62 @@ fn pongs_carry_the_token_of_their_ping() {
     let second = pair.client().ping();
     pair.settle();
     assert_eq!(pair.events(0), [Event::Pong { token: first }, Event::Pong { token: second }]);
+}
+
+#[test]
+fn remaining_time_is_computed_when_the_call_is_sealed() {
+    let limits = Limits { max_calls: 1, ..Limits::default() };
+    let mut talk = Dialogue::open_with(Side::Initiator, &Limits::default(), &limits);
+    let seconds = |count| Deadline::after(Time::ZERO, Duration::from_secs(count));
+    let mut told = |deadline, waits: Duration| {
+        let key = talk.session.open(OpenCall { deadline, ..request(0) }).unwrap();
+        talk.now = Time::ZERO + waits;
+        let heard = talk.hear();
+        let frame = frames(&heard).into_iter().find_map(|frame| match frame {
+            Frame::Open(open) => Some(open.remaining),
+            _ => None,
+        });
+        talk.session.cancel(key);
+        let id = StreamId::new(Side::Initiator, talk_id(&mut talk));
+        talk.say(&[Frame::Trailers(Trailers {
+            id,
+            status: Status::Cancelled,
+            text: "",
+            metadata: Metadata::default(),
+        })]);
+        frame.unwrap()
+    };
+    assert_eq!(told(Deadline::NONE, Duration::ZERO), RemainingTime::Unlimited);
+    assert_eq!(told(seconds(30), Duration::ZERO), RemainingTime::Default);
+    assert_eq!(told(seconds(30), Duration::from_millis(998)), RemainingTime::Default);
+    assert_eq!(told(seconds(30), Duration::from_secs(2)), RemainingTime::Millis(28_000));
+    assert_eq!(told(seconds(5), Duration::from_secs(2)), RemainingTime::Millis(3_000));
+}
+
+/// The index of the call that a dialogue's session cancelled last.
+fn talk_id(talk: &mut Dialogue) -> u64 {
+    let heard = talk.hear();
+    let cancelled = frames(&heard).into_iter().find_map(|frame| match frame {
+        Frame::Cancel { id, .. } => Some(id.index()),
+        _ => None,
+    });
+    cancelled.unwrap()
+}
+
+#[test]
+fn names_are_announced_once_and_one_too_many_is_refused() {
+    let mut talk = Dialogue::open(Side::Initiator, &Limits::default());
+    let call = |at: u32| OpenCall::new(OpenKind::Request, format!("m{at}").parse().unwrap());
+    for at in 0..1_024 {
+        let key = talk.session.open(call(at)).unwrap();
+        talk.session.cancel(key);
+    }
+    let error = talk.session.open(call(1_024)).unwrap_err();
+    assert!(error.text.contains("method names") && error.outcome == Outcome::NotProcessed, "{error}");
+    talk.session.open(call(1)).unwrap();
+    let names = |bytes: &[u8]| frames(bytes).iter().filter(|frame| matches!(frame, Frame::Method { .. })).count();
+    assert_eq!(names(&talk.hear()), 2);
+    talk.session.open(call(1)).unwrap();
+    talk.session.open(call(2)).unwrap();
+    assert_eq!(names(&talk.hear()), 1);
 }

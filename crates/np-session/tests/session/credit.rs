@@ -1,9 +1,9 @@
 //! Credit stops before memory grows: windows, reassembly budget, and what comes back.
 
-use np_session::{Answer, Event, OpenCall, StreamKey};
+use np_session::{Answer, Event, StreamKey};
 use np_testkit::{Dialogue, Setup, body};
 use np_types::{Limits, Status};
-use np_wire::{Frame, Open, OpenKind, Side, StreamId};
+use np_wire::{Frame, Open, OpenKind, Response, Side, StreamId, Trailers};
 
 use crate::help::{data, first_call, frames, opened, request, small, stream};
 
@@ -239,6 +239,17 @@ fn an_answer_without_a_grant_waits_for_its_whole_size() {
 }
 
 #[test]
+fn an_answer_that_begins_stops_the_rest_of_its_request() {
+    let mut talk = Dialogue::open_with(Side::Initiator, &Limits::default(), &small());
+    talk.session.open(request(1_025)).unwrap();
+    talk.hear();
+    let (codec, encoding, metadata) = Default::default();
+    let head = Response { id: id(0), codec, encoding, total: Some(20), metadata, body: b"abc" };
+    talk.say(&[Frame::Response(head), Frame::StreamCredit { id: id(0), bytes: 1_025 }]);
+    assert_eq!(body_bytes(&talk.hear()), 0);
+}
+
+#[test]
 fn credit_for_streams_that_starve_costs_no_memory() {
     let mut talk = Dialogue::open_with(Side::Responder, &Limits::default(), &small());
     talk.say(&first_call(OpenKind::Stream, b""));
@@ -276,13 +287,63 @@ fn a_full_buffer_takes_no_more_answers_to_pings() {
 #[test]
 fn whole_messages_do_not_starve_behind_streams() {
     let mut pair = Setup::with_limits(&small()).connect();
-    let key = pair.client().open(stream()).unwrap();
+    let keys = [(); 2].map(|()| pair.client().open(stream()).unwrap());
     pair.settle();
-    pair.client().send(key, body(1, 0, 5_000)).unwrap();
-    pair.client().open(OpenCall { body: body(2, 0, 1_024), ..request(0) }).unwrap();
+    for key in keys {
+        pair.client().send(key, body(1, 0, 5_000)).unwrap();
+    }
     pair.settle();
-    let events = pair.events(1);
-    let calls = opened(&events);
-    assert!(calls.iter().any(|call| call.2.len() == 1_024), "{calls:?}");
-    assert!(!pair.events(0).iter().any(|event| matches!(event, Event::Failed { .. })));
+    pair.client().open(request(1_024)).unwrap();
+    // Both streams are read as they come, so they always want more.
+    let mut taken = 0;
+    loop {
+        let events = pair.events(1);
+        if opened(&events).iter().any(|call| call.2.len() == 1_024) {
+            break;
+        }
+        for event in events {
+            if let Event::Data { key, body, .. } = event {
+                taken += body.len();
+                pair.server().consumed(key, body.len());
+                pair.settle();
+            }
+        }
+        assert!(taken < 6_000, "the call waits for the streams to end");
+    }
+}
+
+#[test]
+fn a_large_message_that_gives_up_its_place_lets_the_next_pass() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits { reassembly_budget: 7_000, ..small() });
+    let large = |total| Frame::Open(Open { total: Some(total), ..Open::new(OpenKind::Request) });
+    talk.say(&[Frame::Method { number: 0, name: "m" }, large(5_000), large(5_000), large(1_500)]);
+    assert_eq!(frames(&talk.hear()), [Frame::StreamCredit { id: id(0), bytes: 5_000 }]);
+    talk.say(&[Frame::Cancel { id: id(1), status: Status::Cancelled }]);
+    assert!(talk.hears(&Frame::StreamCredit { id: id(2), bytes: 1_500 }));
+}
+
+#[test]
+fn streams_that_are_given_up_while_they_starve_are_forgotten() {
+    let mut talk = Dialogue::open_with(Side::Initiator, &Limits::default(), &small());
+    let holder = talk.session.open(stream()).unwrap();
+    let other = talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.session.send(holder, body(1, 0, 1_024)).unwrap();
+    talk.session.send(other, body(1, 0, 1_024)).unwrap();
+    talk.hear();
+    talk.events();
+    let keys = |talk: &Dialogue| format!("{:?}", talk.session).matches('#').count();
+    let before = keys(&talk);
+    for at in 2..50 {
+        let key = talk.session.open(stream()).unwrap();
+        talk.hear();
+        talk.session.send(key, body(1, 0, 10)).unwrap();
+        talk.hear();
+        talk.session.cancel(key);
+        talk.hear();
+        let (status, metadata) = (Status::Cancelled, Default::default());
+        talk.say(&[Frame::Trailers(Trailers { id: id(at), status, text: "", metadata })]);
+        talk.events();
+        assert_eq!(keys(&talk), before, "{at}");
+    }
 }

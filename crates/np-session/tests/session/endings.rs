@@ -16,6 +16,7 @@ fn after_go_away_accepted_calls_finish_and_later_ones_are_not_processed() {
     let keys: Vec<_> = (0..4).map(|_| pair.client().open(request(10)).unwrap()).collect();
     pair.settle();
     pair.server().go_away(CloseCode::Drained);
+    pair.settle();
     // Once is enough: a second one would take the first back.
     pair.server().go_away(CloseCode::Drained);
     pair.settle();
@@ -33,6 +34,19 @@ fn after_go_away_accepted_calls_finish_and_later_ones_are_not_processed() {
     pair.server().open(request(3)).unwrap();
     pair.settle();
     assert_eq!(echo(&mut pair, 0), 1);
+}
+
+#[test]
+fn a_go_away_fails_exactly_the_calls_that_it_does_not_count() {
+    for accepted in 0..=3 {
+        let mut talk = Dialogue::open(Side::Initiator, &Limits::default());
+        let keys: Vec<_> = (0..3).map(|_| talk.session.open(request(1)).unwrap()).collect();
+        talk.hear();
+        talk.say(&[Frame::GoAway { accepted, code: CloseCode::Drained }]);
+        let failed: Vec<_> = failures(&talk.events()).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(failed, keys[accepted as usize..]);
+        assert_eq!(talk.session.open_here() as u64, accepted);
+    }
 }
 
 #[test]
@@ -199,4 +213,13 @@ fn a_stream_of_the_other_end_is_freed_by_its_trailers_alone() {
     let end = np_wire::Trailers { id, status: Status::Cancelled, text: "", metadata: Metadata::default() };
     talk.say(&[Frame::Trailers(end)]);
     assert!(talk.session.is_idle() && talk.events().is_empty());
+}
+
+#[test]
+fn frames_behind_a_close_have_no_effect() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    let [method, call] = first_call(OpenKind::Request, b"late");
+    talk.say(&[method, Frame::Close { code: CloseCode::Normal, text: "" }, call, Frame::Ping(1)]);
+    assert!(matches!(talk.events()[..], [Event::Closed(ConnectionError::ClosedByPeer { .. })]));
+    assert!(talk.hear().is_empty() && talk.session.is_idle());
 }

@@ -85,8 +85,13 @@ fn a_stream_that_ends_with_an_error_fails_with_what_it_said() {
 #[test]
 fn a_good_end_waits_for_the_message_before_it() {
     let (mut pair, key, other) = joined(&small());
+    pair.client().send(key, body(2, 0, 600)).unwrap();
+    pair.settle();
     pair.server().send(other, body(1, 0, 3_000)).unwrap();
     pair.server().end(other, Status::Ok, "", Metadata::default()).unwrap();
+    pair.settle();
+    // Credit that leaves meanwhile does not take the end with it.
+    pair.server().consumed(other, 600);
     pair.settle();
     let first = data(&pair.events(0));
     assert_eq!(first.len(), 1_024);
