@@ -1,20 +1,20 @@
 //! The acceptor: listeners, admission, handshakes, and the connections that came of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern, ReplayError, ReplayGuard, ReplayGuardError, Role};
 use np_session::{Handshake, Preface, ResponderConfig, ResponderKeys, server_hint};
-use np_transport::{Link, Listener, TransportError};
+use np_transport::{Io, Link, Listener, TransportError};
 use np_trust::{Decision, Policy};
-use np_types::{CloseCode, Limits, LimitsError, Misuse, PeerIdentity};
+use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::{Clock, unix_now};
+use crate::clock::{Clock, after, unix_now};
 use crate::commands::lock;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
@@ -26,6 +26,12 @@ use crate::task;
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// How far a client's clock may be from ours, and how long its nonce is remembered.
 const REPLAY_WINDOW: Duration = Duration::from_secs(5);
+/// Peers beyond `max_handshakes` that are told so at once; those beyond these are cut without a word.
+const MAX_REFUSALS: usize = 256;
+/// The most connections or handshakes that can be asked for, on any machine.
+const MAX_COUNT: usize = (1 << 28) - 1;
+/// How long a handshake that is half-way in when a drain begins may go on.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
 
 /// What an accepting side offers, and what it lets in.
 #[derive(Debug, Clone)]
@@ -86,15 +92,15 @@ struct Shared {
     replay: Mutex<ReplayGuard>,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    /// Peers that are being told that there are too many handshakes.
+    refusals: Semaphore,
     live: Mutex<Live>,
-    /// Moves whenever a connection goes, so that a drain can wait.
-    gone: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Live {
     next: u64,
-    connections: HashMap<u64, Connection>,
+    connections: BTreeMap<u64, Connection>,
     draining: Option<Duration>,
 }
 
@@ -122,8 +128,8 @@ impl Acceptor {
         config.limits.validate()?;
         for (setting, value) in [("max_connections", config.max_connections), ("max_handshakes", config.max_handshakes)]
         {
-            if !(1..=Semaphore::MAX_PERMITS).contains(&value) {
-                return Err(LimitsError { setting, value: value as u64, rule: "at least 1" }.into());
+            if !(1..=MAX_COUNT).contains(&value) {
+                return Err(LimitsError { setting, value: value as u64, rule: "1 to 268435455" }.into());
             }
         }
         if config.patterns.is_empty() {
@@ -137,11 +143,11 @@ impl Acceptor {
             hint: server_hint(&config.identity.public()),
             connections: Arc::new(Semaphore::new(config.max_connections)),
             handshakes: Arc::new(Semaphore::new(config.max_handshakes)),
+            refusals: Semaphore::new(MAX_REFUSALS),
             config,
             clock: Clock::start(),
             replay,
             live: Mutex::default(),
-            gone: watch::Sender::new(0),
         };
         Ok(Self { shared: Arc::new(shared), loops: JoinSet::new(), stop: watch::Sender::new(false) })
     }
@@ -153,7 +159,7 @@ impl Acceptor {
             let mut tasks = JoinSet::new();
             while !*stop.borrow() {
                 tokio::select! {
-                    accepted = listener.accept() => shared.accepted(accepted, &mut tasks).await,
+                    accepted = listener.accept() => shared.accepted(accepted, &stop, &mut tasks).await,
                     Some(_) = tasks.join_next() => {}
                     _ = stop.changed() => {}
                 }
@@ -167,7 +173,13 @@ impl Acceptor {
     /// The connections that are open now.
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
-        lock(&self.shared.live).connections.values().cloned().collect()
+        self.roster().connections()
+    }
+
+    /// A view of the connections that works while the acceptor drains. It keeps nothing open.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        Roster(Arc::clone(&self.shared))
     }
 
     /// Stops listening, tells every peer to go away, lets open calls finish, and ends what is left after `within`.
@@ -187,17 +199,45 @@ impl Acceptor {
             while self.loops.join_next().await.is_some() {}
         };
         // The connections cut themselves after `within`; the farewell takes at most a second more.
-        let _ = tokio::time::timeout(within + Duration::from_secs(2), all).await;
+        let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
         self.loops.shutdown().await;
     }
 }
 
+/// The connections of an [`Acceptor`], for those who call or push to peers.
+///
+/// ```
+/// # use np_dispatch::Router;
+/// # use np_driver::{Acceptor, AcceptorConfig, random_secret_key};
+/// # use np_noise::Keypair;
+/// # use np_trust::Policy;
+/// let identity = Keypair::from_secret(random_secret_key()?);
+/// let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new()))?;
+/// assert!(acceptor.roster().connections().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Roster(Arc<Shared>);
+
+impl Roster {
+    /// The connections that are open now, in the order in which they came.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        lock(&self.0.live).connections.values().cloned().collect()
+    }
+}
+
 impl Shared {
-    async fn accepted(self: &Arc<Self>, accepted: Result<Link, TransportError>, tasks: &mut JoinSet<()>) {
+    async fn accepted(
+        self: &Arc<Self>,
+        accepted: Result<Link, TransportError>,
+        stop: &watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) {
         match accepted {
             Ok(link) => {
-                let shared = Arc::clone(self);
-                tasks.spawn(async move { shared.serve(link).await });
+                let (shared, stop) = (Arc::clone(self), stop.clone());
+                tasks.spawn(async move { shared.serve(link, stop).await });
             }
             Err(error) => {
                 // An accept that fails must never end the loop.
@@ -207,20 +247,24 @@ impl Shared {
         }
     }
 
-    async fn serve(self: Arc<Self>, link: Link) {
-        let Link { mut io, peer: label, .. } = link;
-        let mut handshake = Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() });
-        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-            let limit = self.config.max_handshakes;
-            tracing::warn!(target: "np::audit", peer = label.text, limit, "refused: limit max_handshakes reached");
-            handshake.refuse(
-                CloseCode::HandshakeLimit,
-                "limit max_handshakes reached; try again later",
-                "max_handshakes",
-            );
+    /// Tells a peer that there are too many handshakes already.
+    async fn turn_away(&self, mut io: Box<dyn Io>, mut handshake: Handshake, peer: &str) {
+        let limit = self.config.max_handshakes;
+        tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
+        if let Ok(_permit) = self.refusals.try_acquire() {
+            let text = "limit max_handshakes reached; try again later";
+            handshake.refuse(CloseCode::HandshakeLimit, text, "max_handshakes");
             let mut out = Vec::new();
             handshake.poll_transmit(&mut out);
-            return farewell(&mut io, &out).await;
+            farewell(&mut io, &out).await;
+        }
+    }
+
+    async fn serve(self: Arc<Self>, link: Link, stop: watch::Receiver<bool>) {
+        let Link { mut io, peer: label, .. } = link;
+        let handshake = Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() });
+        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            return self.turn_away(io, handshake, &label.text).await;
         };
         let mut slot = None;
         let judge = ClientJudge { shared: &self, preface: None, slot: &mut slot };
@@ -229,9 +273,13 @@ impl Shared {
             judge,
             limits: self.config.limits.clone(),
             clock: self.clock,
-            until: Instant::now() + self.config.handshake_timeout,
+            until: after(Instant::now(), self.config.handshake_timeout),
         };
-        let established = match establish.run(handshake).await {
+        let established = tokio::select! {
+            established = establish.run(handshake) => established,
+            () = overstayed(stop) => Err(ConnectionError::ClosedHere(CloseCode::Drained)),
+        };
+        let established = match established {
             Ok(established) => established,
             Err(error) => {
                 tracing::info!(target: "np::audit", peer = label.text, %error, "no connection came of a handshake");
@@ -248,15 +296,15 @@ impl Shared {
         };
         tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
         let (connection, task) = task::start(established, io, info, self.config.router.clone());
-        let id = self.register(&connection);
+        let registered = self.register(&connection);
         drop(connection);
         let error = task.await;
         tracing::info!(target: "np::audit", %error, "disconnected");
-        self.unregister(id);
+        drop(registered);
         drop(slot);
     }
 
-    fn register(&self, connection: &Connection) -> u64 {
+    fn register(&self, connection: &Connection) -> Registered<'_> {
         let mut live = lock(&self.live);
         live.next += 1;
         let id = live.next;
@@ -266,12 +314,7 @@ impl Shared {
             let connection = connection.clone();
             tokio::spawn(async move { connection.drain(within).await });
         }
-        id
-    }
-
-    fn unregister(&self, id: u64) {
-        lock(&self.live).connections.remove(&id);
-        self.gone.send_modify(|count| *count = count.wrapping_add(1));
+        Registered { shared: self, id }
     }
 
     /// The cheap checks on a first flight, before any Diffie-Hellman.
@@ -289,6 +332,25 @@ impl Shared {
     fn remember(&self, preface: &Preface) -> Result<(), Refused> {
         lock(&self.replay).admit(unix_now(), preface.time, &preface.nonce).map_err(Refused::from)
     }
+}
+
+/// A connection's place in the table, which it leaves however it ends.
+struct Registered<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.live).connections.remove(&self.id);
+    }
+}
+
+/// Ends some time after a drain began.
+async fn overstayed(mut stop: watch::Receiver<bool>) {
+    // An error means that the acceptor is gone, and this task with it.
+    let _ = stop.wait_for(|stop| *stop).await;
+    sleep(LAST_HANDSHAKES).await;
 }
 
 struct Refused {

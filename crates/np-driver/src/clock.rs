@@ -1,6 +1,6 @@
 //! The one place where clocks are read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use np_types::{Deadline, Time, UnixMillis};
 use tokio::time::Instant;
@@ -37,14 +37,20 @@ impl Clock {
     /// The tokio instant of a time.
     #[must_use]
     pub fn instant(&self, at: Time) -> Instant {
-        self.origin + at.since(Time::ZERO)
+        after(self.origin, at.since(Time::ZERO))
     }
 
     /// The deadline `span` from now.
     #[must_use]
-    pub fn deadline(&self, span: std::time::Duration) -> Deadline {
+    pub fn deadline(&self, span: Duration) -> Deadline {
         Deadline::after(self.now(), span)
     }
+}
+
+/// The instant `span` after another. A span that no clock can count is as good as a century.
+pub(crate) fn after(start: Instant, span: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    start.checked_add(span.min(CENTURY)).unwrap_or(start)
 }
 
 /// The wall clock, for the preface. A clock before 1970 counts as 1970 and is refused as skew.

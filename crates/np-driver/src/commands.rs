@@ -1,13 +1,13 @@
 //! What handles ask of a connection task, and how they wake it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use np_dispatch::{MessageStream, Reply};
 use np_session::{OpenCall, StreamKey};
-use np_types::{CallError, CloseCode};
+use np_types::{CallError, CloseCode, Deadline};
 use tokio::sync::oneshot;
 
 /// Commands that wait for a connection task; a handle that finds the queue full waits.
@@ -32,6 +32,38 @@ pub(crate) enum Command {
     Close { code: CloseCode, text: String },
 }
 
+impl Command {
+    /// Whether whoever asked has gone, so that nothing needs to be done.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Call { reply, .. } => reply.is_closed(),
+            Self::OneWay { sent, .. } => sent.is_closed(),
+            Self::Stream { opened, .. } => opened.is_closed(),
+            Self::Ping { answered } => answered.is_closed(),
+            Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => false,
+        }
+    }
+
+    /// When whoever asked stops waiting.
+    pub(crate) const fn deadline(&self) -> Deadline {
+        match self {
+            Self::Call { call, .. } | Self::OneWay { call, .. } | Self::Stream { call, .. } => call.deadline,
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => Deadline::NONE,
+        }
+    }
+
+    /// Answers a call that was never given to the session.
+    pub(crate) fn fail(self, error: CallError) {
+        // A waiter that has gone needs no answer.
+        match self {
+            Self::Call { reply, .. } => drop(reply.send(Err(error))),
+            Self::OneWay { sent, .. } => drop(sent.send(Err(error))),
+            Self::Stream { opened, .. } => drop(opened.send(Err(error))),
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => {}
+        }
+    }
+}
+
 /// What wakes a connection task besides its socket and its queue.
 ///
 /// Cancelled calls are found by looking at their own slots, so a cancel needs no room in the queue. Streams that have
@@ -42,6 +74,8 @@ pub(crate) struct Doorbell {
     cancelled: AtomicBool,
     rung: AtomicBool,
     streams: Mutex<Vec<StreamKey>>,
+    /// Bytes that were taken out of streams which the session no longer has; they hold the connection's credit.
+    leftover: AtomicUsize,
 }
 
 impl Doorbell {
@@ -64,6 +98,18 @@ impl Doorbell {
         lock(&self.streams).push(key);
         self.rung.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Bytes were taken, or thrown away, from a stream that has ended.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.leftover.fetch_add(bytes, Ordering::AcqRel);
+            self.waker.wake();
+        }
+    }
+
+    pub(crate) fn take_leftover(&self) -> usize {
+        if self.leftover.load(Ordering::Relaxed) == 0 { 0 } else { self.leftover.swap(0, Ordering::AcqRel) }
     }
 
     pub(crate) fn take_rung(&self) -> Vec<StreamKey> {

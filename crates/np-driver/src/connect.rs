@@ -10,7 +10,7 @@ use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, PublicKey};
 use tokio::time::{Instant, timeout};
 
-use crate::clock::{Clock, unix_now};
+use crate::clock::{Clock, after, unix_now};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge};
@@ -125,7 +125,7 @@ async fn shake(link: Link, handshake: Handshake, config: ConnectorConfig) -> Res
     let Link { mut io, peer, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy };
-    let until = Instant::now() + config.handshake_timeout;
+    let until = after(Instant::now(), config.handshake_timeout);
     let limits = config.limits.clone();
     let establish = Establish { io: &mut io, judge, limits, clock, until };
     let established = establish.run(handshake).await?;

@@ -79,8 +79,8 @@ impl<J: Judge> Establish<'_, J> {
                 }
             }
             handshake.poll_transmit(&mut out);
-            self.write(&mut out).await?;
-            match self.read(input).await {
+            let written = self.write(&mut out).await;
+            match self.read_after(written, input).await {
                 Ok(0) => handshake.handle_eof(),
                 Ok(_) => handshake.handle_bytes(input),
                 Err(ConnectionError::Timeout { .. }) => {
@@ -119,9 +119,9 @@ impl<J: Judge> Establish<'_, J> {
             }
             session.poll_transmit(self.clock.now(), &mut out);
             let size = out.len();
-            self.write(&mut out).await?;
+            let written = self.write(&mut out).await;
             session.handle_written(size);
-            match self.read(&mut input).await {
+            match self.read_after(written, &mut input).await {
                 Ok(0) => session.handle_eof(),
                 Ok(_) => {}
                 Err(error @ ConnectionError::Timeout { .. }) => {
@@ -132,6 +132,22 @@ impl<J: Judge> Establish<'_, J> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Reads; where writing has just failed, what was there before: a peer that refuses may be gone already, and its
+    /// reason says more than the socket does.
+    async fn read_after(
+        &mut self,
+        written: Result<(), ConnectionError>,
+        input: &mut BytesMut,
+    ) -> Result<usize, ConnectionError> {
+        if let Err(error @ ConnectionError::Timeout { .. }) = written {
+            return Err(error);
+        }
+        match (written, self.read(input).await) {
+            (Err(error), Ok(0) | Err(_)) => Err(error),
+            (_, read) => read,
         }
     }
 

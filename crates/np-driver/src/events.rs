@@ -6,7 +6,7 @@ use std::task::Context;
 use bytes::Bytes;
 use np_dispatch::{Answer as HandlerAnswer, CallContext, MessageStream, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
 use tokio::sync::oneshot;
 
 use crate::handlers::Ending;
@@ -33,7 +33,7 @@ impl Task {
         }
     }
 
-    fn handle_event(&mut self, cx: &mut Context<'_>, event: Event) {
+    pub(crate) fn handle_event(&mut self, cx: &mut Context<'_>, event: Event) {
         match event {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
@@ -162,14 +162,17 @@ impl Task {
             // A message that the handler sent last leaves before the end.
             self.run_errands(key);
         }
-        self.slots.remove(key);
+        if let Some(Slot::Handler { cell: Some(cell), .. }) = self.slots.remove(key) {
+            // The handler may have left its stream to somebody else, who must not wait for ever.
+            cell.ended(None);
+        }
         let result = match (ending, kind) {
             (Ok(reply), OpenKind::Request) => {
                 let Reply { codec, metadata, body } = reply;
                 self.session.respond(key, Answer { codec, encoding: Encoding::Plain, metadata, body })
             }
             (Ok(_), OpenKind::OneWay | OpenKind::Stream) => self.session.end(key, Status::Ok, "", Metadata::new()),
-            (Err(error), _) => self.session.end(key, error_status(&error), &error.text, Metadata::new()),
+            (Err(error), _) => self.session.end(key, wire_status(&error), &error.text, Metadata::new()),
         };
         if let Err(misuse) = result {
             // The call ended meanwhile: the peer gave it up, or the connection did.
@@ -185,7 +188,11 @@ impl Task {
         if let Some(slot) = self.slots.remove(key) {
             slot.fail(CallError::answered(status, "the caller gave the call up"));
         }
-        self.refuse(key, status, "given up");
+        match status {
+            // The handler had begun, so this must not tell the caller that sending again is safe.
+            Status::Unavailable => self.refuse(key, Status::Cancelled, "closed before the handler was done"),
+            _ => self.refuse(key, status, "given up"),
+        }
     }
 
     fn data(&mut self, key: StreamKey, body: Bytes, end: bool, fin: bool) {
@@ -245,7 +252,7 @@ impl Task {
             && let Err(misuse) = self.session.send(key, message)
         {
             let error = CallError::not_processed(Status::InvalidArgument, misuse.to_string());
-            cell.ended(Some(error));
+            cell.refused(error);
         }
         let local = self.slots.is_local(key);
         if errands.finish && local {
@@ -259,10 +266,12 @@ impl Task {
     }
 }
 
-/// The status that goes on the wire for a handler's error: one that says ok would be a lie.
-fn error_status(error: &CallError) -> Status {
+/// The status that goes on the wire for a handler's error: one that says ok would be a lie, and so would one that says
+/// that no work was done unless the handler says so itself.
+fn wire_status(error: &CallError) -> Status {
     match error.status {
         Status::Ok => Status::Failed,
+        Status::Unavailable if error.outcome != Outcome::NotProcessed => Status::Failed,
         other => other,
     }
 }

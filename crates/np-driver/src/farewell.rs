@@ -9,7 +9,7 @@ use np_transport::Io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// How long, and for how many bytes, the peer may still talk.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 const DISCARD: usize = 64 << 10;
 
 /// Sends what is left, ends the write side, discards the rest of the input.

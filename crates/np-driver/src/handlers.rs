@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 /// Handlers of one connection that share its task; past this many each gets a task of its own.
 const SHARED: usize = 64;
+/// Bytes of a panic's text that go to the log, escaped: it may hold what a peer sent.
+const MAX_PANIC: usize = 1_024;
 
 /// How a handler ended; a stream's handler gives an empty reply.
 pub(crate) type Ending = Result<Reply, CallError>;
@@ -27,7 +29,18 @@ pub(crate) struct Handlers {
 
 struct Running {
     key: StreamKey,
-    future: BoxFuture<Ending>,
+    /// Taken only to be dropped.
+    future: Option<BoxFuture<Ending>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            // A handler that panics while it is cancelled must not take the connection with it.
+            panicked(&*panic);
+        }
+    }
 }
 
 impl Handlers {
@@ -39,18 +52,19 @@ impl Handlers {
         own_task: bool,
         answer: impl FnOnce() -> Answer,
     ) -> Result<Ending, AbortHandle> {
-        let mut future = match catch_unwind(AssertUnwindSafe(answer)) {
+        let future = match catch_unwind(AssertUnwindSafe(answer)) {
             Ok(Answer::Ready(ending)) => return Ok(ending),
             Ok(Answer::Later(future)) => future,
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
+        let mut running = Running { key, future: Some(future) };
         if own_task || self.running.len() >= SHARED {
-            future = Box::pin(OwnTask(tokio::spawn(future)));
-        } else if let Poll::Ready(ending) = poll_caught(&mut future, cx) {
+            running.future = running.future.take().map(|future| Box::pin(OwnTask(tokio::spawn(future))) as _);
+        } else if let Poll::Ready((_, ending)) = Pin::new(&mut running).poll(cx) {
             return Ok(ending);
         }
         let (abort, registration) = AbortHandle::new_pair();
-        self.running.push(Abortable::new(Running { key, future }, registration));
+        self.running.push(Abortable::new(running, registration));
         Err(abort)
     }
 
@@ -72,22 +86,20 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let key = self.key;
-        poll_caught(&mut self.future, cx).map(|ending| (key, ending))
-    }
-}
-
-/// A panic fails its call and nothing else: the future is never polled again.
-fn poll_caught(future: &mut BoxFuture<Ending>, cx: &mut Context<'_>) -> Poll<Ending> {
-    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll,
-        Err(panic) => Poll::Ready(Err(panicked(&*panic))),
+        let Some(future) = &mut self.future else {
+            return Poll::Pending;
+        };
+        // A panic fails its call and nothing else: the future is never polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic)))).map(|ending| (key, ending))
     }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> CallError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
-    tracing::error!(target: "np::audit", panic = text, "a handler panicked; its call failed");
+    let shown = np_types::escape(text, MAX_PANIC);
+    tracing::error!(target: "np::audit", panic = %shown, "a handler panicked; its call failed");
     // What a panic says is the server's own affair.
     CallError::answered(Status::Internal, "the handler panicked")
 }

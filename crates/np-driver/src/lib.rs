@@ -14,11 +14,12 @@ mod establish;
 mod events;
 mod farewell;
 mod handlers;
+mod message_queue;
 mod slots;
 mod stream_cell;
 mod task;
 
-pub use accept::{Acceptor, AcceptorConfig, AcceptorError};
+pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
 pub use clock::Clock;
 pub use connect::{ConnectError, ConnectorConfig, connect};
 pub use connection::{Connection, Request};

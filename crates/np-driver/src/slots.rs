@@ -90,6 +90,11 @@ impl Slots {
         if place.as_ref().is_some_and(|(owner, _)| *owner == key) { place.take().map(|(_, slot)| slot) } else { None }
     }
 
+    /// Takes every slot.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Slot> {
+        self.0.drain(..).flatten().map(|(_, slot)| slot)
+    }
+
     /// Whether a stream was opened by this side.
     pub(crate) fn is_local(&self, key: StreamKey) -> bool {
         self.slot(key).is_some_and(Slot::is_local)

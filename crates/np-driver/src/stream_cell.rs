@@ -1,10 +1,10 @@
 //! A stream between its user and the connection task: messages in, one message out, each side with a waker.
 //!
 //! Memory: the queue and the message being put together hold credit of the stream's window, except for one message
-//! that alone is in the cell, which may grow to `max_message`. So a cell holds at most `stream_window + max_message`.
+//! that alone is in the cell, which may grow to `max_message`. So a cell holds at most `stream_window + max_message`,
+//! and four bytes for each small message.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -13,14 +13,12 @@ use np_session::StreamKey;
 use np_types::{CallError, Status};
 
 use crate::commands::{Doorbell, lock};
-
-/// Messages that wait for their reader; empty ones hold no credit, so their number is bounded by itself.
-const MAX_QUEUED: usize = 4_096;
+use crate::message_queue::MessageQueue;
 
 #[derive(Default)]
 struct State {
     key: Option<StreamKey>,
-    incoming: VecDeque<(Bytes, usize)>,
+    incoming: MessageQueue,
     partial: BytesMut,
     partial_held: usize,
     /// Bytes taken by the reader whose credit the task has not given back yet.
@@ -36,6 +34,8 @@ struct State {
     source_gone: bool,
     sink_gone: bool,
     rung: bool,
+    /// Whether the session has forgotten the stream: credit goes to the connection alone from now on.
+    detached: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -75,18 +75,24 @@ impl StreamCell {
         if state.source_gone {
             release = body.len();
         } else if end || !body.is_empty() {
-            if state.partial.len() + body.len() > self.max_message || state.incoming.len() >= MAX_QUEUED {
-                return Err(CallError::answered(
-                    Status::LimitReached,
-                    "limit max_message reached by a stream's message",
-                ));
-            }
+            self.check(&state, body.len(), end)?;
             release = state.take(body, end);
         }
         let waker = state.reader.take();
         drop(state);
         wake(waker);
         Ok(release)
+    }
+
+    fn check(&self, state: &State, size: usize, end: bool) -> Result<(), CallError> {
+        let reached = |text| Err(CallError::answered(Status::LimitReached, text));
+        if state.partial.len().saturating_add(size) > self.max_message {
+            return reached("limit max_message reached by a stream's message");
+        }
+        if end && size == 0 && state.partial.is_empty() && state.incoming.is_full_of_empty() {
+            return reached("too many empty messages wait for the stream's reader");
+        }
+        Ok(())
     }
 
     /// The session took the message; there is room for the next.
@@ -98,12 +104,25 @@ impl StreamCell {
         wake(waker);
     }
 
-    /// The stream is over; what was read before stays readable.
+    /// The stream is over and the session has forgotten it; what came before stays readable.
     pub(crate) fn ended(&self, error: Option<CallError>) {
         let mut state = lock(&self.state);
         state.peer_finished = true;
-        state.finished = true;
         state.error = error;
+        state.detached = true;
+        self.bell.give_back(std::mem::take(&mut state.consumed));
+        self.stop(state);
+    }
+
+    /// A message of the user cannot be sent: its direction is over, the stream goes on until its user drops it.
+    pub(crate) fn refused(&self, error: CallError) {
+        let mut state = lock(&self.state);
+        state.error = Some(error);
+        self.stop(state);
+    }
+
+    fn stop(&self, mut state: MutexGuard<'_, State>) {
+        state.finished = true;
         let wakers = [state.reader.take(), state.writer.take()];
         drop(state);
         wakers.into_iter().for_each(wake);
@@ -125,7 +144,9 @@ impl StreamCell {
     }
 
     fn ring(&self, state: &mut State) {
-        if let Some(key) = state.key
+        if state.detached {
+            self.bell.give_back(std::mem::take(&mut state.consumed));
+        } else if let Some(key) = state.key
             && !std::mem::replace(&mut state.rung, true)
         {
             self.bell.ring(key);
@@ -137,15 +158,14 @@ impl State {
     /// Adds bytes to the message being put together; what of them gives its credit back at once.
     fn take(&mut self, body: Bytes, end: bool) -> usize {
         if end && self.partial.is_empty() {
-            let held = body.len();
-            self.incoming.push_back((body, held));
+            self.incoming.push(body);
             return 0;
         }
         self.partial.extend_from_slice(&body);
         self.partial_held += body.len();
         if end {
             let held = std::mem::take(&mut self.partial_held);
-            self.incoming.push_back((self.partial.split().freeze(), held));
+            self.incoming.push_held(std::mem::take(&mut self.partial).freeze(), held);
             return 0;
         }
         // A message larger than the window could never come whole if its bytes held their credit; it may grow only
@@ -165,7 +185,7 @@ struct Source(Arc<StreamCell>);
 impl MessageSource for Source {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
         let mut state = lock(&self.0.state);
-        if let Some((message, held)) = state.incoming.pop_front() {
+        if let Some((message, held)) = state.incoming.pop() {
             state.consumed += held;
             if state.incoming.is_empty() {
                 state.consumed += std::mem::take(&mut state.partial_held);
@@ -175,7 +195,7 @@ impl MessageSource for Source {
             }
             return Poll::Ready(Some(Ok(message)));
         }
-        if let Some(error) = state.error.take() {
+        if let Some(error) = state.error.clone() {
             return Poll::Ready(Some(Err(error)));
         }
         if state.peer_finished {
@@ -190,7 +210,7 @@ impl Drop for Source {
     fn drop(&mut self) {
         let mut state = lock(&self.0.state);
         state.source_gone = true;
-        let held: usize = state.incoming.drain(..).map(|(_, held)| held).sum();
+        let held = std::mem::take(&mut state.incoming).held();
         state.consumed += held + std::mem::take(&mut state.partial_held);
         state.partial = BytesMut::new();
         self.0.ring(&mut state);

@@ -3,17 +3,18 @@
 //! Each turn reads what is there, lets the session act on it, runs handlers, takes commands, and writes once. It never
 //! waits for writing before it reads, and it reads the clock once a turn.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use np_dispatch::{PeerInfo, Router};
-use np_session::{Session, Side};
+use np_session::{Event, Session, Side};
 use np_transport::Io;
-use np_types::{CloseCode, ConnectionError, Time};
+use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
@@ -21,7 +22,7 @@ use tokio::time::Sleep;
 use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
-use crate::farewell::farewell;
+use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
 use crate::slots::Slots;
 
@@ -53,6 +54,9 @@ pub(crate) struct Task {
     control: mpsc::Receiver<Command>,
     max_queued: usize,
     taken: Vec<Command>,
+    /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
+    waiting: VecDeque<Command>,
+    waiting_until: Option<Time>,
     closed: watch::Sender<Option<ConnectionError>>,
     input: BytesMut,
     read_size: usize,
@@ -61,6 +65,8 @@ pub(crate) struct Task {
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     /// When a drain is over, whatever is open.
     drain_until: Option<Time>,
+    /// When a peer that does not take the last bytes is left alone.
+    close_until: Option<Time>,
     handles_gone: bool,
     yielded: bool,
     eof: bool,
@@ -96,6 +102,8 @@ pub(crate) fn start(
         control,
         max_queued: established.max_queued,
         taken: Vec::new(),
+        waiting: VecDeque::new(),
+        waiting_until: None,
         closed,
         input: established.input,
         read_size: READ,
@@ -103,6 +111,7 @@ pub(crate) fn start(
         written: 0,
         timer: None,
         drain_until: None,
+        close_until: None,
         handles_gone: false,
         yielded: false,
         eof: false,
@@ -113,15 +122,38 @@ pub(crate) fn start(
 impl Task {
     async fn run(mut self) -> ConnectionError {
         poll_fn(|cx| self.poll_turn(cx)).await;
-        let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
-        // Handles learn of the end before the last bytes leave: no call waits for a peer that lingers.
-        self.commands.close();
-        self.control.close();
-        self.closed.send_replace(Some(error.clone()));
+        // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
+        let error = self.settle();
         if !matches!(error, ConnectionError::Io { .. }) {
             let rest = self.out.get(self.written..).unwrap_or_default();
             farewell(&mut self.io, rest).await;
         }
+        error
+    }
+
+    /// Ends whatever is still open here: no caller, stream or handler outlives the connection.
+    fn settle(&mut self) -> ConnectionError {
+        if self.session.error().is_none() {
+            // The task itself was stopped, with its runtime or its acceptor.
+            self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Internal));
+        }
+        let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
+        self.commands.close();
+        self.control.close();
+        self.closed.send_replace(Some(error.clone()));
+        while let Some(event) = self.session.poll_event() {
+            if !matches!(event, Event::Opened { .. }) {
+                self.handle_event(&mut Context::from_waker(Waker::noop()), event);
+            }
+        }
+        let unsent = CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone());
+        for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
+            command.fail(unsent.clone());
+        }
+        let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
+        self.slots.drain().for_each(|slot| slot.fail(unknown.clone()));
+        self.pings.clear();
+        self.handlers = Handlers::default();
         error
     }
 
@@ -135,6 +167,7 @@ impl Task {
         self.poll_timer(cx);
         self.poll_handlers(cx);
         self.drain_events(cx);
+        self.feed_waiting();
         self.finish_drain();
         if self.session.is_closed() {
             return Poll::Ready(());
@@ -152,6 +185,9 @@ impl Task {
             self.drain_events(cx);
             return Poll::Ready(());
         }
+        // Writing may have made room in the session, and a close that began after the timer was set needs one.
+        more |= self.feed_waiting();
+        more |= self.session.error().is_some() && self.close_until.is_none();
         if more {
             cx.waker().wake_by_ref();
         }
@@ -198,22 +234,18 @@ impl Task {
         read
     }
 
-    /// Takes commands while the session has room for their calls; gives whether there may be more.
+    /// Takes commands; gives whether there may be more.
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
         while let Poll::Ready(Some(command)) = self.control.poll_recv(cx) {
             self.handle_command(command);
         }
         for _ in 0..2 {
-            let room = self.max_queued.saturating_sub(self.session.queued()).min(COMMANDS);
-            if self.handles_gone || room == 0 {
-                // Callers wait in the queue; the answers that make room also make this turn come.
+            if self.handles_gone {
                 return false;
             }
             let mut taken = std::mem::take(&mut self.taken);
-            let polled = self.commands.poll_recv_many(cx, &mut taken, room);
-            for command in taken.drain(..) {
-                self.handle_command(command);
-            }
+            let polled = self.commands.poll_recv_many(cx, &mut taken, COMMANDS);
+            taken.drain(..).for_each(|command| self.take_command(command));
             self.taken = taken;
             match polled {
                 Poll::Ready(0) => self.handles_gone = true,
@@ -225,24 +257,52 @@ impl Task {
         true
     }
 
+    /// Gives a command to the session, or keeps it where its deadline is watched and its caller may leave.
+    fn take_command(&mut self, command: Command) {
+        if self.waiting.is_empty() && self.session.queued() < self.max_queued {
+            return self.handle_command(command);
+        }
+        let until = [command.deadline().time(), self.waiting_until];
+        self.waiting_until = until.into_iter().flatten().min();
+        self.waiting.push_back(command);
+    }
+
+    /// Gives waiting commands to the session as far as it has room; gives whether it took any.
+    fn feed_waiting(&mut self) -> bool {
+        let mut fed = false;
+        while self.session.queued() < self.max_queued
+            && let Some(command) = self.waiting.pop_front()
+        {
+            self.handle_command(command);
+            fed = true;
+        }
+        fed
+    }
+
+    /// Fails the waiting calls whose deadline has passed.
+    fn expire_waiting(&mut self) {
+        if self.waiting_until.is_none_or(|until| until > self.now) {
+            return;
+        }
+        let text = "the deadline passed before the call could be sent";
+        let now = self.now;
+        let (late, waiting) = self.waiting.drain(..).partition::<VecDeque<_>, _>(|one| one.deadline().passed(now));
+        self.waiting_until = waiting.iter().filter_map(|one| one.deadline().time()).min();
+        self.waiting = waiting;
+        for command in late {
+            command.fail(CallError::not_processed(Status::DeadlineExceeded, text));
+        }
+    }
+
     fn handle_command(&mut self, command: Command) {
+        if command.is_abandoned() {
+            return;
+        }
         self.fresh = true;
         match command {
-            Command::Call { call, reply } => {
-                if !reply.is_closed() {
-                    self.open_call(call, reply);
-                }
-            }
-            Command::OneWay { call, sent } => {
-                if !sent.is_closed() {
-                    self.open_one_way(call, sent);
-                }
-            }
-            Command::Stream { call, opened } => {
-                if !opened.is_closed() {
-                    self.open_stream(call, opened);
-                }
-            }
+            Command::Call { call, reply } => self.open_call(call, reply),
+            Command::OneWay { call, sent } => self.open_one_way(call, sent),
+            Command::Stream { call, opened } => self.open_stream(call, opened),
             Command::Ping { answered } => {
                 let token = self.session.ping();
                 self.pings.retain(|(_, _, waiting)| !waiting.is_closed());
@@ -261,6 +321,7 @@ impl Task {
     /// Cancelled calls, and streams whose users did something.
     fn poll_bell(&mut self) {
         if self.bell.take_cancelled() {
+            self.waiting.retain(|command| !command.is_abandoned());
             for key in self.slots.cancelled() {
                 self.session.cancel(key);
                 self.slots.remove(key);
@@ -269,17 +330,31 @@ impl Task {
         for key in self.bell.take_rung() {
             self.run_errands(key);
         }
+        let leftover = self.bell.take_leftover();
+        if leftover > 0 {
+            self.session.release(u32::try_from(leftover).unwrap_or(u32::MAX));
+        }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         loop {
-            let wanted = [self.session.poll_timeout(), self.drain_until].into_iter().flatten().min();
-            let Some(at) = wanted else {
+            if self.session.error().is_some() && self.close_until.is_none() {
+                self.close_until = Some(self.now + PATIENCE);
+            }
+            let wanted = [self.session.poll_timeout(), self.drain_until, self.waiting_until, self.close_until];
+            let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
                 return;
             };
             if at <= self.now {
                 self.session.handle_timeout(self.now);
+                self.expire_waiting();
+                if self.close_until.is_some_and(|until| until <= self.now) {
+                    // The error stands already; the peer does not take the rest.
+                    self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));
+                    self.timer = None;
+                    return;
+                }
                 if self.drain_until.is_some_and(|until| until <= self.now) {
                     self.drain_until = None;
                     self.session.close(CloseCode::Drained, "the time to drain is over");
@@ -305,7 +380,12 @@ impl Task {
     /// Ends a drained connection, or one that nobody holds, once nothing is open.
     fn finish_drain(&mut self) -> bool {
         let alone = self.handles_gone && self.session.side() == Side::Initiator;
-        let over = self.session.is_idle() && self.session.error().is_none() && (self.drain_until.is_some() || alone);
+        let idle = self.session.is_idle() && self.waiting.is_empty();
+        let over = idle && self.session.error().is_none() && (self.drain_until.is_some() || alone);
+        if alone && !over {
+            // Nobody here takes new calls; without this a peer that goes on calling would keep the connection.
+            self.session.go_away(CloseCode::Normal);
+        }
         if over {
             let code = if alone { CloseCode::Normal } else { CloseCode::Drained };
             self.session.close(code, "");
@@ -347,11 +427,22 @@ impl Task {
                 }
                 Poll::Ready(result) => {
                     let error = result.err().unwrap_or_else(|| std::io::ErrorKind::WriteZero.into());
-                    self.session.handle_lost(ConnectionError::io("write to the connection", &error));
-                    return;
+                    return self.write_failed(cx, ConnectionError::io("write to the connection", &error));
                 }
             }
         }
+    }
+
+    /// The peer's reason, and answers, may have come before the socket broke; they say more than the socket does.
+    fn write_failed(&mut self, cx: &mut Context<'_>, error: ConnectionError) {
+        for _ in 0..READS {
+            if self.eof || !matches!(self.poll_read_once(cx), Poll::Ready(Ok(1..))) {
+                break;
+            }
+            self.session.handle_bytes(self.now, &mut self.input);
+            self.drain_events(cx);
+        }
+        self.session.handle_lost(error);
     }
 
     pub(crate) fn answered_ping(&mut self, token: u64) {
@@ -361,6 +452,13 @@ impl Task {
             // Whoever asked may have gone.
             let _ = answered.send(now.since(sent));
         }
+    }
+}
+
+impl Drop for Task {
+    /// A task that is stopped half-way still answers everyone who waits for it.
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

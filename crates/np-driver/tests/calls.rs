@@ -1,58 +1,25 @@
 //! Calls over real connections: both ways, many at once, large, cancelled, late, panicking.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{Health, Router};
-use np_driver::{Acceptor, AcceptorConfig, Connection, ConnectorConfig, Request, connect, random_secret_key};
-use np_noise::Keypair;
-use np_transport::{Address, BindOptions, Listener};
+use common::{client, client_with, echo, keypair, request, serve, serve_with};
+use np_dispatch::Router;
+use np_driver::{ConnectorConfig, connect};
 use np_trust::Policy;
 use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status};
-
-struct House {
-    acceptor: Acceptor,
-    address: Address,
-}
-
-fn keypair() -> Keypair {
-    Keypair::from_secret(random_secret_key().unwrap())
-}
-
-async fn serve(address: &str, router: Router) -> House {
-    serve_with(address, router, |_| {}).await
-}
-
-async fn serve_with(address: &str, router: Router, change: impl FnOnce(&mut AcceptorConfig)) -> House {
-    let identity = keypair();
-    let mut config = AcceptorConfig::new(identity.clone(), Policy::anyone(), router);
-    change(&mut config);
-    let mut acceptor = Acceptor::new(config).unwrap();
-    let listener = Listener::bind(&address.parse().unwrap(), &BindOptions::default()).await.unwrap();
-    let address = listener.local_address().clone().with_key(identity.public());
-    acceptor.listen(listener);
-    House { acceptor, address }
-}
-
-async fn client(house: &House) -> Connection {
-    client_with(house, Router::new()).await
-}
-
-async fn client_with(house: &House, router: Router) -> Connection {
-    let policy = Policy::allow_keys(house.address.keys().iter().copied());
-    let config = ConnectorConfig { router, ..ConnectorConfig::new(keypair(), policy) };
-    connect(&house.address, config).await.unwrap()
-}
-
-fn request(method: &str) -> Request {
-    Request::new(method.parse().unwrap())
-}
-
-fn echo() -> Router {
-    Router::with_builtins(Health::default())
-}
 
 #[tokio::test]
 async fn an_echo_comes_back_over_every_transport() {

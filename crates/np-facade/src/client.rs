@@ -221,6 +221,9 @@ impl Client {
 
     /// Sends a message on this connection's one ordered message stream, postcard on the wire.
     ///
+    /// It is on its way when this returns. The end of the connection cancels the server's handler: have it answer what
+    /// must not be lost, and wait for the answer before the client is closed or dropped.
+    ///
     /// # Errors
     /// When the stream cannot be opened or has ended.
     pub async fn send<T: Serialize + Sync + ?Sized>(&self, message: &T) -> Result<(), CallError> {

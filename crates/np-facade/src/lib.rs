@@ -51,8 +51,9 @@ pub use np_trust::{
     read_secret_key, write_new_secret,
 };
 pub use np_types::{
-    CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, KeyError, Limits, LimitsError,
-    Metadata, MethodName, Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+    CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
+    LimitName, Limits, LimitsError, Malformed, Metadata, MethodName, Misbehaved, Misuse, Outcome, PeerIdentity, Psk,
+    PublicKey, SecretKey, Status, escape,
 };
 pub use server::{Server, ServerBuilder};
 

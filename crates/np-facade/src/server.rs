@@ -6,7 +6,7 @@ use bytes::Bytes;
 use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Connection};
+use np_driver::{Acceptor, AcceptorConfig, Connection, Roster};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, SecurityMode};
 use np_trust::Policy;
@@ -196,7 +196,8 @@ impl ServerBuilder {
             addresses.push(if keyed { address.with_key(self.public) } else { address });
             acceptor.listen(listener);
         }
-        Ok(Server { acceptor: Mutex::new(acceptor), addresses, router, health: self.health })
+        let roster = acceptor.roster();
+        Ok(Server { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health })
     }
 
     fn note(&mut self, added: Result<(), RegisterError>) {
@@ -212,7 +213,9 @@ impl ServerBuilder {
 /// At most `max_connections` connections, each of which may cost what its [`Limits`] say.
 #[derive(Debug)]
 pub struct Server {
+    /// Locked for as long as a shutdown takes.
     acceptor: Mutex<Acceptor>,
+    roster: Roster,
     addresses: Vec<Address>,
     router: Router,
     health: Health,
@@ -251,7 +254,7 @@ impl Server {
 
     /// The connections that stand now: to call or push to a client.
     pub async fn connections(&self) -> Vec<Connection> {
-        self.acceptor.lock().await.connections()
+        self.roster.connections()
     }
 
     /// Stops listening, tells every client to go away, lets open calls finish, and cuts what is left after `within`.

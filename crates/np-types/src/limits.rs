@@ -95,6 +95,8 @@ impl Limits {
         check("reassembly_budget", budget, budget >= message, "at least max_message")?;
         let calls = u64::from(self.max_calls);
         check("max_calls", calls, (1..=1 << 20).contains(&calls), "1 to 1048576")?;
+        let queued = u64::from(self.max_queued_calls);
+        check("max_queued_calls", queued, (1..=1 << 20).contains(&queued), "1 to 1048576")?;
         let records = self.rekey_records;
         check("rekey_records", records, (1..=1 << 20).contains(&records), "1 to 2^20")?;
         let bytes = self.rekey_bytes;
@@ -120,6 +122,7 @@ mod tests {
             ("connection_window", Limits { connection_window: 2_048, ..fine.clone() }),
             ("reassembly_budget", Limits { reassembly_budget: 1, ..fine.clone() }),
             ("max_calls", Limits { max_calls: 0, ..fine.clone() }),
+            ("max_queued_calls", Limits { max_queued_calls: 0, ..fine.clone() }),
             ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),
             ("rekey_bytes", Limits { rekey_bytes: 0, ..fine.clone() }),
             ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine }),

@@ -1,0 +1,162 @@
+//! What the tests of this crate share: a house that serves, clients of it, and a proxy that does harm in between.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use np_dispatch::{Health, Router};
+use np_driver::{
+    Acceptor, AcceptorConfig, ConnectError, Connection, ConnectorConfig, Request, connect, random_secret_key,
+};
+use np_noise::Keypair;
+use np_transport::{Address, BindOptions, Listener};
+use np_trust::Policy;
+use np_types::ConnectionError;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
+
+pub(crate) struct House {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) address: Address,
+}
+
+pub(crate) fn keypair() -> Keypair {
+    Keypair::from_secret(random_secret_key().unwrap())
+}
+
+pub(crate) fn echo() -> Router {
+    Router::with_builtins(Health::default())
+}
+
+pub(crate) fn request(method: &str) -> Request {
+    Request::new(method.parse().unwrap())
+}
+
+pub(crate) async fn serve(address: &str, router: Router) -> House {
+    serve_with(address, router, |_| {}).await
+}
+
+pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnce(&mut AcceptorConfig)) -> House {
+    let identity = keypair();
+    let mut config = AcceptorConfig::new(identity.clone(), Policy::anyone(), router);
+    change(&mut config);
+    let key = config.identity.public();
+    let mut acceptor = Acceptor::new(config).unwrap();
+    let listener = Listener::bind(&address.parse().unwrap(), &BindOptions::default()).await.unwrap();
+    let address = listener.local_address().clone().with_key(key);
+    acceptor.listen(listener);
+    House { acceptor, address }
+}
+
+pub(crate) fn config(house: &House) -> ConnectorConfig {
+    let policy = Policy::allow_keys(house.address.keys().iter().copied());
+    let server_key = house.address.keys().first().copied();
+    ConnectorConfig { server_key, ..ConnectorConfig::new(keypair(), policy) }
+}
+
+pub(crate) async fn client(house: &House) -> Connection {
+    connect(&house.address, config(house)).await.unwrap()
+}
+
+pub(crate) async fn client_with(house: &House, router: Router) -> Connection {
+    connect(&house.address, ConnectorConfig { router, ..config(house) }).await.unwrap()
+}
+
+pub(crate) fn handshake_error(error: ConnectError) -> ConnectionError {
+    match error {
+        ConnectError::Handshake { error, .. } => error,
+        other => panic!("not a handshake's error: {other}"),
+    }
+}
+
+/// A handler that says when it begins and waits for a permit to answer.
+pub(crate) fn gate(router: &Router, method: &str) -> (Arc<Notify>, Arc<Notify>) {
+    let (started, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begun, gate) = (Arc::clone(&started), Arc::clone(&open));
+    router
+        .on_async(method, move |_, _| {
+            let (begun, gate) = (Arc::clone(&begun), Arc::clone(&gate));
+            async move {
+                begun.notify_one();
+                gate.notified().await;
+                Ok("through")
+            }
+        })
+        .unwrap();
+    (started, open)
+}
+
+/// What a proxy does to the bytes that go through it, towards the server and back.
+#[derive(Default)]
+pub(crate) struct Harm {
+    /// Everything that the client sent.
+    pub(crate) sent: Mutex<Vec<u8>>,
+    /// Cuts both ways.
+    pub(crate) cut: Notify,
+    /// The position of a byte to flip on the way to the client.
+    pub(crate) flip_back: Mutex<Option<usize>>,
+    /// Passes bytes one at a time.
+    pub(crate) slow: bool,
+}
+
+/// Puts a proxy between clients and a house; gives the address to connect to.
+pub(crate) async fn proxy(name: &str, house: &House, harm: Arc<Harm>) -> Address {
+    let listener = Listener::bind(&name.parse().unwrap(), &BindOptions::default()).await.unwrap();
+    let mut address = listener.local_address().clone();
+    for key in house.address.keys() {
+        address = address.with_key(*key);
+    }
+    let inner = house.address.clone();
+    tokio::spawn(async move {
+        loop {
+            let outside = listener.accept().await.unwrap();
+            let inside = np_transport::connect(&inner).await.unwrap();
+            let harm = Arc::clone(&harm);
+            tokio::spawn(async move {
+                let (out_read, out_write) = tokio::io::split(outside.io);
+                let (in_read, in_write) = tokio::io::split(inside.io);
+                tokio::select! {
+                    () = async { tokio::join!(forward(out_read, in_write, &harm, true), forward(in_read, out_write, &harm, false)); } => {}
+                    () = harm.cut.notified() => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, harm: &Harm, towards: bool) {
+    let mut buffer = vec![0; if harm.slow { 1 } else { 64 << 10 }];
+    let mut passed = 0;
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let bytes = &mut buffer[..count];
+        if towards {
+            harm.sent.lock().unwrap().extend_from_slice(bytes);
+        } else if let Some(at) = *harm.flip_back.lock().unwrap()
+            && let Some(byte) = at.checked_sub(passed).and_then(|at| bytes.get_mut(at))
+        {
+            *byte ^= 1;
+        }
+        passed += count;
+        if to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Waits for something that other tasks bring about.
+pub(crate) async fn until(mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+}
+
+/// Runs a test's body; a hang fails it.
+pub(crate) async fn within<T>(body: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), body).await.unwrap()
+}
