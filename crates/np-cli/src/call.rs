@@ -1,0 +1,131 @@
+//! `np call`: one call, its reply's bytes to stdout.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Args;
+use np_facade::{Limits, MethodName, Reply};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::args::ConnectArgs;
+use crate::connect::{connect, failed_call};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// Calls a method and prints exactly the reply's bytes.
+#[derive(Debug, Args)]
+pub(crate) struct CallCommand {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// The method's name: np.echo, np.methods, np.health, or one of the server's own
+    #[arg(value_name = "METHOD")]
+    method: String,
+
+    /// The request: text, @FILE for a file's bytes, - for standard input, nothing for an empty body
+    #[arg(value_name = "BODY")]
+    body: Option<OsString>,
+}
+
+/// Makes the call.
+pub(crate) async fn run(command: CallCommand, output: Output) -> Result<(), Failure> {
+    let method = command.method.as_str();
+    MethodName::new(method).map_err(|error| {
+        Failure::usage(format!(
+            "method {}: {error}; `np call ADDR np.methods` lists them",
+            np_facade::escape(method, 64)
+        ))
+    })?;
+    let body = read_body(command.body).await?;
+    let connected = connect(&command.connect).await?;
+    let call = connected.client.request(method).body(body).deadline(connected.remaining());
+    let reply = call.send().await.map_err(|error| failed_call(method, &connected.place, &error))?;
+    if output.is_json() {
+        output.json(&describe(method, &reply))?
+    } else {
+        output::write(&reply.body)?
+    }
+    connected.client.close().await;
+    Ok(())
+}
+
+async fn read_body(body: Option<OsString>) -> Result<Bytes, Failure> {
+    let Some(body) = body else {
+        return Ok(Bytes::new());
+    };
+    if body == "-" {
+        let read = read_all(tokio::io::stdin()).await;
+        return read
+            .map_err(|error| Failure::local(format!("body: cannot read standard input: {error}; check the pipe")));
+    }
+    match body.to_str().and_then(|text| text.strip_prefix('@')) {
+        Some(name) => read_file(PathBuf::from(name)).await,
+        None => Ok(body.into_encoded_bytes().into()),
+    }
+}
+
+async fn read_file(path: PathBuf) -> Result<Bytes, Failure> {
+    let failed = |error: io::Error| {
+        let line = format!("body file {}: cannot be read: {error}; name a file behind the @", path.display());
+        let usage = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory];
+        if usage.contains(&error.kind()) { Failure::usage(line) } else { Failure::local(line) }
+    };
+    let file = tokio::fs::File::open(&path).await.map_err(failed)?;
+    read_all(file).await.map_err(failed)
+}
+
+/// Reads all there is, but never much more than can be sent: the call itself refuses what is too long.
+async fn read_all(input: impl AsyncRead + Unpin) -> io::Result<Bytes> {
+    let mut body = Vec::new();
+    let most = u64::from(Limits::default().max_message).saturating_add(1);
+    input.take(most).read_to_end(&mut body).await?;
+    Ok(body.into())
+}
+
+/// The reply as JSON: `text` where the body is UTF-8, else `base64`.
+fn describe(method: &str, reply: &Reply) -> Value {
+    let (name, body) = match std::str::from_utf8(&reply.body) {
+        Ok(text) => ("text", text.to_owned()),
+        Err(_) => ("base64", base64(&reply.body)),
+    };
+    json!({ "method": method, "codec": reply.codec.to_string(), "bytes": reply.body.len(), name: body })
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
+        for at in 0..4 {
+            let digit = (bits >> (18 - 6 * at)) & 63;
+            let letter = ALPHABET.get(digit as usize).copied().unwrap_or(b'=');
+            text.push(if at > group.len() { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn the_vectors_of_rfc_4648_pass() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
+    }
+}

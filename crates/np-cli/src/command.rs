@@ -1,0 +1,30 @@
+//! The commands: one variant each, its arguments beside the code that runs it.
+
+use clap::Subcommand;
+
+use crate::{call, demo, key, keygen, ping, serve};
+
+/// The commands of np.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a key pair, or a pre-shared key
+    Keygen(keygen::Keygen),
+    /// Look into key files
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Run a server with the built-in methods np.echo, np.methods and np.health
+    Serve(serve::Serve),
+    /// Call a method and print the reply's bytes
+    Call(call::CallCommand),
+    /// Measure the time to a server and back
+    Ping(ping::Ping),
+    /// Show two peers at work over real sockets, each claim checked
+    Demo(demo::Demo),
+}
+
+/// The commands about key files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Print the public key of a secret key file, or the id of a pre-shared key file
+    Show(key::Show),
+}

@@ -1,0 +1,82 @@
+//! `np demo`: two peers at work over real sockets, every claim checked before its row says ok.
+
+mod house;
+mod items;
+mod refusals;
+mod relay;
+mod table;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use np_facade::ErrorKind;
+use tokio::time::timeout;
+
+use crate::demo::house::House;
+use crate::demo::items::Item;
+use crate::demo::table::{Row, Table};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::span::show_span;
+
+/// How long one row may take; the file's row gets more for a large file.
+const ROW_LIMIT: Duration = Duration::from_secs(15);
+/// The slowest transfer that still counts, in bytes per second.
+const SLOWEST: u64 = 2 << 20;
+
+/// Starts a server and clients in this process, connects them over TCP and a Unix socket, and checks what np promises.
+///
+/// A row is ok only if its claim held. Ends with 1 if any row failed.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The file to send; this program itself by default
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Runs every row.
+pub(crate) async fn run(command: Demo, output: Output) -> Result<(), Failure> {
+    let started = Instant::now();
+    let (file, size) = file(command.file)?;
+    let house = House::start(file).await?;
+    let mut table = Table::new(output);
+    table.head()?;
+    let limit = ROW_LIMIT.saturating_add(Duration::from_secs(size / SLOWEST));
+    for item in Item::ALL {
+        for place in house.places() {
+            let checked = match timeout(limit, item.check(place)).await {
+                Ok(checked) => checked,
+                Err(_) => Err(format!("not done within {}", show_span(limit))),
+            };
+            table.row(Row::new(item.name(), place.transport, checked))?;
+        }
+    }
+    house.shut_down().await;
+    table.foot(started.elapsed())?;
+    let failed = table.failed();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let line = format!("demo: failed: {}; run it again with -v to see what happened", failed.join(", "));
+    Err(Failure::new(ErrorKind::Remote, line))
+}
+
+/// The file to send and its size; refused now where it cannot be read.
+fn file(given: Option<PathBuf>) -> Result<(PathBuf, u64), Failure> {
+    let path = match given {
+        Some(path) => path,
+        None => std::env::current_exe()
+            .map_err(|error| Failure::local(format!("demo: cannot find this program's file: {error}; pass --file")))?,
+    };
+    let shown = path.display();
+    let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
+    let meta = opened.map_err(|error| {
+        Failure::usage(format!("file {shown}: cannot be read: {error}; pass --file with the name of a file"))
+    })?;
+    if meta.is_file() {
+        Ok((path, meta.len()))
+    } else {
+        Err(Failure::usage(format!("file {shown}: is no plain file; pass --file with the name of one")))
+    }
+}

@@ -1,0 +1,148 @@
+//! Somebody in the middle: passes bytes between a client and the server, and flips one bit of a sealed record when
+//! told to. It reads lengths, as anybody on the way can, and holds no key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::BytesMut;
+use np_facade::raw::transport::{Io, Listener, connect};
+use np_facade::raw::wire::{Preface, RECORD_HEAD, decode_handshake_frame, record_len};
+use np_facade::{Address, BindOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::task::JoinHandle;
+
+use crate::demo::items::told;
+
+/// Which way a record travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToServer,
+    ToClient,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ToServer => "to the server",
+            Self::ToClient => "to the client",
+        })
+    }
+}
+
+/// A relay for one connection. Dropping it cuts that connection.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    address: Address,
+    flips: Arc<Flips>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Listens at an address and passes the next connection on to `server`.
+    pub(crate) async fn start(at: &str, server: Address) -> Result<Self, String> {
+        let listener = Listener::bind(&at.parse().map_err(told)?, &BindOptions::default()).await.map_err(told)?;
+        let address = listener.local_address().clone();
+        let flips = Arc::new(Flips::default());
+        let task = tokio::spawn(relay(listener, server, Arc::clone(&flips)));
+        Ok(Self { address, flips, task })
+    }
+
+    /// Where clients connect to.
+    pub(crate) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Flips one bit of the next record that travels this way.
+    pub(crate) fn flip_next(&self, way: Way) {
+        self.flips.way(way).store(ARMED, Ordering::SeqCst);
+    }
+
+    /// Whether a bit was flipped.
+    pub(crate) fn has_flipped(&self) -> bool {
+        [Way::ToServer, Way::ToClient].iter().any(|way| self.flips.way(*way).load(Ordering::SeqCst) == DONE)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const ARMED: u8 = 1;
+const DONE: u8 = 2;
+
+#[derive(Debug, Default)]
+struct Flips {
+    to_server: AtomicU8,
+    to_client: AtomicU8,
+}
+
+impl Flips {
+    const fn way(&self, way: Way) -> &AtomicU8 {
+        match way {
+            Way::ToServer => &self.to_server,
+            Way::ToClient => &self.to_client,
+        }
+    }
+}
+
+async fn relay(listener: Listener, server: Address, flips: Arc<Flips>) {
+    // Whatever fails here cuts the connection: the row says what became of it.
+    let (Ok(client), Ok(server)) = (listener.accept().await, connect(&server).await) else {
+        return;
+    };
+    let (from_client, to_client) = tokio::io::split(client.io);
+    let (from_server, to_server) = tokio::io::split(server.io);
+    // The client opens with a preface and two handshake messages (XX), the server with one.
+    let up = Opening { preface: true, messages: 2 };
+    let down = Opening { preface: false, messages: 1 };
+    tokio::join!(
+        pass(from_client, to_server, up, flips.way(Way::ToServer)),
+        pass(from_server, to_client, down, flips.way(Way::ToClient)),
+    );
+}
+
+/// What comes before the first record, as far as it has not come yet.
+struct Opening {
+    preface: bool,
+    messages: u8,
+}
+
+async fn pass(mut from: ReadHalf<Box<dyn Io>>, mut to: WriteHalf<Box<dyn Io>>, mut opening: Opening, flip: &AtomicU8) {
+    let mut buffer = BytesMut::new();
+    while matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
+        while let Some((length, is_record)) = next_unit(&buffer, &mut opening) {
+            let mut unit = buffer.split_to(length);
+            if is_record && flip.compare_exchange(ARMED, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                let middle = RECORD_HEAD + (length - RECORD_HEAD) / 2;
+                if let Some(byte) = unit.get_mut(middle) {
+                    *byte ^= 1;
+                }
+            }
+            if to.write_all(&unit).await.is_err() {
+                return;
+            }
+        }
+    }
+    // What is left, a refusal above all, and then the end.
+    let _ = to.write_all(&buffer).await;
+    let _ = to.shutdown().await;
+}
+
+/// The length of the whole unit at the front of the buffer, and whether it is a record.
+fn next_unit(buffer: &[u8], opening: &mut Opening) -> Option<(usize, bool)> {
+    if opening.preface {
+        let (_, length) = Preface::decode(buffer).ok()??;
+        opening.preface = false;
+        return Some((length, false));
+    }
+    if opening.messages > 0 {
+        let (_, length) = decode_handshake_frame(buffer).ok()??;
+        opening.messages -= 1;
+        return Some((length, false));
+    }
+    let length = record_len(buffer, 0).ok()?? + RECORD_HEAD;
+    (buffer.len() >= length).then_some((length, true))
+}

@@ -1,0 +1,46 @@
+//! `np key show`: what may be shown of a key file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use np_facade::{Identity, KeyError, KeyFileProblem, checks_mode, read_psk, read_secret_key};
+use serde_json::json;
+
+use crate::args::KeyMode;
+use crate::failure::Failure;
+use crate::keygen::psk_id;
+use crate::output::{self, Output};
+
+/// Prints the public key of a secret key file, or the id of a pre-shared key file.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The key file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    key_mode: KeyMode,
+}
+
+/// Shows the key.
+pub(crate) fn show(command: &Show, output: Output) -> Result<(), Failure> {
+    if !checks_mode() {
+        output::note("note: permissions of key files are not checked on this system; see to them yourself");
+    }
+    let (path, mode) = (&command.file, command.key_mode.get());
+    let refused = match read_secret_key(path, mode) {
+        Ok(secret) => {
+            let public = Identity::from_secret(secret).public_key().to_string();
+            return output.line(&public, &json!({ "kind": "secret-key", "public_key": public }));
+        }
+        Err(error) => error,
+    };
+    // The file may hold the other kind of key; where it does not, the first refusal is the one to tell.
+    if matches!(refused.problem, KeyFileProblem::Key { error: KeyError::WrongKind { .. }, .. })
+        && let Ok(psk) = read_psk(path, mode)
+    {
+        let id = psk_id(&psk);
+        return output.line(&id, &json!({ "kind": "psk", "psk_id": id }));
+    }
+    Err(Failure::key_file(refused))
+}

@@ -1,0 +1,59 @@
+//! `np keygen`: the secret goes to a new file, the public half to stdout.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use np_facade::{Error, Identity, Psk, checks_mode, random_psk, write_new_secret};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// Makes a key pair and prints its public key, or makes a pre-shared key and prints its id.
+///
+/// The id of a pre-shared key is the first 16 hexadecimal digits of the SHA-256 of its 32 bytes.
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// The file that gets the secret: new, and readable by this user alone
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Make a pre-shared key in place of a key pair
+    #[arg(long)]
+    psk: bool,
+}
+
+/// Makes the key.
+pub(crate) fn run(command: &Keygen, output: Output) -> Result<(), Failure> {
+    if !checks_mode() {
+        output::note("note: permissions of key files are not checked on this system; see to them yourself");
+    }
+    let file = command.out.to_string_lossy();
+    if command.psk {
+        let psk = random_psk().map_err(|error| Failure::of("make a key", error.into()))?;
+        write_new_secret(&command.out, &psk.to_text()).map_err(Failure::key_file)?;
+        let id = psk_id(&psk);
+        return output.line(&id, &json!({ "kind": "psk", "psk_id": id, "file": file }));
+    }
+    let identity = Identity::create(&command.out).map_err(|error: Error| Failure::of("make a key", error))?;
+    let public = identity.public_key().to_string();
+    output.line(&public, &json!({ "kind": "secret-key", "public_key": public, "file": file }))
+}
+
+/// What a pre-shared key is called where it must not be shown.
+pub(crate) fn psk_id(psk: &Psk) -> String {
+    let digest = Sha256::digest(psk.expose());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use np_facade::Psk;
+
+    #[test]
+    fn the_id_is_the_start_of_the_sha256_of_the_bytes() {
+        // printf '\0%.0s' {1..32} | sha256sum
+        assert_eq!(super::psk_id(&Psk::from_bytes([0; 32])), "66687aadf862bd77");
+    }
+}

@@ -1,0 +1,76 @@
+//! Where text goes: results to stdout, everything else to stderr, colour to terminals alone.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::failure::Failure;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Results as JSON, or for people and pipes.
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether results are JSON.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints one line at once: `text`, or `value` as JSON.
+    pub(crate) fn line(self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
+        if self.json { self.json(value) } else { write(format!("{text}\n").as_bytes()) }
+    }
+
+    /// Prints a value as one line of JSON.
+    pub(crate) fn json(self, value: &impl Serialize) -> Result<(), Failure> {
+        let mut text =
+            serde_json::to_vec(value).map_err(|error| Failure::local(format!("cannot write JSON: {error}")))?;
+        text.push(b'\n');
+        write(&text)
+    }
+}
+
+/// Writes bytes to stdout, now. A reader that went away is no failure: it has read what it wanted.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::local(format!("cannot write to stdout: {error}; check the disk that it leads to")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the user something that is neither a result nor a failure.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr(), "np: {text}");
+}
+
+/// Whether a stream of this program takes colours.
+pub(crate) fn takes_colour(is_terminal: bool) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    is_terminal && !is_set("NO_COLOR") && !is_dumb
+}
+
+/// Sends the log to stderr: warnings of a server, else nothing, and more with each `-v`.
+pub(crate) fn log_to_stderr(verbose: u8, is_server: bool) {
+    let level = match verbose {
+        0 if is_server => LevelFilter::WARN,
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let ansi = takes_colour(io::stderr().is_terminal());
+    tracing_subscriber::fmt().with_max_level(level).with_ansi(ansi).with_writer(io::stderr).init();
+}

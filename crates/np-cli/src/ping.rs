@@ -1,0 +1,90 @@
+//! `np ping`: the time to a server and back.
+
+use std::time::Duration;
+
+use clap::Args;
+use np_facade::ErrorKind;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::args::ConnectArgs;
+use crate::connect::{Connected, connect};
+use crate::failure::Failure;
+use crate::output::{self, Output};
+use crate::span::{parse_span, show_span};
+
+/// Connects once and measures the time of small frames there and back.
+///
+/// --timeout bounds connecting with the handshake, and then each answer.
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// How many times
+    #[arg(short, long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+
+    /// The pause between an answer and the next question
+    #[arg(short, long, value_name = "TIME", value_parser = parse_span, default_value = "1s")]
+    interval: Duration,
+}
+
+/// Pings.
+pub(crate) async fn run(command: Ping, output: Output) -> Result<(), Failure> {
+    let connected = connect(&command.connect).await?;
+    let mut times = Vec::new();
+    for number in 1..=command.count {
+        if number > 1 {
+            tokio::time::sleep(command.interval).await;
+        }
+        let time = ping(&connected, command.connect.timeout).await?;
+        if !output.is_json() {
+            let line = format!("reply {number} from {}: {}\n", connected.place, show_span(time));
+            output::write(line.as_bytes())?;
+        }
+        times.push(time);
+    }
+    connected.client.close().await;
+    report(&connected.place, times, output)
+}
+
+async fn ping(connected: &Connected, within: Duration) -> Result<Duration, Failure> {
+    let place = &connected.place;
+    match timeout(within, connected.client.ping()).await {
+        Ok(Ok(time)) => Ok(time),
+        Ok(Err(error)) => {
+            let kind = ErrorKind::of_connection(&error);
+            Err(Failure::new(kind, format!("ping {place}: {error}; check the server and the network")))
+        }
+        Err(_) => {
+            let line = format!("ping {place}: no answer within {within:?}; raise --timeout, or check the server");
+            Err(Failure::new(ErrorKind::Timeout, line))
+        }
+    }
+}
+
+fn report(place: &str, mut times: Vec<Duration>, output: Output) -> Result<(), Failure> {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let in_order: Vec<f64> = times.iter().copied().map(millis).collect();
+    times.sort_unstable();
+    let at = |index: usize| times.get(index).copied().unwrap_or_default();
+    let last = times.len().saturating_sub(1);
+    let (min, median, max) = (at(0), at(last / 2), at(last));
+    let text = format!(
+        "{} replies, min/median/max {} / {} / {}",
+        times.len(),
+        show_span(min),
+        show_span(median),
+        show_span(max)
+    );
+    let value = json!({
+        "address": place,
+        "replies": times.len(),
+        "times_ms": in_order,
+        "min_ms": millis(min),
+        "median_ms": millis(median),
+        "max_ms": millis(max),
+    });
+    output.line(&text, &value)
+}
