@@ -49,11 +49,10 @@ impl Shop {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn open_shop() -> Result<Server, np_facade::Error> {
     let shop = Arc::new(Shop { stock: Mutex::new(HashMap::from([("lamp".to_owned(), 3)])) });
     let counter = Arc::clone(&shop);
-    let server = Server::builder(Identity::generate()?, Policy::anyone())
+    Server::builder(Identity::generate()?, Policy::anyone())
         .listen("tcp://127.0.0.1:0")
         .on_typed("buy", move |_ctx, order: Order| Ok(shop.buy(order)?))
         .on_typed_async("stock", move |_ctx, article: String| {
@@ -66,7 +65,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .start()
-        .await?;
+        .await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = open_shop().await?;
     let address = server.addresses().first().ok_or("no address")?.to_string();
 
     let client = Client::connect(&address).await?;

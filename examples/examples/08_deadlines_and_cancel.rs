@@ -18,11 +18,12 @@ impl Drop for Stopped {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (stopped, mut news) = mpsc::channel(8);
-    let (started, mut begun) = mpsc::channel(8);
-    let server = Server::builder(Identity::generate()?, Policy::anyone())
+/// A server whose method never answers, and says when it begins and when it is stopped.
+async fn start_server(
+    started: mpsc::Sender<()>,
+    stopped: mpsc::Sender<&'static str>,
+) -> Result<Server, np_facade::Error> {
+    Server::builder(Identity::generate()?, Policy::anyone())
         .listen("tcp://127.0.0.1:0")
         .on_async("forever", move |_ctx, _body| {
             let (stopped, started) = (Stopped(stopped.clone()), started.clone());
@@ -33,7 +34,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .start()
-        .await?;
+        .await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (stopped, mut news) = mpsc::channel(8);
+    let (started, mut begun) = mpsc::channel(8);
+    let server = start_server(started, stopped).await?;
     let address = server.addresses().first().ok_or("no address")?.to_string();
     let client = Client::connect(&address).await?;
 

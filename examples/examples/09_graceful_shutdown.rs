@@ -9,11 +9,9 @@ use np_facade::prelude::*;
 use np_facade::{CloseCode, ConnectionError};
 use tokio::sync::Notify;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (begun, gate) = (Arc::clone(&started), Arc::clone(&finish));
-    let server = Server::builder(Identity::generate()?, Policy::anyone())
+/// A server whose method says when it has begun, and goes on when it is told to.
+async fn start_server(begun: Arc<Notify>, gate: Arc<Notify>) -> Result<Server, np_facade::Error> {
+    Server::builder(Identity::generate()?, Policy::anyone())
         .listen("tcp://127.0.0.1:0")
         .on_async("long-work", move |_ctx, body: Bytes| {
             let (begun, gate) = (Arc::clone(&begun), Arc::clone(&gate));
@@ -24,7 +22,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .start()
-        .await?;
+        .await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = start_server(Arc::clone(&started), Arc::clone(&finish)).await?;
     let address = server.addresses().first().ok_or("no address")?.to_string();
     let client = Client::connect(&address).await?;
 
