@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub(crate) struct Harm {
     pub(crate) cut: Notify,
     /// The position of a byte to flip on the way to the client.
     pub(crate) flip_back: Mutex<Option<usize>>,
+    /// Passes nothing on any more.
+    pub(crate) stalled: AtomicBool,
     /// Passes bytes one at a time.
     pub(crate) slow: bool,
 }
@@ -130,6 +133,9 @@ async fn forward(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unp
     let mut buffer = vec![0; if harm.slow { 1 } else { 64 << 10 }];
     let mut passed = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if harm.stalled.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let bytes = &mut buffer[..count];
         if towards {
             harm.sent.lock().unwrap().extend_from_slice(bytes);
