@@ -1,8 +1,8 @@
 //! A peer that breaks a rule: the right error, the right code, and silence afterwards.
 
 use np_session::{Answer, Event, OpenKind};
-use np_testkit::{Dialogue, body, settings};
-use np_types::{CloseCode, ConnectionError, Limits, Malformed, Metadata, Misbehaved, Misuse, Status};
+use np_testkit::{Dialogue, Rng, body, settings};
+use np_types::{CloseCode, ConnectionError, Limits, Malformed, Metadata, Misbehaved, Misuse, Status, Time};
 use np_wire::{Frame, Open, Response, Side, StreamId, Trailers};
 
 use crate::help::{first_call, frames, opened, request, small, stream};
@@ -270,4 +270,105 @@ fn frames_for_streams_that_are_over_are_no_mistake() {
     talk.say(&[trailers(ours(0), Status::Failed), response(ours(1), None, b"")]);
     assert_eq!(talk.session.error(), None);
     assert!(talk.session.is_idle());
+}
+
+/// Any frame, mostly one that could come: `own` is what the other end has opened, `ours_opened` how many the session.
+fn any_frame(rng: &mut Rng, own: &mut Vec<OpenKind>, ours_opened: u64) -> Frame<'static> {
+    const BYTES: &[u8] = &[5; 1_200];
+    let wild = rng.chance(2);
+    let body = &BYTES[..rng.pick(&[0, 1, 100])];
+    let (id, answer) = if wild {
+        (theirs(rng.below(9)), ours(rng.below(9)))
+    } else {
+        (theirs(rng.below(own.len() as u64)), ours(rng.below(ours_opened)))
+    };
+    let size = body.len() as u32;
+    let total = rng.chance(30).then(|| rng.pick(&[size + 1, size + 600]));
+    match rng.below(14) {
+        0..=3 => {
+            let kind = rng.pick(&[OpenKind::Request, OpenKind::OneWay, OpenKind::Stream]);
+            own.push(kind);
+            match kind {
+                OpenKind::Stream if !wild => Frame::Open(Open::new(kind)),
+                _ if rng.chance(20) => {
+                    Frame::Open(Open { total: Some(rng.pick(&[1_025, 5_000, 5_001])), ..Open::new(kind) })
+                }
+                _ => Frame::Open(Open { total, body, ..Open::new(kind) }),
+            }
+        }
+        4 if ours_opened > 0 && rng.chance(20) => response(answer, None, body),
+        5 | 6 if wild || own.get(id.index() as usize) == Some(&OpenKind::Stream) => {
+            Frame::Data { id, fin: rng.chance(3), end: rng.chance(50), body }
+        }
+        7 if ours_opened > 0 => trailers(answer, Status::Failed),
+        8 if wild || !own.is_empty() => Frame::Cancel { id, status: Status::Cancelled },
+        9 if wild || !own.is_empty() => Frame::StreamCredit { id, bytes: rng.pick(&[0, 1, 5_000, u32::MAX >> 2]) },
+        10 => Frame::ConnectionCredit(rng.pick(&[0, 1, 1_000, u32::MAX >> 2])),
+        11 => Frame::CallAllowance(rng.below(4) as u32),
+        12 => Frame::Ping(rng.next_u64() >> 2),
+        _ => Frame::Padding(3),
+    }
+}
+
+/// Answers, sends, cancels and gives credit back, as the events and the seed have it.
+fn any_act(talk: &mut Dialogue, rng: &mut Rng) {
+    for event in talk.events() {
+        match event {
+            Event::Opened { key, kind: OpenKind::Request, body, credit, .. } if rng.chance(60) => {
+                talk.session.release(credit);
+                talk.session.respond(key, Answer::from(body)).unwrap();
+            }
+            Event::Opened { key, kind: OpenKind::Stream, .. } if rng.chance(60) => {
+                talk.session.send(key, body(1, 0, 3_000)).unwrap();
+            }
+            Event::Opened { key, credit, .. } if rng.chance(80) => {
+                talk.session.release(credit);
+                talk.session.end(key, Status::Failed, "", Metadata::default()).unwrap();
+            }
+            Event::Data { key, body, .. } if rng.chance(90) => talk.session.consumed(key, body.len()),
+            Event::Answered { credit, .. } => talk.session.release(credit),
+            _ => {}
+        }
+    }
+    match rng.below(12) {
+        0..=2 => drop(talk.session.open(request(rng.below(6_000) as usize))),
+        3 => drop(talk.session.open(stream())),
+        4 => {
+            if let Ok(key) = talk.session.open(request(10)) {
+                talk.session.cancel(key);
+            }
+        }
+        5 => talk.session.handle_timeout(Time::from_nanos(rng.below(60_000_000_000))),
+        _ => {}
+    }
+}
+
+/// Bodies that a session holds are bounded whatever its peer says, and it never panics.
+#[test]
+fn no_dialogue_of_frames_panics_or_outgrows_the_limits() {
+    let (mut lived, mut died) = (0, 0);
+    for seed in 0..1_000 {
+        let mut rng = Rng::new(seed);
+        let mut talk = Dialogue::open_with(Side::Responder, &Limits { max_calls: 4, ..small() }, &small());
+        talk.say(&[Frame::Method { number: 0, name: "m" }]);
+        let (mut own, mut ours_opened) = (Vec::new(), 0);
+        for _ in 0..60 {
+            let frame = any_frame(&mut rng, &mut own, ours_opened);
+            talk.say(&[frame]);
+            if talk.session.error().is_some() {
+                died += 1;
+                break;
+            }
+            any_act(&mut talk, &mut rng);
+            let heard = if rng.chance(70) { talk.hear() } else { Vec::new() };
+            ours_opened += frames(&heard).iter().filter(|frame| matches!(frame, Frame::Open(_))).count() as u64;
+            lived += 1;
+            assert!(talk.session.open_by_peer() <= 4, "seed {seed}");
+        }
+        let closed = talk.session.error().is_some();
+        let heard = talk.hear();
+        assert_eq!(matches!(frames(&heard).last(), Some(Frame::Close { .. })), closed, "seed {seed}");
+        assert!(!closed || talk.session.is_closed(), "seed {seed}");
+    }
+    assert!(died > 100 && lived > 2_000, "{died} {lived}");
 }
