@@ -14,8 +14,10 @@ use np_facade::prelude::*;
 /// lines, because a match over the enum does as well; see `04_custom_messages`.
 #[derive(Default)]
 struct Dispatcher {
-    handlers: BTreeMap<String, Box<dyn Fn(&Message) -> Message + Send + Sync>>,
+    handlers: BTreeMap<String, Box<MessageHandler>>,
 }
+
+type MessageHandler = dyn Fn(&Message) -> Message + Send + Sync;
 
 impl Dispatcher {
     /// Was: registering under an upper-case name.
