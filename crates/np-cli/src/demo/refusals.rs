@@ -88,10 +88,11 @@ async fn tamper(place: &Place, way: Way, flip: bool) -> Result<Evidence, String>
 fn judge(way: Way, seen: &Evidence) -> Result<(), String> {
     ensure(seen.flipped, "no bit was flipped, so nothing was shown")?;
     ensure(seen.answer.is_err(), format!("{way}: the call succeeded though a bit was flipped"))?;
-    let noticed = match (way, &seen.ended) {
-        (Way::ToServer, Some(ConnectionError::ClosedByPeer { code: CloseCode::Authentication, .. })) => true,
-        (Way::ToClient, Some(ConnectionError::Misbehaved(Misbehaved::Record))) => true,
-        _ => false,
+    let noticed = match way {
+        Way::ToServer => {
+            matches!(seen.ended, Some(ConnectionError::ClosedByPeer { code: CloseCode::Authentication, .. }))
+        }
+        Way::ToClient => matches!(seen.ended, Some(ConnectionError::Misbehaved(Misbehaved::Record))),
     };
     ensure(noticed, format!("{way}: the connection did not end for a bad record, but {:?}", seen.ended))?;
     ensure(way == Way::ToClient || !seen.handled, format!("{way}: the server's handler got the changed call"))

@@ -89,8 +89,11 @@ impl Flips {
 }
 
 async fn relay(listener: Listener, server: Address, flips: Arc<Flips>) {
+    let client = listener.accept().await;
+    // The place is free for the next relay while this one works.
+    drop(listener);
     // Whatever fails here cuts the connection: the row says what became of it.
-    let (Ok(client), Ok(server)) = (listener.accept().await, connect(&server).await) else {
+    let (Ok(client), Ok(server)) = (client, connect(&server).await) else {
         return;
     };
     let (from_client, to_client) = tokio::io::split(client.io);

@@ -1,0 +1,48 @@
+//! The demo as a whole; what makes its rows fail is tested beside its checks.
+
+use serde_json::Value;
+
+use crate::support::{Folder, run};
+
+#[test]
+fn every_row_is_ok() {
+    let rows = run(["demo", "--json"]).ok_json();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 18);
+    for row in rows {
+        let fields: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields.len(), 3, "{row}");
+        assert_eq!(row["ok"], Value::Bool(true), "{row}");
+        assert!(row["name"].is_string() && !row["detail"].as_str().unwrap().is_empty(), "{row}");
+    }
+    for over in ["over tcp", if cfg!(unix) { "over unix" } else { "over mem" }] {
+        assert_eq!(rows.iter().filter(|row| row["name"].as_str().unwrap().ends_with(over)).count(), 9);
+    }
+}
+
+#[test]
+fn the_table_is_for_people_and_the_file_is_the_one_that_was_named() {
+    let folder = Folder::new();
+    let file = folder.file("three", vec![7; 3 << 20]);
+    let ran = run(["demo", "--file", &file]);
+    assert_eq!(ran.err, "");
+    let out = ran.ok();
+    assert!(!out.contains('\u{1b}'), "colour without a terminal");
+    assert_eq!(out.lines().filter(|line| line.starts_with("✓ ok  ")).count(), 18, "{out}");
+    assert_eq!(out.matches(" 3.0 MiB at ").count(), 2, "{out}");
+    assert!(out.contains("18 of 18 rows ok"), "{out}");
+}
+
+#[test]
+fn an_empty_file_arrives_too() {
+    let folder = Folder::new();
+    let out = run(["demo", "--file", &folder.file("empty", "")]).ok();
+    assert!(out.contains("e3b0c442"), "{out}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_2() {
+    let folder = Folder::new();
+    run(["demo", "--file", &folder.arg("gone")]).fails(2, &["gone", "cannot be read", "pass --file"]);
+    run(["demo", "--file", folder.path("").to_str().unwrap()]).fails(2, &["no plain file", "pass --file"]);
+}

@@ -1,0 +1,142 @@
+//! keygen, key show, and key files that cannot be used.
+
+use np_facade::{Psk, SecretKey};
+use serde_json::json;
+
+use crate::support::{Folder, run};
+
+#[test]
+fn keygen_prints_the_public_key_alone_and_show_prints_it_again() {
+    let folder = Folder::new();
+    let file = folder.arg("a.key");
+    let ran = run(["keygen", "--out", &file]);
+    assert_eq!(ran.err, "");
+    let public = ran.ok();
+    assert!(public.starts_with("np1") && public.ends_with('\n') && public.lines().count() == 1, "{public}");
+    assert_eq!(run(["key", "show", &file]).ok(), public);
+    let secret = std::fs::read_to_string(&file).unwrap();
+    assert!(secret.starts_with("npsec1"));
+    #[cfg(unix)]
+    assert_eq!(mode(&file), 0o600);
+}
+
+#[test]
+fn keygen_makes_another_key_each_time() {
+    let folder = Folder::new();
+    let one = run(["keygen", "--out", &folder.arg("a.key")]).ok();
+    assert_ne!(one, run(["keygen", "--out", &folder.arg("b.key")]).ok());
+}
+
+#[test]
+fn keygen_never_overwrites() {
+    let folder = Folder::new();
+    for psk in [false, true] {
+        let file = folder.file("mine", "precious");
+        let mut arguments = vec!["keygen", "--out", &file];
+        arguments.extend(psk.then_some("--psk"));
+        run(arguments).fails(2, &["mine", "exists and is never overwritten", "choose another name"]);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn keygen_names_a_folder_that_is_not_there() {
+    let folder = Folder::new();
+    run(["keygen", "--out", &folder.arg("no/a.key")]).fails(2, &["no/a.key", "folder does not exist", "make it"]);
+}
+
+#[test]
+fn a_pre_shared_key_is_shown_by_its_id_alone() {
+    let folder = Folder::new();
+    let file = folder.arg("a.psk");
+    let id = run(["keygen", "--psk", "--out", &file]).ok();
+    assert_eq!(id.trim_end().len(), 16);
+    assert!(id.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(run(["key", "show", &file]).ok(), id);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.trim_end().parse::<Psk>().is_ok());
+    #[cfg(unix)]
+    assert_eq!(mode(&file), 0o600);
+}
+
+#[test]
+fn json_names_what_is_what() {
+    let folder = Folder::new();
+    let (key, psk) = (folder.arg("a.key"), folder.arg("a.psk"));
+    let made = run(["keygen", "--json", "--out", &key]).ok_json();
+    let public = run(["key", "show", &key]).ok();
+    assert_eq!(made, json!({ "kind": "secret-key", "public_key": public.trim_end(), "file": key }));
+    let made = run(["keygen", "--psk", "-o", "json", "--out", &psk]).ok_json();
+    let id = run(["key", "show", &psk]).ok();
+    assert_eq!(made, json!({ "kind": "psk", "psk_id": id.trim_end(), "file": psk }));
+    let shown = run(["--json", "key", "show", &key]).ok_json();
+    assert_eq!(shown, json!({ "kind": "secret-key", "public_key": public.trim_end() }));
+    let shown = run(["key", "show", "-o", "json", &psk]).ok_json();
+    assert_eq!(shown, json!({ "kind": "psk", "psk_id": id.trim_end() }));
+}
+
+#[test]
+fn files_that_are_no_key_files_are_named() {
+    let folder = Folder::new();
+    let show = |file: &str| run(["key", "show", file]);
+    show(&folder.arg("gone")).fails(2, &["gone", "does not exist", "np keygen --out"]);
+    let private = |name: &str, content: &str| {
+        let file = folder.file(name, content);
+        #[cfg(unix)]
+        set_mode(&file, 0o600);
+        file
+    };
+    show(&private("note", "hello\n")).fails(2, &["note", "line 1", "checksum", "np keygen"]);
+    show(&private("empty", "")).fails(2, &["empty", "holds no key", "np keygen"]);
+    let (_, public) = folder.key("a.key");
+    show(&private("public", &public.to_string())).fails(2, &["public", "a SECRET key", "np keygen"]);
+    let secret = SecretKey::from_bytes([7; 32]).to_text();
+    show(&private("two", &format!("{0}\n{0}\n", *secret))).fails(2, &["two", "line 2", "one key per file"]);
+    show(folder.path("").to_str().unwrap()).fails(2, &["is a folder"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_file_that_others_may_read_is_refused_by_every_command() {
+    let folder = Folder::new();
+    let (file, public) = folder.key("a.key");
+    let parts = ["a.key", "0644", "chmod 600", "--danger-key-mode"];
+    set_mode(&file, 0o644);
+    run(["key", "show", &file]).fails(2, &parts);
+    let address = format!("tcp://127.0.0.1:1?key={public}");
+    run(["call", &address, "np.echo", "--identity", &file]).fails(2, &parts);
+    run(["ping", &address, "--identity", &file]).fails(2, &parts);
+    let serve = ["serve", "--listen", "tcp://127.0.0.1:0", "--allow", "anyone", "--identity", &file];
+    let refused = run(serve);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("chmod 600"), "{}", refused.err);
+    let shown = run(["key", "show", "--danger-key-mode", &file]).ok();
+    assert_eq!(shown.trim_end(), public.to_string());
+    run(["call", &address, "np.echo", "--identity", &file, "--danger-key-mode"]).fails(3, &["nobody listens"]);
+    set_mode(&file, 0o400);
+    run(["key", "show", &file]).ok();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_is_followed_to_the_file_that_is_checked() {
+    let folder = Folder::new();
+    let (file, public) = folder.key("a.key");
+    std::os::unix::fs::symlink(&file, folder.path("link")).unwrap();
+    assert_eq!(run(["key", "show", &folder.arg("link")]).ok().trim_end(), public.to_string());
+    set_mode(&file, 0o604);
+    run(["key", "show", &folder.arg("link")]).fails(2, &["link", "0604"]);
+    run(["keygen", "--out", &folder.arg("link")]).fails(2, &["link", "never overwritten"]);
+}
+
+#[cfg(unix)]
+fn mode(file: &str) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+fn set_mode(file: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}

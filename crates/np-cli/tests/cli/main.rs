@@ -1,0 +1,18 @@
+//! The program np as scripts meet it: what it prints, where, and with which exit code it ends.
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod serving;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod usage;
