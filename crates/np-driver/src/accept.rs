@@ -293,6 +293,7 @@ impl Shared {
             address: label.text,
             binding: *established.session.binding(),
             max_message: self.config.limits.max_message,
+            reassembly_budget: self.config.limits.reassembly_budget,
         };
         tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
         let (connection, task) = task::start(established, io, info, self.config.router.clone());

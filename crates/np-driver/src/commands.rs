@@ -76,6 +76,8 @@ pub(crate) struct Doorbell {
     streams: Mutex<Vec<StreamKey>>,
     /// Bytes that were taken out of streams which the session no longer has; they hold the connection's credit.
     leftover: AtomicUsize,
+    /// Bytes of streams' messages that are kept without credit, since their messages are larger than a window.
+    uncredited: AtomicUsize,
 }
 
 impl Doorbell {
@@ -105,6 +107,18 @@ impl Doorbell {
         if bytes > 0 {
             self.leftover.fetch_add(bytes, Ordering::AcqRel);
             self.waker.wake();
+        }
+    }
+
+    /// Takes `bytes` of a budget that all streams share; false if they do not fit.
+    pub(crate) fn borrow(&self, bytes: usize, budget: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= budget);
+        self.uncredited.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    pub(crate) fn repay(&self, bytes: usize) {
+        if bytes > 0 {
+            self.uncredited.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
 

@@ -135,6 +135,7 @@ async fn shake(link: Link, handshake: Handshake, config: ConnectorConfig) -> Res
         address: peer.text,
         binding: *established.session.binding(),
         max_message: config.limits.max_message,
+        reassembly_budget: config.limits.reassembly_budget,
     };
     let (connection, task) = task::start(established, io, info, config.router);
     tokio::spawn(task);
@@ -154,7 +155,11 @@ impl Judge for ServerJudge<'_> {
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
         match self.policy.decide(peer) {
             Decision::Refuse { reason } => {
-                handshake.refuse(CloseCode::NotAllowed, "", &format!("the server has the key {peer}: {reason}"));
+                let why = format!(
+                    "the server has the key {peer}, which is not accepted here ({reason}); compare it with the address \
+                     that the server printed"
+                );
+                handshake.refuse(CloseCode::NotAllowed, "", &why);
                 Ok(())
             }
             _ => handshake.admit(),

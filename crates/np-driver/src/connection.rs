@@ -98,6 +98,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) binding: [u8; 32],
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
+    /// Bytes of streams' messages that are put together without credit, in bytes.
+    pub(crate) reassembly_budget: u32,
 }
 
 impl Connection {

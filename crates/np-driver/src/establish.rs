@@ -172,3 +172,6 @@ impl<J: Judge> Establish<'_, J> {
 const fn too_long() -> ConnectionError {
     ConnectionError::Timeout { what: "the handshake", code: CloseCode::HandshakeTimeout }
 }
+
+#[cfg(test)]
+mod tests;

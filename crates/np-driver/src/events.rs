@@ -84,7 +84,7 @@ impl Task {
     }
 
     pub(crate) fn open_stream(&mut self, call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>>) {
-        let cell = StreamCell::new(Arc::clone(&self.bell), self.info.max_message);
+        let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
         match self.session.open(call) {
             Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell)),
             Err(error) => Slot::Opening(opened, cell).fail(error),
@@ -122,7 +122,7 @@ impl Task {
                 (self.handlers.start(cx, key, own_task, || handler.call(context, body)), None)
             }
             (Target::Stream(handler), OpenKind::Stream) => {
-                let cell = StreamCell::new(Arc::clone(&self.bell), self.info.max_message);
+                let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
                 let stream = cell.open(key);
                 let answer = || {
                     let future = handler.open(context, stream);

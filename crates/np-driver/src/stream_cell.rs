@@ -1,8 +1,9 @@
 //! A stream between its user and the connection task: messages in, one message out, each side with a waker.
 //!
 //! Memory: the queue and the message being put together hold credit of the stream's window, except for one message
-//! that alone is in the cell, which may grow to `max_message`. So a cell holds at most `stream_window + max_message`,
-//! and four bytes for each small message.
+//! that alone is in the cell, which may grow to `max_message`. What such messages hold without credit is bounded by
+//! `reassembly_budget` for all streams of a connection together. So the cells of a connection hold at most
+//! `connection_window + reassembly_budget`, and four bytes for each small message.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use np_session::StreamKey;
 use np_types::{CallError, Status};
 
 use crate::commands::{Doorbell, lock};
+use crate::connection::ConnectionInfo;
 use crate::message_queue::MessageQueue;
 
 #[derive(Default)]
@@ -21,6 +23,8 @@ struct State {
     incoming: MessageQueue,
     partial: BytesMut,
     partial_held: usize,
+    /// Bytes of this cell that hold no credit.
+    uncredited: usize,
     /// Bytes taken by the reader whose credit the task has not given back yet.
     consumed: usize,
     peer_finished: bool,
@@ -54,11 +58,13 @@ pub(crate) struct StreamCell {
     state: Mutex<State>,
     bell: Arc<Doorbell>,
     max_message: usize,
+    budget: usize,
 }
 
 impl StreamCell {
-    pub(crate) fn new(bell: Arc<Doorbell>, max_message: u32) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), bell, max_message: max_message as usize })
+    pub(crate) fn new(bell: Arc<Doorbell>, info: &ConnectionInfo) -> Arc<Self> {
+        let (max_message, budget) = (info.max_message as usize, info.reassembly_budget as usize);
+        Arc::new(Self { state: Mutex::default(), bell, max_message, budget })
     }
 
     /// The stream as its user sees it.
@@ -75,13 +81,26 @@ impl StreamCell {
         if state.source_gone {
             release = body.len();
         } else if end || !body.is_empty() {
-            self.check(&state, body.len(), end)?;
+            let size = body.len();
+            self.check(&state, size, end)?;
             release = state.take(body, end);
+            if !self.borrow(&mut state, release) {
+                // The caller gives these bytes' credit back; that of the bytes before them stays held.
+                state.partial_held = release.saturating_sub(size);
+                return Err(over_budget());
+            }
         }
         let waker = state.reader.take();
         drop(state);
         wake(waker);
         Ok(release)
+    }
+
+    /// Notes that bytes of the message being put together hold no credit any more.
+    fn borrow(&self, state: &mut State, bytes: usize) -> bool {
+        let fits = bytes == 0 || self.bell.borrow(bytes, self.budget);
+        state.uncredited += if fits { bytes } else { 0 };
+        fits
     }
 
     fn check(&self, state: &State, size: usize, end: bool) -> Result<(), CallError> {
@@ -110,6 +129,12 @@ impl StreamCell {
         state.peer_finished = true;
         state.error = error;
         state.detached = true;
+        // A message that did not come whole never will.
+        state.partial = BytesMut::new();
+        state.consumed += std::mem::take(&mut state.partial_held);
+        if state.incoming.is_empty() {
+            self.bell.repay(std::mem::take(&mut state.uncredited));
+        }
         self.bell.give_back(std::mem::take(&mut state.consumed));
         self.stop(state);
     }
@@ -174,6 +199,11 @@ impl State {
     }
 }
 
+fn over_budget() -> CallError {
+    let text = "limit reassembly_budget reached by large messages of streams; send smaller ones, or fewer at once";
+    CallError::answered(Status::LimitReached, text)
+}
+
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
@@ -187,8 +217,17 @@ impl MessageSource for Source {
         let mut state = lock(&self.0.state);
         if let Some((message, held)) = state.incoming.pop() {
             state.consumed += held;
+            let repaid = message.len().saturating_sub(held).min(state.uncredited);
+            state.uncredited -= repaid;
+            self.0.bell.repay(repaid);
             if state.incoming.is_empty() {
-                state.consumed += std::mem::take(&mut state.partial_held);
+                let held = std::mem::take(&mut state.partial_held);
+                if self.0.borrow(&mut state, held) {
+                    state.consumed += held;
+                } else {
+                    state.partial_held = held;
+                    state.error.get_or_insert_with(over_budget);
+                }
             }
             if state.consumed > 0 {
                 self.0.ring(&mut state);
@@ -212,6 +251,7 @@ impl Drop for Source {
         state.source_gone = true;
         let held = std::mem::take(&mut state.incoming).held();
         state.consumed += held + std::mem::take(&mut state.partial_held);
+        self.0.bell.repay(std::mem::take(&mut state.uncredited));
         state.partial = BytesMut::new();
         self.0.ring(&mut state);
     }

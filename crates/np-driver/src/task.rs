@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use np_dispatch::{PeerInfo, Router};
 use np_session::{Event, Session, Side};
 use np_transport::Io;
-use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
+use np_types::{CallError, CloseCode, ConnectionError, Misbehaved, Status, Time};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
@@ -124,9 +124,13 @@ impl Task {
         poll_fn(|cx| self.poll_turn(cx)).await;
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
-        if !matches!(error, ConnectionError::Io { .. }) {
-            let rest = self.out.get(self.written..).unwrap_or_default();
-            farewell(&mut self.io, rest).await;
+        match error {
+            ConnectionError::Io { .. } => {}
+            // What a peer that is gone did not get was told to be not processed: it must not arrive after all.
+            ConnectionError::ClosedByPeer { .. } | ConnectionError::Misbehaved(Misbehaved::Truncated) => {
+                farewell(&mut self.io, &[]).await;
+            }
+            _ => farewell(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await,
         }
         error
     }

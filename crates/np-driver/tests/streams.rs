@@ -331,3 +331,52 @@ async fn the_deadline_of_a_stream_ends_it_on_both_sides() {
     assert!((4_900..5_200).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
     dropped.notified().await;
 }
+
+#[tokio::test]
+async fn large_messages_of_streams_share_one_budget() {
+    let router = echo();
+    router
+        .on_stream("size", |_, mut stream: MessageStream| async move {
+            while let Some(message) = stream.recv().await {
+                stream.send_as(&message?.len()).await?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let limits = Limits {
+        max_message: 1 << 20,
+        stream_window: 16 << 10,
+        connection_window: 64 << 10,
+        reassembly_budget: 1 << 20,
+        ..Limits::default()
+    };
+    let house = serve_with("mem:budget", router, |config| config.limits = limits).await;
+    let client = client(&house).await;
+    // One after the other, every message fits, however many there are.
+    let mut stream = client.open_stream(request("size")).await.unwrap();
+    for _ in 0..5 {
+        stream.send(vec![0; 1 << 20]).await.unwrap();
+        assert_eq!(within(stream.recv_as::<usize>()).await.unwrap().unwrap(), 1 << 20);
+    }
+    // Four at once do not: those that find no room end by name, the others arrive, the connection stands.
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = client.open_stream(request("size")).await.unwrap();
+        stream.send(vec![0; 1 << 20]).await.unwrap();
+        streams.push(stream);
+    }
+    let (mut arrived, mut refused) = (0, 0);
+    for mut stream in streams {
+        match within(stream.recv_as::<usize>()).await.unwrap() {
+            Ok(size) => arrived += usize::from(size == 1 << 20),
+            Err(error) => {
+                assert_eq!(error.status, Status::LimitReached);
+                assert!(error.text.contains("reassembly_budget"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(arrived >= 1 && refused >= 1 && arrived + refused == 4, "{arrived} arrived, {refused} refused");
+    stream.send(vec![0; 1 << 20]).await.unwrap();
+    assert_eq!(within(stream.recv_as::<usize>()).await.unwrap().unwrap(), 1 << 20);
+}
