@@ -47,7 +47,7 @@ pub(crate) async fn tampering(place: &Place) -> Checked {
     for way in [Way::ToServer, Way::ToClient] {
         judge(way, &tamper(place, way, true).await?)?;
     }
-    Ok("one bit flipped each way: the call failed, the connection ended, nothing was delivered".to_owned())
+    Ok("one bit flipped each way: the call failed, the connection ended, no changed byte was delivered".to_owned())
 }
 
 /// What was seen of a call whose record was tampered with.

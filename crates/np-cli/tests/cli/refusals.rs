@@ -2,9 +2,17 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+#[cfg(target_os = "linux")]
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use np_facade::Identity;
+#[cfg(target_os = "linux")]
+use np_facade::{BindOptions, raw::transport::Listener};
+#[cfg(target_os = "linux")]
+use tokio::runtime::Builder;
 
 use crate::support::{Folder, Serve, run};
 
@@ -28,6 +36,21 @@ fn a_socket_that_is_not_there_is_3() {
 fn a_name_that_does_not_resolve_is_3() {
     let address = with_key("tcp://nowhere.invalid:1");
     run(["call", &address, "np.echo"]).fails(3, &["tcp://nowhere.invalid:1"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_does_not_even_accept_is_3() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let options = BindOptions { backlog: 1, ..BindOptions::default() };
+    let listener = runtime.block_on(Listener::bind(&"tcp://127.0.0.1:0".parse().unwrap(), &options)).unwrap();
+    let place = listener.local_address().to_string();
+    let at: SocketAddr = place.trim_start_matches("tcp://").parse().unwrap();
+    // Once its queue is full, the system answers nobody any more.
+    let connect = || TcpStream::connect_timeout(&at, Duration::from_millis(50));
+    let _queue: Vec<TcpStream> = std::iter::from_fn(|| connect().ok()).collect();
+    let ran = run(["call", &with_key(&place), "np.echo", "--timeout", "200ms"]);
+    ran.fails(3, &["cannot connect to tcp://127.0.0.1:", "nothing answered within 200ms", "raise --timeout"]);
 }
 
 #[test]
