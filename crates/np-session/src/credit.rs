@@ -11,7 +11,7 @@ use np_types::Misbehaved;
 use crate::StreamKey;
 
 /// The most credit that a window can hold; more is the peer's mistake.
-const MAX_WINDOW: u64 = 1 << 62;
+pub(crate) const MAX_WINDOW: u64 = (1 << 62) - 1;
 
 /// What this side may still send, and who waits for it.
 #[derive(Debug, Default)]

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use np_types::{
-    CallError, CloseCode, ConnectionError, Deadline, LimitHit, LimitName, Misbehaved, Outcome, Status, Time,
+    CallError, CloseCode, ConnectionError, Deadline, LimitHit, LimitName, Malformed, Misbehaved, Outcome, Status, Time,
 };
-use np_wire::{Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
+use np_wire::{Encoding, Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
 
+use crate::credit::MAX_WINDOW;
 use crate::session::{Phase, Session};
 use crate::stream::{Assembly, Head, Stream};
 use crate::{Answer, Event, StreamKey};
@@ -75,6 +76,11 @@ impl Session {
     }
 
     fn connected(&mut self, settings: Settings) -> Result<(), ConnectionError> {
+        // A whole message that needs no grant must find credit in the end, or it would wait for ever.
+        let twice = 2 * u64::from(settings.stream_window);
+        if settings.stream_window == 0 || u64::from(settings.connection_window) < twice {
+            return Err(Malformed::Value("a window in the settings").into());
+        }
         self.phase = Phase::Open;
         self.peer = Some(settings);
         self.send_window.add(u64::from(settings.connection_window))?;
@@ -199,7 +205,7 @@ impl Session {
 
     /// Why a call cannot be accepted, if it cannot.
     fn refusal(&self, open: &Open<'_>) -> Option<(Status, &'static str)> {
-        let size = open.total.map_or(open.body.len() as u64, u64::from);
+        let size = open.total.map_or(open.body.len() as u64, u64::from).max(declared(open.encoding));
         if self.draining.is_some() {
             return Some((Status::Unavailable, "draining: no new calls are accepted"));
         }
@@ -279,7 +285,7 @@ impl Session {
             return Err(Misbehaved::StreamState.into());
         }
         let abandoned = stream.abandoned;
-        let size = response.total.map_or(body.len(), u64::from);
+        let size = response.total.map_or(body.len(), u64::from).max(declared(response.encoding));
         if size > u64::from(self.limits.max_message) {
             // The callee knows the limit from the settings.
             let (allowed, seen) = (u64::from(self.limits.max_message), size);
@@ -340,6 +346,10 @@ impl Session {
         if seen > allowed {
             // The sender knows the limit from the settings.
             return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
+        }
+        if fin && !end && seen > 0 {
+            // Its direction is over, but its message is not.
+            return Err(Misbehaved::StreamState.into());
         }
         stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
@@ -427,7 +437,8 @@ impl Session {
             return Ok(());
         };
         let (kind, abandoned) = (stream.kind, stream.abandoned);
-        if kind == OpenKind::Request && trailers.status == Status::Ok {
+        let unfinished = kind == OpenKind::Request || stream.message_size > 0;
+        if unfinished && !abandoned && trailers.status == Status::Ok {
             return Err(Misbehaved::StreamState.into());
         }
         // A one-way message whose last byte was just read cannot be ended before it is known as sent.
@@ -460,7 +471,7 @@ impl Session {
             return Ok(());
         };
         if let Some(stream) = self.table.stream_mut(key) {
-            let credit = stream.send_credit.checked_add(u64::from(bytes)).filter(|sum| *sum < 1 << 62);
+            let credit = stream.send_credit.checked_add(u64::from(bytes)).filter(|sum| *sum <= MAX_WINDOW);
             stream.send_credit = credit.ok_or(Misbehaved::CreditOverflow)?;
             self.mark_ready(key);
         }
@@ -483,6 +494,11 @@ impl Session {
         }
         self.any_stream(id)
     }
+}
+
+/// The bytes that a body will have once it is decompressed, as its head declares.
+fn declared(encoding: Encoding) -> u64 {
+    u64::from(encoding.raw_size().unwrap_or(0))
 }
 
 fn call_error(status: Status, text: &str) -> CallError {

@@ -181,6 +181,46 @@ fn a_first_record_of_something_else() {
 }
 
 #[test]
+fn windows_in_which_a_whole_message_never_fits() {
+    let fine = settings(&Limits::default());
+    for (stream_window, connection_window, accepted) in
+        [(1_024, 2_048, true), (1_024, 2_047, false), (0, 2_048, false), (u32::MAX, u32::MAX, false)]
+    {
+        let mut talk = Dialogue::start(Side::Responder, &small());
+        talk.say(&[Frame::Settings(np_wire::Settings { stream_window, connection_window, ..fine })]);
+        let error = Malformed::Value("a window in the settings").into();
+        assert_eq!(talk.session.error(), (!accepted).then_some(&error), "{stream_window} {connection_window}");
+    }
+}
+
+#[test]
+fn a_direction_that_ends_in_the_middle_of_a_message() {
+    let fin = |id, body| Frame::Data { id, fin: true, end: false, body };
+    check(&[data(theirs(1), 3), fin(theirs(1), b"")], Misbehaved::StreamState);
+    check(&[fin(theirs(1), b"x")], Misbehaved::StreamState);
+    check(&[data(ours(1), 3), trailers(ours(1), Status::Ok)], Misbehaved::StreamState);
+    let mut talk = busy();
+    talk.say(&[Frame::Data { id: theirs(1), fin: true, end: true, body: b"x" }]);
+    talk.say(&[data(ours(1), 3), trailers(ours(1), Status::Failed)]);
+    assert_eq!(talk.session.error(), None);
+}
+
+#[test]
+fn a_compressed_message_that_declares_more_than_max_message_is_refused_before_it_grows() {
+    let most = small().max_message;
+    for raw in [most, most + 1] {
+        let mut talk = busy();
+        let encoding = np_wire::Encoding::Zstd { raw };
+        talk.say(&[Frame::Open(Open { encoding, body: b"x", ..Open::new(OpenKind::Request) })]);
+        let refused = talk.hear();
+        let refused = frames(&refused)
+            .iter()
+            .any(|frame| matches!(frame, Frame::Trailers(Trailers { status: Status::LimitReached, .. })));
+        assert_eq!(refused, raw > most, "{raw}");
+    }
+}
+
+#[test]
 fn an_answer_above_this_sides_max_message() {
     let mut talk = busy();
     talk.say(&[response(ours(0), Some(5_001), b"")]);
