@@ -300,7 +300,7 @@ impl Caller for WeakCaller {
         deadline: Deadline,
     ) -> BoxFuture<Result<Reply, CallError>> {
         let (Some(commands), Some(control)) = (self.commands.upgrade(), self.control.upgrade()) else {
-            let gone = CallError::not_processed(Status::Unavailable, "the connection has ended");
+            let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
         };
         let connection =
