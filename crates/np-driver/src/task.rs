@@ -470,3 +470,6 @@ impl Drop for Task {
 fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<std::io::Result<usize>> {
     pin!(io.read_buf(input)).poll(cx)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ pub struct Limits {
     pub max_message: u32,
     /// Calls and streams that the peer may have open at once. Default 1,024.
     pub max_calls: u32,
-    /// Calls of this side that wait for the peer's allowance. Default 1,024; one more is refused at once.
+    /// Calls of this side that a session holds while they wait for the peer's allowance or credit. Default 1,024; 1 to
+    /// 2^20. A session refuses one more at once; the driver lets it wait in front, until its deadline.
     pub max_queued_calls: u32,
     /// Credit of a stream at its start, and the longest message sent without asking, in bytes. Default 256 KiB.
     pub stream_window: u32,

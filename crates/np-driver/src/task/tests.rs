@@ -1,0 +1,126 @@
+//! The task over a socket that breaks while it is written to.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use np_dispatch::Router;
+use np_noise::{Keypair, Pattern};
+use np_session::{Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
+use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, UnixMillis};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::start;
+use crate::clock::Clock;
+use crate::connection::{ConnectionInfo, Request};
+use crate::entropy::random_secret_key;
+use crate::establish::Established;
+
+fn keys() -> Keypair {
+    Keypair::from_secret(random_secret_key().unwrap())
+}
+
+/// Both ends of a connection whose first records have been exchanged.
+fn sessions() -> (Session, Session) {
+    let (ours, theirs) = (keys(), keys());
+    let mut client = Handshake::initiator(InitiatorConfig {
+        pattern: Pattern::XX,
+        local: Some(&ours),
+        server_key: None,
+        psk: None,
+        key_id: &[],
+        time: UnixMillis(0),
+        nonce: [0; 16],
+        ephemeral: random_secret_key().unwrap(),
+    })
+    .unwrap();
+    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    for _ in 0..2 {
+        carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
+        if let Some(HandshakeEvent::Preface(_)) = server.poll_event() {
+            let ephemeral = random_secret_key().unwrap();
+            server.proceed(ResponderKeys { local: Some(&theirs), client_key: None, psk: None, ephemeral }).unwrap();
+        }
+        carry(|out| server.poll_transmit(out), |input| client.handle_bytes(input));
+        if let Some(HandshakeEvent::Peer(_)) = client.poll_event() {
+            client.admit().unwrap();
+        }
+    }
+    server.admit().unwrap();
+    let mut client = client.into_session(Limits::default(), Time::ZERO).unwrap();
+    let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
+    carry(|out| client.poll_transmit(Time::ZERO, out), |input| server.handle_bytes(Time::ZERO, input));
+    carry(|out| server.poll_transmit(Time::ZERO, out), |input| client.handle_bytes(Time::ZERO, input));
+    while client.poll_event().is_some() {}
+    (client, server)
+}
+
+fn carry(send: impl FnOnce(&mut Vec<u8>) -> bool, receive: impl FnOnce(&mut BytesMut)) {
+    let mut out = Vec::new();
+    send(&mut out);
+    receive(&mut BytesMut::from(&out[..]));
+}
+
+/// A socket that breaks at the first write; what the peer said last came a moment before.
+struct Breaking {
+    last_words: Vec<u8>,
+    broken: bool,
+}
+
+impl AsyncRead for Breaking {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if !self.broken {
+            return Poll::Pending;
+        }
+        into.put_slice(&std::mem::take(&mut self.last_words));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.broken = true;
+        Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
+    let established = Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, input: BytesMut::new() };
+    let info = ConnectionInfo {
+        clock: Clock::start(),
+        peer: PeerIdentity::Anonymous,
+        address: "test".to_owned(),
+        binding: [0; 32],
+        max_message: 1 << 20,
+        reassembly_budget: 1 << 20,
+    };
+    let (connection, task) = start(established, Box::new(Breaking { last_words, broken: false }), info, Router::new());
+    let task = tokio::spawn(task);
+    let error = connection.call(Request::new("np.echo".parse().unwrap())).await.unwrap_err();
+    assert_eq!(error.outcome, Outcome::NotProcessed, "nothing was taken by the system");
+    let ended = task.await.unwrap();
+    assert_eq!(error.cause.as_deref(), Some(&ended));
+    ended
+}
+
+#[tokio::test]
+async fn the_peers_reason_is_read_from_a_socket_that_broke() {
+    let (client, mut server) = sessions();
+    server.close(CloseCode::Drained, "off to bed");
+    let mut last_words = Vec::new();
+    server.poll_transmit(Time::ZERO, &mut last_words);
+    let error = call_over(last_words, client).await;
+    assert!(matches!(error, ConnectionError::ClosedByPeer { code: CloseCode::Drained, .. }), "{error}");
+    // Without one the socket's own error is told.
+    let (client, _server) = sessions();
+    let error = call_over(Vec::new(), client).await;
+    assert!(matches!(error, ConnectionError::Io { .. }), "{error}");
+}
