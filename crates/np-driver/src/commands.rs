@@ -17,7 +17,8 @@ pub(crate) const CONTROL_QUEUE: usize = 16;
 
 pub(crate) enum Command {
     /// A unary call.
-    Call { call: OpenCall, reply: oneshot::Sender<Result<Reply, CallError>> },
+    /// `nested` says that a handler makes it for a call that was accepted.
+    Call { call: OpenCall, nested: bool, reply: oneshot::Sender<Result<Reply, CallError>> },
     /// A one-way message; the answer is that it was handed over.
     OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
     /// A stream of messages.
@@ -49,6 +50,15 @@ impl Command {
         match self {
             Self::Call { call, .. } | Self::OneWay { call, .. } | Self::Stream { call, .. } => call.deadline,
             Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => Deadline::NONE,
+        }
+    }
+
+    /// Whether it opens something that no accepted call asked for: what a side that said go-away does no more.
+    pub(crate) const fn is_new_work(&self) -> bool {
+        match self {
+            Self::Call { nested, .. } => !*nested,
+            Self::OneWay { .. } | Self::Stream { .. } => true,
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => false,
         }
     }
 

@@ -119,9 +119,13 @@ impl Connection {
     /// The peer's answer where it is an error, or why there is none; [`CallError::outcome`] says what is known about
     /// the work.
     pub async fn call(&self, request: Request) -> Result<Reply, CallError> {
+        self.call_from(request, false).await
+    }
+
+    async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
         let call = request.open(OpenKind::Request, self.info.clock);
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Call { call, reply }).await?;
+        self.send(Command::Call { call, nested, reply }).await?;
         self.wait(answer).await
     }
 
@@ -306,7 +310,7 @@ impl Caller for WeakCaller {
         let connection =
             Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.closed.clone());
         let request = Request { method, codec, body, metadata, deadline: Some(deadline) };
-        Box::pin(async move { connection.call(request).await })
+        Box::pin(async move { connection.call_from(request, true).await })
     }
 }
 

@@ -302,9 +302,13 @@ impl Task {
         if command.is_abandoned() {
             return;
         }
+        if self.drain_until.is_some() && command.is_new_work() {
+            let text = "this side is draining: it opens nothing but calls for those it accepted";
+            return command.fail(CallError::not_processed(Status::Unavailable, text));
+        }
         self.fresh = true;
         match command {
-            Command::Call { call, reply } => self.open_call(call, reply),
+            Command::Call { call, reply, .. } => self.open_call(call, reply),
             Command::OneWay { call, sent } => self.open_one_way(call, sent),
             Command::Stream { call, opened } => self.open_stream(call, opened),
             Command::Ping { answered } => {

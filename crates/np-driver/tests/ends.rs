@@ -19,6 +19,7 @@ use common::{Harm, client, client_with, config, echo, gate, proxy, request, serv
 use np_dispatch::{CallContext, MethodOptions, Router, Target, bytes_async};
 use np_driver::{ConnectorConfig, connect};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Limits, Metadata, Outcome, Status};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A router with a method that never answers; counts the handlers that began and those that were dropped.
@@ -293,6 +294,45 @@ async fn a_drain_cuts_what_is_left_after_its_time() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
+#[tokio::test]
+async fn a_draining_side_calls_back_for_accepted_calls_alone() {
+    let router = echo();
+    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&open));
+    let handler = move |context: CallContext, _: Bytes| {
+        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        async move {
+            tell.notify_one();
+            wait.notified().await;
+            let name = "name".parse().unwrap();
+            context.call(name, Codec::Bytes, Bytes::new(), Metadata::new(), Deadline::NONE).await
+        }
+    };
+    router.on_async("ask", handler).unwrap();
+    let mut house = serve("mem:drain-nested", router).await;
+    let mine = Router::new();
+    mine.on("name", |_, _| Ok("the client")).unwrap();
+    let client = client_with(&house, mine).await;
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call(request("ask")).await }
+    });
+    within(begun.notified()).await;
+    let back = house.acceptor.connections().remove(0);
+    assert_eq!(back.call(request("name")).await.unwrap().body, "the client");
+    let drain = tokio::spawn(async move { house.acceptor.drain(Duration::from_secs(10)).await });
+    let refused = loop {
+        if let Err(error) = back.call(request("name")).await {
+            break error;
+        }
+    };
+    assert_eq!((refused.status, refused.outcome), (Status::Unavailable, Outcome::NotProcessed));
+    assert!(refused.text.contains("draining"), "{refused}");
+    open.notify_one();
+    assert_eq!(within(call).await.unwrap().unwrap().body, "the client");
+    within(drain).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_peers_that_say_nothing() {
     let mut house = serve("mem:drain-silent", echo()).await;
@@ -340,7 +380,7 @@ async fn a_handler_that_panics_while_it_is_cancelled_harms_nobody() {
         }
     }
     let (router, dropped) = (echo(), Arc::new(AtomicUsize::new(0)));
-    let started = Arc::new(tokio::sync::Notify::new());
+    let started = Arc::new(Notify::new());
     let (tell, count) = (Arc::clone(&started), Arc::clone(&dropped));
     router
         .on_async("bomb", move |_, _| {
