@@ -12,6 +12,8 @@ pub(crate) struct LocalMethods {
     numbers: HashMap<MethodName, u32>,
     names: Vec<MethodName>,
     bytes: u32,
+    /// The number that was asked for last: callers tend to repeat themselves, and comparing is cheaper than hashing.
+    recent: u32,
     /// Numbers below this one have been told to the peer.
     announced: u32,
 }
@@ -19,7 +21,11 @@ pub(crate) struct LocalMethods {
 impl LocalMethods {
     /// The number of a name; a new one if it has none.
     pub(crate) fn number(&mut self, name: &MethodName) -> Result<u32, LimitHit> {
+        if self.names.get(self.recent as usize) == Some(name) {
+            return Ok(self.recent);
+        }
         if let Some(number) = self.numbers.get(name) {
+            self.recent = *number;
             return Ok(*number);
         }
         let number = self.names.len() as u32;

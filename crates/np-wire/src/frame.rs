@@ -85,8 +85,28 @@ impl FrameKind {
 
     /// The kind of a number.
     #[must_use]
-    pub fn from_wire(value: u8) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.to_wire() == value)
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        Some(match value {
+            0x00 => Self::Padding,
+            0x01 => Self::Settings,
+            0x02 => Self::Close,
+            0x03 => Self::GoAway,
+            0x04 => Self::Ping,
+            0x05 => Self::Pong,
+            0x06 => Self::KeyUpdate,
+            0x07 => Self::Method,
+            0x08 => Self::Request,
+            0x09 => Self::OneWay,
+            0x0a => Self::Stream,
+            0x0b => Self::ConnectionCredit,
+            0x0c => Self::CallAllowance,
+            0x10 => Self::Response,
+            0x11 => Self::Data,
+            0x12 => Self::Trailers,
+            0x13 => Self::Cancel,
+            0x14 => Self::StreamCredit,
+            _ => return None,
+        })
     }
 
     /// Whether frames of the kind carry a stream id.
