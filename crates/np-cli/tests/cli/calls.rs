@@ -1,6 +1,5 @@
 //! Calls and pings that work, and those that the server fails.
 
-use std::process::Stdio;
 use std::sync::mpsc;
 
 use np_facade::CallError;
@@ -177,6 +176,7 @@ fn a_result_that_cannot_be_written_is_7() {
     let folder = Folder::new();
     let serve = Serve::anyone(&folder, &[]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let child = np(["call", serve.address(), "np.echo", "hello"]).stdout(Stdio::from(full)).spawn().unwrap();
+    let child =
+        np(["call", serve.address(), "np.echo", "hello"]).stdout(std::process::Stdio::from(full)).spawn().unwrap();
     finish(child).fails(7, &["cannot write to stdout", "check the disk"]);
 }

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 
+#[cfg(unix)]
 use np_facade::Client;
+#[cfg(unix)]
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{Folder, Serve, np, run};

@@ -182,6 +182,7 @@ impl Serve {
     }
 
     /// Waits for its end and gives its exit code.
+    #[cfg(unix)]
     pub(crate) fn code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
