@@ -6,7 +6,7 @@ use std::task::Context;
 use bytes::Bytes;
 use np_dispatch::{Answer as HandlerAnswer, CallContext, MessageStream, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
 use tokio::sync::oneshot;
 
 use crate::handlers::Ending;
@@ -266,12 +266,11 @@ impl Task {
     }
 }
 
-/// The status that goes on the wire for a handler's error: one that says ok would be a lie, and so would one that says
-/// that no work was done unless the handler says so itself.
+/// The status that goes on the wire for a handler's error: one that says ok would be a lie. So would one that says that
+/// no work was done: a handler ran, and an error that it passes on speaks of another call.
 fn wire_status(error: &CallError) -> Status {
     match error.status {
-        Status::Ok => Status::Failed,
-        Status::Unavailable if error.outcome != Outcome::NotProcessed => Status::Failed,
+        Status::Ok | Status::Unavailable => Status::Failed,
         other => other,
     }
 }

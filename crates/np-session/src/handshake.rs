@@ -229,7 +229,7 @@ impl Handshake {
 
     fn message_2(&mut self, mut noise: Noise, pattern: Pattern, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let mut payload = Vec::new();
-        match take_message(input, &mut noise, &mut payload)? {
+        match take_message(input, &mut noise, &mut payload, Side::Initiator)? {
             Taken::Partly => {
                 *self.state = State::AwaitMessage2 { noise, pattern };
                 return Ok(());
@@ -247,7 +247,7 @@ impl Handshake {
 
     fn message_3(&mut self, mut noise: Noise, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let mut payload = Vec::new();
-        match take_message(input, &mut noise, &mut payload)? {
+        match take_message(input, &mut noise, &mut payload, Side::Responder)? {
             Taken::Partly => *self.state = State::AwaitMessage3 { noise },
             Taken::Whole if payload.is_empty() => self.ask_verdict(noise),
             Taken::Whole => return Err(Malformed::Trailing("handshake message 3").into()),
@@ -415,13 +415,21 @@ enum Taken {
 }
 
 /// Takes a handshake message off `input` and reads it; a refusal in clear ends the handshake.
-fn take_message(input: &mut BytesMut, noise: &mut Noise, payload: &mut Vec<u8>) -> Result<Taken, ConnectionError> {
+fn take_message(
+    input: &mut BytesMut,
+    noise: &mut Noise,
+    payload: &mut Vec<u8>,
+    side: Side,
+) -> Result<Taken, ConnectionError> {
     let Some((frame, used)) = decode_handshake_frame(input)? else {
         return Ok(Taken::Partly);
     };
     match frame {
         HandshakeFrame::Message(message) => {
             noise.read_message(message, payload).map_err(|_| Misbehaved::Record)?;
+        }
+        HandshakeFrame::Refusal(_) if side == Side::Responder => {
+            return Err(Malformed::Value("the kind of a handshake message").into());
         }
         HandshakeFrame::Refusal(refusal) => {
             if refusal.code == CloseCode::Version {

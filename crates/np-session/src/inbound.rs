@@ -6,26 +6,11 @@ use np_types::{
 };
 use np_wire::{Encoding, Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
 
+use crate::assembly::{Body, CALL_BUDGET};
 use crate::credit::MAX_WINDOW;
 use crate::session::{Phase, Session};
-use crate::stream::{Assembly, Head, Stream};
+use crate::stream::{Head, Stream};
 use crate::{Answer, Event, StreamKey};
-
-/// Bytes of a body that came with a frame, as a slice of its record.
-struct Body<'a> {
-    record: &'a Bytes,
-    bytes: &'a [u8],
-}
-
-impl Body<'_> {
-    const fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn to_slice(&self) -> Bytes {
-        self.record.slice_ref(self.bytes)
-    }
-}
 
 impl Session {
     /// Acts on every frame of an opened record.
@@ -152,7 +137,7 @@ impl Session {
 
     fn on_open(&mut self, now: Time, open: Open<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
         let id = self.opened_by_peer.next();
-        let method = self.peer_methods.name(open.method)?;
+        self.peer_methods.name(open.method)?;
         self.receive_window.receive(body.len())?;
         if let Some(refusal) = self.refusal(&open) {
             self.receive_window.release(body.len());
@@ -180,25 +165,17 @@ impl Session {
             metadata: open.metadata,
             body: Bytes::new(),
         };
+        // The head of a message that is still to come is held too.
+        if !self.hold(key, head.metadata.size()) {
+            self.receive_window.release(body.len());
+            self.end_with(key, Status::Unavailable, CALL_BUDGET);
+            return Ok(());
+        }
         match open.total {
             Some(total) => self.begin_assembly(key, total, Some(head), body),
             None => {
-                let body = body.to_slice();
                 let credit = body.len() as u32;
-                let Head { codec, encoding, metadata, .. } = head;
-                let kind = open.kind;
-                self.events.push_back(Event::Opened {
-                    key,
-                    kind,
-                    method,
-                    codec,
-                    encoding,
-                    metadata,
-                    deadline,
-                    body,
-                    credit,
-                });
-                Ok(())
+                self.deliver(key, Head { body: body.to_bytes(), ..head }, credit)
             }
         }
     }
@@ -227,49 +204,6 @@ impl Session {
         }
         self.control.refused.push_back((id, refusal.0, refusal.1));
         Ok(())
-    }
-
-    /// Starts to put a message together whose first frame did not hold all of it.
-    fn begin_assembly(
-        &mut self,
-        key: StreamKey,
-        total: u32,
-        head: Option<Head>,
-        body: &Body<'_>,
-    ) -> Result<(), ConnectionError> {
-        let large = total > self.limits.stream_window;
-        if u64::from(total) <= body.len() || (large && body.len() > 0) {
-            return Err(Misbehaved::DeclaredSize.into());
-        }
-        let assembly = Assembly { head: head.map(Box::new), total, buffer: body.bytes.to_vec(), large, granted: false };
-        if let Some(stream) = self.table.stream_mut(key) {
-            stream.assembly = Some(Box::new(assembly));
-        }
-        if large {
-            self.budget.ask(key, total);
-            self.grant_waiting();
-        }
-        Ok(())
-    }
-
-    /// Grants whole messages as far as the reassembly budget goes.
-    pub(crate) fn grant_waiting(&mut self) {
-        while let Some((key, bytes)) = self.budget.next_grant() {
-            let granted = self.table.stream_mut(key).is_some_and(|stream| {
-                let Some(assembly) = stream.assembly.as_mut() else {
-                    return false;
-                };
-                assembly.granted = true;
-                assembly.buffer.reserve_exact(bytes as usize);
-                stream.pending.credit = bytes;
-                true
-            });
-            if granted {
-                self.mark_control(key);
-            } else {
-                self.budget.give_back(bytes);
-            }
-        }
     }
 
     fn on_response(&mut self, response: Response<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
@@ -309,7 +243,7 @@ impl Session {
             return Ok(());
         }
         let Response { codec, encoding, metadata, .. } = response;
-        let answer = Answer { codec, encoding, metadata, body: body.to_slice() };
+        let answer = Answer { codec, encoding, metadata, body: body.to_bytes() };
         self.events.push_back(Event::Answered { key, answer, credit: body.len() as u32 });
         Ok(())
     }
@@ -347,6 +281,11 @@ impl Session {
             // The sender knows the limit from the settings.
             return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
         }
+        if body.len() == 0 && !end && !fin {
+            // It says nothing, so it costs nothing.
+            return Ok(());
+        }
+        stream.talked = true;
         if fin && !end && seen > 0 {
             // Its direction is over, but its message is not.
             return Err(Misbehaved::StreamState.into());
@@ -354,78 +293,7 @@ impl Session {
         stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
         stream.peer_finished = fin;
-        self.events.push_back(Event::Data { key, body: body.to_slice(), end, fin });
-        Ok(())
-    }
-
-    /// More bytes of a unary message.
-    fn on_message_data(
-        &mut self,
-        key: StreamKey,
-        fin: bool,
-        end: bool,
-        body: &Body<'_>,
-    ) -> Result<(), ConnectionError> {
-        let Some(assembly) = self.table.stream_mut(key).and_then(|stream| stream.assembly.as_mut()) else {
-            return Ok(());
-        };
-        if assembly.large && !assembly.granted {
-            return Err(Misbehaved::Credit.into());
-        }
-        let size = assembly.buffer.len() as u64 + body.len();
-        let whole = size == u64::from(assembly.total);
-        if size > u64::from(assembly.total) || fin != whole || end != whole {
-            return Err(Misbehaved::DeclaredSize.into());
-        }
-        assembly.buffer.extend_from_slice(body.bytes);
-        if assembly.large {
-            // Its memory is counted by the budget, so the connection's credit goes back at once.
-            self.receive_window.release(body.len());
-        }
-        if whole {
-            return self.finish_assembly(key);
-        }
-        Ok(())
-    }
-
-    /// A message is whole: it goes to the application.
-    fn finish_assembly(&mut self, key: StreamKey) -> Result<(), ConnectionError> {
-        let Some(stream) = self.table.stream_mut(key) else {
-            return Ok(());
-        };
-        let Some(assembly) = stream.assembly.take() else {
-            return Ok(());
-        };
-        let (kind, local, deadline) = (stream.kind, stream.local, stream.deadline);
-        let Assembly { head, total, buffer, large, .. } = *assembly;
-        let credit = if large { 0 } else { total };
-        if large {
-            self.budget.give_back(total);
-            self.grant_waiting();
-        }
-        let Some(head) = head else {
-            return Ok(());
-        };
-        let Head { method, codec, encoding, metadata, .. } = *head;
-        let body = Bytes::from(buffer);
-        if local {
-            self.finish_local(key);
-            let answer = Answer { codec, encoding, metadata, body };
-            self.events.push_back(Event::Answered { key, answer, credit });
-        } else {
-            let method = self.peer_methods.name(method)?;
-            self.events.push_back(Event::Opened {
-                key,
-                kind,
-                method,
-                codec,
-                encoding,
-                metadata,
-                deadline,
-                body,
-                credit,
-            });
-        }
+        self.events.push_back(Event::Data { key, body: body.to_bytes(), end, fin });
         Ok(())
     }
 
@@ -441,6 +309,11 @@ impl Session {
         if unfinished && !abandoned && trailers.status == Status::Ok {
             return Err(Misbehaved::StreamState.into());
         }
+        let sent = stream.complete_in.is_some();
+        if kind == OpenKind::OneWay && trailers.status == Status::Ok && !sent {
+            return Err(Misbehaved::StreamState.into());
+        }
+        let talked = stream.talked;
         // A one-way message whose last byte was just read cannot be ended before it is known as sent.
         let was_sent = kind == OpenKind::OneWay && trailers.status == Status::Ok;
         self.finish_local(key);
@@ -450,7 +323,7 @@ impl Session {
         let event = match (kind, trailers.status) {
             (OpenKind::Stream, Status::Ok) => Event::Ended { key, metadata: trailers.metadata },
             _ if was_sent => Event::Sent { key },
-            (_, status) => Event::Failed { key, error: call_error(status, trailers.text) },
+            (_, status) => Event::Failed { key, error: call_error(status, trailers.text, talked) },
         };
         self.events.push_back(event);
         Ok(())
@@ -501,8 +374,12 @@ fn declared(encoding: Encoding) -> u64 {
     u64::from(encoding.raw_size().unwrap_or(0))
 }
 
-fn call_error(status: Status, text: &str) -> CallError {
-    // Unavailable says that no work was done; every other status is an answer.
-    let outcome = if status == Status::Unavailable { Outcome::NotProcessed } else { Outcome::Answered };
+fn call_error(status: Status, text: &str, talked: bool) -> CallError {
+    let outcome = match status {
+        // It says that no work was done, which cannot be once messages of a stream went to and fro.
+        Status::Unavailable if talked => Outcome::Unknown,
+        Status::Unavailable => Outcome::NotProcessed,
+        _ => Outcome::Answered,
+    };
     CallError { status, text: text.to_owned(), outcome, cause: None }
 }

@@ -14,10 +14,11 @@
 //! 4. Arm a timer for [`Session::poll_timeout`].
 //!
 //! # Limits
-//! A peer can make a session hold at most `connection_window + reassembly_budget` bytes of bodies, `max_calls` call
+//! A peer can make a session hold at most `connection_window + reassembly_budget + call_budget` bytes of bodies, `max_calls` call
 //! records, one record of 64 KiB that is not yet whole, and [`np_types::MAX_METHOD_BYTES`] of names. Every answer that
 //! reading causes has one coalesced slot, so reading never waits for writing.
 
+mod assembly;
 mod credit;
 mod event;
 mod handshake;

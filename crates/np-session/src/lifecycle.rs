@@ -1,10 +1,9 @@
 //! How things end: deadlines, drain, close, loss.
 
 use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status, Time};
-use np_wire::OpenKind;
 
 use crate::session::{Phase, Session};
-use crate::stream::{Outgoing, Stream};
+use crate::stream::Stream;
 use crate::{Event, StreamKey};
 
 impl Session {
@@ -56,7 +55,7 @@ impl Session {
         if std::mem::replace(&mut stream.abandoned, true) {
             return;
         }
-        let answered = stream.kind == OpenKind::Request && !matches!(stream.outgoing, Outgoing::Waiting);
+        let answered = stream.is_answered();
         if stream.pending.trailers.is_some() {
             // Its end waited for a message that nobody reads any more.
             self.stop_sending(key);
@@ -133,7 +132,7 @@ impl Session {
                 cause: Some(Box::new(error.clone())),
             };
             self.events.push_back(Event::Failed { key, error: failure });
-        } else if !stream.local && !stream.abandoned && stream.assembly.is_none() {
+        } else if !stream.local && !stream.abandoned && stream.assembly.is_none() && !stream.is_answered() {
             self.events.push_back(Event::Cancelled { key, status: Status::Unavailable });
         }
         // What an orderly close may still send stays in its stream; the rest is gone.

@@ -81,9 +81,14 @@ impl Session {
             self.end_with(key, Status::LimitReached, &format!("the answer is too large for the caller: {hit}"));
             return Ok(());
         }
+        if !self.hold(key, answer.body.len() + answer.metadata.size()) {
+            let text = "limit call_budget reached by answers that wait for their callers' credit";
+            self.end_with(key, Status::LimitReached, text);
+            return Ok(());
+        }
+        // The deadline stays: an answer that its caller gives no credit for does not wait for ever.
         let Answer { codec, encoding, metadata, body } = answer;
         if let Some(stream) = self.table.stream_mut(key) {
-            stream.deadline = Deadline::NONE;
             stream.outgoing = Outgoing::Queued(Box::new(Head { method: 0, codec, encoding, metadata, body }));
         }
         self.mark_ready(key);

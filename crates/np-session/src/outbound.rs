@@ -327,6 +327,9 @@ impl Session {
         let frame = Frame::Data { id, fin: fin && last, end, body: &piece };
         encode_frame(out, &frame);
         if as_it_comes {
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.talked |= kind == OpenKind::Stream;
+            }
             self.send_window.take(piece.len() as u64);
             if let Some(stream) = self.table.stream_mut(key) {
                 stream.send_credit = stream.send_credit.saturating_sub(piece.len() as u64);

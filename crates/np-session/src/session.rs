@@ -29,6 +29,9 @@ pub(crate) enum Phase {
     Closed,
 }
 
+/// Room for events that an idle session keeps; what a burst needed beyond it is given back.
+const EVENTS_KEPT: usize = 256;
+
 /// Control frames of the connection that wait to be sent; each at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
@@ -45,7 +48,7 @@ pub(crate) struct Control {
 /// See the crate's page for the calling order. Nothing here reads a clock: `now` comes with each call that needs it.
 ///
 /// # Limits
-/// Worst case per connection, in bytes: `connection_window + reassembly_budget` of bodies, about 300 for each of
+/// Worst case per connection, in bytes: `connection_window + reassembly_budget + call_budget` of bodies, about 300 for each of
 /// `2 * max_calls + max_queued_calls` calls, 64 KiB of method names each way, and the caller's two buffers.
 #[derive(Debug)]
 pub struct Session {
@@ -188,7 +191,11 @@ impl Session {
 
     /// The next thing that happened, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`Session::handle_timeout`] must be called next.

@@ -85,6 +85,10 @@ pub(crate) struct Stream {
     pub(crate) receive_credit: u64,
     /// Bytes of the stream's message that has begun to come.
     pub(crate) message_size: u64,
+    /// Bytes of this call that count against `call_budget`; kept by the table.
+    pub(crate) held: u64,
+    /// Whether a stream's message, or a part of one, went either way.
+    pub(crate) talked: bool,
     /// Bytes consumed by the application and not yet credited.
     pub(crate) consumed: u32,
     pub(crate) assembly: Option<Box<Assembly>>,
@@ -122,6 +126,8 @@ impl Stream {
             send_credit: 0,
             receive_credit: 0,
             message_size: 0,
+            held: 0,
+            talked: false,
             consumed: 0,
             assembly: None,
             pending: Pending::default(),
@@ -132,6 +138,12 @@ impl Stream {
             in_ready: false,
             in_starved: false,
         }
+    }
+
+    /// Whether the application has said its last word on a call of the peer.
+    pub(crate) fn is_answered(&self) -> bool {
+        let replied = self.kind == OpenKind::Request && !matches!(self.outgoing, Outgoing::Waiting);
+        replied || self.pending.trailers.is_some()
     }
 
     /// Whether the opening frame has been sealed.

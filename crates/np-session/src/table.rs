@@ -43,6 +43,7 @@ pub(crate) struct Table {
     ids: HashMap<u64, StreamKey, BuildHasherDefault<IdHasher>>,
     open_by_peer: usize,
     open_here: usize,
+    held: u64,
 }
 
 impl Table {
@@ -99,6 +100,7 @@ impl Table {
             return None;
         }
         let stream = slot.stream.take()?;
+        self.held -= stream.held;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         if let Some(id) = stream.id {
@@ -116,6 +118,22 @@ impl Table {
     pub(crate) fn keys(&self) -> Vec<StreamKey> {
         let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.stream.is_some());
         occupied.map(|(at, slot)| StreamKey { slot: at as u32, generation: slot.generation }).collect()
+    }
+
+    /// Makes a call count for `bytes` against `most` in all; changes nothing and gives false where that is too much.
+    pub(crate) fn hold(&mut self, key: StreamKey, bytes: u64, most: u64) -> bool {
+        let Some(before) = self.stream(key).map(|stream| stream.held) else {
+            return false;
+        };
+        let sum = self.held - before + bytes;
+        if sum > most {
+            return false;
+        }
+        self.held = sum;
+        if let Some(stream) = self.stream_mut(key) {
+            stream.held = bytes;
+        }
+        true
     }
 
     pub(crate) const fn open_by_peer(&self) -> usize {

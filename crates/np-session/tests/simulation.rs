@@ -54,7 +54,7 @@ fn every_seed_keeps_the_model() {
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let (calls, fine, healthy) = (calls.into_inner(), fine.into_inner(), healthy.into_inner());
-    println!("{seeds} seeds ({healthy} healthy): {calls} calls, {fine} of them fine");
+    println!("simulated {seeds} seeds ({healthy} healthy): {calls} calls, {fine} of them fine");
     // A simulation in which little goes well proves little.
     assert!(fine * 2 > calls, "{fine} of {calls} calls went well");
 }

@@ -148,6 +148,8 @@ pub enum Misuse {
 pub enum LimitName {
     /// `max_message`.
     MaxMessage,
+    /// `call_budget`.
+    CallBudget,
     /// `max_calls`.
     MaxCalls,
     /// `max_queued_calls`.
@@ -184,6 +186,7 @@ impl LimitName {
     pub const fn name(self) -> &'static str {
         match self {
             Self::MaxMessage => "max_message",
+            Self::CallBudget => "call_budget",
             Self::MaxCalls => "max_calls",
             Self::MaxQueuedCalls => "max_queued_calls",
             Self::MaxMethods => "method names",

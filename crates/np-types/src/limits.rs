@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Metadata;
+
 /// Why a set of limits was refused: the setting, and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} is {value}, but must be {rule}")]
@@ -44,6 +46,10 @@ pub struct Limits {
     /// Bytes of messages larger than the stream window that are put together at once. Default 32 MiB; at least
     /// `max_message`.
     pub reassembly_budget: u32,
+    /// Bytes of whole requests that handlers have not answered, and of answers that wait for the caller's credit, with
+    /// their metadata. Default 64 MiB; at least `max_message`. A request beyond it is refused as safe to send again, an
+    /// answer beyond it becomes an error.
+    pub call_budget: u32,
     /// Records after which a direction's key is renewed. Default and most 2^20; a peer that goes on past 1.5 * 2^20
     /// is cut.
     pub rekey_records: u64,
@@ -65,6 +71,7 @@ impl Default for Limits {
             stream_window: 256 << 10,
             connection_window: 1 << 20,
             reassembly_budget: 32 << 20,
+            call_budget: 64 << 20,
             rekey_records: 1 << 20,
             rekey_bytes: 64 << 30,
             rekey_age: Duration::from_secs(120),
@@ -94,6 +101,9 @@ impl Limits {
         )?;
         let budget = u64::from(self.reassembly_budget);
         check("reassembly_budget", budget, budget >= message, "at least max_message")?;
+        let held = u64::from(self.call_budget);
+        // Metadata counts too, so that the longest message fits with it.
+        check("call_budget", held, held >= message + Metadata::MAX_BYTES as u64, "at least max_message and 8 KiB")?;
         let calls = u64::from(self.max_calls);
         check("max_calls", calls, (1..=1 << 20).contains(&calls), "1 to 1048576")?;
         let queued = u64::from(self.max_queued_calls);
@@ -122,6 +132,7 @@ mod tests {
             ("stream_window", Limits { stream_window: 1, ..fine.clone() }),
             ("connection_window", Limits { connection_window: 2_048, ..fine.clone() }),
             ("reassembly_budget", Limits { reassembly_budget: 1, ..fine.clone() }),
+            ("call_budget", Limits { call_budget: 1, ..fine.clone() }),
             ("max_calls", Limits { max_calls: 0, ..fine.clone() }),
             ("max_queued_calls", Limits { max_queued_calls: 0, ..fine.clone() }),
             ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),

@@ -84,6 +84,12 @@ impl Metadata {
         self.pairs.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// Bytes of keys and values together.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether there is no pair.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -176,8 +176,8 @@ fn a_client_learns_the_versions_that_the_server_speaks() {
     assert_eq!((out.len(), first.error()), (0, Some(&Misbehaved::Truncated.into())));
 }
 
-#[test]
-fn nothing_is_said_in_clear_after_message_2() {
+/// A server that has sent message 2 and waits for message 3.
+fn awaiting_message_3() -> (Handshake, Vec<u8>) {
     let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
     let mut bytes = Vec::new();
     initiator().poll_transmit(&mut bytes);
@@ -185,9 +185,24 @@ fn nothing_is_said_in_clear_after_message_2() {
     let (local, ephemeral) = (keypair(Side::Responder), SecretKey::from_bytes([6; 32]));
     server.proceed(ResponderKeys { local: Some(&local), client_key: None, psk: None, ephemeral }).unwrap();
     assert!(server.poll_transmit(&mut bytes));
+    (server, bytes)
+}
+
+#[test]
+fn nothing_is_said_in_clear_after_message_2() {
+    let (mut server, mut bytes) = awaiting_message_3();
     server.handle_bytes(&mut BytesMut::from(&[2, 0, 64].iter().chain(&[0; 64]).copied().collect::<Vec<u8>>()[..]));
     assert_eq!(server.error(), Some(&Misbehaved::Record.into()));
     assert!(!server.poll_transmit(&mut bytes));
+}
+
+#[test]
+fn a_client_has_no_refusals_to_send() {
+    let (mut server, _) = awaiting_message_3();
+    let mut refusal = Vec::new();
+    encode_refusal(&mut refusal, CloseCode::NotAllowed, "forged");
+    server.handle_bytes(&mut BytesMut::from(&refusal[..]));
+    assert_eq!(server.error(), Some(&Malformed::Value("the kind of a handshake message").into()));
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! What a peer may make this side hold: requests at work, answers without credit, records behind small bodies.
+
+use np_session::{Answer, Event, OpenKind};
+use np_testkit::Dialogue;
+use np_types::{ConnectionError, Deadline, Limits, Metadata, Misbehaved, Outcome, Status, Time};
+use np_wire::{Frame, Open, RemainingTime, Side, StreamId, Trailers};
+
+use crate::help::{first_call, frames, opened, small, stream};
+
+fn theirs(at: u64) -> StreamId {
+    StreamId::new(Side::Initiator, at)
+}
+
+/// Room for three requests of 1,000 bytes beside the headroom that validation asks for.
+fn tight() -> Limits {
+    let limits = Limits { call_budget: 5_000 + 8_192, connection_window: 65_536, stream_window: 8_000, ..small() };
+    limits.validate().unwrap();
+    limits
+}
+
+fn ends(heard: &[u8]) -> Vec<(StreamId, Status)> {
+    let ends = frames(heard).into_iter().filter_map(|frame| match frame {
+        Frame::Trailers(Trailers { id, status, .. }) => Some((id, status)),
+        _ => None,
+    });
+    ends.collect()
+}
+
+#[test]
+fn requests_beyond_call_budget_are_refused_until_some_have_ended() {
+    let mut talk = Dialogue::open(Side::Responder, &tight());
+    let body = [7; 4_000];
+    talk.say(&first_call(OpenKind::Request, &body));
+    for _ in 0..3 {
+        talk.say(&[Frame::Open(Open { body: &body, ..Open::new(OpenKind::Request) })]);
+    }
+    let calls = opened(&talk.events());
+    assert_eq!(calls.len(), 3);
+    assert_eq!(ends(&talk.hear()), [(theirs(3), Status::Unavailable)]);
+    talk.session.end(calls[0].0, Status::Failed, "", Metadata::new()).unwrap();
+    talk.hear();
+    talk.say(&[Frame::Open(Open { body: &body, ..Open::new(OpenKind::Request) })]);
+    assert_eq!(opened(&talk.events()).len(), 1);
+}
+
+#[test]
+fn metadata_counts_before_its_message_has_come() {
+    let mut metadata = Metadata::new();
+    metadata.insert("k", &[0; 8_000]).unwrap();
+    let head = |metadata| Frame::Open(Open { total: Some(4_000), metadata, ..Open::new(OpenKind::Request) });
+    let mut talk = Dialogue::open(Side::Responder, &tight());
+    talk.say(&[Frame::Method { number: 0, name: "m" }, head(metadata.clone())]);
+    assert!(ends(&talk.hear()).is_empty());
+    talk.say(&[head(metadata)]);
+    assert_eq!(ends(&talk.hear()), [(theirs(1), Status::Unavailable)]);
+}
+
+#[test]
+fn answers_that_get_no_credit_are_bounded_and_end_with_their_deadline() {
+    // The other end gives this side credit for 2,048 bytes and no more.
+    let mut talk = Dialogue::open_with(Side::Responder, &tight(), &small());
+    talk.say(&first_call(OpenKind::Request, b"x"));
+    for _ in 0..5 {
+        talk.say(&[Frame::Open(Open {
+            body: b"x",
+            remaining: RemainingTime::Millis(500),
+            ..Open::new(OpenKind::Request)
+        })]);
+    }
+    for (key, ..) in opened(&talk.events()) {
+        talk.session.respond(key, Answer::from(bytes::Bytes::from(vec![1; 4_000]))).unwrap();
+    }
+    // Three fit the budget and wait for a grant; the others end by name.
+    let ended = ends(&talk.hear());
+    assert_eq!(ended, [3, 4, 5].map(|at| (theirs(at), Status::LimitReached)));
+    talk.now = Time::ZERO + std::time::Duration::from_secs(1);
+    talk.session.handle_timeout(talk.now);
+    let ended = ends(&talk.hear());
+    assert_eq!(ended, [1, 2].map(|at| (theirs(at), Status::DeadlineExceeded)));
+    talk.now = Time::ZERO + Deadline::DEFAULT + std::time::Duration::from_secs(1);
+    talk.session.handle_timeout(talk.now);
+    assert_eq!(ends(&talk.hear()), [(theirs(0), Status::DeadlineExceeded)]);
+    assert!(talk.session.is_idle() && talk.events().is_empty());
+}
+
+#[test]
+fn a_small_body_does_not_keep_its_record() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    let mut said = first_call(OpenKind::Request, b"x").to_vec();
+    said.push(Frame::Padding(60_000));
+    talk.say(&said);
+    let (_, _, small, _) = opened(&talk.events()).remove(0);
+    assert!(small.is_unique(), "one byte keeps a record of 60,000");
+}
+
+#[test]
+fn data_that_says_nothing_makes_no_event() {
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.say(&first_call(OpenKind::Stream, b""));
+    talk.events();
+    talk.say(&vec![Frame::Data { id: theirs(0), fin: false, end: false, body: b"" }; 1_000]);
+    assert_eq!(talk.events(), []);
+    talk.say(&[Frame::Data { id: theirs(0), fin: false, end: true, body: b"" }]);
+    assert_eq!(talk.events().len(), 1);
+}
+
+#[test]
+fn a_close_takes_no_answer_back_that_was_given() {
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.say(&first_call(OpenKind::Request, b"x"));
+    let (key, ..) = opened(&talk.events()).remove(0);
+    talk.session.respond(key, Answer::from(bytes::Bytes::from_static(b"done"))).unwrap();
+    talk.session.close(np_types::CloseCode::Normal, "");
+    assert!(!talk.events().iter().any(|event| matches!(event, Event::Cancelled { .. })));
+    let heard = talk.hear();
+    assert!(frames(&heard).iter().any(|frame| matches!(frame, Frame::Response(answer) if answer.body == b"done")));
+}
+
+#[test]
+fn a_stream_that_talked_is_never_not_processed() {
+    let unavailable = || {
+        let id = StreamId::new(Side::Responder, 0);
+        Frame::Trailers(Trailers { id, status: Status::Unavailable, text: "", metadata: Metadata::new() })
+    };
+    for (talked, expected) in [(false, Outcome::NotProcessed), (true, Outcome::Unknown)] {
+        let mut talk = Dialogue::open(Side::Responder, &small());
+        let key = talk.session.open(stream()).unwrap();
+        talk.hear();
+        if talked {
+            talk.session.send(key, bytes::Bytes::from_static(b"x")).unwrap();
+            talk.hear();
+        }
+        talk.events();
+        talk.say(&[unavailable()]);
+        let events = talk.events();
+        assert!(
+            matches!(&events[..], [Event::Failed { error, .. }] if error.outcome == expected),
+            "{talked} {events:?}"
+        );
+    }
+}
+
+#[test]
+fn a_message_that_has_not_left_cannot_be_done() {
+    let mut talk = Dialogue::open_with(Side::Responder, &small(), &small());
+    let large = np_session::OpenCall {
+        body: bytes::Bytes::from(vec![1; 4_000]),
+        ..np_session::OpenCall::new(OpenKind::OneWay, "m".parse().unwrap())
+    };
+    talk.session.open(large).unwrap();
+    talk.hear();
+    let id = StreamId::new(Side::Responder, 0);
+    talk.say(&[Frame::Trailers(Trailers { id, status: Status::Ok, text: "", metadata: Metadata::new() })]);
+    assert_eq!(talk.session.error(), Some(&ConnectionError::Misbehaved(Misbehaved::StreamState)));
+}
