@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock::{Clock, after, unix_now};
 use crate::commands::lock;
 use crate::connection::{Connection, ConnectionInfo};
-use crate::entropy;
+use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge};
 use crate::farewell::farewell;
 use crate::task;
@@ -117,6 +117,9 @@ pub enum AcceptorError {
     /// No pattern is offered, or one that needs more than an identity.
     #[error("patterns: {0}")]
     Patterns(&'static str),
+    /// No randomness for the replay guard's key.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
 }
 
 impl Acceptor {
@@ -138,7 +141,7 @@ impl Acceptor {
         if config.patterns.iter().any(|pattern| !matches!(pattern, Pattern::XX | Pattern::IK)) {
             return Err(AcceptorError::Patterns("XX and IK are the patterns that a server can offer"));
         }
-        let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW)?);
+        let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW, entropy::nonce()?)?);
         let shared = Shared {
             hint: server_hint(&config.identity.public()),
             connections: Arc::new(Semaphore::new(config.max_connections)),

@@ -151,6 +151,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::KeyFile(error) if matches!(error.problem, KeyFileProblem::Write(_)) => ErrorKind::Local,
+            Self::Setting(AcceptorError::Entropy(_)) => ErrorKind::Local,
             Self::Address(_) | Self::KeyFile(_) | Self::Policy(_) | Self::Register(_) | Self::Setting(_) => {
                 ErrorKind::Usage
             }

@@ -1,10 +1,12 @@
-//! The replay guard: remembers the nonces of recent first messages. Owns the table; must never read a clock.
+//! The replay guard: remembers the nonces of recent first messages. Owns the table; must never read a clock, nor draw
+//! randomness: both come as arguments.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use np_types::UnixMillis;
+
+use crate::crypto::hash;
 
 /// The fewest nonces that a guard remembers.
 const MIN_CAPACITY: usize = 10_000;
@@ -22,7 +24,7 @@ const NONE: u32 = u32::MAX;
 /// ```
 /// use np_noise::{ReplayGuard, ReplayGuardError};
 /// use std::time::Duration;
-/// let guard = ReplayGuard::new(10, Duration::from_secs(5));
+/// let guard = ReplayGuard::new(10, Duration::from_secs(5), [0; 16]);
 /// assert_eq!(guard.err(), Some(ReplayGuardError::Capacity(10)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,13 +78,15 @@ pub enum ReplayError {
 ///
 /// Memory is taken at once and never grows: 32 bytes per nonce, 4 to 8 bytes per nonce for the index, and at most
 /// 64 KiB for the sorting by age. Both calls take constant time on average, whatever nonces a peer picks: the index
-/// hashes under a random key, on which the layout depends and no answer does.
+/// hashes with SHA-256 under a key that no peer knows, on which the layout depends and no answer does.
 ///
 /// ```
 /// use np_noise::{ReplayError, ReplayGuard};
 /// use np_types::UnixMillis;
 /// use std::time::Duration;
-/// let mut guard = ReplayGuard::new(100_000, Duration::from_secs(5))?;
+/// // Outside examples, random bytes.
+/// let key = [3; 16];
+/// let mut guard = ReplayGuard::new(100_000, Duration::from_secs(5), key)?;
 /// let (now, stamp) = (UnixMillis(60_000), UnixMillis(58_000));
 /// assert_eq!(guard.admit(now, stamp, &[7; 16]), Ok(()));
 /// assert_eq!(guard.check(now, stamp, &[7; 16]), Err(ReplayError::Seen));
@@ -104,7 +108,7 @@ pub struct ReplayGuard {
     /// The list of unused entries.
     free: u32,
     live: usize,
-    hasher: RandomState,
+    key: [u8; 16],
 }
 
 struct Entry {
@@ -117,10 +121,13 @@ struct Entry {
 impl ReplayGuard {
     /// Makes an empty guard that accepts stamps up to `window` before and after the time given.
     ///
+    /// `key` is 16 random bytes of this guard alone: a peer that knew them could pick nonces that share a place in the
+    /// index, and make every call walk past them all. Answers are the same under every key.
+    ///
     /// # Errors
     ///
     /// [`ReplayGuardError`] if the capacity or the window is out of range.
-    pub fn new(capacity: usize, window: Duration) -> Result<Self, ReplayGuardError> {
+    pub fn new(capacity: usize, window: Duration, key: [u8; 16]) -> Result<Self, ReplayGuardError> {
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
             return Err(ReplayGuardError::Capacity(capacity));
         }
@@ -141,7 +148,7 @@ impl ReplayGuard {
             slots: vec![NONE; slots],
             free: NONE,
             live: 0,
-            hasher: RandomState::new(),
+            key,
         })
     }
 
@@ -288,8 +295,8 @@ impl ReplayGuard {
     fn bucket(&self, nonce: &[u8; 16]) -> usize {
         // The index has a power of two of places, at most 2^24, so cutting the hash down loses nothing that counts.
         let places = u64::try_from(self.index.len()).unwrap_or(u64::MAX);
-        let hash = self.hasher.hash_one(nonce) & places.saturating_sub(1);
-        usize::try_from(hash).unwrap_or_default()
+        let place = keyed_hash(&self.key, nonce) & places.saturating_sub(1);
+        usize::try_from(place).unwrap_or_default()
     }
 
     fn slot(&self, grain: u64) -> usize {
@@ -316,6 +323,13 @@ impl fmt::Debug for ReplayGuard {
     }
 }
 
+/// The first 8 bytes of SHA-256 over key and nonce: both have a fixed length, so nobody without the key can find two
+/// nonces with the same place but by chance.
+fn keyed_hash(key: &[u8; 16], nonce: &[u8; 16]) -> u64 {
+    let digest = hash::hash(&[key, nonce]);
+    digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
 fn get(list: &[u32], at: usize) -> u32 {
     list.get(at).copied().unwrap_or(NONE)
 }
@@ -329,4 +343,18 @@ fn put(list: &mut [u32], at: usize, value: u32) -> u32 {
 fn signed_difference(a: u64, b: u64) -> i64 {
     let distance = i64::try_from(a.abs_diff(b)).unwrap_or(i64::MAX);
     if a >= b { distance } else { -distance }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keyed_hash;
+
+    /// SHA-256 of the bytes 0 to 31, as other programs compute it.
+    #[test]
+    fn the_place_of_a_nonce_is_sha_256_under_the_key() {
+        let key = std::array::from_fn(|at| at as u8);
+        let nonce = std::array::from_fn(|at| at as u8 + 16);
+        assert_eq!(keyed_hash(&key, &nonce).to_le_bytes(), [0x63, 0x0d, 0xcd, 0x29, 0x66, 0xc4, 0x33, 0x66]);
+        assert_ne!(keyed_hash(&[0; 16], &nonce), keyed_hash(&key, &nonce));
+    }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 const WINDOW: Duration = Duration::from_secs(5);
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const CAPACITY: usize = 10_000;
+const KEY: [u8; 16] = [0x5a; 16];
 
 #[test]
 fn stamps_within_five_seconds_pass_and_no_others() {
@@ -143,7 +144,7 @@ fn a_clock_set_back_lets_no_copy_in() {
 
 #[test]
 fn capacity_and_window_are_checked_when_the_guard_is_made() {
-    let error = |capacity, window| ReplayGuard::new(capacity, window).err();
+    let error = |capacity, window| ReplayGuard::new(capacity, window, KEY).err();
     assert_eq!(error(9_999, WINDOW), Some(ReplayGuardError::Capacity(9_999)));
     assert_eq!(error(usize::MAX, WINDOW), Some(ReplayGuardError::Capacity(usize::MAX)));
     assert_eq!(error(10_000, Duration::ZERO), Some(ReplayGuardError::Window(Duration::ZERO)));
@@ -161,7 +162,7 @@ proptest! {
         window in 1u64..20_000,
         steps in proptest::collection::vec((0u64..3_000, -20_000i64..20_000, 0usize..50), 1..400),
     ) {
-        let mut guard = ReplayGuard::new(CAPACITY, Duration::from_millis(window)).unwrap();
+        let mut guard = ReplayGuard::new(CAPACITY, Duration::from_millis(window), KEY).unwrap();
         // Wide windows are kept in grains: a nonce may stay that much longer.
         let grain = 2 * window / 16_382 + 1;
         let mut seen: HashMap<usize, u64> = HashMap::new();
@@ -185,7 +186,7 @@ proptest! {
 }
 
 fn guard() -> ReplayGuard {
-    ReplayGuard::new(CAPACITY, WINDOW).expect("a guard")
+    ReplayGuard::new(CAPACITY, WINDOW, KEY).expect("a guard")
 }
 
 fn shifted(millis: i64) -> UnixMillis {
