@@ -141,6 +141,18 @@ impl Policy {
         self
     }
 
+    /// Whether nobody can be allowed, because all that it knows are lists and none of them holds a key.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// assert!(Policy::allow_keys([]).is_empty());
+    /// assert!(!Policy::allow_keys([]).or(Policy::anyone()).is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.iter().all(|rule| matches!(rule, Rule::Keys { list, .. } if list.is_empty()))
+    }
+
     /// Decides about a peer, and writes the decision to the audit log (tracing target `np::audit`).
     #[must_use]
     pub fn decide(&self, peer: &PeerIdentity) -> Decision {

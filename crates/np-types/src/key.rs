@@ -19,6 +19,18 @@ const PRE_SHARED: &str = "nppsk";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
+    /// There is no text.
+    #[error("the key is empty: no text stands where it belongs")]
+    Empty,
+    /// White space stands before or behind the key.
+    #[error("white space stands before or behind the key; take it away")]
+    Space,
+    /// The text does not begin as any key of np does.
+    #[error("not a key: it does not begin as {wanted} does")]
+    Prefix {
+        /// What the place takes.
+        wanted: &'static str,
+    },
     /// The text is not bech32m: a character is wrong, missing or too many.
     #[error("not a key: its checksum does not match; copy the whole text again")]
     Checksum,
@@ -170,7 +182,7 @@ fn encode(prefix: &str, bytes: &[u8; 32]) -> String {
 }
 
 fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| KeyError::Checksum)?;
+    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|_| unreadable(prefix, text))?;
     let found = parsed.hrp().to_lowercase();
     if found != prefix {
         return Err(KeyError::WrongKind { wanted: kind(prefix), found: kind(&found) });
@@ -184,6 +196,23 @@ fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<[u8; 32]>, KeyEr
         count = count.saturating_add(1);
     }
     if count == 32 { Ok(bytes) } else { Err(KeyError::Length(count)) }
+}
+
+/// What is wrong with a text that is not bech32m.
+fn unreadable(prefix: &'static str, text: &str) -> KeyError {
+    if text.is_empty() {
+        return KeyError::Empty;
+    }
+    if text.trim() != text {
+        return KeyError::Space;
+    }
+    let lower = text.to_ascii_lowercase();
+    let begins = |prefix: &str| lower.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('1'));
+    if [PUBLIC, SECRET, PRE_SHARED].into_iter().any(begins) {
+        KeyError::Checksum
+    } else {
+        KeyError::Prefix { wanted: kind(prefix) }
+    }
 }
 
 fn kind(prefix: &str) -> &'static str {
@@ -222,6 +251,21 @@ mod tests {
                 assert_eq!(wrong.parse::<PublicKey>(), Err(KeyError::Checksum), "{wrong}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_that_is_no_key_is_told_from_one_with_a_typing_error() {
+        let text = PublicKey::from_bytes([3; 32]).to_string();
+        assert_eq!("".parse::<PublicKey>(), Err(KeyError::Empty));
+        for spaced in [format!(" {text}"), format!("{text}\n"), " ".to_owned()] {
+            assert_eq!(spaced.parse::<PublicKey>(), Err(KeyError::Space), "{spaced:?}");
+        }
+        for other in [&text[3..], "np", "hello", "npx1qqqq"] {
+            assert!(matches!(other.parse::<PublicKey>(), Err(KeyError::Prefix { .. })), "{other}");
+        }
+        assert_eq!("NP1QQ".parse::<PublicKey>(), Err(KeyError::Checksum));
+        let error = "hello".parse::<PublicKey>().unwrap_err().to_string();
+        assert!(error.contains("does not begin as a public key (np1...)"), "{error}");
     }
 
     #[test]
