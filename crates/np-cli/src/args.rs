@@ -7,7 +7,7 @@ use clap::{Args, Parser, ValueEnum};
 use np_facade::KeyFileMode;
 
 use crate::command::Command;
-use crate::span::parse_span;
+use crate::span::parse_bound;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -23,7 +23,7 @@ Exit codes:
 
 /// Secure messages and calls between services, with keys instead of a PKI.
 #[derive(Debug, Parser)]
-#[command(name = "np", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "np", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// How results are printed
     #[arg(short = 'o', long = "format", global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
@@ -57,7 +57,7 @@ enum Format {
 }
 
 /// Whether a key file's permissions matter.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct KeyMode {
     /// Accept a key file that others may read or replace
     #[arg(long)]
@@ -66,7 +66,7 @@ pub(crate) struct KeyMode {
 
 impl KeyMode {
     /// The mode that the facade is told.
-    pub(crate) const fn get(&self) -> KeyFileMode {
+    pub(crate) const fn get(self) -> KeyFileMode {
         if self.danger_key_mode { KeyFileMode::DangerAny } else { KeyFileMode::Checked }
     }
 }
@@ -83,7 +83,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) identity: Option<PathBuf>,
 
     /// How long all of it may take: connecting, the handshake, the answer (250ms, 5s, 2m)
-    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "5s")]
     pub(crate) timeout: Duration,
 
     /// How to trust a server whose address carries no key

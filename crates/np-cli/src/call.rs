@@ -1,17 +1,17 @@
 //! `np call`: one call, its reply's bytes to stdout.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use np_facade::{Limits, MethodName, Reply};
+use np_facade::{ErrorKind, Limits, MethodName, Reply};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::args::ConnectArgs;
-use crate::connect::{connect, failed_call};
+use crate::connect::{Target, connect, failed_call};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -39,8 +39,9 @@ pub(crate) async fn run(command: CallCommand, output: Output) -> Result<(), Fail
             np_facade::escape(method, 64)
         ))
     })?;
+    let target = Target::new(&command.connect)?;
     let body = read_body(command.body).await?;
-    let connected = connect(&command.connect).await?;
+    let connected = connect(&command.connect, target).await?;
     let call = connected.client.request(method).body(body).deadline(connected.remaining());
     let reply = call.send().await.map_err(|error| failed_call(method, &connected.place, &error))?;
     if output.is_json() {
@@ -57,14 +58,39 @@ async fn read_body(body: Option<OsString>) -> Result<Bytes, Failure> {
         return Ok(Bytes::new());
     };
     if body == "-" {
-        let read = read_all(tokio::io::stdin()).await;
-        return read
-            .map_err(|error| Failure::local(format!("body: cannot read standard input: {error}; check the pipe")));
+        let failed = |error| Failure::local(format!("body: cannot read standard input: {error}; check the pipe"));
+        let body = read_all(tokio::io::stdin()).await.map_err(failed)?;
+        return bounded("body of standard input", body);
     }
-    match body.to_str().and_then(|text| text.strip_prefix('@')) {
-        Some(name) => read_file(PathBuf::from(name)).await,
-        None => Ok(body.into_encoded_bytes().into()),
+    match file_name(&body) {
+        Some(path) => read_file(path).await,
+        None => bounded("body", body.into_encoded_bytes().into()),
     }
+}
+
+/// The name behind an `@`, which need not be text either.
+fn file_name(body: &OsStr) -> Option<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        body.as_bytes().strip_prefix(b"@").map(|name| OsStr::from_bytes(name).into())
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
+        let mut units = body.encode_wide();
+        (units.next() == Some(u16::from(b'@'))).then(|| OsString::from_wide(&units.collect::<Vec<_>>()).into())
+    }
+}
+
+/// Refuses a body that no connection takes, before there is one.
+fn bounded(what: &str, body: Bytes) -> Result<Bytes, Failure> {
+    let most = Limits::default().max_message;
+    if u64::try_from(body.len()).is_ok_and(|length| length <= u64::from(most)) {
+        return Ok(body);
+    }
+    let line = format!("{what}: holds more than {} MiB, the limit of one message (max_message); send less", most >> 20);
+    Err(Failure::new(ErrorKind::Limit, line))
 }
 
 async fn read_file(path: PathBuf) -> Result<Bytes, Failure> {
@@ -74,10 +100,11 @@ async fn read_file(path: PathBuf) -> Result<Bytes, Failure> {
         if usage.contains(&error.kind()) { Failure::usage(line) } else { Failure::local(line) }
     };
     let file = tokio::fs::File::open(&path).await.map_err(failed)?;
-    read_all(file).await.map_err(failed)
+    let body = read_all(file).await.map_err(failed)?;
+    bounded(&format!("body file {}", path.display()), body)
 }
 
-/// Reads all there is, but never much more than can be sent: the call itself refuses what is too long.
+/// Reads all there is, but never much more than can be sent.
 async fn read_all(input: impl AsyncRead + Unpin) -> io::Result<Bytes> {
     let mut body = Vec::new();
     let most = u64::from(Limits::default().max_message).saturating_add(1);

@@ -1,19 +1,21 @@
 //! The way from arguments to a client, inside one budget of time.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use np_facade::raw::driver::ConnectError;
 use np_facade::raw::transport::SecurityMode;
 use np_facade::{
-    Address, CallError, Client, CloseCode, ConnectionError, Error, ErrorKind, Identity, Outcome, PublicKey, Status,
-    checks_mode,
+    Address, CallError, Client, CloseCode, ConnectionError, Error, ErrorKind, Identity, Outcome, PublicKey, Scheme,
+    Status, checks_mode,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{ConnectArgs, KeyMode, Trust};
 use crate::failure::Failure;
 use crate::output;
+use crate::signals::blocking;
+use crate::span::write_span;
 
 /// What the outer limit adds, so that a connect timeout is told as one: both end at the same moment.
 const GRACE: Duration = Duration::from_millis(20);
@@ -35,20 +37,33 @@ impl Connected {
     }
 }
 
-/// Connects as the arguments say. The budget begins now.
-pub(crate) async fn connect(args: &ConnectArgs) -> Result<Connected, Failure> {
-    let address: Address = args.address.parse().map_err(|error| Failure::address("address", &error))?;
-    let place = address.without_keys().to_string();
-    check_trust(args, &address, &place)?;
-    let identity = identity(args.identity.as_deref(), &args.key_mode)?;
+/// An address that may be connected to as the arguments say.
+#[derive(Debug)]
+pub(crate) struct Target {
+    address: String,
+    /// The address without its keys, for messages.
+    place: String,
+}
+
+impl Target {
+    /// Reads the address, and refuses it where this build lacks what it asks for, or the server would stay unproven.
+    pub(crate) fn new(args: &ConnectArgs) -> Result<Self, Failure> {
+        let address: Address = args.address.parse().map_err(|error| Failure::address("address", &error))?;
+        check_support("address", &address)?;
+        let place = address.without_keys().to_string();
+        check_trust(args, &address, &place)?;
+        Ok(Self { address: args.address.clone(), place })
+    }
+}
+
+/// Connects as the arguments say. The budget begins when the identity is there.
+pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Target) -> Result<Connected, Failure> {
+    let identity = identity(args.identity.clone(), args.key_mode).await?;
     let public = identity.public_key();
     let budget = args.timeout;
     let until = Instant::now() + budget;
-    let mut builder = Client::builder(args.address.clone())
-        .identity(identity)
-        .connect_timeout(budget)
-        .handshake_timeout(budget)
-        .deadline(budget);
+    let mut builder =
+        Client::builder(address).identity(identity).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
     if args.danger_trust_anyone {
         output::note("warning: --danger-trust-anyone: nothing tells this server from an impostor");
         builder = builder.danger_trust_anyone();
@@ -60,6 +75,20 @@ pub(crate) async fn connect(args: &ConnectArgs) -> Result<Connected, Failure> {
     }
 }
 
+/// Refuses a scheme or a mode that this build reads but does not have.
+pub(crate) fn check_support(what: &str, address: &Address) -> Result<(), Failure> {
+    let missing = match (address.scheme(), address.mode()) {
+        (Scheme::Tcp | Scheme::Unix | Scheme::Mem, SecurityMode::Noise) => return Ok(()),
+        (Scheme::Tcp | Scheme::Unix | Scheme::Mem, mode) => format!("?mode={mode}"),
+        (Scheme::Pipe, _) => "pipe:".to_owned(),
+        (scheme, _) => format!("{scheme}://"),
+    };
+    Err(Failure::usage(format!(
+        "{what} {}: {missing} is not supported in this build; choose tcp:// or unix: without a mode",
+        address.without_keys()
+    )))
+}
+
 /// Refuses what would leave the server unproven, before anything is sent.
 fn check_trust(args: &ConnectArgs, address: &Address, place: &str) -> Result<(), Failure> {
     if args.trust == Some(Trust::FirstUse) {
@@ -67,8 +96,13 @@ fn check_trust(args: &ConnectArgs, address: &Address, place: &str) -> Result<(),
             "--trust first-use: not supported in this build; add ?key=np1... to {place} as the server printed it"
         )));
     }
-    let proves_by_key = matches!(address.mode(), SecurityMode::Noise | SecurityMode::TlsNoise);
-    if proves_by_key && address.keys().is_empty() && !args.danger_trust_anyone {
+    if args.danger_trust_anyone && !address.keys().is_empty() {
+        return Err(Failure::usage(format!(
+            "--danger-trust-anyone: the address of {place} names the key that the server must prove, so not just anyone \
+             will do; take ?key= out of the address, or leave the flag away"
+        )));
+    }
+    if address.keys().is_empty() && !args.danger_trust_anyone {
         return Err(Failure::new(
             ErrorKind::Authentication,
             format!(
@@ -81,7 +115,7 @@ fn check_trust(args: &ConnectArgs, address: &Address, place: &str) -> Result<(),
 }
 
 /// The identity of a key file, or a fresh one.
-pub(crate) fn identity(file: Option<&Path>, mode: &KeyMode) -> Result<Identity, Failure> {
+pub(crate) async fn identity(file: Option<PathBuf>, mode: KeyMode) -> Result<Identity, Failure> {
     let Some(path) = file else {
         return Identity::generate().map_err(|error| Failure::of("make a key", error));
     };
@@ -95,15 +129,16 @@ pub(crate) fn identity(file: Option<&Path>, mode: &KeyMode) -> Result<Identity, 
     if !checks_mode() {
         output::note("note: permissions of key files are not checked on this system; see to them yourself");
     }
-    Identity::load_with(path, mode.get()).map_err(|error| Failure::of("key file", error))
+    blocking(move || Identity::load_with(path, mode.get()).map_err(|error| Failure::of("key file", error))).await
 }
 
 fn silent(place: &str, budget: Duration) -> Failure {
     Failure::new(
         ErrorKind::Timeout,
         format!(
-            "no secure connection to {place}: the handshake was not answered within {budget:?}; check that an np \
-             server listens there, or raise --timeout"
+            "no secure connection to {place}: the handshake was not answered within {}; check that an np server \
+             listens there, or raise --timeout",
+            write_span(budget)
         ),
     )
 }
@@ -114,8 +149,8 @@ fn refused(error: Error, place: &str, public: PublicKey, args: &ConnectArgs) -> 
         Error::Connect(ConnectError::Handshake { error: reason, .. }) => reason,
         Error::Connect(ConnectError::Timeout { .. }) => {
             let line = format!(
-                "cannot connect to {place}: nothing answered within {:?}; check the network, or raise --timeout",
-                args.timeout
+                "cannot connect to {place}: nothing answered within {}; check the network, or raise --timeout",
+                write_span(args.timeout)
             );
             return Failure::new(error.kind(), line);
         }
@@ -136,7 +171,7 @@ fn refused(error: Error, place: &str, public: PublicKey, args: &ConnectArgs) -> 
         }
         ConnectionError::Timeout { .. } => return silent(place, args.timeout),
         _ if error.kind() == ErrorKind::Limit => "try again later".to_owned(),
-        _ => "check that an np server listens there".to_owned(),
+        _ => "what answers there may not speak np: check that an np server listens there".to_owned(),
     };
     Failure::new(error.kind(), format!("{error}; {next}"))
 }

@@ -18,6 +18,7 @@ use crate::demo::items::Item;
 use crate::demo::table::{Row, Table};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals::blocking;
 use crate::span::show_span;
 
 /// How long one row may take; the file's row gets more for a large file.
@@ -38,7 +39,7 @@ pub(crate) struct Demo {
 /// Runs every row.
 pub(crate) async fn run(command: Demo, output: Output) -> Result<(), Failure> {
     let started = Instant::now();
-    let (file, size) = file(command.file)?;
+    let (file, size) = blocking(move || file(command.file)).await?;
     let house = House::start(file).await?;
     let mut table = Table::new(output);
     table.head()?;
@@ -70,13 +71,13 @@ fn file(given: Option<PathBuf>) -> Result<(PathBuf, u64), Failure> {
             .map_err(|error| Failure::local(format!("demo: cannot find this program's file: {error}; pass --file")))?,
     };
     let shown = path.display();
-    let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
-    let meta = opened.map_err(|error| {
-        Failure::usage(format!("file {shown}: cannot be read: {error}; pass --file with the name of a file"))
-    })?;
-    if meta.is_file() {
-        Ok((path, meta.len()))
-    } else {
-        Err(Failure::usage(format!("file {shown}: is no plain file; pass --file with the name of one")))
+    let unreadable =
+        |error| Failure::usage(format!("file {shown}: cannot be read: {error}; pass --file with the name of a file"));
+    // Looked at before it is opened: opening a pipe waits for whoever writes into it.
+    let meta = std::fs::metadata(&path).map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(Failure::usage(format!("file {shown}: is no plain file; pass --file with the name of one")));
     }
+    std::fs::File::open(&path).map_err(unreadable)?;
+    Ok((path, meta.len()))
 }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use np_facade::{AddressError, Error, ErrorKind, KeyFileError, KeyFileProblem};
+use np_facade::{AddressError, Error, ErrorKind};
+
+use crate::key_file;
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -46,30 +48,17 @@ impl Failure {
     pub(crate) fn address(what: &str, error: &AddressError) -> Self {
         let explained = error.explain();
         let pointer = explained.split_once('\n').map(|(_, pointer)| pointer.to_owned());
-        Self { pointer, ..Self::usage(format!("{what}: {}; correct it where the caret points", error.message())) }
-    }
-
-    /// A key file that cannot be used.
-    pub(crate) fn key_file(error: KeyFileError) -> Self {
-        let next = match &error.problem {
-            KeyFileProblem::Missing | KeyFileProblem::Empty => " with `np keygen --out FILE`",
-            KeyFileProblem::Mode { .. } | KeyFileProblem::Owner { .. } => {
-                " (or pass --danger-key-mode to accept it as it is)"
-            }
-            KeyFileProblem::Key { .. } => "; give a file that `np keygen` wrote",
-            KeyFileProblem::Read(_) => "; check who may read it",
-            KeyFileProblem::Write(_) => "; check the disk and who may write there",
-            _ => "",
-        };
-        let line = format!("{error}{next}");
-        Self::new(Error::from(error).kind(), line)
+        // The error shows the text with its secrets masked and its control characters escaped.
+        let shown = pointer.as_deref().and_then(|pointer| pointer.lines().next()).unwrap_or_default().trim();
+        let line = format!("{what} `{shown}`: {}; correct it where the caret points", error.message());
+        Self { pointer, ..Self::usage(line) }
     }
 
     /// Any failure of the facade, `what` being what was tried.
     pub(crate) fn of(what: &str, error: Error) -> Self {
         match error {
             Error::Address(error) => Self::address(what, &error),
-            Error::KeyFile(error) => Self::key_file(error),
+            Error::KeyFile(error) => key_file::refused(error),
             other => Self::new(other.kind(), format!("{what}: {other}")),
         }
     }

@@ -1,15 +1,17 @@
 //! `np key show`: what may be shown of a key file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use np_facade::{Identity, KeyError, KeyFileProblem, checks_mode, read_psk, read_secret_key};
-use serde_json::json;
+use np_facade::{Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, read_psk, read_secret_key};
+use serde_json::{Value, json};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
+use crate::key_file;
 use crate::keygen::psk_id;
 use crate::output::{self, Output};
+use crate::signals::blocking;
 
 /// Prints the public key of a secret key file, or the id of a pre-shared key file.
 #[derive(Debug, Args)]
@@ -23,15 +25,21 @@ pub(crate) struct Show {
 }
 
 /// Shows the key.
-pub(crate) fn show(command: &Show, output: Output) -> Result<(), Failure> {
+pub(crate) async fn show(command: Show, output: Output) -> Result<(), Failure> {
     if !checks_mode() {
         output::note("note: permissions of key files are not checked on this system; see to them yourself");
     }
-    let (path, mode) = (&command.file, command.key_mode.get());
+    let (text, value) = blocking(move || describe(&command.file, command.key_mode.get())).await?;
+    output.line(&text, &value)
+}
+
+/// What may be shown, as text and as JSON.
+fn describe(path: &Path, mode: KeyFileMode) -> Result<(String, Value), Failure> {
     let refused = match read_secret_key(path, mode) {
         Ok(secret) => {
             let public = Identity::from_secret(secret).public_key().to_string();
-            return output.line(&public, &json!({ "kind": "secret-key", "public_key": public }));
+            let value = json!({ "kind": "secret-key", "public_key": public });
+            return Ok((public, value));
         }
         Err(error) => error,
     };
@@ -40,7 +48,8 @@ pub(crate) fn show(command: &Show, output: Output) -> Result<(), Failure> {
         && let Ok(psk) = read_psk(path, mode)
     {
         let id = psk_id(&psk);
-        return output.line(&id, &json!({ "kind": "psk", "psk_id": id }));
+        let value = json!({ "kind": "psk", "psk_id": id });
+        return Ok((id, value));
     }
-    Err(Failure::key_file(refused))
+    Err(key_file::refused(refused))
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
+use crate::key_file;
 use crate::output::{self, Output};
 
 /// Makes a key pair and prints its public key, or makes a pre-shared key and prints its id.
@@ -32,7 +33,7 @@ pub(crate) fn run(command: &Keygen, output: Output) -> Result<(), Failure> {
     let file = command.out.to_string_lossy();
     if command.psk {
         let psk = random_psk().map_err(|error| Failure::of("make a key", error.into()))?;
-        write_new_secret(&command.out, &psk.to_text()).map_err(Failure::key_file)?;
+        write_new_secret(&command.out, &psk.to_text()).map_err(key_file::refused)?;
         let id = psk_id(&psk);
         return output.line(&id, &json!({ "kind": "psk", "psk_id": id, "file": file }));
     }

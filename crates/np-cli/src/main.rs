@@ -10,10 +10,12 @@ mod connect;
 mod demo;
 mod failure;
 mod key;
+mod key_file;
 mod keygen;
 mod output;
 mod ping;
 mod serve;
+mod signals;
 mod span;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use crate::args::Cli;
 use crate::command::{Command, KeyCommand};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signals::Signals;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
     };
     output::log_to_stderr(cli.verbose, matches!(cli.command, Command::Serve(_)));
     let ended = runtime.block_on(run(cli));
-    // A thread that still waits for standard input must not keep the program alive.
+    // A thread that still waits for a pipe or for standard input must not keep the program alive.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,23 +49,21 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output::new(cli.is_json());
-    // A server ends by its own rules when it is interrupted; everything else ends at once.
-    if let Command::Serve(command) = cli.command {
-        return serve::run(command, output).await;
-    }
-    tokio::select! {
-        ended = run_to_end(cli.command, output) => ended,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted("interrupted: stopped before the end")),
+    let mut signals = Signals::new()?;
+    // A server and a ping end by their own rules when they are interrupted; everything else ends at once.
+    match cli.command {
+        Command::Serve(command) => serve::run(command, output, signals).await,
+        Command::Ping(command) => ping::run(command, output, signals).await,
+        Command::Keygen(command) => keygen::run(&command, output),
+        Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
+        Command::Call(command) => until(&mut signals, call::run(command, output)).await,
+        Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }
 }
 
-async fn run_to_end(command: Command, output: Output) -> Result<(), Failure> {
-    match command {
-        Command::Keygen(command) => keygen::run(&command, output),
-        Command::Key(KeyCommand::Show(command)) => key::show(&command, output),
-        Command::Serve(command) => serve::run(command, output).await,
-        Command::Call(command) => call::run(command, output).await,
-        Command::Ping(command) => ping::run(command, output).await,
-        Command::Demo(command) => demo::run(command, output).await,
+async fn until(signals: &mut Signals, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        ended = work => ended,
+        () = signals.next() => Err(signals::interrupted()),
     }
 }

@@ -8,10 +8,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::args::ConnectArgs;
-use crate::connect::{Connected, connect};
+use crate::connect::{Connected, Target, connect};
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::span::{parse_span, show_span};
+use crate::signals::{Signals, interrupted};
+use crate::span::{parse_span, show_span, write_span};
 
 /// Connects once and measures the time of small frames there and back.
 ///
@@ -30,23 +31,46 @@ pub(crate) struct Ping {
     interval: Duration,
 }
 
-/// Pings.
-pub(crate) async fn run(command: Ping, output: Output) -> Result<(), Failure> {
-    let connected = connect(&command.connect).await?;
+/// Pings, and sums up what was measured even where the end came early.
+pub(crate) async fn run(command: Ping, output: Output, mut signals: Signals) -> Result<(), Failure> {
+    let target = Target::new(&command.connect)?;
+    let connected = tokio::select! {
+        connected = connect(&command.connect, target) => connected?,
+        () = signals.next() => return Err(interrupted()),
+    };
     let mut times = Vec::new();
+    let ended = tokio::select! {
+        ended = measure(&command, &connected, &mut times, output) => ended,
+        () = signals.next() => Err(interrupted()),
+    };
+    if ended.is_ok() {
+        connected.client.close().await;
+    }
+    // Where nothing was measured, the failure says all there is.
+    if ended.is_ok() || !times.is_empty() {
+        report(&connected.place, times, output)?;
+    }
+    ended
+}
+
+async fn measure(
+    command: &Ping,
+    connected: &Connected,
+    times: &mut Vec<Duration>,
+    output: Output,
+) -> Result<(), Failure> {
     for number in 1..=command.count {
         if number > 1 {
             tokio::time::sleep(command.interval).await;
         }
-        let time = ping(&connected, command.connect.timeout).await?;
+        let time = ping(connected, command.connect.timeout).await?;
+        times.push(time);
         if !output.is_json() {
             let line = format!("reply {number} from {}: {}\n", connected.place, show_span(time));
             output::write(line.as_bytes())?;
         }
-        times.push(time);
     }
-    connected.client.close().await;
-    report(&connected.place, times, output)
+    Ok(())
 }
 
 async fn ping(connected: &Connected, within: Duration) -> Result<Duration, Failure> {
@@ -58,7 +82,8 @@ async fn ping(connected: &Connected, within: Duration) -> Result<Duration, Failu
             Err(Failure::new(kind, format!("ping {place}: {error}; check the server and the network")))
         }
         Err(_) => {
-            let line = format!("ping {place}: no answer within {within:?}; raise --timeout, or check the server");
+            let line =
+                format!("ping {place}: no answer within {}; raise --timeout, or check the server", write_span(within));
             Err(Failure::new(ErrorKind::Timeout, line))
         }
     }
@@ -72,8 +97,9 @@ fn report(place: &str, mut times: Vec<Duration>, output: Output) -> Result<(), F
     let last = times.len().saturating_sub(1);
     let (min, median, max) = (at(0), at(last / 2), at(last));
     let text = format!(
-        "{} replies, min/median/max {} / {} / {}",
+        "{} {}, min/median/max {} / {} / {}",
         times.len(),
+        if times.len() == 1 { "reply" } else { "replies" },
         show_span(min),
         show_span(median),
         show_span(max)

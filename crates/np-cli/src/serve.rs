@@ -1,6 +1,5 @@
 //! `np serve`: a server with the built-in methods, until a signal ends it.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use np_facade::{Address, Error, Identity, Policy, Scheme, Server};
 use serde_json::json;
 
 use crate::args::KeyMode;
-use crate::connect::identity;
+use crate::connect::{check_support, identity};
 use crate::failure::Failure;
 use crate::output::{self, Output};
-use crate::span::parse_span;
+use crate::signals::{Signals, blocking, interrupted};
+use crate::span::{parse_bound, parse_span, write_span};
 
 /// Runs a server with the methods np.echo, np.methods and np.health.
 ///
@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     max_connections: usize,
 
     /// How long a client's handshake may take
-    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "10s")]
     handshake_timeout: Duration,
 
     /// How long open calls may go on after the first signal
@@ -49,26 +49,14 @@ pub(crate) struct Serve {
 }
 
 /// Serves until a signal comes.
-pub(crate) async fn run(command: Serve, output: Output) -> Result<(), Failure> {
-    let policy = policy(&command.allow)?;
-    let identity = required_identity(&command)?;
-    let mut builder = Server::builder(identity, policy)
-        .max_connections(command.max_connections)
-        .handshake_timeout(command.handshake_timeout);
-    for text in &command.listen {
-        builder = builder.listen(check_address(text)?);
+pub(crate) async fn run(command: Serve, output: Output, mut signals: Signals) -> Result<(), Failure> {
+    let server = tokio::select! {
+        started = start(&command) => started?,
+        () = signals.next() => return Err(interrupted()),
+    };
+    if command.allow.iter().any(|text| text == "anyone") {
+        output::note("warning: --allow anyone: every client is let in that proves any key at all");
     }
-    // Before the first line goes out: whoever has read it may send a signal at once.
-    let mut signals = Signals::new().map_err(|error| Failure::local(format!("cannot wait for signals: {error}")))?;
-    let server = builder.start().await.map_err(|error| match error {
-        Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
-        // The text of a transport's error says what was tried, and where.
-        Error::Listen(error) => {
-            let error = Error::Listen(error);
-            Failure::new(error.kind(), error.to_string())
-        }
-        other => Failure::of("serve", other),
-    })?;
     for address in server.addresses() {
         let address = address.to_string();
         output.line(&format!("listening {address}"), &json!({ "listening": address }))?;
@@ -77,8 +65,29 @@ pub(crate) async fn run(command: Serve, output: Output) -> Result<(), Failure> {
     drain(&server, command.drain, &mut signals).await
 }
 
+async fn start(command: &Serve) -> Result<Server, Failure> {
+    let addresses = command.listen.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
+    let allow = command.allow.clone();
+    let policy = blocking(move || policy(&allow)).await?;
+    let mut builder = Server::builder(required_identity(command).await?, policy)
+        .max_connections(command.max_connections)
+        .handshake_timeout(command.handshake_timeout);
+    for address in addresses {
+        builder = builder.listen(address);
+    }
+    builder.start().await.map_err(|error| match error {
+        Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
+        // The text of a transport's error says what was tried, and where.
+        Error::Listen(error) => {
+            let error = Error::Listen(error);
+            Failure::new(error.kind(), error.to_string())
+        }
+        other => Failure::of("serve", other),
+    })
+}
+
 async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
-    output::note(&format!("draining: open calls have {within:?} to finish; a second signal ends them now"));
+    output::note(&format!("draining: open calls have {} to finish; a second signal ends them now", write_span(within)));
     tokio::select! {
         () = server.shutdown(within) => Ok(()),
         () = signals.next() => Err(Failure::interrupted(
@@ -95,8 +104,12 @@ fn policy(allow: &[String]) -> Result<Policy, Failure> {
             let line = format!("--allow: {error}; give a public key (np1...), a file of public keys, or `anyone`");
             Failure::usage(line)
         })?;
-        if text == "anyone" {
-            output::note("warning: --allow anyone: every client is let in that proves any key at all");
+        if one.is_empty() {
+            let shown = np_facade::escape(text, 4_096);
+            let line = format!(
+                "--allow: {shown}: no key is in it, so it would let nobody in; write public keys (np1...) into it"
+            );
+            return Err(Failure::usage(line));
         }
         all = Some(match all {
             Some(others) => others.or(one),
@@ -111,59 +124,23 @@ fn policy(allow: &[String]) -> Result<Policy, Failure> {
     })
 }
 
-fn required_identity(command: &Serve) -> Result<Identity, Failure> {
+async fn required_identity(command: &Serve) -> Result<Identity, Failure> {
     let Some(path) = &command.identity else {
         return Err(Failure::usage(
             "serve: no --identity names the key file that clients know this server by; make one with \
              `np keygen --out server.key` and pass --identity server.key",
         ));
     };
-    identity(Some(path), &command.key_mode)
+    identity(Some(path.clone()), command.key_mode).await
 }
 
 /// Refuses an address that no other process could reach.
 fn check_address(text: &str) -> Result<String, Failure> {
     let address: Address = text.parse().map_err(|error| Failure::address("--listen", &error))?;
+    check_support("--listen", &address)?;
     if address.scheme() == Scheme::Mem {
         let line = "--listen: a mem: address is reached from inside this process alone; choose tcp:// or unix:";
         return Err(Failure::usage(line));
     }
     Ok(address.without_keys().to_string())
-}
-
-/// The signals that ask a server to end.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// The signal that asks a server to end: this system has one.
-#[cfg(windows)]
-struct Signals(tokio::signal::windows::CtrlC);
-
-#[cfg(windows)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        tokio::signal::windows::ctrl_c().map(Self)
-    }
-
-    async fn next(&mut self) {
-        self.0.recv().await;
-    }
 }

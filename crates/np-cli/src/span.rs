@@ -22,6 +22,19 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     if span > LONGEST { Err("a time is at most 24h".to_owned()) } else { Ok(span) }
 }
 
+/// As [`parse_span`], for a bound of waiting: one of no time at all would bound nothing and let nothing through.
+pub(crate) fn parse_bound(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        Duration::ZERO => Err("this time must be longer than nothing: 1ms at least".to_owned()),
+        span => Ok(span),
+    }
+}
+
+/// A span as an argument takes it: `250ms`, `5s`.
+pub(crate) fn write_span(span: Duration) -> String {
+    if span.subsec_nanos() == 0 { format!("{}s", span.as_secs()) } else { format!("{}ms", span.as_millis()) }
+}
+
 /// A span in the unit that suits its size, with three figures or so.
 pub(crate) fn show_span(span: Duration) -> String {
     let micros = span.as_secs_f64() * 1e6;
@@ -38,7 +51,7 @@ pub(crate) fn show_span(span: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{parse_span, show_span};
+    use super::{parse_bound, parse_span, show_span, write_span};
 
     #[test]
     fn spans_read_as_they_are_written() {
@@ -47,6 +60,21 @@ mod tests {
         }
         for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5d", "25h", "99999999999999999999s", "9999999999999999h"] {
             assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_not_nothing() {
+        assert_eq!(parse_bound("1ms"), Ok(Duration::from_millis(1)));
+        for text in ["0s", "0ms", "0h"] {
+            assert!(parse_bound(text).is_err_and(|error| error.contains("1ms at least")), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for text in ["0s", "250ms", "1500ms", "5s", "3600s"] {
+            assert_eq!(parse_span(text).map(write_span).as_deref(), Ok(text));
         }
     }
 

@@ -66,6 +66,23 @@ fn pings_are_counted_and_summed_up() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupted_ping_sums_up_what_it_measured() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let folder = Folder::new();
+    let serve = Serve::anyone(&folder, &[]);
+    let mut child = np(["ping", serve.address(), "--interval", "1h"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (mut line, mut rest) = (String::new(), String::new());
+    stdout.read_line(&mut line).unwrap();
+    crate::support::send(&child, rustix::process::Signal::INT);
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("1 reply, min/median/max "), "{line}{rest}");
+    let ran = finish(child);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(130), "np: interrupted: stopped before the end\n"));
+}
+
 #[test]
 fn pings_keep_their_interval() {
     let folder = Folder::new();

@@ -40,9 +40,29 @@ fn an_empty_file_arrives_too() {
     assert!(out.contains("e3b0c442"), "{out}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_no_folder_behind() {
+    use rustix::process::Signal;
+    for signal in [Signal::INT, Signal::TERM] {
+        let folder = Folder::new();
+        let mut child = crate::support::np(["demo"]).env("TMPDIR", folder.path("")).spawn().unwrap();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        // The head of the table comes when the sockets are there.
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 1, "{line}");
+        crate::support::send(&child, signal);
+        assert_eq!(crate::support::finish(child).code, Some(130));
+        assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 0);
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_2() {
     let folder = Folder::new();
     run(["demo", "--file", &folder.arg("gone")]).fails(2, &["gone", "cannot be read", "pass --file"]);
+    #[cfg(target_os = "linux")]
+    run(["demo", "--file", "/dev/zero"]).fails(2, &["/dev/zero", "no plain file"]);
     run(["demo", "--file", folder.path("").to_str().unwrap()]).fails(2, &["no plain file", "pass --file"]);
 }

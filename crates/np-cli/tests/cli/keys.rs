@@ -86,7 +86,8 @@ fn files_that_are_no_key_files_are_named() {
         set_mode(&file, 0o600);
         file
     };
-    show(&private("note", "hello\n")).fails(2, &["note", "line 1", "checksum", "np keygen"]);
+    show(&private("note", "hello\n"))
+        .fails(2, &["note", "line 1", "does not begin as a SECRET key (npsec1...)", "np keygen"]);
     show(&private("empty", "")).fails(2, &["empty", "holds no key", "np keygen"]);
     let (_, public) = folder.key("a.key");
     show(&private("public", &public.to_string())).fails(2, &["public", "a SECRET key", "np keygen"]);
@@ -115,6 +116,60 @@ fn a_key_file_that_others_may_read_is_refused_by_every_command() {
     run(["call", &address, "np.echo", "--identity", &file, "--danger-key-mode"]).fails(3, &["nobody listens"]);
     set_mode(&file, 0o400);
     run(["key", "show", &file]).ok();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_secret_key_file_gets_no_advice_about_its_mode() {
+    let folder = Folder::new();
+    let (key, public) = folder.key("a.key");
+    let device = run(["key", "show", "/dev/null"]);
+    device.fails(2, &["/dev/null", "neither a file nor a pipe"]);
+    let file = folder.file("a.pub", format!("# staff\n{public} ada\n"));
+    set_mode(&file, 0o644);
+    let shown = run(["key", "show", &file]);
+    shown.fails(2, &["a.pub", "holds a public key, where a secret key belongs"]);
+    assert!(!device.err.contains("chmod") && !shown.err.contains("chmod"), "{} {}", device.err, shown.err);
+    let pipe = pipe(&folder);
+    let child = crate::support::np(["key", "show", &pipe]).spawn().unwrap();
+    std::fs::write(&pipe, std::fs::read(&key).unwrap()).unwrap();
+    assert_eq!(crate::support::finish(child).ok().trim_end(), public.to_string());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_what_waits_for_a_pipe() {
+    use rustix::process::Signal;
+    let folder = Folder::new();
+    let pipe = pipe(&folder);
+    let (key, public) = folder.key("a.key");
+    let address = format!("tcp://127.0.0.1:1?key={public}");
+    let listen = ["serve", "--listen", "tcp://127.0.0.1:0", "--identity"];
+    for signal in [Signal::INT, Signal::TERM] {
+        for arguments in [
+            &["key", "show", &pipe][..],
+            &["call", &address, "np.echo", "--identity", &pipe],
+            &["call", &address, "np.echo", &format!("@{pipe}")],
+            &["ping", &address, "--identity", &pipe],
+            &[listen[0], listen[1], listen[2], listen[3], &pipe, "--allow", "anyone"],
+            &[listen[0], listen[1], listen[2], listen[3], &key, "--allow", &pipe],
+        ] {
+            let child = crate::support::np(arguments).spawn().unwrap();
+            // This end opens only once the other end is being opened, and signals are heard by then.
+            let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+            crate::support::send(&child, signal);
+            let ran = crate::support::finish(child);
+            drop(writer);
+            assert_eq!((ran.code, ran.err.as_str()), (Some(130), "np: interrupted: stopped before the end\n"));
+        }
+    }
+}
+
+#[cfg(unix)]
+fn pipe(folder: &Folder) -> String {
+    let path = folder.arg("pipe");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600", &path]).status().unwrap().success());
+    path
 }
 
 #[cfg(unix)]

@@ -28,9 +28,11 @@ fn a_message_that_is_too_large_is_6() {
     assert!(reply == fits);
     let file = folder.file("large", vec![b'x'; (16 << 20) + 1]);
     let ran = run(["call", serve.address(), "np.echo", &format!("@{file}")]);
-    ran.fails(6, &["call np.echo at tcp://", "max_message", "not processed", "send less"]);
+    ran.fails(6, &["body file", "large", "more than 16 MiB", "max_message", "send less"]);
     let ran = run_with_input(["call", serve.address(), "np.echo", "-"], &vec![b'x'; (16 << 20) + 1]);
-    ran.fails(6, &["max_message"]);
+    ran.fails(6, &["standard input", "more than 16 MiB", "max_message"]);
+    let nobody = format!("tcp://127.0.0.1:1?key={}", Identity::generate().unwrap().public_key());
+    run(["call", &nobody, "np.echo", &format!("@{file}")]).fails(6, &["max_message"]);
 }
 
 #[test]

@@ -11,6 +11,11 @@ fn arguments_that_make_no_sense_are_one_line() {
     run(["keygen"]).fails(2, &["--out <FILE>", "np help"]);
     run(["call", "tcp://127.0.0.1:1"]).fails(2, &["<METHOD>", "np help"]);
     run(["ping", "mem:a", "--timeout", "5"]).fails(2, &["--timeout", "ms, s, m, h", "np help"]);
+    for command in [&["ping", "mem:a"][..], &["call", "mem:a", "np.echo"]] {
+        run(command.iter().chain(&["--timeout", "0s"])).fails(2, &["--timeout", "1ms at least"]);
+    }
+    run(["serve", "--listen", "mem:a", "--handshake-timeout", "0ms"])
+        .fails(2, &["--handshake-timeout", "1ms at least"]);
     run(["ping", "mem:a", "--count", "0"]).fails(2, &["--count", "np help"]);
     run(["call", "mem:a", "np.echo", "--trust", "blindly"]).fails(2, &["blindly", "first-use"]);
     run(["keygen", "--out", "a\u{1b}[2J", "--nonsense\u{1b}"]).fails(2, &["--nonsense"]);
@@ -18,6 +23,10 @@ fn arguments_that_make_no_sense_are_one_line() {
 
 #[test]
 fn help_and_version_are_results() {
+    assert_eq!(
+        run(["--help"]).ok().lines().next(),
+        Some("Secure messages and calls between services, with keys instead of a PKI")
+    );
     assert!(run(["--version"]).ok().starts_with("np "));
     let help = run(["--help"]).ok();
     for word in ["keygen", "serve", "call", "ping", "demo", "Exit codes", "130"] {
@@ -30,7 +39,7 @@ fn help_and_version_are_results() {
 fn a_bad_address_is_pointed_at() {
     for arguments in [&["call", "tcp://localhost:99999", "np.echo"][..], &["ping", "tcp://localhost:99999"]] {
         let ran = run(arguments);
-        ran.fails_with_pointer(2, &["address", "a port is a number of 0 to 65535", "caret"]);
+        ran.fails_with_pointer(2, &["address `tcp://localhost:99999`: ", "a port is a number of 0 to 65535", "caret"]);
         let lines: Vec<&str> = ran.err.lines().skip(1).collect();
         assert_eq!(lines, ["  tcp://localhost:99999", "                  ^"]);
     }
@@ -103,10 +112,53 @@ fn a_server_refuses_allow_lists_and_settings_by_name() {
     serve(&["--allow", &list]).fails(2, &["--allow", "line 2", "public key"]);
     serve(&["--allow", "np1qqqq"]).fails(2, &["--allow", "checksum"]);
     serve(&["--allow", ""]).fails(2, &["--allow", "nobody is named"]);
+    let list = folder.file("empty", "# nobody yet\n");
+    serve(&["--allow", &key_text(), "--allow", &list]).fails(2, &["--allow", "empty: no key is in it"]);
+    serve(&["--allow", " np1qqqq"]).fails(2, &["--allow", "white space"]);
+    serve(&["--allow", "anyone", "--max-connections", "0"]).fails(2, &["max_connections"]);
     serve(&["--allow", &key_text(), "--max-connections", "0"])
         .fails(2, &["max_connections", "is 0, but must be", "change its argument"]);
     serve(&["--allow", &key_text(), "--listen", "mem:here"]).fails(2, &["mem:", "choose tcp:// or unix:"]);
     serve(&["--allow", &key_text(), "--listen", "tls://localhost:1"]).fails(2, &["not supported in this build"]);
+}
+
+#[test]
+fn what_this_build_lacks_is_said_before_keys_and_trust() {
+    for (address, what) in [
+        ("tls://localhost:1", "tls://"),
+        ("tls+noise://localhost:1", "tls+noise://"),
+        ("pipe:np", "pipe:"),
+        ("unix:np.sock?mode=local", "?mode=local"),
+        ("tcp://localhost:1?mode=danger-plaintext", "?mode=danger-plaintext"),
+    ] {
+        let missing = format!("{what} is not supported in this build");
+        for arguments in [
+            &["call", address, "np.echo", "--identity", "gone"][..],
+            &["ping", address],
+            &["serve", "--listen", address],
+        ] {
+            run(arguments).fails(2, &[address, &missing, "choose tcp:// or unix:"]);
+        }
+    }
+}
+
+#[test]
+fn an_address_with_a_key_is_not_for_just_anyone() {
+    let address = format!("tcp://127.0.0.1:1?key={}", key_text());
+    for command in [&["ping", &address][..], &["call", &address, "np.echo"]] {
+        let ran = run(command.iter().chain(&["--danger-trust-anyone"]));
+        ran.fails(2, &["--danger-trust-anyone", "names the key", "take ?key= out"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_name_of_a_body_file_need_not_be_text() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let address = format!("tcp://127.0.0.1:1?key={}", key_text());
+    let name = OsString::from_vec(b"@no/such\xff".to_vec());
+    run(["call".into(), address.into(), "np.echo".into(), name]).fails(2, &["body file no/such", "cannot be read"]);
 }
 
 #[test]
