@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
         name: "tests",
         work: Work::Cargo(&[cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"])]),
     },
+    Step { name: "evidence", work: Work::Own(evidence) },
     Step { name: "doc-tests", work: Work::Cargo(&[cargo(&["test", "--workspace", "--doc", "--locked"])]) },
     Step {
         name: "docs",
@@ -167,6 +168,23 @@ impl Step {
     }
 }
 
+/// Tests whose figures are worth reading: how many vectors passed by pattern, and how many seeds were simulated.
+const EVIDENCE: &[&[&str]] = &[
+    &["test", "-p", "np-noise", "--test", "vectors", "--locked", "--", "--nocapture"],
+    &["test", "-p", "np-session", "--test", "simulation", "--locked", "every_seed", "--", "--nocapture"],
+];
+
+/// Runs those tests again with their figures shown.
+fn evidence(workspace: &Workspace) -> Result<(), Failure> {
+    for arguments in EVIDENCE {
+        process::run_cargo(&workspace.root, arguments, &[])?;
+    }
+    if std::env::var_os("EXTRA_VECTORS").is_none() {
+        println!("SKIPPED extra vectors: EXTRA_VECTORS names no folder of them");
+    }
+    Ok(())
+}
+
 /// Licences, duplicates and sources of the dependencies.
 fn deny(workspace: &Workspace) -> Result<Outcome, Failure> {
     if !process::works("cargo", &["deny", "--version"]) {
@@ -238,6 +256,19 @@ mod tests {
         let clippy = STEPS.iter().find(|step| step.name == "clippy").map(Step::repeat);
         let wanted = "cargo clippy --workspace --all-targets --locked -- -D warnings";
         assert_eq!(clippy.as_deref(), Some(wanted));
+    }
+
+    #[test]
+    fn the_evidence_comes_from_tests_that_show_their_figures() -> Result<(), Failure> {
+        let root = Workspace::open()?.root;
+        for arguments in EVIDENCE {
+            assert!(arguments.ends_with(&["--", "--nocapture"]), "{arguments:?}");
+            let [_, _, package, _, test, ..] = *arguments else { return Err("not a test of one package".into()) };
+            let text = std::fs::read_to_string(root.join(format!("crates/{package}/tests/{test}.rs")))?;
+            assert!(text.contains("println!"), "{test} shows nothing");
+        }
+        assert!(step_names().contains(&"evidence"));
+        Ok(())
     }
 
     #[test]
