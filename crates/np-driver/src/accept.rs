@@ -10,7 +10,7 @@ use np_session::{Handshake, Preface, ResponderConfig, ResponderKeys, server_hint
 use np_transport::{Io, Link, Listener, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +18,7 @@ use crate::clock::{Clock, after, unix_now};
 use crate::commands::lock;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
-use crate::establish::{Establish, Judge};
+use crate::establish::{Establish, Established, Judge};
 use crate::farewell::farewell;
 use crate::task;
 
@@ -30,6 +30,8 @@ const REPLAY_WINDOW: Duration = Duration::from_secs(5);
 const MAX_REFUSALS: usize = 256;
 /// The most connections or handshakes that can be asked for, on any machine.
 const MAX_COUNT: usize = (1 << 28) - 1;
+/// What a peer is told that finds every place taken.
+const FULL: &str = "limit max_connections reached; try again later, or another server";
 /// How long a handshake that is half-way in when a drain begins may go on.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
 
@@ -135,6 +137,9 @@ impl Acceptor {
                 return Err(LimitsError { setting, value: value as u64, rule: "1 to 268435455" }.into());
             }
         }
+        if config.handshake_timeout.is_zero() {
+            return Err(LimitsError { setting: "handshake_timeout", value: 0, rule: "longer than 0" }.into());
+        }
         if config.patterns.is_empty() {
             return Err(AcceptorError::Patterns("at least one pattern must be offered"));
         }
@@ -156,21 +161,11 @@ impl Acceptor {
     }
 
     /// Accepts from one more listener, on the current runtime.
+    ///
+    /// A listener that breaks for good is given up with an error in the audit log; its connections, and the other
+    /// listeners, go on.
     pub fn listen(&mut self, listener: Listener) {
-        let (shared, mut stop) = (Arc::clone(&self.shared), self.stop.subscribe());
-        self.loops.spawn(async move {
-            let mut tasks = JoinSet::new();
-            while !*stop.borrow() {
-                tokio::select! {
-                    accepted = listener.accept() => shared.accepted(accepted, &stop, &mut tasks).await,
-                    Some(_) = tasks.join_next() => {}
-                    _ = stop.changed() => {}
-                }
-            }
-            // The place is free for a successor while the open connections finish.
-            drop(listener);
-            while tasks.join_next().await.is_some() {}
-        });
+        self.loops.spawn(Arc::clone(&self.shared).accept_all(listener, self.stop.subscribe()));
     }
 
     /// The connections that are open now.
@@ -230,24 +225,44 @@ impl Roster {
     }
 }
 
+/// Where links come from.
+trait Source: Send + Sync {
+    fn next(&self) -> impl Future<Output = Result<Link, TransportError>> + Send;
+}
+
+impl Source for Listener {
+    fn next(&self) -> impl Future<Output = Result<Link, TransportError>> + Send {
+        self.accept()
+    }
+}
+
 impl Shared {
-    async fn accepted(
-        self: &Arc<Self>,
-        accepted: Result<Link, TransportError>,
-        stop: &watch::Receiver<bool>,
-        tasks: &mut JoinSet<()>,
-    ) {
-        match accepted {
-            Ok(link) => {
-                let (shared, stop) = (Arc::clone(self), stop.clone());
-                tasks.spawn(async move { shared.serve(link, stop).await });
-            }
-            Err(error) => {
-                // An accept that fails must never end the loop.
-                tracing::warn!(target: "np::audit", %error, transient = error.is_transient(), "accept failed");
-                sleep(SHORTAGE_PAUSE).await;
+    /// Serves what comes from one source, until a drain begins or the source is of no further use.
+    async fn accept_all(self: Arc<Self>, source: impl Source, mut stop: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        while !*stop.borrow() {
+            tokio::select! {
+                accepted = source.next() => match accepted {
+                    Ok(link) => {
+                        tasks.spawn(Arc::clone(&self).serve(link, stop.clone()));
+                    }
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(target: "np::audit", %error, "accept failed; trying again");
+                        sleep(SHORTAGE_PAUSE).await;
+                    }
+                    Err(error) => {
+                        let address = error.address();
+                        tracing::error!(target: "np::audit", address, %error, "stopped listening for good");
+                        break;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+                _ = stop.changed() => {}
             }
         }
+        // The place is free for a successor while the open connections finish.
+        drop(source);
+        while tasks.join_next().await.is_some() {}
     }
 
     /// Tells a peer that there are too many handshakes already.
@@ -263,14 +278,28 @@ impl Shared {
         }
     }
 
+    /// Tells a peer that others have taken the last place since its handshake was let on.
+    async fn send_away(&self, mut io: Box<dyn Io>, established: Established) {
+        let Established { mut session, peer, .. } = established;
+        self.audit_full(&peer);
+        session.close(CloseCode::ConnectionLimit, FULL);
+        let mut out = Vec::new();
+        session.poll_transmit(self.clock.now(), &mut out);
+        farewell(&mut io, &out).await;
+    }
+
+    fn audit_full(&self, peer: &PeerIdentity) {
+        let limit = self.config.max_connections;
+        tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
+    }
+
     async fn serve(self: Arc<Self>, link: Link, stop: watch::Receiver<bool>) {
         let Link { mut io, peer: label, .. } = link;
         let handshake = Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() });
         let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
             return self.turn_away(io, handshake, &label.text).await;
         };
-        let mut slot = None;
-        let judge = ClientJudge { shared: &self, preface: None, slot: &mut slot };
+        let judge = ClientJudge { shared: &self, preface: None };
         let establish = Establish {
             io: &mut io,
             judge,
@@ -288,6 +317,10 @@ impl Shared {
                 tracing::info!(target: "np::audit", peer = label.text, %error, "no connection came of a handshake");
                 return;
             }
+        };
+        // Only now is the peer known to be there, and not a copy of what it once sent.
+        let Ok(slot) = Arc::clone(&self.connections).try_acquire_owned() else {
+            return self.send_away(io, established).await;
         };
         drop(permit);
         let info = ConnectionInfo {
@@ -377,7 +410,6 @@ impl From<ReplayError> for Refused {
 struct ClientJudge<'a> {
     shared: &'a Shared,
     preface: Option<Preface>,
-    slot: &'a mut Option<OwnedSemaphorePermit>,
 }
 
 impl Judge for ClientJudge<'_> {
@@ -405,14 +437,15 @@ impl Judge for ClientJudge<'_> {
             handshake.refuse(code, &text, &text);
             return Ok(());
         }
-        let Ok(permit) = Arc::clone(&self.shared.connections).try_acquire_owned() else {
-            let limit = self.shared.config.max_connections;
-            tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
-            let text = "limit max_connections reached; try again later, or another server";
-            handshake.refuse(CloseCode::ConnectionLimit, text, text);
+        // A place is taken once the peer's first record has opened; a handshake that is sure to be in vain ends here.
+        if self.shared.connections.available_permits() == 0 {
+            self.shared.audit_full(peer);
+            handshake.refuse(CloseCode::ConnectionLimit, FULL, FULL);
             return Ok(());
-        };
-        *self.slot = Some(permit);
+        }
         handshake.admit()
     }
 }
+
+#[cfg(test)]
+mod tests;

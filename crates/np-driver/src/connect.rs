@@ -96,6 +96,10 @@ pub enum ConnectError {
 /// Once, and at once: nothing is retried here.
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
     config.limits.validate()?;
+    let timeouts = [("connect_timeout", config.connect_timeout), ("handshake_timeout", config.handshake_timeout)];
+    if let Some((setting, _)) = timeouts.into_iter().find(|(_, timeout)| timeout.is_zero()) {
+        return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
+    }
     let handshake = start_handshake(&config)?;
     let label = address.without_keys().to_string();
     let link = match timeout(config.connect_timeout, np_transport::connect(address)).await {

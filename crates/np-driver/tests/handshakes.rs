@@ -18,9 +18,11 @@ use bytes::BytesMut;
 use common::{
     Harm, House, client, config, echo, handshake_error, keypair, proxy, request, serve, serve_with, until, within,
 };
-use np_driver::{Acceptor, AcceptorConfig, AcceptorError, ConnectError, ConnectorConfig, connect, random_secret_key};
+use np_driver::{
+    Acceptor, AcceptorConfig, AcceptorError, Clock, ConnectError, ConnectorConfig, connect, random_secret_key,
+};
 use np_noise::Pattern;
-use np_session::{Handshake, InitiatorConfig, Preface};
+use np_session::{Event, Handshake, HandshakeEvent, InitiatorConfig, Preface};
 use np_transport::{BindOptions, Listener};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Incompatible, Limits, PeerIdentity, UnixMillis};
@@ -199,6 +201,59 @@ async fn one_handshake_more_than_allowed_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_handshake_holds_no_place_before_its_first_record() {
+    let house = serve_with("mem:no-record", echo(), |config| config.max_connections = 1).await;
+    let mut link = np_transport::connect(&house.address).await.unwrap();
+    let mut slow = Handshake::initiator(InitiatorConfig {
+        pattern: Pattern::IK,
+        local: Some(&keypair()),
+        server_key: house.address.keys().first().copied(),
+        psk: None,
+        key_id: &[],
+        time: UnixMillis(now()),
+        nonce: [9; 16],
+        ephemeral: random_secret_key().unwrap(),
+    })
+    .unwrap();
+    let (mut out, mut input) = (Vec::new(), BytesMut::new());
+    slow.poll_transmit(&mut out);
+    link.io.write_all(&out).await.unwrap();
+    // The server has admitted it and waits for its first record.
+    within(async {
+        loop {
+            link.io.read_buf(&mut input).await.unwrap();
+            slow.handle_bytes(&mut input);
+            match slow.poll_event() {
+                Some(HandshakeEvent::Peer(_)) => break slow.admit().unwrap(),
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        }
+    })
+    .await;
+    let quick = client(&house).await;
+    quick.call(request("np.echo")).await.unwrap();
+
+    // The place is taken: whoever comes so late is told, and counts nowhere.
+    let clock = Clock::start();
+    let mut session = slow.into_session(Limits::default(), clock.now()).unwrap();
+    out.clear();
+    session.poll_transmit(clock.now(), &mut out);
+    link.io.write_all(&out).await.unwrap();
+    within(async { while link.io.read_buf(&mut input).await.is_ok_and(|count| count > 0) {} }).await;
+    session.handle_bytes(clock.now(), &mut input);
+    let end = std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+        Event::Closed(error) => Some(error),
+        _ => None,
+    });
+    let end = end.expect("an end");
+    assert!(matches!(end, ConnectionError::ClosedByPeer { code: CloseCode::ConnectionLimit, .. }), "{end}");
+    assert!(end.to_string().contains("max_connections"), "{end}");
+    assert_eq!(house.acceptor.connections().len(), 1);
+    quick.call(request("np.echo")).await.unwrap();
+}
+
+#[tokio::test]
 async fn as_many_handshakes_as_allowed_may_be_in_progress() {
     let house = serve_with("mem:two-handshakes", echo(), |config| config.max_handshakes = 2).await;
     let mut silent = np_transport::connect(&house.address).await.unwrap();
@@ -317,7 +372,8 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         Acceptor::new(config).err().map(|error: AcceptorError| error.to_string())
     };
     assert_eq!(check(|config| config.replay_capacity = 10_000), None);
-    let wrong: [(&str, Change); 8] = [
+    let wrong: [(&str, Change); 9] = [
+        ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
         ("replay_capacity", |config| config.replay_capacity = 9_999),
         ("max_connections", |config| config.max_connections = 0),
         ("max_connections", |config| config.max_connections = usize::MAX),
@@ -330,6 +386,21 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
     for (setting, change) in wrong {
         let error = check(change).unwrap_or_else(|| panic!("{setting} was accepted"));
         assert!(error.contains(setting), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_no_time_at_all_is_refused_by_name() {
+    let wrong: [(&str, fn(&mut ConnectorConfig)); 2] = [
+        ("connect_timeout", |config| config.connect_timeout = Duration::ZERO),
+        ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
+    ];
+    for (setting, change) in wrong {
+        let mut config = ConnectorConfig::new(keypair(), Policy::danger_trust_anyone());
+        change(&mut config);
+        let error = connect(&"mem:no-time".parse().unwrap(), config).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Limits(_)), "{error}");
+        assert!(error.to_string().contains(setting), "{error}");
     }
 }
 

@@ -1,0 +1,63 @@
+//! Accept loops over a source whose failures are written down beforehand.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use np_dispatch::Router;
+use np_noise::Keypair;
+use np_transport::{Action, Link, TransportError};
+use np_trust::Policy;
+use tokio::time::{Instant, timeout};
+
+use super::{Acceptor, AcceptorConfig, SHORTAGE_PAUSE, Source};
+use crate::entropy::random_secret_key;
+
+/// Fails as told, and then waits for ever.
+struct Script(Arc<Mutex<VecDeque<TransportError>>>);
+
+impl Source for Script {
+    async fn next(&self) -> Result<Link, TransportError> {
+        let next = self.0.lock().unwrap().pop_front();
+        match next {
+            Some(error) => Err(error),
+            None => pending().await,
+        }
+    }
+}
+
+fn aborted() -> TransportError {
+    let source = io::ErrorKind::ConnectionAborted.into();
+    TransportError::Io { action: Action::Accept, address: "mem:x".to_owned(), source, next: "" }
+}
+
+fn gone() -> TransportError {
+    TransportError::Refused { address: "mem:x".to_owned(), why: "the listener is gone" }
+}
+
+/// Runs a loop over some failures: how long it took if it ended, and how many failures it left.
+async fn run(errors: impl IntoIterator<Item = TransportError>) -> (Option<Duration>, usize) {
+    let identity = Keypair::from_secret(random_secret_key().unwrap());
+    let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
+    let left = Arc::new(Mutex::new(errors.into_iter().collect()));
+    let (shared, source) = (Arc::clone(&acceptor.shared), Script(Arc::clone(&left)));
+    let before = Instant::now();
+    let ended = timeout(Duration::from_secs(60), shared.accept_all(source, acceptor.stop.subscribe())).await;
+    let left = left.lock().unwrap().len();
+    (ended.ok().map(|()| before.elapsed()), left)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accept_loop_pauses_over_what_passes_and_goes_on() {
+    assert_eq!(run([aborted(), aborted(), aborted()]).await, (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accept_loop_ends_when_its_listener_is_gone() {
+    let (took, left) = run([aborted(), gone(), aborted()]).await;
+    assert_eq!(left, 1);
+    let took = took.unwrap();
+    assert!((SHORTAGE_PAUSE..SHORTAGE_PAUSE * 2).contains(&took), "{took:?}");
+}
