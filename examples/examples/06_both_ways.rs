@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(answer, "good morning, Ada");
 
     // A push is a one-way message: no answer comes, and none is waited for.
-    for connection in server.connections().await {
+    for connection in server.connections() {
         connection.send_one_way(Request::new("news".parse()?).body("the shop is open")).await?;
     }
     let heard = news.recv().await.ok_or("no news")?;

@@ -391,7 +391,8 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_client_with_no_time_at_all_is_refused_by_name() {
-    let wrong: [(&str, fn(&mut ConnectorConfig)); 2] = [
+    type Change = fn(&mut ConnectorConfig);
+    let wrong: [(&str, Change); 2] = [
         ("connect_timeout", |config| config.connect_timeout = Duration::ZERO),
         ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
     ];

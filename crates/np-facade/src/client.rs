@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_dispatch::{MessageReceiver, MessageSender, MessageStream, Reply, Router, decode, encode};
 use np_driver::{Connection, ConnectorConfig, Request, connect};
-use np_noise::Pattern;
+use np_noise::{Pattern, Role};
 use np_transport::{Address, SecurityMode};
 use np_trust::Policy;
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Limits, Metadata, MethodName, Status};
@@ -23,6 +23,7 @@ pub struct ClientBuilder {
     address: String,
     identity: Option<Identity>,
     policy: Option<Policy>,
+    trusts_anyone: bool,
     pattern: Pattern,
     limits: Limits,
     connect_timeout: Duration,
@@ -43,13 +44,18 @@ impl ClientBuilder {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self.trusts_anyone = false;
         self
     }
 
     /// Talks to whoever answers: nothing tells the server from an impostor who sits in between.
+    ///
+    /// For addresses without a key; with one, [`ClientBuilder::connect`] refuses the contradiction.
     #[must_use]
-    pub fn danger_trust_anyone(self) -> Self {
-        self.policy(Policy::danger_trust_anyone())
+    pub fn danger_trust_anyone(mut self) -> Self {
+        self.policy = Some(Policy::danger_trust_anyone());
+        self.trusts_anyone = true;
+        self
     }
 
     /// Sets the handshake pattern. Default XX; IK saves half a round trip and needs exactly one key in the address.
@@ -97,9 +103,11 @@ impl ClientBuilder {
     /// Connects, on the current tokio runtime. Nothing is retried.
     ///
     /// # Errors
-    /// When the address is malformed or names no key, when nobody answers, or when either side refuses the other.
+    /// When the address is malformed, names no key, or other keys than the settings ask for, when a setting is out of
+    /// its range, when nobody answers, or when either side refuses the other.
     pub async fn connect(self) -> Result<Client, Error> {
         let address: Address = self.address.parse()?;
+        self.check_keys(&address)?;
         let policy = match self.policy {
             Some(policy) => policy,
             None if matches!(address.mode(), SecurityMode::Noise) && address.keys().is_empty() => {
@@ -122,6 +130,19 @@ impl ClientBuilder {
         };
         let connection = connect(&address, config).await?;
         Ok(Client { connection, deadline: self.deadline, messages: Arc::default() })
+    }
+
+    /// Refuses keys that would be ignored, and a choice that nobody made.
+    fn check_keys(&self, address: &Address) -> Result<(), Error> {
+        let count = address.keys().len();
+        if self.trusts_anyone && count > 0 {
+            return Err(Error::IgnoredKey { address: address.without_keys().to_string() });
+        }
+        if self.pattern.needs_remote_static(Role::Initiator) && count != 1 {
+            let address = address.without_keys().to_string();
+            return Err(Error::OneKey { pattern: self.pattern.name(), address, count });
+        }
+        Ok(())
     }
 }
 
@@ -159,6 +180,7 @@ impl Client {
             address: address.into(),
             identity: None,
             policy: None,
+            trusts_anyone: false,
             pattern: Pattern::XX,
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),

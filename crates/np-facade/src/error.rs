@@ -4,7 +4,7 @@ use np_dispatch::RegisterError;
 use np_driver::{AcceptorError, ConnectError, EntropyError};
 use np_transport::{AddressError, Failure, TransportError};
 use np_trust::{KeyFileError, KeyFileProblem, PolicyError};
-use np_types::{CallError, CloseCode, CodeClass, ConnectionError, Status};
+use np_types::{CallError, CloseCode, CodeClass, ConnectionError, PublicKey, Status};
 
 /// What kind of failure it is: what a program, or a script by its exit code, decides by.
 ///
@@ -134,6 +134,34 @@ pub enum Error {
         /// The address.
         address: String,
     },
+    /// A pattern that needs the server's key beforehand, and not one key in the address but none or several.
+    #[error(
+        "the pattern {pattern} needs exactly one key in the address, and {address} names {count}; leave one, or use XX"
+    )]
+    OneKey {
+        /// The pattern.
+        pattern: &'static str,
+        /// The address, without keys.
+        address: String,
+        /// How many keys it names.
+        count: usize,
+    },
+    /// A key that would be ignored.
+    #[error("the address {address} names a key and danger_trust_anyone ignores it: drop one of them")]
+    IgnoredKey {
+        /// The address, without keys.
+        address: String,
+    },
+    /// A server's address that names a key of somebody else.
+    #[error("the address {address} names the key {key}, but this server's is {own}: drop key=, or load its identity")]
+    ForeignKey {
+        /// The address, without keys.
+        address: String,
+        /// The key that it names.
+        key: PublicKey,
+        /// The server's own.
+        own: PublicKey,
+    },
     /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] TransportError),
@@ -155,7 +183,9 @@ impl Error {
             Self::Address(_) | Self::KeyFile(_) | Self::Policy(_) | Self::Register(_) | Self::Setting(_) => {
                 ErrorKind::Usage
             }
-            Self::NoAddress => ErrorKind::Usage,
+            Self::NoAddress | Self::OneKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
+                ErrorKind::Usage
+            }
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),
             Self::Connect(error) => of_connect(error),

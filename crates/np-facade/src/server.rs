@@ -1,5 +1,6 @@
 //! A server: addresses, methods, a policy, and the way to stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub struct ServerBuilder {
 
 impl ServerBuilder {
     /// Adds an address to listen on: `tcp://127.0.0.1:0`, `unix:/run/app.sock`, `mem:name`.
+    ///
+    /// It may name this server's own key, as the server printed it; any other key is refused.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.addresses.push(address.into());
@@ -115,7 +118,7 @@ impl ServerBuilder {
     /// Adds any handler, with options: `MethodOptions::default().spawned()` gives it tasks of its own.
     #[must_use]
     pub fn method(mut self, name: &str, handler: impl Handler, options: MethodOptions) -> Self {
-        let target = Target::Unary(std::sync::Arc::new(handler));
+        let target = Target::Unary(Arc::new(handler));
         let added = self.config.router.register_target(name, target, options);
         self.note(added);
         self
@@ -173,8 +176,8 @@ impl ServerBuilder {
     /// Opens every address and begins to accept, on the current tokio runtime.
     ///
     /// # Errors
-    /// When an address is malformed or taken, a method name is wrong or taken, or a setting is out of its range.
-    /// Nothing listens then.
+    /// When an address is malformed, taken or names another server's key, a method name is wrong or taken, or a setting
+    /// is out of its range. Nothing listens then.
     pub async fn start(self) -> Result<Server, Error> {
         if let Some(mistake) = self.mistake {
             return Err(mistake.into());
@@ -183,6 +186,9 @@ impl ServerBuilder {
             return Err(Error::NoAddress);
         }
         let parsed = self.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+        for address in &parsed {
+            check_key(address, self.public)?;
+        }
         let router = self.config.router.clone();
         let mut acceptor = Acceptor::new(self.config)?;
         let mut listeners = Vec::new();
@@ -197,7 +203,8 @@ impl ServerBuilder {
             acceptor.listen(listener);
         }
         let roster = acceptor.roster();
-        Ok(Server { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health })
+        let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health };
+        Ok(Server { parts: Arc::new(parts) })
     }
 
     fn note(&mut self, added: Result<(), RegisterError>) {
@@ -207,12 +214,28 @@ impl ServerBuilder {
     }
 }
 
-/// A running server. Dropping it ends it at once; [`Server::shutdown`] ends it in order.
+/// Refuses an address under which clients would look for somebody else.
+fn check_key(address: &Address, own: PublicKey) -> Result<(), Error> {
+    match address.keys().iter().find(|key| **key != own) {
+        Some(key) => Err(Error::ForeignKey { address: address.without_keys().to_string(), key: *key, own }),
+        None => Ok(()),
+    }
+}
+
+/// A running server. `Clone`, `Send` and `Sync`: clones are handles of the same server.
+///
+/// Dropping the last clone ends it at once; [`Server::shutdown`] ends it in order. A handler that holds a clone keeps
+/// its server running until it is shut down.
 ///
 /// # Limits
 /// At most `max_connections` connections, each of which may cost what its [`Limits`] say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Server {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
     /// Locked for as long as a shutdown takes.
     acceptor: Mutex<Acceptor>,
     roster: Roster,
@@ -237,33 +260,30 @@ impl Server {
     /// The addresses, with real ports and this server's key: what a client connects to.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
-        &self.addresses
+        &self.parts.addresses
     }
 
     /// The method table: methods may come and go while the server runs.
     #[must_use]
-    pub const fn router(&self) -> &Router {
-        &self.router
+    pub fn router(&self) -> &Router {
+        &self.parts.router
     }
 
     /// What `np.health` answers.
     #[must_use]
-    pub const fn health(&self) -> &Health {
-        &self.health
+    pub fn health(&self) -> &Health {
+        &self.parts.health
     }
 
     /// The connections that stand now, in the order in which they came: to call or push to a client.
-    #[expect(
-        clippy::unused_async,
-        reason = "part of an API that is async throughout; a list kept elsewhere would wait"
-    )]
-    pub async fn connections(&self) -> Vec<Connection> {
-        self.roster.connections()
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        self.parts.roster.connections()
     }
 
     /// Stops listening, tells every client to go away, lets open calls finish, and cuts what is left after `within`.
     pub async fn shutdown(&self, within: Duration) {
-        self.health.set(HealthState::Draining);
-        self.acceptor.lock().await.drain(within).await;
+        self.parts.health.set(HealthState::Draining);
+        self.parts.acceptor.lock().await.drain(within).await;
     }
 }

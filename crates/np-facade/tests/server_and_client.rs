@@ -50,6 +50,7 @@ fn the_handles_go_wherever_a_user_wants_them() {
     check::<Server>();
     check::<np_facade::Connection>();
     check_clone::<Client>();
+    check_clone::<Server>();
     check_clone::<np_facade::Connection>();
 }
 
@@ -167,7 +168,8 @@ async fn mistakes_are_reported_at_the_start_and_nothing_listens() {
     assert!(matches!(reserved, Some(Error::Register(RegisterError::Reserved(_)))), "{reserved:?}");
     let named = start(|it| it.on_typed("two words", |_, (): ()| Ok(()))).await;
     assert!(matches!(named, Some(Error::Register(RegisterError::Name { .. }))), "{named:?}");
-    let wrong: [(&str, Change); 5] = [
+    let wrong: [(&str, Change); 6] = [
+        ("handshake_timeout", |it| it.handshake_timeout(Duration::ZERO)),
         ("replay_capacity", |it| it.replay_capacity(9_999)),
         ("max_connections", |it| it.max_connections(0)),
         ("max_handshakes", |it| it.max_handshakes(0)),
@@ -223,6 +225,50 @@ async fn a_client_needs_a_key_or_says_that_it_does_not_care() {
     let other = Identity::generate().unwrap().public_key();
     let rotated = server.addresses()[0].clone().with_key(other).to_string();
     Client::connect(&rotated).await.unwrap().call("np.echo", "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_would_be_ignored_is_refused() {
+    let server = builder("mem:ignored-key").start().await.unwrap();
+    let error = Client::builder(address(&server)).danger_trust_anyone().connect().await.unwrap_err();
+    assert!(matches!(error, Error::IgnoredKey { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("danger_trust_anyone"), "{error}");
+    // The last word counts.
+    let policy = Policy::allow_keys(server.addresses()[0].keys().iter().copied());
+    let client = Client::builder(address(&server)).danger_trust_anyone().policy(policy).connect().await.unwrap();
+    client.call("np.echo", "").await.unwrap();
+}
+
+#[tokio::test]
+async fn ik_takes_an_address_with_exactly_one_key() {
+    let server = builder("mem:one-key").start().await.unwrap();
+    let one = server.addresses()[0].clone();
+    let two = one.clone().with_key(Identity::generate().unwrap().public_key());
+    for (address, expected) in [(one.without_keys(), 0), (two, 2)] {
+        let client = Client::builder(address.to_string()).policy(Policy::anyone()).pattern(Pattern::IK);
+        let error = client.connect().await.unwrap_err();
+        assert!(matches!(error, Error::OneKey { count, .. } if count == expected), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("IK"), "{error}");
+    }
+    Client::builder(one.to_string()).pattern(Pattern::IK).connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_listens_under_its_own_key_alone() {
+    let (mine, other) = (Identity::generate().unwrap(), Identity::generate().unwrap().public_key());
+    let start = |key| {
+        let address = format!("mem:own-key?key={key}");
+        Server::builder(mine.clone(), Policy::anyone()).listen(address).start()
+    };
+    let error = start(other).await.unwrap_err();
+    assert!(matches!(error, Error::ForeignKey { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains(&other.to_string()), "{error}");
+    let server = start(mine.public_key()).await.unwrap();
+    assert_eq!(server.addresses()[0].keys(), [mine.public_key()]);
+    connect(&server).await.call("np.echo", "").await.unwrap();
 }
 
 #[tokio::test]
@@ -311,6 +357,14 @@ async fn the_limits_of_both_builders_hold() {
     let error = client.call("np.echo", vec![0; 2 << 10]).await.unwrap_err();
     // The answer is what is too large, and the server says so.
     assert_eq!((error.status, error.outcome), (Status::LimitReached, Outcome::Answered), "{error}");
+    for (setting, client) in [
+        ("connect_timeout", Client::builder(address(&server)).connect_timeout(Duration::ZERO)),
+        ("handshake_timeout", Client::builder(address(&server)).handshake_timeout(Duration::ZERO)),
+    ] {
+        let error = client.connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains(setting), "{error}");
+    }
     let wrong = Limits { max_queued_calls: 0, ..Limits::default() };
     let error = Client::builder(address(&server)).limits(wrong).connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
@@ -335,14 +389,14 @@ async fn the_server_calls_and_pushes_to_its_clients() {
     let server = builder("mem:push-to-clients").start().await.unwrap();
     let client = Client::builder(address(&server)).router(mine).connect().await.unwrap();
     client.ping().await.unwrap();
-    let connections = server.connections().await;
+    let connections = server.connections();
     assert_eq!(connections.len(), 1);
     let reply = connections[0].call(np_facade::raw::driver::Request::new("name".parse().unwrap())).await.unwrap();
     assert_eq!(reply.body, "client");
     // A client without a router answers too: that it has no such method.
     let plain = connect(&server).await;
     plain.ping().await.unwrap();
-    let connections = server.connections().await;
+    let connections = server.connections();
     let error = connections[1].call(np_facade::raw::driver::Request::new("name".parse().unwrap())).await.unwrap_err();
     assert_eq!(error.status, Status::UnknownMethod);
 }
@@ -363,7 +417,6 @@ async fn a_shutdown_answers_what_was_accepted_and_says_that_it_drains() {
         .start()
         .await
         .unwrap();
-    let server = Arc::new(server);
     let client = connect(&server).await;
     assert_eq!(client.call("np.health", "").await.unwrap(), "ok");
     let call = tokio::spawn({
@@ -372,12 +425,12 @@ async fn a_shutdown_answers_what_was_accepted_and_says_that_it_drains() {
     });
     started.notified().await;
     let shutdown = tokio::spawn({
-        let server = Arc::clone(&server);
+        let server = server.clone();
         async move { server.shutdown(Duration::from_secs(20)).await }
     });
     until(|| server.health().state() == HealthState::Draining).await;
     // A handler may still look at the connections while the shutdown waits for it.
-    assert_eq!(server.connections().await.len(), 1);
+    assert_eq!(server.connections().len(), 1);
     open.notify_one();
     assert_eq!(call.await.unwrap().unwrap(), "through");
     shutdown.await.unwrap();
@@ -424,6 +477,9 @@ async fn dropping_the_server_ends_everything_at_once() {
         async move { client.call("forever", "").await.unwrap_err() }
     });
     started.notified().await;
+    // One of two handles changes nothing.
+    drop(server.clone());
+    client.call("np.echo", "").await.unwrap();
     drop(server);
     let error = call.await.unwrap();
     assert_eq!((error.outcome, ErrorKind::of_call(&error)), (Outcome::Unknown, ErrorKind::Connect));
