@@ -84,6 +84,24 @@ fn an_interrupted_ping_sums_up_what_it_measured() {
 }
 
 #[test]
+fn a_ping_that_loses_its_server_sums_up_what_it_measured() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let folder = Folder::new();
+    let serve = Serve::anyone(&folder, &[]);
+    let mut child = np(["ping", serve.address(), "--interval", "1ms", "--count", "1000000"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut out = String::new();
+    stdout.read_line(&mut out).unwrap();
+    drop(serve);
+    stdout.read_to_string(&mut out).unwrap();
+    let measured = out.lines().filter(|line| line.starts_with("reply ")).count();
+    let noun = if measured == 1 { "reply" } else { "replies" };
+    let last = out.lines().last().unwrap();
+    assert!(last.starts_with(&format!("{measured} {noun}, min/median/max ")), "{last}");
+    finish(child).fails(3, &["ping tcp://127.0.0.1:", "check the server and the network"]);
+}
+
+#[test]
 fn pings_keep_their_interval() {
     let folder = Folder::new();
     let serve = Serve::anyone(&folder, &[]);

@@ -67,14 +67,20 @@ fn a_server_that_accepts_and_says_nothing_is_5() {
 fn a_server_that_speaks_something_else_is_4() {
     let address = with_key(&answers(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"));
     let ran = run(["call", &address, "np.echo"]);
-    ran.fails(4, &["no secure connection to tcp://127.0.0.1:", "check that an np server listens there"]);
+    ran.fails(
+        4,
+        &["no secure connection to tcp://127.0.0.1:", "may not speak np", "check that an np server listens there"],
+    );
 }
 
 #[test]
 fn a_server_that_hangs_up_is_4() {
     let address = with_key(&answers(b""));
     let ran = run(["call", &address, "np.echo"]);
-    ran.fails(4, &["no secure connection to tcp://127.0.0.1:", "check that an np server listens there"]);
+    ran.fails(
+        4,
+        &["no secure connection to tcp://127.0.0.1:", "may not speak np", "check that an np server listens there"],
+    );
 }
 
 #[test]
