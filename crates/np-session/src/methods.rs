@@ -1,6 +1,6 @@
 //! Numbers for method names: the caller numbers, the callee maps back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use np_types::{
     ConnectionError, LimitHit, LimitName, MAX_METHOD_BYTES, MAX_METHODS, Malformed, MethodName, Misbehaved,
@@ -9,10 +9,10 @@ use np_types::{
 /// The names that this side calls, by number.
 #[derive(Debug, Default)]
 pub(crate) struct LocalMethods {
-    numbers: HashMap<MethodName, u32>,
+    numbers: BTreeMap<MethodName, u32>,
     names: Vec<MethodName>,
     bytes: u32,
-    /// The number that was asked for last: callers tend to repeat themselves, and comparing is cheaper than hashing.
+    /// The number that was asked for last: callers tend to repeat themselves, and comparing once is cheaper than looking up.
     recent: u32,
     /// Numbers below this one have been told to the peer.
     announced: u32,

@@ -1,8 +1,9 @@
 //! Tests of the decision point and of its audit trail.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, SecretKey};
 use tracing::field::{Field, Visit};
@@ -120,9 +121,13 @@ fn what_looks_like_a_key_is_never_a_file_nor_shown() {
     assert!(error.to_string().contains("no/such/file"), "{error}");
 }
 
-/// Writes each event as one line: level, target, fields.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+/// Writes each event as one line: level, target, fields. One for the whole program, so that tests that run at the same
+/// time cannot take each other's interest in an event away; each thread reads its own lines.
+struct Log;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 struct Line(String);
 
@@ -149,7 +154,7 @@ impl Subscriber for Log {
         let meta = event.metadata();
         let mut line = Line(format!("{} {}", meta.level(), meta.target()));
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        LINES.with_borrow_mut(|lines| lines.push(line.0));
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -158,11 +163,11 @@ impl Subscriber for Log {
 }
 
 fn audit(policy: &Policy, peer: &PeerIdentity) -> String {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
-        let _ = policy.decide(peer);
-    });
-    let lines = log.0.lock().unwrap();
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
+    LINES.take();
+    let _ = policy.decide(peer);
+    let lines = LINES.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines[0].clone()
 }
