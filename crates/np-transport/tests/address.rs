@@ -138,7 +138,7 @@ fn a_wrong_address_is_refused_where_it_is_wrong() {
         ("mem:a?mode=local", 11, "unix: and pipe:"),
         ("tcp://a:1?mode=local", 15, "unix: and pipe:"),
         ("tls://a:1?mode=noise", 10, "the scheme tls is the mode"),
-        ("tcp://a:1?key=", 14, "not a key"),
+        ("tcp://a:1?key=", 14, "the key is empty"),
         ("tcp://a:1?mode=noise&key=np1nope", 25, "not a key"),
         (&too_long, 4096, "at most 4096 bytes"),
     ];
