@@ -99,6 +99,23 @@ pub(crate) struct PingState {
 
 impl Session {
     /// A session over the keys of a finished handshake. `preceding` is what the handshake still has to send.
+    /// Starts over keys that no handshake agreed on: for tests, fuzzing and measurements alone.
+    ///
+    /// ```
+    /// use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    /// use np_session::{Session, Side};
+    /// use np_types::{Limits, Time};
+    /// let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+    /// let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+    /// let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
+    /// let mut out = Vec::new();
+    /// assert!(session.poll_transmit(Time::ZERO, &mut out), "a session begins with its settings");
+    /// ```
+    #[must_use]
+    pub fn danger_from_traffic(side: Side, limits: Limits, traffic: Traffic, now: Time) -> Self {
+        Self::new(side, limits, traffic, Vec::new(), now)
+    }
+
     pub(crate) fn new(side: Side, limits: Limits, traffic: Traffic, preceding: Vec<u8>, now: Time) -> Self {
         let mut sender = Sender::new(traffic.send, &limits, now);
         sender.count_preceding(preceding.len());
