@@ -69,7 +69,9 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// [`NoiseError::MissingKey`] and [`NoiseError::UnusedKey`] if `keys` is not exactly what pattern and role take.
+    /// [`NoiseError::MissingKey`] and [`NoiseError::UnusedKey`] if `keys` is not exactly what pattern and role take. A
+    /// responder of XXpsk3 or IKpsk2 may leave the pre-shared key out, and choose it by the initiator's static key when
+    /// [`wants_psk`](Self::wants_psk) says so.
     pub fn new(
         pattern: Pattern,
         role: Role,
@@ -79,7 +81,9 @@ impl Handshake {
     ) -> Result<Self, NoiseError> {
         exactly(keys.local.is_some(), pattern.needs_local_static(role))?;
         exactly(keys.remote.is_some(), pattern.needs_remote_static(role))?;
-        exactly(keys.psk.is_some(), pattern.needs_psk())?;
+        if keys.psk.is_some() || !pattern.takes_psk_late(role) {
+            exactly(keys.psk.is_some(), pattern.needs_psk())?;
+        }
         let mut state = Box::new(State {
             pattern,
             role,
@@ -90,6 +94,7 @@ impl Handshake {
             remote: keys.remote,
             remote_ephemeral: None,
             psk: keys.psk.cloned(),
+            unread: None,
         });
         state.mix_known_keys()?;
         Ok(Self { state: Some(state) })
@@ -123,6 +128,49 @@ impl Handshake {
     pub fn read_message(&mut self, message: &[u8], payload: &mut Vec<u8>) -> Result<(), NoiseError> {
         let mut state = self.state.take().ok_or(NoiseError::Dead)?;
         state.read(message, payload)?;
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// Whether the pre-shared key must be given now, by [`provide_psk`](Self::provide_psk): the handshake was started
+    /// without one, and the message that named the initiator's static key has been read up to the point that needs it.
+    ///
+    /// In XXpsk3 that message is not yet known to be authentic: it is once the key was given.
+    #[must_use]
+    pub fn wants_psk(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.wants_psk())
+    }
+
+    /// Gives the pre-shared key that [`wants_psk`](Self::wants_psk) asked for, and reads what waited for it: `payload`
+    /// gets what the message carries.
+    ///
+    /// ```
+    /// use np_noise::{Handshake, Keypair, Keys, NoiseError, Pattern, Role};
+    /// use np_types::{Psk, SecretKey};
+    /// let pair = |byte| Keypair::from_secret(SecretKey::from_bytes([byte; 32]));
+    /// let (client, server, psk) = (pair(1), pair(2), Psk::from_bytes([3; 32]));
+    /// let keys = Keys { local: Some(&client), remote: Some(server.public()), psk: Some(&psk) };
+    /// let mut a = Handshake::new(Pattern::IKpsk2, Role::Initiator, b"", keys, SecretKey::from_bytes([4; 32]))?;
+    /// let keys = Keys { local: Some(&server), ..Keys::default() };
+    /// let mut b = Handshake::new(Pattern::IKpsk2, Role::Responder, b"", keys, SecretKey::from_bytes([5; 32]))?;
+    /// let (mut message, mut payload) = (Vec::new(), Vec::new());
+    /// a.write_message(b"", &mut message)?;
+    /// b.read_message(&message, &mut payload)?;
+    /// assert!(b.wants_psk() && b.remote_static() == Some(client.public()));
+    /// b.provide_psk(&psk, &mut payload)?;
+    /// # let mut message = Vec::new();
+    /// b.write_message(b"", &mut message)?;
+    /// a.read_message(&message, &mut payload)?;
+    /// # Ok::<(), NoiseError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NoiseError::UnusedKey`] where none was asked for, [`NoiseError::Decrypt`] if the peer used another one,
+    /// [`NoiseError::Dead`] after any of these. `payload` is then as before.
+    pub fn provide_psk(&mut self, psk: &Psk, payload: &mut Vec<u8>) -> Result<(), NoiseError> {
+        let mut state = self.state.take().ok_or(NoiseError::Dead)?;
+        state.provide_psk(psk, payload)?;
         self.state = Some(state);
         Ok(())
     }
@@ -189,6 +237,8 @@ struct State {
     remote: Option<PublicKey>,
     remote_ephemeral: Option<PublicKey>,
     psk: Option<Psk>,
+    /// The end of a message that cannot be opened before the pre-shared key is there.
+    unread: Option<Vec<u8>>,
 }
 
 impl State {
@@ -217,6 +267,9 @@ impl State {
 
     fn write(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         let (tokens, overhead) = self.turn_of(self.role)?;
+        if self.wants_psk() {
+            return Err(NoiseError::MissingKey);
+        }
         if payload.len() > MAX_MESSAGE.saturating_sub(overhead) {
             return Err(NoiseError::BadLength);
         }
@@ -242,6 +295,9 @@ impl State {
 
     fn read(&mut self, message: &[u8], payload: &mut Vec<u8>) -> Result<(), NoiseError> {
         let (tokens, overhead) = self.turn_of(self.role.other())?;
+        if self.unread.is_some() {
+            return Err(NoiseError::MissingKey);
+        }
         if message.len() > MAX_MESSAGE || message.len() < overhead {
             return Err(NoiseError::BadLength);
         }
@@ -259,11 +315,34 @@ impl State {
                     self.symmetric.decrypt_and_hash(field, &mut key)?;
                     self.remote = Some(public_key(&key)?);
                 }
+                // It is the last token of the one message that a responder can be short of it in.
+                Token::Psk if self.psk.is_none() => {
+                    self.unread = Some(rest.to_vec());
+                    return Ok(());
+                }
                 other => self.mix_secret(*other)?,
             }
         }
         self.symmetric.decrypt_and_hash(rest, payload)?;
         self.next += 1;
+        Ok(())
+    }
+
+    /// Once the initiator's key is known, the choice of the pre-shared key is due.
+    fn wants_psk(&self) -> bool {
+        self.psk.is_none() && self.pattern.needs_psk() && self.remote.is_some()
+    }
+
+    fn provide_psk(&mut self, psk: &Psk, payload: &mut Vec<u8>) -> Result<(), NoiseError> {
+        if !self.wants_psk() {
+            return Err(NoiseError::UnusedKey);
+        }
+        self.psk = Some(psk.clone());
+        if let Some(rest) = self.unread.take() {
+            self.mix_secret(Token::Psk)?;
+            self.symmetric.decrypt_and_hash(&rest, payload)?;
+            self.next += 1;
+        }
         Ok(())
     }
 

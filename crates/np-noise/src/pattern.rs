@@ -123,6 +123,19 @@ impl Pattern {
         self.table().messages.iter().any(|m| m.contains(&Psk))
     }
 
+    /// Whether a side may choose its pre-shared key by the other's static key, which it learns before the key is mixed.
+    ///
+    /// ```
+    /// use np_noise::{Pattern, Role};
+    /// assert!(Pattern::XXpsk3.takes_psk_late(Role::Responder));
+    /// assert!(!Pattern::XXpsk3.takes_psk_late(Role::Initiator));
+    /// assert!(!Pattern::NNpsk0.takes_psk_late(Role::Responder));
+    /// ```
+    #[must_use]
+    pub fn takes_psk_late(self, role: Role) -> bool {
+        role == Role::Responder && self.needs_psk() && self.authenticates_initiator()
+    }
+
     /// Whether the responder knows at the end which static key the initiator holds.
     ///
     /// A pre-shared key alone proves that the peer belongs to the group, not which member it is.

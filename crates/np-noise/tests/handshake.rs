@@ -93,7 +93,8 @@ fn missing_and_surplus_keys_are_refused() {
         for role in [Role::Initiator, Role::Responder] {
             for given in 0..8 {
                 let given = [given & 1 > 0, given & 2 > 0, given & 4 > 0];
-                let needed = [pattern.needs_local_static(role), pattern.needs_remote_static(role), pattern.needs_psk()];
+                let psk_needed = pattern.needs_psk() && (given[2] || !pattern.takes_psk_late(role));
+                let needed = [pattern.needs_local_static(role), pattern.needs_remote_static(role), psk_needed];
                 let keys = Keys {
                     local: given[0].then_some(&own),
                     remote: given[1].then_some(other),
