@@ -117,7 +117,7 @@ fn start_handshake(config: &ConnectorConfig) -> Result<Handshake, ConnectError> 
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
         server_key: config.server_key.filter(|_| needs_key),
         psk: None,
-        key_id: &[],
+        psk_id: &[],
         time: unix_now(),
         nonce: entropy::nonce()?,
         ephemeral: entropy::random_secret_key()?,

@@ -14,85 +14,20 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Handshake as Noise, Keypair, Keys, Pattern, Role, Traffic};
+use np_noise::{Handshake as Noise, Keys, Pattern, Role, Traffic};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey,
-    SecretKey, Time, UnixMillis, VERSION,
+    Time, VERSION,
 };
-use np_wire::{
-    Choices, HandshakeFrame, Preface, Side, decode_handshake_frame, encode_handshake_message, encode_refusal,
-};
-use sha2::{Digest as _, Sha256};
+use np_wire::{Choices, Preface, Side, encode_handshake_message, encode_refusal};
 
 use crate::Session;
 
-/// The number of the suite 25519_ChaChaPoly_SHA256, the one suite of version 1.
-///
-/// ```
-/// assert_eq!(np_session::SUITE_CHACHAPOLY, 1);
-/// ```
-pub const SUITE_CHACHAPOLY: u8 = 1;
+mod config;
+mod rules;
 
-/// The hint by which a server finds the identity that message 1 was made for: the start of its key's SHA-256.
-///
-/// ```
-/// use np_types::PublicKey;
-/// assert_eq!(np_session::server_hint(&PublicKey::from_bytes([0; 32])), [0x66, 0x68, 0x7a, 0xad]);
-/// ```
-#[must_use]
-pub fn server_hint(key: &PublicKey) -> [u8; 4] {
-    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let [a, b, c, d, ..] = digest;
-    [a, b, c, d]
-}
-
-/// What an initiator brings. Time and randomness are arguments: each connection needs fresh ones.
-#[derive(Debug)]
-pub struct InitiatorConfig<'a> {
-    /// The handshake pattern.
-    pub pattern: Pattern,
-    /// This side's identity; none where the pattern shows none.
-    pub local: Option<&'a Keypair>,
-    /// The server's key, where the pattern needs it before message 1.
-    pub server_key: Option<PublicKey>,
-    /// The pre-shared key of a pattern with psk.
-    pub psk: Option<&'a Psk>,
-    /// The psk or client-key id that the preface carries; empty for none.
-    pub key_id: &'a [u8],
-    /// The wall clock.
-    pub time: UnixMillis,
-    /// 16 random bytes.
-    pub nonce: [u8; 16],
-    /// 32 random bytes: the ephemeral secret.
-    pub ephemeral: SecretKey,
-}
-
-/// What a responder offers.
-///
-/// ```
-/// use np_noise::Pattern;
-/// use np_session::ResponderConfig;
-/// let config = ResponderConfig { patterns: vec![Pattern::XX, Pattern::IK] };
-/// assert!(config.patterns.contains(&Pattern::XX));
-/// ```
-#[derive(Debug, Clone)]
-pub struct ResponderConfig {
-    /// The patterns that are accepted.
-    pub patterns: Vec<Pattern>,
-}
-
-/// What a responder decides on with its preface: the identity that the hint names and the keys that the pattern needs.
-#[derive(Debug)]
-pub struct ResponderKeys<'a> {
-    /// This side's identity.
-    pub local: Option<&'a Keypair>,
-    /// The client's key, where the pattern needs it before message 1.
-    pub client_key: Option<PublicKey>,
-    /// The pre-shared key of a pattern with psk.
-    pub psk: Option<&'a Psk>,
-    /// 32 random bytes: the ephemeral secret.
-    pub ephemeral: SecretKey,
-}
+pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key, server_hint};
+use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
 
 /// What a handshake tells its driver.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +36,9 @@ pub enum HandshakeEvent {
     /// A responder has the preface and message 1 and has done no work for them: [`Handshake::proceed`] or
     /// [`Handshake::refuse`].
     Preface(Preface),
+    /// A responder without a pre-shared key for a pattern that needs one knows which client claims to be there:
+    /// [`Handshake::provide_psk`]. The claim is proven by a [`HandshakeEvent::Peer`] alone.
+    Psk(PublicKey),
     /// The peer's identity is known: [`Handshake::admit`] or [`Handshake::refuse`].
     Peer(PeerIdentity),
     /// The keys are there: send what is left and call [`Handshake::into_session`].
@@ -125,6 +63,8 @@ pub struct Handshake {
     /// Whether message 2 has left: from then on nothing is said in clear.
     answered: bool,
     error: Option<ConnectionError>,
+    /// By what name the pre-shared key is known: the peer's identity where it has no key of its own.
+    psk_id: Vec<u8>,
 }
 
 enum State {
@@ -135,7 +75,9 @@ enum State {
     /// Initiator: message 2 is to come.
     AwaitMessage2 { noise: Noise, pattern: Pattern },
     /// Responder: message 3 is to come.
-    AwaitMessage3 { noise: Noise },
+    AwaitMessage3 { noise: Noise, pattern: Pattern },
+    /// Responder: the driver looks for the pre-shared key of the client that message 1 or 3 named.
+    AwaitPsk { noise: Noise, pattern: Pattern },
     /// The driver decides on the peer.
     AwaitVerdict { noise: Noise },
     /// The driver refused an authenticated peer: it is told inside the first record.
@@ -152,7 +94,9 @@ impl Handshake {
     /// # Errors
     /// When the pattern needs a key that was not given, or was given one that it does not use.
     pub fn initiator(config: InitiatorConfig<'_>) -> Result<Self, Misuse> {
-        let InitiatorConfig { pattern, local, server_key, psk, key_id, time, nonce, ephemeral } = config;
+        let key_id = config::key_id(&config)?;
+        let InitiatorConfig { pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
+        let psk_id = psk_id.to_vec();
         let hint = server_key.as_ref().map_or([0; 4], server_hint);
         let preface = Preface {
             min_version: VERSION,
@@ -163,7 +107,7 @@ impl Handshake {
             time,
             nonce,
             hint,
-            key_id: key_id.to_vec(),
+            key_id,
         };
         let mut out = Vec::with_capacity(256);
         preface.encode(&mut out);
@@ -173,14 +117,18 @@ impl Handshake {
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
         let state = Box::new(State::AwaitMessage2 { noise, pattern });
-        Ok(Self { side: Side::Initiator, state, out, events: VecDeque::new(), answered: false, error: None })
+        Ok(Self { out, psk_id, ..Self::new(Side::Initiator, state) })
     }
 
     /// Starts as the side that was connected to.
     #[must_use]
     pub fn responder(config: &ResponderConfig) -> Self {
         let state = Box::new(State::AwaitPreface { patterns: config.patterns.clone() });
-        Self { side: Side::Responder, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None }
+        Self::new(Side::Responder, state)
+    }
+
+    const fn new(side: Side, state: Box<State>) -> Self {
+        Self { side, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None, psk_id: Vec::new() }
     }
 
     /// Takes what it understands off `input`; bytes after the handshake stay there for the session.
@@ -199,7 +147,7 @@ impl Handshake {
         match std::mem::replace(&mut *self.state, State::Failed) {
             State::AwaitPreface { patterns } => self.first_flight(patterns, input),
             State::AwaitMessage2 { noise, pattern } => self.message_2(noise, pattern, input),
-            State::AwaitMessage3 { noise } => self.message_3(noise, input),
+            State::AwaitMessage3 { noise, pattern } => self.message_3(noise, pattern, input),
             other => {
                 *self.state = other;
                 Ok(())
@@ -222,6 +170,9 @@ impl Handshake {
         };
         let prologue = input.get(..size).unwrap_or_default().to_vec();
         input.advance(size + used);
+        if pattern.needs_psk() {
+            self.psk_id.clone_from(&preface.key_id);
+        }
         *self.state = State::AwaitKeys { pattern, prologue, message };
         self.events.push_back(HandshakeEvent::Preface(preface));
         Ok(())
@@ -229,7 +180,7 @@ impl Handshake {
 
     fn message_2(&mut self, mut noise: Noise, pattern: Pattern, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let mut payload = Vec::new();
-        match take_message(input, &mut noise, &mut payload, Side::Initiator)? {
+        match take_message(input, &mut noise, &mut payload, pattern, Side::Initiator)? {
             Taken::Partly => {
                 *self.state = State::AwaitMessage2 { noise, pattern };
                 return Ok(());
@@ -245,18 +196,55 @@ impl Handshake {
         Ok(())
     }
 
-    fn message_3(&mut self, mut noise: Noise, input: &mut BytesMut) -> Result<(), ConnectionError> {
+    fn message_3(&mut self, mut noise: Noise, pattern: Pattern, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let mut payload = Vec::new();
-        match take_message(input, &mut noise, &mut payload, Side::Responder)? {
-            Taken::Partly => *self.state = State::AwaitMessage3 { noise },
-            Taken::Whole if payload.is_empty() => self.ask_verdict(noise),
-            Taken::Whole => return Err(Malformed::Trailing("handshake message 3").into()),
+        match take_message(input, &mut noise, &mut payload, pattern, Side::Responder)? {
+            Taken::Partly => *self.state = State::AwaitMessage3 { noise, pattern },
+            Taken::Whole => self.look_for_psk(noise, pattern, &payload)?,
+        }
+        Ok(())
+    }
+
+    /// Message 1 or 3 was read, perhaps up to the point where the pre-shared key is mixed in.
+    fn look_for_psk(&mut self, noise: Noise, pattern: Pattern, payload: &[u8]) -> Result<(), ConnectionError> {
+        match noise.remote_static() {
+            Some(client) if noise.wants_psk() => {
+                *self.state = State::AwaitPsk { noise, pattern };
+                self.events.push_back(HandshakeEvent::Psk(client));
+                Ok(())
+            }
+            _ => self.go_on(noise, pattern, payload),
+        }
+    }
+
+    /// Message 1 or 3 is whole: the answer, or the end.
+    fn go_on(&mut self, mut noise: Noise, pattern: Pattern, payload: &[u8]) -> Result<(), ConnectionError> {
+        if !payload.is_empty() {
+            return Err(Malformed::Trailing("the handshake message of a client").into());
+        }
+        if noise.is_finished() {
+            self.ask_verdict(noise);
+            return Ok(());
+        }
+        let choices = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
+        let mut reply = Vec::with_capacity(128);
+        noise.write_message(&choices.encode(), &mut reply).map_err(|_| unauthentic(pattern))?;
+        encode_handshake_message(&mut self.out, &reply);
+        self.answered = true;
+        if noise.is_finished() {
+            self.ask_verdict(noise);
+        } else {
+            *self.state = State::AwaitMessage3 { noise, pattern };
         }
         Ok(())
     }
 
     fn ask_verdict(&mut self, noise: Noise) {
-        let peer = noise.remote_static().map_or(PeerIdentity::Anonymous, PeerIdentity::Noise);
+        let peer = match noise.remote_static() {
+            Some(key) => PeerIdentity::Noise(key),
+            None if self.psk_id.is_empty() => PeerIdentity::Anonymous,
+            None => PeerIdentity::Psk(String::from_utf8_lossy(&self.psk_id).into_owned()),
+        };
         *self.state = State::AwaitVerdict { noise };
         self.events.push_back(HandshakeEvent::Peer(peer));
     }
@@ -271,28 +259,28 @@ impl Handshake {
         };
         let ResponderKeys { local, client_key, psk, ephemeral } = keys;
         let keys = Keys { local, remote: client_key, psk };
-        let noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).map_err(wrong_keys)?;
-        if let Err(error) = self.answer(noise, pattern, &message) {
+        let mut noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).map_err(wrong_keys)?;
+        let mut payload = Vec::new();
+        let read = noise.read_message(&message, &mut payload).map_err(|_| unauthentic(pattern).into());
+        if let Err(error) = read.and_then(|()| self.look_for_psk(noise, pattern, &payload)) {
             self.fail(error);
         }
         Ok(())
     }
 
-    fn answer(&mut self, mut noise: Noise, pattern: Pattern, message: &[u8]) -> Result<(), ConnectionError> {
+    /// Goes on after [`HandshakeEvent::Psk`]. For a client without a pre-shared key give random bytes: it must not learn
+    /// from the answer whether there is one.
+    ///
+    /// # Errors
+    /// When no client waits for its key.
+    pub fn provide_psk(&mut self, psk: &Psk) -> Result<(), Misuse> {
+        let State::AwaitPsk { mut noise, pattern } = std::mem::replace(&mut *self.state, State::Failed) else {
+            return Err(Misuse::State("no client waits for a pre-shared key"));
+        };
         let mut payload = Vec::new();
-        noise.read_message(message, &mut payload).map_err(|_| Misbehaved::Record)?;
-        if !payload.is_empty() {
-            return Err(Malformed::Trailing("handshake message 1").into());
-        }
-        let choices = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
-        let mut reply = Vec::with_capacity(128);
-        noise.write_message(&choices.encode(), &mut reply).map_err(|_| Misbehaved::Record)?;
-        encode_handshake_message(&mut self.out, &reply);
-        self.answered = true;
-        if noise.is_finished() {
-            self.ask_verdict(noise);
-        } else {
-            *self.state = State::AwaitMessage3 { noise };
+        let read = noise.provide_psk(psk, &mut payload).map_err(|_| unauthentic(pattern).into());
+        if let Err(error) = read.and_then(|()| self.go_on(noise, pattern, &payload)) {
+            self.fail(error);
         }
         Ok(())
     }
@@ -400,6 +388,7 @@ impl fmt::Debug for Handshake {
             State::AwaitKeys { .. } => "AwaitKeys",
             State::AwaitMessage2 { .. } => "AwaitMessage2",
             State::AwaitMessage3 { .. } => "AwaitMessage3",
+            State::AwaitPsk { .. } => "AwaitPsk",
             State::AwaitVerdict { .. } => "AwaitVerdict",
             State::Refused { .. } => "Refused",
             State::Done { .. } => "Done",
@@ -407,65 +396,4 @@ impl fmt::Debug for Handshake {
         };
         f.debug_struct("Handshake").field("side", &self.side).field("state", &state).finish_non_exhaustive()
     }
-}
-
-enum Taken {
-    Partly,
-    Whole,
-}
-
-/// Takes a handshake message off `input` and reads it; a refusal in clear ends the handshake.
-fn take_message(
-    input: &mut BytesMut,
-    noise: &mut Noise,
-    payload: &mut Vec<u8>,
-    side: Side,
-) -> Result<Taken, ConnectionError> {
-    let Some((frame, used)) = decode_handshake_frame(input)? else {
-        return Ok(Taken::Partly);
-    };
-    match frame {
-        HandshakeFrame::Message(message) => {
-            noise.read_message(message, payload).map_err(|_| Misbehaved::Record)?;
-        }
-        HandshakeFrame::Refusal(_) if side == Side::Responder => {
-            return Err(Malformed::Value("the kind of a handshake message").into());
-        }
-        HandshakeFrame::Refusal(refusal) => {
-            if refusal.code == CloseCode::Version {
-                let (min, max) = (refusal.min_version, refusal.max_version);
-                return Err(Incompatible::Version { min, max, ours: VERSION }.into());
-            }
-            let text = refusal.text.to_owned();
-            return Err(ConnectionError::ClosedByPeer { code: refusal.code, text, in_clear: true });
-        }
-    }
-    input.advance(used);
-    Ok(Taken::Whole)
-}
-
-/// The pattern of a preface, if version, suite and pattern are spoken here.
-fn offered(preface: &Preface, patterns: &[Pattern]) -> Result<Pattern, ConnectionError> {
-    let Preface { min_version: min, max_version: max, version, suite, pattern, .. } = *preface;
-    if version != VERSION {
-        return Err(Incompatible::Version { min, max, ours: VERSION }.into());
-    }
-    if suite != SUITE_CHACHAPOLY {
-        return Err(Incompatible::Suite(suite).into());
-    }
-    let known = Pattern::from_wire(pattern).filter(|known| patterns.contains(known));
-    known.ok_or_else(|| Incompatible::Pattern(pattern).into())
-}
-
-/// Message 1 stands behind the preface in the same framing as the others.
-fn first_message(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ConnectionError> {
-    match decode_handshake_frame(bytes)? {
-        None => Ok(None),
-        Some((HandshakeFrame::Message(message), used)) => Ok(Some((message, used))),
-        Some((HandshakeFrame::Refusal(_), _)) => Err(Malformed::Value("handshake message 1").into()),
-    }
-}
-
-fn wrong_keys(_: np_noise::NoiseError) -> Misuse {
-    Misuse::Argument("the keys given are not those that the handshake pattern needs")
 }

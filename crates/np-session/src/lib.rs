@@ -35,7 +35,8 @@ mod table;
 
 pub use event::{Answer, Event, OpenCall};
 pub use handshake::{
-    Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, server_hint,
+    Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key,
+    server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
 pub use session::Session;

@@ -22,7 +22,7 @@ fn handshakes(pattern: Pattern) -> (Handshake, Handshake, Keypair, Keypair) {
         local: Some(&client),
         server_key: (pattern == Pattern::IK).then(|| server.public()),
         psk: None,
-        key_id: &[],
+        psk_id: &[],
         time: UnixMillis(1_800_000_000_000),
         nonce: [0x55; 16],
         ephemeral: secret(0x33),

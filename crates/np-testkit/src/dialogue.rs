@@ -204,7 +204,7 @@ fn with_initiator(limits: &Limits) -> (Session, Traffic) {
         local: Some(&own),
         server_key: None,
         psk: None,
-        key_id: &[],
+        psk_id: &[],
         time: UnixMillis(0),
         nonce: [9; 16],
         ephemeral: SecretKey::from_bytes([3; 32]),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use np_noise::Pattern;
 use np_session::{Session, Side};
-use np_types::{ConnectionError, Limits, PublicKey, Time};
+use np_types::{ConnectionError, Limits, Psk, PublicKey, Time};
 
 use crate::{Application, Network, NetworkConfig, Peer, PeerConfig, Read, Recorder, Refuse, Rng, keypair};
 
@@ -33,6 +33,10 @@ pub struct Setup {
     pub refuse: [Refuse; 2],
     /// The key that the initiator takes its server to have.
     pub server: PublicKey,
+    /// The pre-shared keys of the initiator and of the responder.
+    pub psks: [Psk; 2],
+    /// See [`PeerConfig::psk_id`].
+    pub psk_id: Vec<u8>,
     /// See [`PeerConfig::eager`].
     pub eager: bool,
     /// The network.
@@ -44,10 +48,12 @@ impl Default for Setup {
         Self {
             seed: 1,
             pattern: Pattern::XX,
-            patterns: vec![Pattern::XX, Pattern::IK],
+            patterns: Pattern::ALL.to_vec(),
             limits: [Limits::default(), Limits::default()],
             refuse: [Refuse::No; 2],
             server: keypair(Side::Responder).public(),
+            psks: [Psk::from_bytes([0x50; 32]), Psk::from_bytes([0x50; 32])],
+            psk_id: b"team".to_vec(),
             eager: false,
             network: NetworkConfig::default(),
         }
@@ -94,6 +100,8 @@ impl<A: Application> Pair<A> {
                 patterns: setup.patterns.clone(),
                 refuse: setup.refuse[at],
                 server: setup.server,
+                psk: setup.psks[at].clone(),
+                psk_id: setup.psk_id.clone(),
                 eager: setup.eager,
             };
             Peer::new(side, config, app, &mut rng)

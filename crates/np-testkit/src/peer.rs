@@ -3,11 +3,12 @@
 use std::fmt;
 
 use bytes::BytesMut;
-use np_noise::{Keypair, Pattern};
+use np_noise::{Keypair, Pattern, Role};
 use np_session::{
     Event, Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session, Side, StreamKey,
+    client_key,
 };
-use np_types::{CloseCode, ConnectionError, Limits, PeerIdentity, PublicKey, SecretKey, Time, UnixMillis};
+use np_types::{CloseCode, ConnectionError, Limits, PeerIdentity, Psk, PublicKey, SecretKey, Time, UnixMillis};
 
 use crate::Rng;
 
@@ -71,6 +72,10 @@ pub struct PeerConfig {
     pub refuse: Refuse,
     /// The key that an initiator takes its server to have.
     pub server: PublicKey,
+    /// The pre-shared key that it holds, for patterns that take one.
+    pub psk: Psk,
+    /// The id that an initiator names its pre-shared key by; a responder looks by the client's key where it is empty.
+    pub psk_id: Vec<u8>,
     /// Whether it takes bytes from the handshake at once, or leaves the last of them to the session.
     pub eager: bool,
 }
@@ -122,13 +127,14 @@ impl<A: Application> Peer<A> {
     #[must_use]
     pub fn new(side: Side, config: PeerConfig, app: A, rng: &mut Rng) -> Self {
         let (keys, ephemeral) = (keypair(side), SecretKey::from_bytes(rng.bytes32()));
+        let pattern = config.pattern;
         let handshake = match side {
             Side::Initiator => Handshake::initiator(InitiatorConfig {
-                pattern: config.pattern,
-                local: Some(&keys),
-                server_key: config.pattern.needs_remote_static_up_front().then_some(config.server),
-                psk: None,
-                key_id: &[],
+                pattern,
+                local: pattern.needs_local_static(Role::Initiator).then_some(&keys),
+                server_key: pattern.needs_remote_static_up_front().then_some(config.server),
+                psk: pattern.needs_psk().then_some(&config.psk),
+                psk_id: if pattern.needs_psk() { &config.psk_id } else { &[] },
                 time: UnixMillis(1_800_000_000_000),
                 nonce: rng.bytes32()[..16].try_into().expect("16 of 32 bytes"),
                 ephemeral: ephemeral.clone(),
@@ -254,16 +260,26 @@ impl<A: Application> Peer<A> {
         while let Some(event) = handshake.poll_event() {
             any = true;
             match event {
-                HandshakeEvent::Preface(_) => match self.config.refuse {
+                HandshakeEvent::Preface(preface) => match self.config.refuse {
                     Refuse::Preface(code) => handshake.refuse(code, "not now", "a test refuses"),
                     _ => {
-                        let (local, ephemeral) = (Some(&self.keys), self.ephemeral.clone());
-                        let keys = ResponderKeys { local, client_key: None, psk: None, ephemeral };
+                        let pattern = Pattern::from_wire(preface.pattern).expect("it was offered");
+                        let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
+                        let keys = ResponderKeys {
+                            local: pattern.needs_local_static(Role::Responder).then_some(&self.keys),
+                            client_key: client_key(&preface),
+                            psk: by_id.then_some(&self.config.psk),
+                            ephemeral: self.ephemeral.clone(),
+                        };
                         handshake.proceed(keys).expect("a preface waits");
                     }
                 },
+                HandshakeEvent::Psk(_) => handshake.provide_psk(&self.config.psk).expect("a client waits"),
                 HandshakeEvent::Peer(identity) => {
-                    let wrong = self.side == Side::Initiator && identity.public_key() != Some(&self.config.server);
+                    let proves_key = self.config.pattern.authenticates_responder();
+                    let wrong = self.side == Side::Initiator
+                        && proves_key
+                        && identity.public_key() != Some(&self.config.server);
                     self.remote = Some(identity);
                     match self.config.refuse {
                         Refuse::Peer(code) => handshake.refuse(code, "not welcome", "a test refuses"),

@@ -87,7 +87,7 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
 }
 
 fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
-    let pattern = rng.pick(&[Pattern::XX, Pattern::IK]);
+    let pattern = rng.pick(&Pattern::ALL);
     let limits = [limits(rng), limits(rng)];
     let latency = Duration::from_micros(rng.below(20_000));
     let jitter = Duration::from_micros(rng.below(5_000));
@@ -276,7 +276,9 @@ fn check_flip(pair: &Pair<Actor>, broken: &mut Vec<String>) {
         let fine = match reader.error() {
             // A longer record, a longer message: the rest of it never comes.
             None => true,
-            Some(ConnectionError::Misbehaved(Misbehaved::Record)) => true,
+            Some(ConnectionError::Misbehaved(
+                Misbehaved::Record | Misbehaved::Handshake | Misbehaved::PreSharedKey,
+            )) => true,
             // The length of a record, a message or a preface, or another field in clear before the handshake is done.
             Some(ConnectionError::Malformed(Malformed::Value(_) | Malformed::Magic | Malformed::Text(_))) => true,
             Some(ConnectionError::Malformed(Malformed::Trailing(_))) => true,

@@ -61,6 +61,15 @@ pub enum Misbehaved {
     /// A record did not open: it was changed, replayed, dropped, reordered or made with another key.
     #[error("a record failed authentication: it was changed, repeated, lost or made with another key")]
     Record,
+    /// A handshake message did not open: other keys are in use, or it was changed.
+    #[error("a handshake message failed authentication: the peer holds other keys, or bytes were changed on the way")]
+    Handshake,
+    /// A handshake message with a pre-shared key did not open.
+    #[error(
+        "a handshake message failed authentication: the pre-shared keys differ, the server knows none by that id or \
+         for that client, the peer holds other keys, or bytes were changed on the way"
+    )]
+    PreSharedKey,
     /// The stream ended without an authenticated close.
     #[error("the connection was cut without a close (truncated)")]
     Truncated,
@@ -344,7 +353,9 @@ impl ConnectionError {
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::Malformed(_) => CloseCode::Malformed,
-            Self::Misbehaved(Misbehaved::Record) => CloseCode::Authentication,
+            Self::Misbehaved(Misbehaved::Record | Misbehaved::Handshake | Misbehaved::PreSharedKey) => {
+                CloseCode::Authentication
+            }
             Self::Misbehaved(_) => CloseCode::Protocol,
             Self::Incompatible(Incompatible::Version { .. }) => CloseCode::Version,
             Self::Incompatible(_) => CloseCode::Incompatible,

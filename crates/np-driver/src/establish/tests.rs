@@ -36,7 +36,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
         local: Some(&Keypair::from_secret(random_secret_key().unwrap())),
         server_key: None,
         psk: None,
-        key_id: &[],
+        psk_id: &[],
         time: UnixMillis(0),
         nonce: [0; 16],
         ephemeral: random_secret_key().unwrap(),

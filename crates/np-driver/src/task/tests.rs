@@ -28,7 +28,7 @@ fn sessions() -> (Session, Session) {
         local: Some(&ours),
         server_key: None,
         psk: None,
-        key_id: &[],
+        psk_id: &[],
         time: UnixMillis(0),
         nonce: [0; 16],
         ephemeral: random_secret_key().unwrap(),

@@ -20,4 +20,6 @@ mod help;
 #[cfg(test)]
 mod misbehaviour;
 #[cfg(test)]
+mod patterns;
+#[cfg(test)]
 mod streams;

@@ -1,0 +1,136 @@
+//! What each side brings to a handshake, and how a preface says which keys it was made with.
+
+use np_noise::{Keypair, Pattern, Role};
+use np_types::{Malformed, Misuse, Psk, PublicKey, SecretKey, UnixMillis};
+use np_wire::Preface;
+use sha2::{Digest as _, Sha256};
+
+#[cfg(doc)]
+use crate::HandshakeEvent;
+
+/// The number of the suite 25519_ChaChaPoly_SHA256, the one suite of version 1.
+///
+/// ```
+/// assert_eq!(np_session::SUITE_CHACHAPOLY, 1);
+/// ```
+pub const SUITE_CHACHAPOLY: u8 = 1;
+
+/// The hint by which a server finds the identity that message 1 was made for: the start of its key's SHA-256.
+///
+/// ```
+/// use np_types::PublicKey;
+/// assert_eq!(np_session::server_hint(&PublicKey::from_bytes([0; 32])), [0x66, 0x68, 0x7a, 0xad]);
+/// ```
+#[must_use]
+pub fn server_hint(key: &PublicKey) -> [u8; 4] {
+    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    let [a, b, c, d, ..] = digest;
+    [a, b, c, d]
+}
+
+/// What an initiator brings. Time and randomness are arguments: each connection needs fresh ones.
+#[derive(Debug)]
+pub struct InitiatorConfig<'a> {
+    /// The handshake pattern.
+    pub pattern: Pattern,
+    /// This side's identity; none where the pattern shows none.
+    pub local: Option<&'a Keypair>,
+    /// The server's key, where the pattern needs it before message 1.
+    pub server_key: Option<PublicKey>,
+    /// The pre-shared key of a pattern with psk.
+    pub psk: Option<&'a Psk>,
+    /// By what name the server finds the pre-shared key: at most 64 bytes. NNpsk0 needs one; in XXpsk3 and IKpsk2 the
+    /// server may find it by the client's static key instead, and none is empty. Other patterns carry none.
+    pub psk_id: &'a [u8],
+    /// The wall clock.
+    pub time: UnixMillis,
+    /// 16 random bytes.
+    pub nonce: [u8; 16],
+    /// 32 random bytes: the ephemeral secret.
+    pub ephemeral: SecretKey,
+}
+
+/// What a responder offers.
+///
+/// ```
+/// use np_noise::Pattern;
+/// use np_session::ResponderConfig;
+/// let config = ResponderConfig { patterns: vec![Pattern::XX, Pattern::IK] };
+/// assert!(config.patterns.contains(&Pattern::XX));
+/// ```
+#[derive(Debug, Clone)]
+pub struct ResponderConfig {
+    /// The patterns that are accepted.
+    pub patterns: Vec<Pattern>,
+}
+
+/// What a responder decides on with its preface: the identity that the hint names and the keys that the pattern needs.
+#[derive(Debug)]
+pub struct ResponderKeys<'a> {
+    /// This side's identity.
+    pub local: Option<&'a Keypair>,
+    /// The client's key, where the pattern needs it before message 1.
+    pub client_key: Option<PublicKey>,
+    /// The pre-shared key of a pattern with psk. Without one, XXpsk3 and IKpsk2 ask by [`HandshakeEvent::Psk`] once the
+    /// client's key is known.
+    pub psk: Option<&'a Psk>,
+    /// 32 random bytes: the ephemeral secret.
+    pub ephemeral: SecretKey,
+}
+
+/// The client's key that a preface names, in a pattern whose responder must know it before message 1 (KK): the key id
+/// is the key itself. It is claimed, and proven by the handshake alone.
+///
+/// ```
+/// use np_session::{Preface, client_key};
+/// # let preface = |pattern, key_id: &[u8]| Preface {
+/// #     min_version: 1, max_version: 1, version: 1, suite: 1, pattern, time: np_types::UnixMillis(0),
+/// #     nonce: [0; 16], hint: [0; 4], key_id: key_id.to_vec(),
+/// # };
+/// let kk = preface(4, &[7; 32]);
+/// assert_eq!(client_key(&kk), Some(np_types::PublicKey::from_bytes([7; 32])));
+/// assert_eq!(client_key(&preface(1, &[])), None);
+/// ```
+#[must_use]
+pub fn client_key(preface: &Preface) -> Option<PublicKey> {
+    let names_key = Pattern::from_wire(preface.pattern)?.needs_remote_static(Role::Responder);
+    let key = <[u8; 32]>::try_from(preface.key_id.as_slice()).ok()?;
+    names_key.then(|| PublicKey::from_bytes(key))
+}
+
+/// The key id that an initiator's preface carries.
+pub(super) fn key_id(config: &InitiatorConfig<'_>) -> Result<Vec<u8>, Misuse> {
+    let pattern = config.pattern;
+    if pattern.needs_psk() {
+        if config.psk_id.is_empty() && !pattern.takes_psk_late(Role::Responder) {
+            return Err(Misuse::Argument("the pattern NNpsk0 needs the id of the pre-shared key"));
+        }
+        return Ok(config.psk_id.to_vec());
+    }
+    if !config.psk_id.is_empty() {
+        return Err(Misuse::Argument("the handshake pattern takes no pre-shared key, so no id of one"));
+    }
+    match config.local {
+        Some(local) if pattern.needs_remote_static(Role::Responder) => Ok(local.public().as_bytes().to_vec()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Refuses a preface that names keys which its pattern does not use, or not those that it does.
+pub(super) fn check_names(preface: &Preface, pattern: Pattern) -> Result<(), Malformed> {
+    let key_id = preface.key_id.len();
+    let fits = if pattern.needs_remote_static(Role::Responder) {
+        key_id == 32
+    } else if pattern.needs_psk() {
+        key_id > 0 || pattern.takes_psk_late(Role::Responder)
+    } else {
+        key_id == 0
+    };
+    if !fits {
+        return Err(Malformed::Value("the key id of this pattern"));
+    }
+    if preface.hint != [0; 4] && !pattern.needs_remote_static(Role::Initiator) {
+        return Err(Malformed::Value("the hint of this pattern"));
+    }
+    Ok(())
+}

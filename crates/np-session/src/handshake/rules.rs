@@ -1,0 +1,77 @@
+//! What a handshake accepts of the bytes it is given.
+
+use bytes::{Buf as _, BytesMut};
+use np_noise::{Handshake as Noise, Pattern};
+use np_types::{CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, VERSION};
+use np_wire::{HandshakeFrame, Preface, Side, decode_handshake_frame};
+
+use super::config::{SUITE_CHACHAPOLY, check_names};
+
+pub(super) enum Taken {
+    Partly,
+    Whole,
+}
+
+/// Takes a handshake message off `input` and reads it; a refusal in clear ends the handshake.
+pub(super) fn take_message(
+    input: &mut BytesMut,
+    noise: &mut Noise,
+    payload: &mut Vec<u8>,
+    pattern: Pattern,
+    side: Side,
+) -> Result<Taken, ConnectionError> {
+    let Some((frame, used)) = decode_handshake_frame(input)? else {
+        return Ok(Taken::Partly);
+    };
+    match frame {
+        HandshakeFrame::Message(message) => {
+            noise.read_message(message, payload).map_err(|_| unauthentic(pattern))?;
+        }
+        HandshakeFrame::Refusal(_) if side == Side::Responder => {
+            return Err(Malformed::Value("the kind of a handshake message").into());
+        }
+        HandshakeFrame::Refusal(refusal) => {
+            if refusal.code == CloseCode::Version {
+                let (min, max) = (refusal.min_version, refusal.max_version);
+                return Err(Incompatible::Version { min, max, ours: VERSION }.into());
+            }
+            let text = refusal.text.to_owned();
+            return Err(ConnectionError::ClosedByPeer { code: refusal.code, text, in_clear: true });
+        }
+    }
+    input.advance(used);
+    Ok(Taken::Whole)
+}
+
+/// The pattern of a preface, if version, suite and pattern are spoken here.
+pub(super) fn offered(preface: &Preface, patterns: &[Pattern]) -> Result<Pattern, ConnectionError> {
+    let Preface { min_version: min, max_version: max, version, suite, pattern, .. } = *preface;
+    if version != VERSION {
+        return Err(Incompatible::Version { min, max, ours: VERSION }.into());
+    }
+    if suite != SUITE_CHACHAPOLY {
+        return Err(Incompatible::Suite(suite).into());
+    }
+    let known = Pattern::from_wire(pattern).filter(|known| patterns.contains(known));
+    let known = known.ok_or(Incompatible::Pattern(pattern))?;
+    check_names(preface, known)?;
+    Ok(known)
+}
+
+/// Message 1 stands behind the preface in the same framing as the others.
+pub(super) fn first_message(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ConnectionError> {
+    match decode_handshake_frame(bytes)? {
+        None => Ok(None),
+        Some((HandshakeFrame::Message(message), used)) => Ok(Some((message, used))),
+        Some((HandshakeFrame::Refusal(_), _)) => Err(Malformed::Value("handshake message 1").into()),
+    }
+}
+
+pub(super) fn wrong_keys(_: np_noise::NoiseError) -> Misuse {
+    Misuse::Argument("the keys given are not those that the handshake pattern needs")
+}
+
+/// Why a handshake message that does not open does not: nobody can tell which of the keys it was.
+pub(super) fn unauthentic(pattern: Pattern) -> Misbehaved {
+    if pattern.needs_psk() { Misbehaved::PreSharedKey } else { Misbehaved::Handshake }
+}

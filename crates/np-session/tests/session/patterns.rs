@@ -1,0 +1,132 @@
+//! Every pattern: what each end learns of the other, which keys a preface names, and where the pre-shared key comes in.
+
+use bytes::BytesMut;
+use np_noise::{Pattern, Role};
+use np_session::{Event, Handshake, InitiatorConfig, ResponderConfig, Side};
+use np_testkit::{Setup, keypair};
+use np_types::{CloseCode, ConnectionError, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, SecretKey, UnixMillis};
+use np_wire::Preface;
+
+#[test]
+fn both_ends_know_each_other_and_share_a_binding() {
+    for pattern in Pattern::ALL {
+        for (eager, psk_id) in [(false, "team"), (true, "team"), (false, "")] {
+            if psk_id.is_empty() && !pattern.takes_psk_late(Role::Responder) {
+                continue;
+            }
+            let mut pair = Setup { pattern, eager, psk_id: psk_id.into(), ..Setup::default() }.connect();
+            let proven = [pattern.authenticates_responder(), pattern.authenticates_initiator()];
+            for (at, other) in [(0, Side::Responder), (1, Side::Initiator)] {
+                let key = keypair(other).public();
+                let expected = match pattern {
+                    _ if proven[at] => PeerIdentity::Noise(key),
+                    Pattern::NNpsk0 => PeerIdentity::Psk("team".to_owned()),
+                    _ => PeerIdentity::Anonymous,
+                };
+                assert_eq!(pair.peers[at].remote, Some(expected), "{pattern:?}");
+                let session = pair.peers[at].session();
+                assert_eq!(session.remote_static(), proven[at].then_some(&key));
+                assert!(session.peer_settings().is_some() && session.error().is_none());
+                assert!(matches!(pair.events(at)[..], [Event::Ready(_)]), "{pattern:?}");
+            }
+            assert_eq!(pair.client().binding().to_owned(), *pair.server().binding());
+        }
+    }
+}
+
+#[test]
+fn another_psk_connects_nobody_by_id_or_by_key() {
+    for (pattern, psk_id) in [
+        (Pattern::NNpsk0, "team"),
+        (Pattern::XXpsk3, "team"),
+        (Pattern::XXpsk3, ""),
+        (Pattern::IKpsk2, "team"),
+        (Pattern::IKpsk2, ""),
+    ] {
+        let psks = [Psk::from_bytes([1; 32]), Psk::from_bytes([2; 32])];
+        let pair = Setup { pattern, psks, psk_id: psk_id.into(), ..Setup::default() }.connect();
+        let errors = pair.peers.each_ref().map(|peer| peer.error().cloned());
+        let expected: [ConnectionError; 2] = match pattern {
+            // The server reads message 1 with the wrong key, and may say so in clear.
+            Pattern::NNpsk0 => {
+                let text = Misbehaved::PreSharedKey;
+                let text = ConnectionError::from(text).to_string();
+                let told = ConnectionError::ClosedByPeer { code: CloseCode::Authentication, text, in_clear: true };
+                [told, Misbehaved::PreSharedKey.into()]
+            }
+            // Message 2 is sealed with the wrong key; the client goes without a word.
+            Pattern::IKpsk2 => [Misbehaved::PreSharedKey.into(), Misbehaved::Truncated.into()],
+            // Message 3 is the first with the key, and after message 2 nothing is said in clear.
+            _ => [Misbehaved::Truncated.into(), Misbehaved::PreSharedKey.into()],
+        };
+        assert_eq!(errors, expected.map(Some), "{pattern:?} {psk_id:?}");
+        assert!(pair.peers.iter().all(|peer| peer.app.events.is_empty() || !is_ready(&peer.app.events)));
+    }
+}
+
+fn is_ready(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Ready(_)))
+}
+
+/// A preface of a pattern, with key ids and hints that it may not have.
+fn preface(pattern: Pattern, hint: [u8; 4], key_id: &[u8]) -> Vec<u8> {
+    let (version, time) = (1, UnixMillis(0));
+    let (min_version, max_version, suite) = (version, version, 1);
+    let (pattern, key_id) = (pattern.to_wire(), key_id.to_vec());
+    let mut bytes = Vec::new();
+    Preface { min_version, max_version, version, suite, pattern, time, nonce: [1; 16], hint, key_id }
+        .encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_preface_names_exactly_the_keys_of_its_pattern() {
+    for pattern in Pattern::ALL {
+        for (hint, id) in [([0; 4], 0), ([0; 4], 4), ([0; 4], 32), ([7; 4], 0), ([7; 4], 32)] {
+            let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+            server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, &vec![9; id])[..]));
+            let id_fits = match pattern {
+                Pattern::KK => id == 32,
+                Pattern::NNpsk0 => id > 0,
+                Pattern::XXpsk3 | Pattern::IKpsk2 => true,
+                _ => id == 0,
+            };
+            let hint_fits = hint == [0; 4] || pattern.needs_remote_static_up_front();
+            let expected = match (id_fits, hint_fits) {
+                (false, _) => Some(Malformed::Value("the key id of this pattern").into()),
+                (true, false) => Some(Malformed::Value("the hint of this pattern").into()),
+                (true, true) => None,
+            };
+            assert_eq!(server.error(), expected.as_ref(), "{pattern:?} {hint:?} {id}");
+        }
+    }
+}
+
+#[test]
+fn an_initiator_names_a_psk_where_there_is_one() {
+    let (keys, psk) = (keypair(Side::Initiator), Psk::from_bytes([1; 32]));
+    let start = |pattern: Pattern, psk_id: &[u8]| {
+        let started = Handshake::initiator(InitiatorConfig {
+            pattern,
+            local: pattern.needs_local_static(Role::Initiator).then_some(&keys),
+            server_key: pattern.needs_remote_static_up_front().then_some(keys.public()),
+            psk: pattern.needs_psk().then_some(&psk),
+            psk_id,
+            time: UnixMillis(0),
+            nonce: [0; 16],
+            ephemeral: SecretKey::from_bytes([1; 32]),
+        });
+        started.map(|_| ())
+    };
+    for pattern in Pattern::ALL {
+        assert_eq!(start(pattern, b"team").is_ok(), pattern.needs_psk(), "{pattern:?}");
+        assert_eq!(start(pattern, b"").is_ok(), pattern != Pattern::NNpsk0, "{pattern:?}");
+    }
+}
+
+#[test]
+fn a_psk_is_given_when_it_is_asked_for() {
+    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::IKpsk2] });
+    let early = server.provide_psk(&Psk::from_bytes([1; 32]));
+    assert!(matches!(early, Err(Misuse::State(_))), "{early:?}");
+}
