@@ -41,6 +41,14 @@ impl SendCipher {
         Self::new(Key::new(&Zeroizing::new(key)))
     }
 
+    /// Makes a cipher that hides nothing, for fuzzing past the cryptography alone: the text stays as it is and its tag
+    /// is 16 zeros. Counter, limits and rekey are those of every cipher.
+    #[cfg(feature = "danger-null-crypto")]
+    #[must_use]
+    pub const fn danger_null() -> Self {
+        Self::new(Key::Null)
+    }
+
     /// Starts the counter elsewhere than at 0: for tests of its end alone. A nonce used twice gives the key away.
     #[must_use]
     pub const fn danger_with_counter(mut self, counter: u64) -> Self {
@@ -108,6 +116,14 @@ impl ReceiveCipher {
     #[must_use]
     pub fn danger_from_key(key: [u8; 32]) -> Self {
         Self::new(Key::new(&Zeroizing::new(key)))
+    }
+
+    /// Makes a cipher that checks nothing, for fuzzing past the cryptography alone: the last 16 bytes of each record are
+    /// taken for its tag and left unread. Counter, limits and rekey are those of every cipher.
+    #[cfg(feature = "danger-null-crypto")]
+    #[must_use]
+    pub const fn danger_null() -> Self {
+        Self::new(Key::Null)
     }
 
     /// Starts the counter elsewhere than at 0: for tests of its end alone.

@@ -33,6 +33,22 @@ fn stamps_within_five_seconds_pass_and_no_others() {
     }
 }
 
+/// The same first flight, seen by clocks before and behind its stamp: what counts is the distance at the moment it comes.
+#[test]
+fn the_window_moves_with_the_clock() {
+    let stamp = shifted(0);
+    for (clock, passes) in [(-5_100, false), (-4_900, true), (4_900, true), (5_100, false)] {
+        let mut guard = guard();
+        let expected = if passes { Ok(()) } else { Err(ReplayError::Skew { measured: -clock }) };
+        assert_eq!(guard.check(shifted(clock), stamp, &nonce(1)), expected, "{clock}");
+        assert_eq!(guard.admit(shifted(clock), stamp, &nonce(1)), expected, "{clock}");
+        // Refused for its stamp, a flight leaves nothing behind; let in, it is a copy wherever its stamp still passes.
+        assert_eq!(guard.len(), usize::from(passes), "{clock}");
+        let again = if passes { Err(ReplayError::Seen) } else { Ok(()) };
+        assert_eq!(guard.admit(shifted(clock.signum() * 4_900), stamp, &nonce(1)), again, "{clock}");
+    }
+}
+
 #[test]
 fn extreme_stamps_and_clocks_are_only_skewed() {
     let mut guard = guard();

@@ -19,12 +19,18 @@ pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 32] {
 /// Derives two or three keys: RFC 5869 with the chaining key as salt and no info is exactly Noise's HKDF.
 pub(crate) fn derive<const COUNT: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [Secret; COUNT] {
     const { assert!(COUNT == 2 || COUNT == 3) };
-    let (mut extracted, hkdf) = Hkdf::<Sha256>::extract(Some(chaining_key), input);
-    extracted.zeroize();
     let mut output = Zeroizing::new([0u8; 96]);
     // Expanding fails above 255 blocks alone; this asks for three at most.
-    let expanded = hkdf.expand(&[], output.get_mut(..32 * COUNT).unwrap_or_default());
+    let expanded = extract(chaining_key, input).1.expand(&[], output.get_mut(..32 * COUNT).unwrap_or_default());
     debug_assert!(expanded.is_ok());
     let mut blocks = output.as_chunks::<32>().0.iter();
     std::array::from_fn(|_| Zeroizing::new(blocks.next().copied().unwrap_or_default()))
+}
+
+/// The first half of HKDF: HMAC-SHA256 of `input` under `salt`, as bytes and as the key of the second half.
+pub(super) fn extract(salt: &[u8], input: &[u8]) -> (Secret, Hkdf<Sha256>) {
+    let (mut extracted, hkdf) = Hkdf::<Sha256>::extract(Some(salt), input);
+    let secret = Zeroizing::new(extracted.into());
+    extracted.zeroize();
+    (secret, hkdf)
 }

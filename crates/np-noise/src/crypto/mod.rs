@@ -9,3 +9,5 @@ pub(crate) mod hash;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;
