@@ -1,4 +1,4 @@
-//! Reading of small files, and paths in error texts. Must never know what a file holds.
+//! Reading of small files, their comments, and paths in error texts. Must never know what a file holds.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -35,6 +35,16 @@ pub(crate) fn read_bounded(file: &File, max: u64) -> io::Result<Content> {
 pub(crate) fn shown(path: &Path) -> String {
     let text = path.display().to_string();
     if text.chars().any(char::is_control) { np_types::escape(&text, usize::MAX) } else { text }
+}
+
+/// A line up to its comment, which a `#` begins at the line's start or after white space.
+pub(crate) fn without_comment(line: &str) -> &str {
+    let starts = |at: usize| {
+        let before = line.get(..at).unwrap_or_default();
+        before.chars().next_back().is_none_or(char::is_whitespace)
+    };
+    let comment = line.match_indices('#').find(|(at, _)| starts(*at));
+    comment.map_or(line, |(at, _)| line.get(..at).unwrap_or(line))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Lists of public keys with names, as files. Must never decide about a peer: that is the policy's.
 //!
-//! One key a line, then a name if there is one; `#` at a line's start or after a space begins a comment.
+//! One key a line, then the words of its name and its options, if there are any; `#` at a line's start or after a space
+//! begins a comment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +9,19 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use np_types::{KeyError, PublicKey};
+use np_types::{KeyError, PublicKey, UnixMillis};
 
-use crate::file::{Content, read_bounded, shown};
+use crate::file::{Content, read_bounded, shown, without_comment};
+use crate::time::Day;
 
 /// The most bytes of a list: about 50,000 keys.
-const MAX_BYTES: u64 = 4 * 1_048_576;
+pub(crate) const MAX_BYTES: u64 = 4 * 1_048_576;
 
 /// The longest name of a key, in bytes.
 const MAX_NAME: usize = 128;
+
+/// The option that ends a key's time.
+const EXPIRES: &str = "expires";
 
 /// What is wrong with an allow list.
 #[derive(Debug)]
@@ -45,6 +50,31 @@ pub enum AllowListProblem {
         /// Which line, from 1.
         line: usize,
     },
+    /// A word with `=` in it is no option that a key can have.
+    UnknownOption {
+        /// Which line, from 1.
+        line: usize,
+        /// The valid name that is nearest.
+        nearest: &'static str,
+    },
+    /// An option has no value that it can have.
+    OptionValue {
+        /// Which line, from 1.
+        line: usize,
+        /// Which option.
+        option: &'static str,
+        /// What it takes.
+        wanted: &'static str,
+    },
+    /// An option stands twice in a line.
+    OptionTwice {
+        /// Which line, from 1.
+        line: usize,
+        /// Which option.
+        option: &'static str,
+    },
+    /// It is neither a file nor a pipe any more: a folder or a device stands in its place.
+    NotFile,
 }
 
 /// What is wrong with an allow list, and which. Shows no part of a line: somebody may have pasted a secret.
@@ -75,6 +105,19 @@ impl fmt::Display for AllowListError {
             AllowListProblem::Name { line } => {
                 write!(f, ", line {line}: the name is longer than {MAX_NAME} bytes; shorten it")
             }
+            AllowListProblem::UnknownOption { line, nearest } => {
+                write!(
+                    f,
+                    ", line {line}: a word with = in it is an option, and there is none of this name; the nearest is `{nearest}=`"
+                )
+            }
+            AllowListProblem::OptionValue { line, option, wanted } => {
+                write!(f, ", line {line}: `{option}=` takes {wanted}")
+            }
+            AllowListProblem::OptionTwice { line, option } => {
+                write!(f, ", line {line}: `{option}=` stands twice; keep one of the two")
+            }
+            AllowListProblem::NotFile => f.write_str(": is not a file; put a file of keys in its place"),
         }
     }
 }
@@ -89,7 +132,56 @@ impl std::error::Error for AllowListError {
     }
 }
 
-/// Public keys and the names that this side gives them.
+/// What a list says about one of its keys.
+///
+/// ```
+/// use np_trust::AllowList;
+/// use np_types::{PublicKey, UnixMillis};
+/// let key = PublicKey::from_bytes([1; 32]);
+/// let list = AllowList::parse(&format!("{key} ada laptop expires=2026-03-01"))?;
+/// let entry = list.entry(&key).ok_or("missing")?;
+/// assert_eq!(entry.name(), Some("ada laptop"));
+/// assert_eq!(entry.expires(), Some(UnixMillis(1_772_323_200_000)));
+/// assert!(!entry.is_expired(UnixMillis(1_772_323_199_999)));
+/// assert!(entry.is_expired(UnixMillis(1_772_323_200_000)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AllowEntry {
+    name: Option<Box<str>>,
+    expires: Option<Day>,
+}
+
+impl AllowEntry {
+    /// The name that this side gives the key, where it does.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The moment from which the key is refused: the start of the day that `expires=` names, in UTC.
+    #[must_use]
+    pub fn expires(&self) -> Option<UnixMillis> {
+        self.expires.map(Day::start)
+    }
+
+    /// Whether the key is refused at `now` for its age.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        self.expires().is_some_and(|end| end <= now)
+    }
+
+    /// The day that `expires=` names: the first on which the key is refused.
+    pub(crate) fn expiry_day(&self) -> Option<Day> {
+        self.expires
+    }
+}
+
+/// Public keys, the names that this side gives them, and their options.
+///
+/// A line is `KEY [name words...] [option=value...]`: words with `=` in them are options, wherever they stand after the
+/// key, and the others are the name. The one option is `expires=YYYY-MM-DD`: from the start of that day (UTC) on, the
+/// key is refused.
 ///
 /// ```
 /// use np_trust::AllowList;
@@ -102,7 +194,7 @@ impl std::error::Error for AllowListError {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllowList {
-    keys: BTreeMap<PublicKey, Option<Box<str>>>,
+    keys: BTreeMap<PublicKey, AllowEntry>,
 }
 
 impl AllowList {
@@ -111,15 +203,11 @@ impl AllowList {
     /// # Errors
     /// When the file cannot be read, is larger than 4 MiB, or [`Self::parse`] refuses what it holds.
     pub fn load(path: &Path) -> Result<Self, AllowListError> {
-        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) => parse(text),
-            Err(_) => Err(AllowListProblem::NotText),
-        };
         File::open(path)
             .and_then(|file| read_bounded(&file, MAX_BYTES))
             .map_err(AllowListProblem::Read)
             .and_then(|content| match content {
-                Content::Text(bytes) => text(&bytes),
+                Content::Text(bytes) => parse_bytes(&bytes),
                 Content::TooLarge => Err(AllowListProblem::TooLarge),
             })
             .map_err(|problem| AllowListError { path: Some(path.to_owned()), problem })
@@ -128,24 +216,31 @@ impl AllowList {
     /// Reads a list from text.
     ///
     /// # Errors
-    /// Names the line that does not begin with a public key, repeats one, or has too long a name.
+    /// Names the line that does not begin with a public key, repeats one, has too long a name, or an option that does
+    /// not exist, stands twice or has a wrong value.
     pub fn parse(text: &str) -> Result<Self, AllowListError> {
         parse(text).map_err(|problem| AllowListError { path: None, problem })
     }
 
-    /// Whether a key stands in the list.
+    /// Whether a key stands in the list, expired or not.
     #[must_use]
     pub fn contains(&self, key: &PublicKey) -> bool {
         self.keys.contains_key(key)
     }
 
+    /// What the list says about a key, if the key stands in it.
+    #[must_use]
+    pub fn entry(&self, key: &PublicKey) -> Option<&AllowEntry> {
+        self.keys.get(key)
+    }
+
     /// The name of a key, if it stands in the list and has one.
     #[must_use]
     pub fn name(&self, key: &PublicKey) -> Option<&str> {
-        self.keys.get(key)?.as_deref()
+        self.entry(key)?.name()
     }
 
-    /// How many keys there are. An empty list allows nobody.
+    /// How many keys there are, expired ones too. An empty list allows nobody.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -160,48 +255,61 @@ impl AllowList {
 
 impl FromIterator<PublicKey> for AllowList {
     fn from_iter<I: IntoIterator<Item = PublicKey>>(keys: I) -> Self {
-        let keys = keys.into_iter().map(|key| (key, None)).collect();
+        let keys = keys.into_iter().map(|key| (key, AllowEntry::default())).collect();
         Self { keys }
     }
+}
+
+/// Reads a list from what a file holds.
+pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<AllowList, AllowListProblem> {
+    parse(std::str::from_utf8(bytes).map_err(|_| AllowListProblem::NotText)?)
 }
 
 fn parse(text: &str) -> Result<AllowList, AllowListProblem> {
     let mut list = AllowList::default();
     for (text, line) in text.lines().zip(1usize..) {
-        let Some((key, name)) = entry(text, line)? else {
+        let mut words = without_comment(text).split_whitespace();
+        let Some(key) = words.next() else {
             continue;
         };
+        let key = key.parse().map_err(|error| AllowListProblem::Key { line, error })?;
         if list.contains(&key) {
             return Err(AllowListProblem::Duplicate { line });
         }
-        list.keys.insert(key, name);
+        list.keys.insert(key, entry(words, line)?);
     }
     Ok(list)
 }
 
-type Entry = (PublicKey, Option<Box<str>>);
-
-fn entry(text: &str, line: usize) -> Result<Option<Entry>, AllowListProblem> {
-    let text = without_comment(text).trim();
-    if text.is_empty() {
-        return Ok(None);
+/// Reads what stands behind a key.
+fn entry<'a>(words: impl Iterator<Item = &'a str>, line: usize) -> Result<AllowEntry, AllowListProblem> {
+    let mut entry = AllowEntry::default();
+    let mut name: Vec<&str> = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            None => name.push(word),
+            Some((option, value)) => set(&mut entry, option, value, line)?,
+        }
     }
-    let (key, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let key = key.parse().map_err(|error| AllowListProblem::Key { line, error })?;
-    let name = name.trim();
+    let name = name.join(" ");
     if name.len() > MAX_NAME {
         return Err(AllowListProblem::Name { line });
     }
-    Ok(Some((key, (!name.is_empty()).then(|| name.into()))))
+    entry.name = (!name.is_empty()).then(|| name.into());
+    Ok(entry)
 }
 
-fn without_comment(line: &str) -> &str {
-    let starts = |at: usize| {
-        let before = line.get(..at).unwrap_or_default();
-        before.chars().next_back().is_none_or(char::is_whitespace)
-    };
-    let comment = line.match_indices('#').find(|(at, _)| starts(*at));
-    comment.map_or(line, |(at, _)| line.get(..at).unwrap_or(line))
+fn set(entry: &mut AllowEntry, option: &str, value: &str, line: usize) -> Result<(), AllowListProblem> {
+    if option != EXPIRES {
+        return Err(AllowListProblem::UnknownOption { line, nearest: EXPIRES });
+    }
+    if entry.expires.is_some() {
+        return Err(AllowListProblem::OptionTwice { line, option: EXPIRES });
+    }
+    let wanted = "a day from 1970 to 9999 as YYYY-MM-DD";
+    let day = Day::parse(value).ok_or(AllowListProblem::OptionValue { line, option: EXPIRES, wanted })?;
+    entry.expires = Some(day);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,11 +4,19 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use np_types::{KeyError, PeerIdentity, PublicKey, escape};
+use np_types::{KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
 
 use crate::file::shown;
-use crate::{AllowList, AllowListError};
+use crate::psk::check_psk_id;
+use crate::rule::{Rule, Verdict};
+use crate::time::unix_now;
+use crate::watch::WatchedList;
+use crate::{AllowList, AllowListError, KnownPeers, PskIdError};
+
+/// The most characters of a reason in the log: room for two keys, an address and a path.
+const MAX_REASON: usize = 2_048;
 
 /// What a policy says about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +51,11 @@ pub enum PolicyError {
     /// An allow list was refused.
     #[error(transparent)]
     List(#[from] AllowListError),
+    /// A text behind `psk:` is no id.
+    #[error("{0}; a file whose name begins with psk: is written with ./ before it")]
+    PskId(#[from] PskIdError),
     /// The text is empty.
-    #[error("nobody is named; give a public key (np1...), a file of them, or `anyone`")]
+    #[error("nobody is named; give a public key (np1...), a file of them, `psk:ID`, `anyone` or `anonymous`")]
     Empty,
 }
 
@@ -66,16 +77,6 @@ pub struct Policy {
     rules: Vec<Rule>,
 }
 
-type Judge = dyn Fn(&PeerIdentity) -> Decision + Send + Sync;
-
-#[derive(Clone)]
-enum Rule {
-    Keys { list: Arc<AllowList>, source: Arc<str> },
-    Anyone,
-    DangerAnyone,
-    Closure(Arc<Judge>),
-}
-
 impl Policy {
     /// Allows peers that prove one of these Noise keys.
     pub fn allow_keys(keys: impl IntoIterator<Item = PublicKey>) -> Self {
@@ -88,12 +89,91 @@ impl Policy {
         Self::one(Rule::Keys { list: Arc::new(list), source: source.into() })
     }
 
-    /// Allows peers that prove a Noise key of a file, which is read now and not again.
+    /// Allows peers that prove a Noise key of a file, and follows the file: a change counts from the next decision on.
+    ///
+    /// Each decision about a peer with a key looks at the file's size, times and number (one call of the system, under a
+    /// lock that the clones of a policy share). Only a file that has changed is read again (up to 4 MiB), and for 2 s
+    /// after that at each decision, since two changes may have the same time; while one decision reads, the others
+    /// wait for it. A file that cannot be used any more leaves the last good list in force, one that is gone allows
+    /// nobody; both are written to the audit log, once a change. Replace the file by renaming: a look at one that is half
+    /// written sees half of it. What is no file, as a pipe, is read now and not again.
     ///
     /// # Errors
-    /// As [`AllowList::load`].
+    /// As [`AllowList::load`], for the file as it is now.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{PeerIdentity, PublicKey};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("staff");
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// std::fs::write(&path, format!("{ada} ada\n"))?;
+    /// let policy = Policy::allow_file(&path)?;
+    /// assert!(policy.decide(&PeerIdentity::Noise(ada)).is_allowed());
+    /// std::fs::write(&path, "# nobody\n")?;
+    /// assert!(!policy.decide(&PeerIdentity::Noise(ada)).is_allowed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allow_file(path: &Path) -> Result<Self, AllowListError> {
-        AllowList::load(path).map(|list| Self::allow_list(list, &shown(path)))
+        match WatchedList::open(path, Instant::now())? {
+            Some(list) => Ok(Self::one(Rule::File(Arc::new(list)))),
+            None => AllowList::load(path).map(|list| Self::allow_list(list, &shown(path))),
+        }
+    }
+
+    /// Allows peers that prove a pre-shared key and nothing else, by the key's id.
+    ///
+    /// # Errors
+    /// When the text cannot be the id of a pre-shared key.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::PeerIdentity;
+    /// let policy = Policy::allow_psk("66687aadf862bd77")?;
+    /// assert!(policy.decide(&PeerIdentity::Psk("66687aadf862bd77".to_owned())).is_allowed());
+    /// # Ok::<(), np_trust::PskIdError>(())
+    /// ```
+    pub fn allow_psk(id: &str) -> Result<Self, PskIdError> {
+        check_psk_id(id)?;
+        Ok(Self::one(Rule::Psk { id: id.into(), name: format!("psk:{id}").into() }))
+    }
+
+    /// Allows peers that have proven nothing, and no others: for servers whose clients have no key.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{PeerIdentity, PublicKey};
+    /// let policy = Policy::anonymous();
+    /// assert!(policy.decide(&PeerIdentity::Anonymous).is_allowed());
+    /// assert!(!policy.decide(&PeerIdentity::Noise(PublicKey::from_bytes([1; 32]))).is_allowed());
+    /// ```
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::one(Rule::Anonymous)
+    }
+
+    /// Trusts a server's key on first use: keeps the first one that is proven at `address` in the file of known peers,
+    /// and from then on allows the kept ones alone.
+    ///
+    /// The first use is written to the audit log as a warning: a man in the middle at that moment would be kept. A key
+    /// that could not be kept is refused, and so is everything while the file cannot be read. `address` is the canonical
+    /// text without keys; see [`KnownPeers`] for its limits and for what a look at the file costs.
+    ///
+    /// ```
+    /// use np_trust::{KnownPeers, Policy};
+    /// use np_types::{PeerIdentity, PublicKey};
+    /// # let dir = tempfile::tempdir()?;
+    /// let known = KnownPeers::open(&dir.path().join("known_peers"))?;
+    /// let policy = Policy::first_use(known, "tcp://db:4711");
+    /// let (server, other) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+    /// assert!(policy.decide(&PeerIdentity::Noise(server)).is_allowed());
+    /// assert!(policy.decide(&PeerIdentity::Noise(server)).is_allowed());
+    /// assert!(!policy.decide(&PeerIdentity::Noise(other)).is_allowed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn first_use(known: KnownPeers, address: &str) -> Self {
+        Self::one(Rule::FirstUse { known, address: address.into() })
     }
 
     /// Allows every peer that has proven an identity, whichever; never an anonymous one. The log says so each time.
@@ -121,16 +201,21 @@ impl Policy {
         Self::one(Rule::Closure(Arc::new(judge)))
     }
 
-    /// Reads what a user writes after `--allow`: a public key, `anyone`, or the name of a file of keys.
+    /// Reads what a user writes after `--allow`: a public key, `anyone`, `anonymous`, `psk:ID`, or the name of a file of
+    /// keys.
     ///
     /// # Errors
-    /// When a key is wrong (a secret above all) or a file is; never shows what looked like a key.
+    /// When a key is wrong (a secret above all), an id or a file is; never shows what looked like a key.
     pub fn parse_allow(text: &str) -> Result<Self, PolicyError> {
         match text {
             "" => Err(PolicyError::Empty),
             "anyone" => Ok(Self::anyone()),
+            "anonymous" => Ok(Self::anonymous()),
             _ if looks_like_key(text) => Ok(Self::allow_keys([text.parse()?])),
-            _ => Ok(Self::allow_file(Path::new(text))?),
+            _ => match text.strip_prefix("psk:") {
+                Some(id) => Ok(Self::allow_psk(id)?),
+                None => Ok(Self::allow_file(Path::new(text))?),
+            },
         }
     }
 
@@ -141,7 +226,8 @@ impl Policy {
         self
     }
 
-    /// Whether nobody can be allowed, because all that it knows are lists and none of them holds a key.
+    /// Whether nobody can be allowed, because all that it knows are lists and none of them holds a key. A file counts as
+    /// it was read last.
     ///
     /// ```
     /// use np_trust::Policy;
@@ -150,24 +236,44 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.iter().all(|rule| matches!(rule, Rule::Keys { list, .. } if list.is_empty()))
+        self.rules.iter().all(Rule::is_empty)
     }
 
-    /// Decides about a peer, and writes the decision to the audit log (tracing target `np::audit`).
+    /// Decides about a peer at the system's time, and writes the decision to the audit log.
+    ///
+    /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the
+    /// fingerprint, id or user that it has proven), `by` (the rule that decided), `reason` and, where there is one, `name`.
+    /// Rules over files look at the disk, see [`Self::allow_file`] and [`Self::first_use`].
     #[must_use]
     pub fn decide(&self, peer: &PeerIdentity) -> Decision {
-        let mut reasons = Vec::new();
+        self.decide_at(peer, unix_now())
+    }
+
+    /// As [`Self::decide`], at a time that the caller brings: what expires is held against it.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::{PeerIdentity, PublicKey, UnixMillis};
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let policy = Policy::allow_list(AllowList::parse(&format!("{ada} expires=2026-03-01"))?, "staff");
+    /// let (before, after) = (UnixMillis(1_772_323_199_999), UnixMillis(1_772_323_200_000));
+    /// assert!(policy.decide_at(&PeerIdentity::Noise(ada), before).is_allowed());
+    /// assert!(!policy.decide_at(&PeerIdentity::Noise(ada), after).is_allowed());
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn decide_at(&self, peer: &PeerIdentity, now: UnixMillis) -> Decision {
+        let mut refusals = Vec::new();
         for rule in &self.rules {
-            match rule.judge(peer) {
-                Decision::Allow { name } => {
-                    audit_allowed(peer, rule, name.as_deref());
-                    return Decision::Allow { name };
-                }
-                Decision::Refuse { reason } => reasons.push(reason),
+            match rule.judge(peer, now) {
+                Verdict::Refuse(reason) => refusals.push((rule.name(), reason)),
+                allowed => return audit_allowed(peer, rule.name(), allowed),
             }
         }
-        let reason = reasons.join("; ");
-        tracing::warn!(target: "np::audit", decision = "refused", %peer, reason = %escape(&reason, 512), "peer refused");
+        let (by, reasons): (Vec<_>, Vec<_>) = refusals.into_iter().unzip();
+        let (by, reason) = (by.join(", "), reasons.join("; "));
+        let shown = escape(&reason, MAX_REASON);
+        tracing::warn!(target: "np::audit", decision = "refused", %peer, by, reason = shown, "peer refused");
         Decision::Refuse { reason }
     }
 
@@ -182,42 +288,21 @@ impl fmt::Debug for Policy {
     }
 }
 
-impl Rule {
-    fn judge(&self, peer: &PeerIdentity) -> Decision {
-        match self {
-            Self::Keys { list, source } => match peer.public_key() {
-                Some(key) if list.contains(key) => Decision::Allow { name: list.name(key).map(ToOwned::to_owned) },
-                Some(_) => refuse(format!("the key is not in {source}")),
-                None => refuse(format!("the peer has no Noise key, and {source} holds nothing else")),
-            },
-            Self::Anyone if !peer.is_authenticated() => refuse("the peer has proven no identity".to_owned()),
-            Self::Anyone | Self::DangerAnyone => Decision::Allow { name: None },
-            Self::Closure(judge) => judge(peer),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Keys { source, .. } => source,
-            Self::Anyone => "anyone",
-            Self::DangerAnyone => "danger-trust-anyone",
-            Self::Closure(_) => "closure",
-        }
-    }
-}
-
-fn refuse(reason: String) -> Decision {
-    Decision::Refuse { reason }
-}
-
-fn audit_allowed(peer: &PeerIdentity, rule: &Rule, name: Option<&str>) {
-    let name = escape(name.unwrap_or_default(), 128);
-    let by = rule.name();
-    if matches!(rule, Rule::DangerAnyone) {
-        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, "peer allowed without a check of who it is");
+/// Writes to the audit log that a rule has allowed a peer.
+fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict) -> Decision {
+    let (name, reason, warn) = match verdict {
+        Verdict::Allow { name, reason } => (name, reason, false),
+        Verdict::AllowAndWarn { reason } => (None, reason, true),
+        Verdict::Refuse(reason) => return Decision::Refuse { reason },
+    };
+    let shown = escape(&reason, MAX_REASON);
+    if warn {
+        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, "peer allowed");
     } else {
-        tracing::info!(target: "np::audit", decision = "allowed", %peer, by, name, "peer allowed");
+        let name = name.as_deref().map(|name| escape(name, 128));
+        tracing::info!(target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, "peer allowed");
     }
+    Decision::Allow { name }
 }
 
 /// Whether a text is meant as a key: then it is never taken for a file's name, nor shown.

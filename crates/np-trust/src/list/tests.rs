@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use np_types::{KeyError, PublicKey, SecretKey};
+use np_types::{KeyError, PublicKey, SecretKey, UnixMillis};
 
 use super::{AllowList, AllowListProblem};
 
@@ -91,4 +91,60 @@ fn a_file_past_4_mib_is_refused() {
     file.set_len(4 * 1_048_576 + 1).unwrap();
     let error = AllowList::load(&path).unwrap_err();
     assert!(matches!(error.problem, AllowListProblem::TooLarge), "{error}");
+}
+
+#[test]
+fn options_stand_anywhere_behind_the_key_and_are_no_part_of_the_name() {
+    let text = format!(
+        "{} ada expires=2026-03-01 the\tfirst\n{} expires=2000-02-29\n{} bob # expires=2000-01-01",
+        key(1),
+        key(2),
+        key(3)
+    );
+    let list = AllowList::parse(&text).unwrap();
+    let ada = list.entry(&key(1)).unwrap();
+    assert_eq!((ada.name(), ada.expires()), (Some("ada the first"), Some(UnixMillis(1_772_323_200_000))));
+    let second = list.entry(&key(2)).unwrap();
+    assert_eq!((second.name(), second.expires()), (None, Some(UnixMillis(951_782_400_000))));
+    let bob = list.entry(&key(3)).unwrap();
+    assert_eq!((bob.name(), bob.expires()), (Some("bob"), None));
+    assert_eq!(list.entry(&key(4)), None);
+}
+
+#[test]
+fn a_key_expires_with_the_first_millisecond_of_its_day() {
+    let list = AllowList::parse(&format!("{} expires=2026-03-01", key(1))).unwrap();
+    let entry = list.entry(&key(1)).unwrap();
+    assert!(!entry.is_expired(UnixMillis(1_772_323_199_999)));
+    assert!(entry.is_expired(UnixMillis(1_772_323_200_000)));
+    assert!(list.contains(&key(1)), "an expired key stands in the list all the same");
+}
+
+#[test]
+fn an_option_that_does_not_exist_is_refused_with_its_line_and_the_nearest_name() {
+    for word in ["expire=2026-03-01", "Expires=2026-03-01", "=", "=2026-03-01", "from=10.0.0.1", "a=b=c"] {
+        let error = AllowList::parse(&format!("# one\n{} ada {word}", key(1))).unwrap_err();
+        assert!(matches!(error.problem, AllowListProblem::UnknownOption { line: 2, nearest: "expires" }), "{word}");
+        let shown = error.to_string();
+        assert!(shown.contains("line 2") && shown.contains("`expires=`"), "{shown}");
+    }
+}
+
+#[test]
+fn a_wrong_or_second_value_of_an_option_is_refused() {
+    for value in ["", "2026-02-29", "2026-3-1", "tomorrow", "2026-03-01T00:00"] {
+        let problem = problem_of(&format!("{} expires={value}", key(1)));
+        assert!(matches!(problem, AllowListProblem::OptionValue { line: 1, option: "expires", .. }), "{value}");
+    }
+    let error = AllowList::parse(&format!("{} expires=x", key(1))).unwrap_err().to_string();
+    assert!(error.contains("YYYY-MM-DD"), "{error}");
+    let problem = problem_of(&format!("{} expires=2026-03-01 expires=2027-03-01", key(1)));
+    assert!(matches!(problem, AllowListProblem::OptionTwice { line: 1, option: "expires" }));
+}
+
+#[test]
+fn a_secret_that_reads_as_an_option_is_not_shown() {
+    let error = AllowList::parse(&format!("{} c2VjcmV0IHNlY3JldA==", key(1))).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("c2Vj"), "the secret leaked: {shown}");
 }

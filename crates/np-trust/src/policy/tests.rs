@@ -1,15 +1,16 @@
 //! Tests of the decision point and of its audit trail.
 
-use std::cell::RefCell;
-use std::fmt;
 use std::fs;
-use std::sync::Once;
+use std::path::Path;
 
-use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, SecretKey};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber, span};
+use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, SecretKey, UnixMillis};
 
 use super::{Decision, Policy, PolicyError};
+use crate::test_log::lines_of;
+use crate::{AllowList, KnownPeers};
+
+/// The start of 2026-03-01.
+const NOW: UnixMillis = UnixMillis(1_772_323_200_000);
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
@@ -121,53 +122,8 @@ fn what_looks_like_a_key_is_never_a_file_nor_shown() {
     assert!(error.to_string().contains("no/such/file"), "{error}");
 }
 
-/// Writes each event as one line: level, target, fields. One for the whole program, so that tests that run at the same
-/// time cannot take each other's interest in an event away; each thread reads its own lines.
-struct Log;
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!(" {field}={value:?}");
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let meta = event.metadata();
-        let mut line = Line(format!("{} {}", meta.level(), meta.target()));
-        event.record(&mut line);
-        LINES.with_borrow_mut(|lines| lines.push(line.0));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 fn audit(policy: &Policy, peer: &PeerIdentity) -> String {
-    static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| tracing::subscriber::set_global_default(Log).unwrap());
-    LINES.take();
-    let _ = policy.decide(peer);
-    let lines = LINES.take();
+    let lines = lines_of(|| drop(policy.decide_at(peer, NOW)));
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines[0].clone()
 }
@@ -193,7 +149,7 @@ fn every_decision_is_audited_with_peer_and_reason() {
 #[test]
 fn open_doors_are_audited_as_such() {
     let line = audit(&Policy::anyone(), &noise(1));
-    assert_holds(&line, &["INFO np::audit", "by=\"anyone\""]);
+    assert_holds(&line, &["INFO np::audit", "by=\"anyone\"", "any proven identity"]);
     let line = audit(&Policy::danger_trust_anyone(), &PeerIdentity::Anonymous);
     assert_holds(&line, &["WARN np::audit", "danger-trust-anyone", "anonymous"]);
 }
@@ -213,4 +169,193 @@ fn text_from_outside_forges_no_log_line() {
 fn debug_names_the_rules() {
     let policy = Policy::anyone().or(Policy::allow_keys([key(1)]));
     assert_eq!(format!("{policy:?}"), r#"["anyone", "the allowed keys"]"#);
+}
+
+#[test]
+fn anonymous_is_whoever_has_proven_nothing() {
+    let policy = Policy::anonymous();
+    assert!(policy.decide(&PeerIdentity::Anonymous).is_allowed());
+    for peer in proven() {
+        assert!(reason(policy.decide(&peer)).contains("has proven an identity"), "{peer}");
+    }
+    let both = policy.or(Policy::anyone());
+    assert!(both.decide(&PeerIdentity::Anonymous).is_allowed() && both.decide(&noise(1)).is_allowed());
+}
+
+#[test]
+fn a_psk_is_allowed_by_its_id_alone() {
+    let policy = Policy::allow_psk("ada").unwrap();
+    assert!(policy.decide(&PeerIdentity::Psk("ada".to_owned())).is_allowed());
+    for other in
+        [PeerIdentity::Psk("Ada".to_owned()), PeerIdentity::Psk(String::new()), noise(1), PeerIdentity::Anonymous]
+    {
+        assert!(reason(policy.decide(&other)).contains("psk:ada"), "{other}");
+    }
+    assert!(!policy.is_empty());
+}
+
+#[test]
+fn the_command_line_takes_anonymous_and_ids_of_psks() {
+    let policy = Policy::parse_allow("anonymous").unwrap();
+    assert!(policy.decide(&PeerIdentity::Anonymous).is_allowed());
+    assert!(!policy.decide(&noise(1)).is_allowed());
+
+    let policy = Policy::parse_allow("psk:66687aadf862bd77").unwrap();
+    assert!(policy.decide(&PeerIdentity::Psk("66687aadf862bd77".to_owned())).is_allowed());
+    assert!(!policy.decide(&PeerIdentity::Psk("other".to_owned())).is_allowed());
+
+    for (text, part) in [("psk:", "1 to 64"), ("psk:a b", "printable ASCII"), ("psk:nppsk1qq", "a secret")] {
+        let error = Policy::parse_allow(text).unwrap_err();
+        assert!(matches!(error, PolicyError::PskId(_)), "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let long = format!("psk:{}", "a".repeat(65));
+    assert!(Policy::parse_allow(&long).unwrap_err().to_string().contains("65 bytes"));
+}
+
+#[test]
+fn an_expired_key_is_refused_from_the_start_of_its_day() {
+    let list = AllowList::parse(&format!("{} ada expires=2026-03-01", key(1))).unwrap();
+    let policy = Policy::allow_list(list, "staff");
+    let before = UnixMillis(NOW.0 - 1);
+    assert_eq!(policy.decide_at(&noise(1), before), Decision::Allow { name: Some("ada".to_owned()) });
+    let reason = reason(policy.decide_at(&noise(1), NOW));
+    assert!(reason.contains("staff") && reason.contains("expired at the start of 2026-03-01"), "{reason}");
+}
+
+#[test]
+fn without_a_time_the_clock_of_the_system_decides() {
+    let text = format!("{} expires=2020-01-01\n{} expires=9999-12-31", key(1), key(2));
+    let policy = Policy::allow_list(AllowList::parse(&text).unwrap(), "staff");
+    assert!(!policy.decide(&noise(1)).is_allowed());
+    assert!(policy.decide(&noise(2)).is_allowed());
+}
+
+#[test]
+fn a_policy_follows_its_file_and_so_do_its_clones() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("staff");
+    fs::write(&path, format!("{} ada\n", key(1))).unwrap();
+    let policy = Policy::allow_file(&path).unwrap();
+    let clone = policy.clone();
+    let ada = Decision::Allow { name: Some("ada".to_owned()) };
+    assert_eq!(policy.decide_at(&noise(1), NOW), ada);
+
+    fs::write(&path, format!("{} bob expires=2026-03-02\n", key(2))).unwrap();
+    for policy in [&policy, &clone] {
+        assert!(reason(policy.decide_at(&noise(1), NOW)).contains("not in"));
+        assert_eq!(policy.decide_at(&noise(2), NOW), Decision::Allow { name: Some("bob".to_owned()) });
+    }
+
+    fs::remove_file(&path).unwrap();
+    assert!(!policy.decide(&noise(2)).is_allowed());
+    assert!(clone.is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once() {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsRawFd as _;
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(key(1).to_string().as_bytes()).unwrap();
+    drop(writer);
+    let path = format!("/dev/fd/{}", reader.as_raw_fd());
+    let policy = Policy::allow_file(Path::new(&path)).unwrap();
+    assert!(policy.decide(&noise(1)).is_allowed());
+    assert!(policy.decide(&noise(1)).is_allowed());
+    assert_eq!((&reader).read(&mut [0]).unwrap(), 0);
+}
+
+fn known() -> (KnownPeers, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (KnownPeers::open(&dir.path().join("known_peers")).unwrap(), dir)
+}
+
+#[test]
+fn a_key_is_trusted_on_first_use_and_a_changed_one_refused_loudly() {
+    let (known, _dir) = known();
+    let policy = Policy::first_use(known.clone(), "tcp://db:4711");
+    let line = audit(&policy, &noise(1));
+    let first = key(1).to_string();
+    assert_holds(
+        &line,
+        &["WARN np::audit", "allowed", "first-use", "FIRST USE of tcp://db:4711", "known_peers", &first],
+    );
+    let line = audit(&policy, &noise(1));
+    assert_holds(&line, &["INFO np::audit", "allowed", "first-use", "the one kept for tcp://db:4711"]);
+
+    let second = key(2).to_string();
+    let file = known.path().to_str().unwrap();
+    let line = audit(&policy, &noise(2));
+    let loud = ["WARN np::audit", "refused", "THE KEY OF tcp://db:4711 HAS CHANGED", "line 1", &first, &second];
+    assert_holds(&line, &loud);
+    let reason = reason(policy.decide(&noise(2)));
+    assert_holds(&reason, &loud[2..]);
+    assert_holds(&reason, &[file, "ask the server's operator", &format!("put `tcp://db:4711 {second}`")]);
+
+    assert!(policy.decide(&noise(1)).is_allowed(), "the key that was kept stays");
+    let elsewhere = Policy::first_use(known, "tcp://other:4711");
+    assert!(elsewhere.decide(&noise(2)).is_allowed());
+}
+
+#[test]
+fn first_use_is_for_keys_alone() {
+    let (known, _dir) = known();
+    let policy = Policy::first_use(known.clone(), "mem:x");
+    for peer in proven()[1..].iter().chain([&PeerIdentity::Anonymous]) {
+        assert!(reason(policy.decide(peer)).contains("no Noise key"), "{peer}");
+    }
+    assert!(!known.path().exists());
+}
+
+#[test]
+fn a_key_that_cannot_be_kept_is_not_trusted() {
+    let (known, dir) = known();
+    fs::create_dir(dir.path().join("known_peers.new")).unwrap();
+    let policy = Policy::first_use(known.clone(), "mem:x");
+    for _ in 0..2 {
+        assert!(reason(policy.decide(&noise(1))).contains("cannot be written"));
+    }
+    fs::write(known.path(), "nonsense").unwrap();
+    let line = audit(&policy, &noise(1));
+    assert_holds(&line, &["WARN np::audit", "refused", "line 1", "no key is trusted"]);
+    let wrong = Policy::first_use(known, "two words");
+    assert!(!wrong.decide(&noise(1)).is_allowed());
+}
+
+#[test]
+fn every_rule_writes_one_event_with_peer_rule_and_reason() {
+    let (known, dir) = known();
+    let path = dir.path().join("staff");
+    fs::write(&path, format!("{} ada\n", key(1))).unwrap();
+    let psk = PeerIdentity::Psk("ada".to_owned());
+    let allowed = [
+        (Policy::allow_keys([key(1)]), noise(1), "the allowed keys", "the key is in the allowed keys"),
+        (Policy::allow_file(&path).unwrap(), noise(1), path.to_str().unwrap(), "the key is in"),
+        (Policy::allow_psk("ada").unwrap(), psk, "psk:ada", "is allowed"),
+        (Policy::anyone(), noise(1), "anyone", "any proven identity"),
+        (Policy::anonymous(), PeerIdentity::Anonymous, "anonymous", "proven nothing"),
+        (Policy::first_use(known, "mem:x"), noise(1), "first-use", "FIRST USE"),
+        (Policy::danger_trust_anyone(), noise(1), "danger-trust-anyone", "without a check"),
+        (Policy::closure(|_| Decision::Allow { name: None }), noise(1), "closure", "closure"),
+    ];
+    for (policy, peer, rule, why) in allowed {
+        let by = format!("by={rule:?}");
+        assert_holds(&audit(&policy, &peer), &["decision=\"allowed\"", &format!("peer={peer}"), &by, why]);
+    }
+
+    let refusing = Policy::allow_psk("ada").unwrap().or(Policy::anonymous()).or(Policy::allow_file(&path).unwrap());
+    let line = audit(&refusing, &noise(2));
+    let by = format!("by={:?}", format!("psk:ada, anonymous, {}", path.display()));
+    let peer = format!("peer={}", key(2));
+    assert_holds(&line, &["decision=\"refused\"", &peer, &by, "not proven psk:ada", "`anonymous`", "not in"]);
+}
+
+#[test]
+fn a_policy_goes_wherever_connections_do() {
+    fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
+    let (known, _dir) = known();
+    shared(&Policy::first_use(known, "mem:x"));
 }

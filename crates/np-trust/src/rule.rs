@@ -1,0 +1,140 @@
+//! The rules that a policy is made of, one by one. Must never write to the audit log: a decision takes several rules.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use np_types::{PeerIdentity, PublicKey, UnixMillis, escape};
+
+use crate::file::shown;
+use crate::watch::WatchedList;
+use crate::{AllowList, Decision, KnownPeer, KnownPeers, KnownPeersError};
+
+/// A function that decides.
+type Judge = dyn Fn(&PeerIdentity) -> Decision + Send + Sync;
+
+/// One reason for which a peer may be allowed.
+#[derive(Clone)]
+pub(crate) enum Rule {
+    Keys { list: Arc<AllowList>, source: Arc<str> },
+    File(Arc<WatchedList>),
+    Psk { id: Arc<str>, name: Arc<str> },
+    FirstUse { known: KnownPeers, address: Arc<str> },
+    Anyone,
+    Anonymous,
+    DangerAnyone,
+    Closure(Arc<Judge>),
+}
+
+/// What a rule says about a peer, and why.
+pub(crate) enum Verdict {
+    Allow {
+        name: Option<String>,
+        reason: String,
+    },
+    /// Allowed for a reason that somebody should look at.
+    AllowAndWarn {
+        reason: String,
+    },
+    Refuse(String),
+}
+
+impl Rule {
+    pub(crate) fn judge(&self, peer: &PeerIdentity, now: UnixMillis) -> Verdict {
+        match self {
+            Self::Keys { list, source } => judge_key(peer, source, now, || Arc::clone(list)),
+            Self::File(list) => judge_key(peer, list.name(), now, || list.current(Instant::now())),
+            Self::Psk { id, name } => match peer {
+                PeerIdentity::Psk(proven) if **proven == **id => allow("the pre-shared key is allowed"),
+                _ => refuse(format!("the peer has not proven {name} alone")),
+            },
+            Self::FirstUse { known, address } => judge_known(peer, known, address, now),
+            Self::Anyone if peer.is_authenticated() => allow("any proven identity is allowed"),
+            Self::Anyone => refuse("the peer has proven no identity"),
+            Self::Anonymous if !peer.is_authenticated() => allow("peers that have proven nothing are allowed"),
+            Self::Anonymous => refuse("the peer has proven an identity, which `anonymous` does not allow"),
+            Self::DangerAnyone => Verdict::AllowAndWarn { reason: "allowed without a check of who it is".to_owned() },
+            Self::Closure(judge) => match judge(peer) {
+                Decision::Allow { name } => Verdict::Allow { name, reason: "the closure allowed it".to_owned() },
+                Decision::Refuse { reason } => Verdict::Refuse(reason),
+            },
+        }
+    }
+
+    /// What the audit log calls the rule.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Keys { source, .. } => source,
+            Self::File(list) => list.name(),
+            Self::Psk { name, .. } => name,
+            Self::FirstUse { .. } => "first-use",
+            Self::Anyone => "anyone",
+            Self::Anonymous => "anonymous",
+            Self::DangerAnyone => "danger-trust-anyone",
+            Self::Closure(_) => "closure",
+        }
+    }
+
+    /// Whether it is a list without a key.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Keys { list, .. } => list.is_empty(),
+            Self::File(list) => list.last().is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// Judges by a list, which is not asked for where the peer has no key.
+fn judge_key(peer: &PeerIdentity, source: &str, now: UnixMillis, list: impl FnOnce() -> Arc<AllowList>) -> Verdict {
+    let Some(key) = peer.public_key() else {
+        return refuse(format!("the peer has no Noise key, and {source} holds nothing else"));
+    };
+    let list = list();
+    match list.entry(key) {
+        None => refuse(format!("the key is not in {source}")),
+        Some(entry) if entry.is_expired(now) => {
+            let day = entry.expiry_day().map(|day| day.to_string()).unwrap_or_default();
+            refuse(format!("the key is in {source}, but expired at the start of {day} (UTC)"))
+        }
+        Some(entry) => {
+            Verdict::Allow { name: entry.name().map(ToOwned::to_owned), reason: format!("the key is in {source}") }
+        }
+    }
+}
+
+/// Judges by the file of known peers, and keeps the first key of an address.
+fn judge_known(peer: &PeerIdentity, known: &KnownPeers, address: &str, now: UnixMillis) -> Verdict {
+    let Some(key) = peer.public_key() else {
+        return refuse("the peer has no Noise key, and nothing else can be known again");
+    };
+    let file = shown(known.path());
+    let place = escape(address, 512);
+    match known.first_use(address, key, now) {
+        Ok(KnownPeer::Known) => allow(&format!("the key is the one kept for {place} in {file}")),
+        Ok(KnownPeer::New) => Verdict::AllowAndWarn {
+            reason: format!("FIRST USE of {place}: its key was not checked, and is kept in {file}"),
+        },
+        Ok(KnownPeer::Changed { expected, line }) => refuse(changed(&file, line, &place, &expected, key)),
+        Err(error) => refuse(unkept(&error)),
+    }
+}
+
+fn changed(file: &str, line: usize, address: &str, expected: &PublicKey, seen: &PublicKey) -> String {
+    format!(
+        "THE KEY OF {address} HAS CHANGED: line {line} of {file} expects {expected}, but the server proved {seen}; somebody \
+         may stand in between, so ask the server's operator which key it has; if it is the new one, put \
+         `{address} {seen}` in the place of that line"
+    )
+}
+
+fn unkept(error: &KnownPeersError) -> String {
+    format!("no key is trusted at first use that cannot be looked up and kept: {error}")
+}
+
+fn allow(reason: &str) -> Verdict {
+    Verdict::Allow { name: None, reason: reason.to_owned() }
+}
+
+fn refuse(reason: impl Into<String>) -> Verdict {
+    Verdict::Refuse(reason.into())
+}
