@@ -4,23 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use np_dispatch::Router;
-use np_noise::{Keypair, Pattern, ReplayError, ReplayGuard, ReplayGuardError, Role};
-use np_session::{Handshake, Preface, ResponderConfig, ResponderKeys, server_hint};
+use np_noise::ReplayGuard;
+use np_session::{Handshake, ResponderConfig, server_hint};
 use np_transport::{Io, Link, Listener, TransportError};
-use np_trust::{Decision, Policy};
-use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity};
+use np_types::{CloseCode, ConnectionError, PeerIdentity};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::{Clock, after, unix_now};
+use crate::clock::{Clock, after};
 use crate::commands::lock;
 use crate::connection::{Connection, ConnectionInfo};
-use crate::entropy::{self, EntropyError};
-use crate::establish::{Establish, Established, Judge};
+use crate::entropy;
+use crate::establish::{Establish, Established};
 use crate::farewell::farewell;
+use crate::half_open::HalfOpen;
 use crate::task;
+
+mod config;
+mod judge;
+
+pub use config::{AcceptorConfig, AcceptorError};
+use judge::ClientJudge;
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -28,53 +33,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 const REPLAY_WINDOW: Duration = Duration::from_secs(5);
 /// Peers beyond `max_handshakes` that are told so at once; those beyond these are cut without a word.
 const MAX_REFUSALS: usize = 256;
-/// The most connections or handshakes that can be asked for, on any machine.
-const MAX_COUNT: usize = (1 << 28) - 1;
 /// What a peer is told that finds every place taken.
 const FULL: &str = "limit max_connections reached; try again later, or another server";
 /// How long a handshake that is half-way in when a drain begins may go on.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
-
-/// What an accepting side offers, and what it lets in.
-#[derive(Debug, Clone)]
-pub struct AcceptorConfig {
-    /// This side's identity.
-    pub identity: Keypair,
-    /// Who is let in.
-    pub policy: Policy,
-    /// The handshake patterns that are accepted. Default XX and IK.
-    pub patterns: Vec<Pattern>,
-    /// What each connection may cost.
-    pub limits: Limits,
-    /// Connections at once; one more is refused and told. Default 16,384.
-    pub max_connections: usize,
-    /// Handshakes in progress at once; one more is refused and told. Default 4,096.
-    pub max_handshakes: usize,
-    /// How long a handshake may take, up to the peer's first record. Default 10 s.
-    pub handshake_timeout: Duration,
-    /// First flights remembered against replay. Default 100,000; at least 10,000.
-    pub replay_capacity: usize,
-    /// The methods that peers may call.
-    pub router: Router,
-}
-
-impl AcceptorConfig {
-    /// A configuration with default limits.
-    #[must_use]
-    pub fn new(identity: Keypair, policy: Policy, router: Router) -> Self {
-        Self {
-            identity,
-            policy,
-            patterns: vec![Pattern::XX, Pattern::IK],
-            limits: Limits::default(),
-            max_connections: 16_384,
-            max_handshakes: 4_096,
-            handshake_timeout: Duration::from_secs(10),
-            replay_capacity: 100_000,
-            router,
-        }
-    }
-}
 
 /// Accepts connections from any number of listeners under one set of limits.
 ///
@@ -90,10 +52,11 @@ pub struct Acceptor {
 struct Shared {
     config: AcceptorConfig,
     clock: Clock,
-    hint: [u8; 4],
+    /// Of each identity, in their order.
+    hints: Vec<[u8; 4]>,
     replay: Mutex<ReplayGuard>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
     refusals: Semaphore,
     live: Mutex<Live>,
@@ -106,51 +69,18 @@ struct Live {
     draining: Option<Duration>,
 }
 
-/// Why an acceptor cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcceptorError {
-    /// A limit is out of its range.
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
-    /// The replay guard cannot be made.
-    #[error("replay_capacity: {0}")]
-    Replay(#[from] ReplayGuardError),
-    /// No pattern is offered, or one that needs more than an identity.
-    #[error("patterns: {0}")]
-    Patterns(&'static str),
-    /// No randomness for the replay guard's key.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
-
 impl Acceptor {
     /// Checks the configuration and makes an acceptor without listeners.
     ///
     /// # Errors
     /// When a setting is out of its range; the error names it.
     pub fn new(config: AcceptorConfig) -> Result<Self, AcceptorError> {
-        config.limits.validate()?;
-        for (setting, value) in [("max_connections", config.max_connections), ("max_handshakes", config.max_handshakes)]
-        {
-            if !(1..=MAX_COUNT).contains(&value) {
-                return Err(LimitsError { setting, value: value as u64, rule: "1 to 268435455" }.into());
-            }
-        }
-        if config.handshake_timeout.is_zero() {
-            return Err(LimitsError { setting: "handshake_timeout", value: 0, rule: "longer than 0" }.into());
-        }
-        if config.patterns.is_empty() {
-            return Err(AcceptorError::Patterns("at least one pattern must be offered"));
-        }
-        if config.patterns.iter().any(|pattern| !matches!(pattern, Pattern::XX | Pattern::IK)) {
-            return Err(AcceptorError::Patterns("XX and IK are the patterns that a server can offer"));
-        }
+        config.validate()?;
         let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW, entropy::nonce()?)?);
         let shared = Shared {
-            hint: server_hint(&config.identity.public()),
+            hints: config.identities.iter().map(|identity| server_hint(&identity.public())).collect(),
             connections: Arc::new(Semaphore::new(config.max_connections)),
-            handshakes: Arc::new(Semaphore::new(config.max_handshakes)),
+            half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
             config,
             clock: Clock::start(),
@@ -265,10 +195,14 @@ impl Shared {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Tells a peer that there are too many handshakes already.
-    async fn turn_away(&self, mut io: Box<dyn Io>, mut handshake: Handshake, peer: &str) {
+    /// Tells a peer that has no place among the handshakes; in the middle of one there is nothing to say in clear.
+    async fn turn_away(&self, mut io: Box<dyn Io>, peer: &str, in_clear: bool) {
         let limit = self.config.max_handshakes;
         tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
+        let mut handshake = self.responder();
+        if !in_clear {
+            return;
+        }
         if let Ok(_permit) = self.refusals.try_acquire() {
             let text = "limit max_handshakes reached; try again later";
             handshake.refuse(CloseCode::HandshakeLimit, text, "max_handshakes");
@@ -288,6 +222,10 @@ impl Shared {
         farewell(&mut io, &out).await;
     }
 
+    fn responder(&self) -> Handshake {
+        Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() })
+    }
+
     fn audit_full(&self, peer: &PeerIdentity) {
         let limit = self.config.max_connections;
         tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
@@ -295,11 +233,10 @@ impl Shared {
 
     async fn serve(self: Arc<Self>, link: Link, stop: watch::Receiver<bool>) {
         let Link { mut io, peer: label, .. } = link;
-        let handshake = Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() });
-        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-            return self.turn_away(io, handshake, &label.text).await;
+        let Some((place, evicted)) = self.half_open.enter() else {
+            return self.turn_away(io, &label.text, true).await;
         };
-        let judge = ClientJudge { shared: &self, preface: None };
+        let judge = ClientJudge { shared: &self, place: &place, preface: None };
         let establish = Establish {
             io: &mut io,
             judge,
@@ -308,7 +245,8 @@ impl Shared {
             until: after(Instant::now(), self.config.handshake_timeout),
         };
         let established = tokio::select! {
-            established = establish.run(handshake) => established,
+            established = establish.run(self.responder()) => established,
+            Ok(()) = evicted => return self.turn_away(io, &label.text, place.is_silent()).await,
             () = overstayed(stop) => Err(ConnectionError::ClosedHere(CloseCode::Drained)),
         };
         let established = match established {
@@ -322,7 +260,7 @@ impl Shared {
         let Ok(slot) = Arc::clone(&self.connections).try_acquire_owned() else {
             return self.send_away(io, established).await;
         };
-        drop(permit);
+        drop(place);
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
@@ -353,22 +291,6 @@ impl Shared {
         }
         Registered { shared: self, id }
     }
-
-    /// The cheap checks on a first flight, before any Diffie-Hellman.
-    fn check(&self, preface: &Preface, pattern: Pattern) -> Result<(), Refused> {
-        if pattern.needs_remote_static(Role::Initiator) && preface.hint != self.hint {
-            return Err(Refused {
-                code: CloseCode::UnknownIdentity,
-                text: "this server does not hold the key that you named".to_owned(),
-            });
-        }
-        lock(&self.replay).check(unix_now(), preface.time, &preface.nonce).map_err(Refused::from)
-    }
-
-    /// The one test-and-set of a first flight's nonce, once its sender is known and welcome.
-    fn remember(&self, preface: &Preface) -> Result<(), Refused> {
-        lock(&self.replay).admit(unix_now(), preface.time, &preface.nonce).map_err(Refused::from)
-    }
 }
 
 /// A connection's place in the table, which it leaves however it ends.
@@ -388,63 +310,6 @@ async fn overstayed(mut stop: watch::Receiver<bool>) {
     // An error means that the acceptor is gone, and this task with it.
     let _ = stop.wait_for(|stop| *stop).await;
     sleep(LAST_HANDSHAKES).await;
-}
-
-struct Refused {
-    code: CloseCode,
-    text: String,
-}
-
-impl From<ReplayError> for Refused {
-    fn from(error: ReplayError) -> Self {
-        let code = match error {
-            ReplayError::Skew { .. } | ReplayError::ClockSetBack { .. } => CloseCode::ClockSkew,
-            ReplayError::Full => CloseCode::ReplayGuardFull,
-            _ => CloseCode::Replay,
-        };
-        Self { code, text: error.to_string() }
-    }
-}
-
-/// Decides on clients: limits and replay first, then the policy.
-struct ClientJudge<'a> {
-    shared: &'a Shared,
-    preface: Option<Preface>,
-}
-
-impl Judge for ClientJudge<'_> {
-    fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse> {
-        let pattern = Pattern::from_wire(preface.pattern).ok_or(Misuse::State("the pattern was not offered"))?;
-        if let Err(Refused { code, text }) = self.shared.check(preface, pattern) {
-            handshake.refuse(code, &text, &text);
-            return Ok(());
-        }
-        self.preface = Some(preface.clone());
-        let Ok(ephemeral) = entropy::random_secret_key() else {
-            handshake.refuse(CloseCode::Internal, "", "the operating system gave no randomness");
-            return Ok(());
-        };
-        let local = Some(&self.shared.config.identity);
-        handshake.proceed(ResponderKeys { local, client_key: None, psk: None, ephemeral })
-    }
-
-    fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
-        if let Decision::Refuse { reason } = self.shared.config.policy.decide(peer) {
-            handshake.refuse(CloseCode::NotAllowed, "this key is not allowed here", &reason);
-            return Ok(());
-        }
-        if let Some(Err(Refused { code, text })) = self.preface.as_ref().map(|preface| self.shared.remember(preface)) {
-            handshake.refuse(code, &text, &text);
-            return Ok(());
-        }
-        // A place is taken once the peer's first record has opened; a handshake that is sure to be in vain ends here.
-        if self.shared.connections.available_permits() == 0 {
-            self.shared.audit_full(peer);
-            handshake.refuse(CloseCode::ConnectionLimit, FULL, FULL);
-            return Ok(());
-        }
-        handshake.admit()
-    }
 }
 
 #[cfg(test)]

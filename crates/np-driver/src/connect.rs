@@ -7,7 +7,7 @@ use np_noise::{Keypair, Pattern, Role};
 use np_session::{Handshake, InitiatorConfig, Preface};
 use np_transport::{Address, Link, TransportError};
 use np_trust::{Decision, Policy};
-use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, PublicKey};
+use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, after, unix_now};
@@ -23,10 +23,16 @@ pub struct ConnectorConfig {
     pub identity: Keypair,
     /// Which servers are accepted: their keys, as the address names them, or a policy of one's own.
     pub policy: Policy,
-    /// The handshake pattern; [`Pattern::IK`] needs `server_key`. Default XX.
+    /// The handshake pattern. Default XX.
     pub pattern: Pattern,
-    /// The server's key, where the pattern needs it before message 1.
-    pub server_key: Option<PublicKey>,
+    /// The keys that the server may have, where the pattern needs one before message 1 (IK, NK, KK, IKpsk2). They are
+    /// tried in their order, each on a link of its own, until the server does not say that it lacks the key.
+    pub server_keys: Vec<PublicKey>,
+    /// The pre-shared key of a pattern with psk.
+    pub psk: Option<Psk>,
+    /// By what name the server finds it, 1 to 64 bytes of printable ASCII; empty for a server that finds it by this
+    /// side's key.
+    pub psk_id: String,
     /// What the connection may cost this side.
     pub limits: Limits,
     /// How long a link may take to come about. Default 10 s.
@@ -45,7 +51,9 @@ impl ConnectorConfig {
             identity,
             policy,
             pattern: Pattern::XX,
-            server_key: None,
+            server_keys: Vec::new(),
+            psk: None,
+            psk_id: String::new(),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -100,24 +108,39 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
     if let Some((setting, _)) = timeouts.into_iter().find(|(_, timeout)| timeout.is_zero()) {
         return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
     }
-    let handshake = start_handshake(&config)?;
+    // A first handshake that cannot be started is the caller's mistake: nothing is sent then.
+    let mut handshake = start_handshake(&config, config.server_keys.first())?;
+    let mut others = config.server_keys.iter().skip(1).filter(|_| config.pattern.needs_remote_static_up_front());
     let label = address.without_keys().to_string();
-    let link = match timeout(config.connect_timeout, np_transport::connect(address)).await {
-        Ok(link) => link?,
-        Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
-    };
-    shake(link, handshake, config).await.map_err(|error| ConnectError::Handshake { address: label, error })
+    loop {
+        let link = match timeout(config.connect_timeout, np_transport::connect(address)).await {
+            Ok(link) => link?,
+            Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
+        };
+        let error = match shake(link, handshake, &config).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        match others.next() {
+            // Nobody signed that answer. All it can bring about is a try with another key that the caller accepts.
+            Some(key) if lacks_key(&error) => handshake = start_handshake(&config, Some(key))?,
+            _ => return Err(ConnectError::Handshake { address: label, error }),
+        }
+    }
 }
 
-fn start_handshake(config: &ConnectorConfig) -> Result<Handshake, ConnectError> {
+const fn lacks_key(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::ClosedByPeer { code: CloseCode::UnknownIdentity, in_clear: true, .. })
+}
+
+fn start_handshake(config: &ConnectorConfig, server_key: Option<&PublicKey>) -> Result<Handshake, ConnectError> {
     let pattern = config.pattern;
-    let needs_key = pattern.needs_remote_static(Role::Initiator);
     let handshake = Handshake::initiator(InitiatorConfig {
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
-        server_key: config.server_key.filter(|_| needs_key),
-        psk: None,
-        psk_id: &[],
+        server_key: server_key.filter(|_| pattern.needs_remote_static_up_front()).copied(),
+        psk: config.psk.as_ref(),
+        psk_id: config.psk_id.as_bytes(),
         time: unix_now(),
         nonce: entropy::nonce()?,
         ephemeral: entropy::random_secret_key()?,
@@ -125,7 +148,7 @@ fn start_handshake(config: &ConnectorConfig) -> Result<Handshake, ConnectError> 
     Ok(handshake)
 }
 
-async fn shake(link: Link, handshake: Handshake, config: ConnectorConfig) -> Result<Connection, ConnectionError> {
+async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Result<Connection, ConnectionError> {
     let Link { mut io, peer, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy };
@@ -141,7 +164,7 @@ async fn shake(link: Link, handshake: Handshake, config: ConnectorConfig) -> Res
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };
-    let (connection, task) = task::start(established, io, info, config.router);
+    let (connection, task) = task::start(established, io, info, config.router.clone());
     tokio::spawn(task);
     Ok(connection)
 }
@@ -156,11 +179,15 @@ impl Judge for ServerJudge<'_> {
         Err(Misuse::State("a connecting side gets no first flight"))
     }
 
+    fn psk(&mut self, _: &mut Handshake, _: &PublicKey) -> Result<(), Misuse> {
+        Err(Misuse::State("a connecting side brings its own pre-shared key"))
+    }
+
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
         match self.policy.decide(peer) {
             Decision::Refuse { reason } => {
                 let why = format!(
-                    "the server has the key {peer}, which is not accepted here ({reason}); compare it with the address \
+                    "the server is {peer}, which is not accepted here ({reason}); compare it with the address \
                      that the server printed"
                 );
                 handshake.refuse(CloseCode::NotAllowed, "", &why);

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use np_session::{Event, Handshake, HandshakeEvent, Preface, Session};
 use np_transport::Io;
-use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity};
+use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, PublicKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +17,8 @@ const READ: usize = 1 << 10;
 pub(crate) trait Judge: Send {
     /// A responder's decision on a first flight: proceed with the handshake, or refuse it.
     fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse>;
+    /// Gives the pre-shared key of a client, where the pattern asks once it is known.
+    fn psk(&mut self, handshake: &mut Handshake, client: &PublicKey) -> Result<(), Misuse>;
     /// The decision on a peer: admit or refuse it.
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse>;
 }
@@ -64,6 +66,7 @@ impl<J: Judge> Establish<'_, J> {
             while let Some(event) = handshake.poll_event() {
                 match event {
                     HandshakeEvent::Preface(preface) => self.judge.first_flight(handshake, &preface)?,
+                    HandshakeEvent::Psk(client) => self.judge.psk(handshake, &client)?,
                     HandshakeEvent::Peer(identity) => {
                         self.judge.peer(handshake, &identity)?;
                         peer = identity;

@@ -13,6 +13,7 @@ mod entropy;
 mod establish;
 mod events;
 mod farewell;
+mod half_open;
 mod handlers;
 mod message_queue;
 mod slots;

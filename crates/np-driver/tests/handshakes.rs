@@ -19,12 +19,13 @@ use common::{
     Harm, House, client, config, echo, handshake_error, keypair, proxy, request, serve, serve_with, until, within,
 };
 use np_driver::{
-    Acceptor, AcceptorConfig, AcceptorError, Clock, ConnectError, ConnectorConfig, connect, random_secret_key,
+    Acceptor, AcceptorConfig, AcceptorError, Clock, ConnectError, ConnectorConfig, connect, random_psk,
+    random_secret_key,
 };
 use np_noise::Pattern;
 use np_session::{Event, Handshake, HandshakeEvent, InitiatorConfig, Preface};
 use np_transport::{BindOptions, Listener};
-use np_trust::{Decision, Policy};
+use np_trust::{Decision, Policy, Psks};
 use np_types::{CloseCode, ConnectionError, Incompatible, Limits, PeerIdentity, UnixMillis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -124,7 +125,7 @@ async fn a_pattern_or_a_key_that_the_server_does_not_hold_is_refused() {
     let ik = ConnectorConfig { pattern: Pattern::IK, ..config(&house) };
     let client = connect(&house.address, ik.clone()).await.unwrap();
     client.call(request("np.echo")).await.unwrap();
-    let other = ConnectorConfig { server_key: Some(keypair().public()), ..ik };
+    let other = ConnectorConfig { server_keys: vec![keypair().public()], ..ik };
     let error = handshake_error(connect(&house.address, other).await.unwrap_err());
     assert_eq!(refused(&error).0, CloseCode::UnknownIdentity);
 }
@@ -170,8 +171,17 @@ async fn a_peer_that_stops_after_the_first_flight_is_cut_too() {
     assert!(house.acceptor.connections().is_empty());
 }
 
+/// Reads what a house says to the end, and gives what a client makes of it.
+async fn told(link: &mut np_transport::Link) -> ConnectionError {
+    let mut answer = BytesMut::new();
+    within(async { while link.io.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} }).await;
+    let mut handshake = initiator(now());
+    handshake.handle_bytes(&mut answer);
+    handshake.error().cloned().unwrap_or_else(|| panic!("no refusal in {answer:?}"))
+}
+
 #[tokio::test]
-async fn one_handshake_more_than_allowed_is_told_so() {
+async fn the_oldest_silent_peer_gives_its_place_and_is_told() {
     let house = serve_with("tcp://127.0.0.1:0", echo(), |config| config.max_handshakes = 2).await;
     let mut silent = Vec::new();
     for _ in 0..2 {
@@ -179,25 +189,32 @@ async fn one_handshake_more_than_allowed_is_told_so() {
         link.io.write_all(b"np").await.unwrap();
         silent.push(link);
     }
-    // Both are known to be in progress once a third is refused.
-    let error = within(async {
-        loop {
-            match connect(&house.address, config(&house)).await {
-                Err(error) => break handshake_error(error),
-                Ok(_) => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await;
+    client(&house).await.call(request("np.echo")).await.unwrap();
+    let error = told(&mut silent[0]).await;
     assert_eq!(refused(&error).0, CloseCode::HandshakeLimit);
     assert!(refused(&error).1.contains("max_handshakes"), "{error}");
-    silent.pop();
-    within(async {
-        while connect(&house.address, config(&house)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    // The younger one still has its place.
+    let waits = silent[1].io.read_u8();
+    assert!(tokio::time::timeout(Duration::from_millis(50), waits).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_in_the_middle_of_a_handshake_keep_their_places_for_a_second() {
+    let house = serve_with("mem:in-the-middle", echo(), |config| config.max_handshakes = 2).await;
+    let mut halves = Vec::new();
+    for _ in 0..2 {
+        let mut link = np_transport::connect(&house.address).await.unwrap();
+        link.io.write_all(&first_flight(now())).await.unwrap();
+        // Message 2: the server has heard this one.
+        link.io.read_exact(&mut [0; 3 + 96 + 3]).await.unwrap();
+        halves.push(link);
+    }
+    let error = handshake_error(connect(&house.address, config(&house)).await.unwrap_err());
+    assert_eq!(refused(&error).0, CloseCode::HandshakeLimit);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    client(&house).await.call(request("np.echo")).await.unwrap();
+    // After message 2 nothing is said in clear.
+    assert_eq!(halves[0].io.read(&mut [0; 64]).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -372,14 +389,18 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         Acceptor::new(config).err().map(|error: AcceptorError| error.to_string())
     };
     assert_eq!(check(|config| config.replay_capacity = 10_000), None);
-    let wrong: [(&str, Change); 9] = [
+    let wrong: [(&str, Change); 13] = [
         ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
         ("replay_capacity", |config| config.replay_capacity = 9_999),
         ("max_connections", |config| config.max_connections = 0),
         ("max_connections", |config| config.max_connections = usize::MAX),
         ("max_handshakes", |config| config.max_handshakes = 0),
         ("patterns", |config| config.patterns.clear()),
-        ("patterns", |config| config.patterns = vec![Pattern::DangerNN]),
+        ("patterns", |config| config.patterns = vec![Pattern::NNpsk0]),
+        ("patterns", |config| config.psks = Psks::new().with_key(keypair().public(), random_psk().unwrap())),
+        ("identities", |config| config.identities.clear()),
+        ("identities", |config| config.identities = vec![config.identities[0].clone(); 2]),
+        ("identities", |config| config.identities = (0..65).map(|_| keypair()).collect()),
         ("max_queued_calls", |config| config.limits.max_queued_calls = 0),
         ("stream_window", |config| config.limits.stream_window = 1),
     ];

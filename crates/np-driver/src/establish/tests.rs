@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use np_noise::{Keypair, Pattern};
 use np_session::{Handshake, InitiatorConfig, Preface, ResponderConfig};
 use np_transport::Io;
-use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, UnixMillis};
+use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, PublicKey, UnixMillis};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
@@ -18,6 +18,10 @@ struct Nobody;
 
 impl Judge for Nobody {
     fn first_flight(&mut self, _: &mut Handshake, _: &Preface) -> Result<(), Misuse> {
+        Err(Misuse::State("not asked"))
+    }
+
+    fn psk(&mut self, _: &mut Handshake, _: &PublicKey) -> Result<(), Misuse> {
         Err(Misuse::State("not asked"))
     }
 

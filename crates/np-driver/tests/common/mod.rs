@@ -42,7 +42,7 @@ pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnc
     let identity = keypair();
     let mut config = AcceptorConfig::new(identity.clone(), Policy::anyone(), router);
     change(&mut config);
-    let key = config.identity.public();
+    let key = config.identities[0].public();
     let mut acceptor = Acceptor::new(config).unwrap();
     let listener = Listener::bind(&address.parse().unwrap(), &BindOptions::default()).await.unwrap();
     let address = listener.local_address().clone().with_key(key);
@@ -52,8 +52,8 @@ pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnc
 
 pub(crate) fn config(house: &House) -> ConnectorConfig {
     let policy = Policy::allow_keys(house.address.keys().iter().copied());
-    let server_key = house.address.keys().first().copied();
-    ConnectorConfig { server_key, ..ConnectorConfig::new(keypair(), policy) }
+    let server_keys = house.address.keys().to_vec();
+    ConnectorConfig { server_keys, ..ConnectorConfig::new(keypair(), policy) }
 }
 
 pub(crate) async fn client(house: &House) -> Connection {

@@ -1,0 +1,125 @@
+//! The settings of an acceptor, and what they may be.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use np_dispatch::Router;
+use np_noise::{Keypair, Pattern, ReplayGuardError};
+use np_session::server_hint;
+use np_trust::{Policy, Psks};
+use np_types::{Limits, LimitsError};
+
+use crate::entropy::EntropyError;
+
+/// The most connections or handshakes that can be asked for, on any machine.
+const MAX_COUNT: usize = (1 << 28) - 1;
+/// The most identities of one server.
+const MAX_IDENTITIES: usize = 64;
+
+/// What an accepting side offers, and what it lets in.
+#[derive(Debug, Clone)]
+pub struct AcceptorConfig {
+    /// This side's identities, 1 to 64. A client that knows the key of one (IK, NK, KK, IKpsk2) gets that one; the
+    /// others get the first.
+    pub identities: Vec<Keypair>,
+    /// Who is let in.
+    pub policy: Policy,
+    /// The pre-shared keys, for the patterns that take one.
+    pub psks: Psks,
+    /// The handshake patterns that are accepted. Default XX and IK.
+    pub patterns: Vec<Pattern>,
+    /// What each connection may cost.
+    pub limits: Limits,
+    /// Connections at once; one more is refused and told. Default 16,384.
+    pub max_connections: usize,
+    /// Handshakes in progress at once. One more takes the place of the oldest peer that has not sent its first flight,
+    /// else of the oldest that has had a second to finish; else it is refused. Who goes is told, up to 256 at once.
+    /// Default 4,096.
+    pub max_handshakes: usize,
+    /// How long a handshake may take, up to the peer's first record. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// First flights remembered against replay. Default 100,000; at least 10,000.
+    pub replay_capacity: usize,
+    /// The methods that peers may call.
+    pub router: Router,
+}
+
+impl AcceptorConfig {
+    /// A configuration with default limits.
+    #[must_use]
+    pub fn new(identity: Keypair, policy: Policy, router: Router) -> Self {
+        Self {
+            identities: vec![identity],
+            policy,
+            psks: Psks::new(),
+            patterns: vec![Pattern::XX, Pattern::IK],
+            limits: Limits::default(),
+            max_connections: 16_384,
+            max_handshakes: 4_096,
+            handshake_timeout: Duration::from_secs(10),
+            replay_capacity: 100_000,
+            router,
+        }
+    }
+
+    /// Checks every setting; the error names the first that cannot be.
+    pub(super) fn validate(&self) -> Result<(), AcceptorError> {
+        self.limits.validate()?;
+        for (setting, value) in [("max_connections", self.max_connections), ("max_handshakes", self.max_handshakes)] {
+            if !(1..=MAX_COUNT).contains(&value) {
+                return Err(LimitsError { setting, value: value as u64, rule: "1 to 268435455" }.into());
+            }
+        }
+        if self.handshake_timeout.is_zero() {
+            return Err(LimitsError { setting: "handshake_timeout", value: 0, rule: "longer than 0" }.into());
+        }
+        self.check_identities()?;
+        self.check_patterns()
+    }
+
+    fn check_identities(&self) -> Result<(), AcceptorError> {
+        if !(1..=MAX_IDENTITIES).contains(&self.identities.len()) {
+            return Err(AcceptorError::Identities("a server has 1 to 64 of them"));
+        }
+        let hints: BTreeSet<_> = self.identities.iter().map(|identity| server_hint(&identity.public())).collect();
+        if hints.len() < self.identities.len() {
+            return Err(AcceptorError::Identities("two have the same hint: drop one of them"));
+        }
+        Ok(())
+    }
+
+    fn check_patterns(&self) -> Result<(), AcceptorError> {
+        let takes_psk = self.patterns.iter().any(|pattern| pattern.needs_psk());
+        match (self.patterns.is_empty(), takes_psk, self.psks.is_empty()) {
+            (true, ..) => Err(AcceptorError::Patterns("at least one pattern must be offered")),
+            (_, true, true) => Err(AcceptorError::Patterns(
+                "XXpsk3, IKpsk2 and NNpsk0 need a pre-shared key: add one, or drop the pattern",
+            )),
+            (_, false, false) => Err(AcceptorError::Patterns(
+                "there is a pre-shared key and no pattern that takes one: add XXpsk3, IKpsk2 or NNpsk0, or drop the key",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an acceptor cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptorError {
+    /// A limit is out of its range.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// The replay guard cannot be made.
+    #[error("replay_capacity: {0}")]
+    Replay(#[from] ReplayGuardError),
+    /// No identity, too many, or two of which no hint tells one from the other.
+    #[error("identities: {0}")]
+    Identities(&'static str),
+    /// No pattern is offered, or pre-shared keys and patterns that do not fit.
+    #[error("patterns: {0}")]
+    Patterns(&'static str),
+    /// No randomness for the replay guard's key.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}

@@ -1,0 +1,139 @@
+//! An acceptor's decisions on a client, in order of their cost: its names and times, then its key.
+
+use np_noise::{Keypair, Pattern, ReplayError, Role};
+use np_session::{Handshake, Preface, ResponderKeys, client_key};
+use np_trust::Decision;
+use np_types::{CloseCode, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
+
+use super::{FULL, Shared};
+use crate::clock::unix_now;
+use crate::commands::lock;
+use crate::entropy::{EntropyError, random_psk, random_secret_key};
+use crate::establish::Judge;
+use crate::half_open::Place;
+
+struct Refused {
+    code: CloseCode,
+    text: String,
+}
+
+impl From<ReplayError> for Refused {
+    fn from(error: ReplayError) -> Self {
+        let code = match error {
+            ReplayError::Skew { .. } | ReplayError::ClockSetBack { .. } => CloseCode::ClockSkew,
+            ReplayError::Full => CloseCode::ReplayGuardFull,
+            _ => CloseCode::Replay,
+        };
+        Self { code, text: error.to_string() }
+    }
+}
+
+/// Decides on clients: limits and replay first, then the policy.
+pub(super) struct ClientJudge<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) place: &'a Place,
+    pub(super) preface: Option<Preface>,
+}
+
+impl ClientJudge<'_> {
+    /// The identity that the hint names, where the pattern has one; else the first.
+    fn identity(&self, preface: &Preface, pattern: Pattern) -> Result<Option<&Keypair>, Refused> {
+        let mut identities = self.shared.config.identities.iter();
+        if !pattern.needs_local_static(Role::Responder) {
+            return Ok(None);
+        }
+        if !pattern.needs_remote_static(Role::Initiator) {
+            return Ok(identities.next());
+        }
+        let named = identities.zip(&self.shared.hints).find(|(_, hint)| **hint == preface.hint);
+        let (identity, _) = named.ok_or_else(|| Refused {
+            code: CloseCode::UnknownIdentity,
+            text: "this server does not hold the key that you named".to_owned(),
+        })?;
+        Ok(Some(identity))
+    }
+
+    /// The cheap checks on a first flight, before any Diffie-Hellman.
+    fn check(&self, preface: &Preface, pattern: Pattern) -> Result<Option<&Keypair>, Refused> {
+        let identity = self.identity(preface, pattern)?;
+        lock(&self.shared.replay).check(unix_now(), preface.time, &preface.nonce)?;
+        Ok(identity)
+    }
+
+    fn keys(&self, preface: &Preface, pattern: Pattern) -> Result<(Option<Psk>, SecretKey), EntropyError> {
+        let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
+        let psk = match self.shared.config.psks.by_id(&preface.key_id) {
+            _ if !by_id => None,
+            Some(psk) => Some(psk.clone()),
+            // An id that is not there fails as a wrong key does: nobody can ask which ids there are.
+            None => Some(random_psk()?),
+        };
+        Ok((psk, random_secret_key()?))
+    }
+
+    /// The one test-and-set of a first flight's nonce, once its sender is known and welcome.
+    ///
+    /// A peer that proves nothing has no nonce kept, or strangers could fill the table; its copies cost work, and
+    /// connect nobody.
+    fn remember(&self, peer: &PeerIdentity) -> Result<(), Refused> {
+        match &self.preface {
+            Some(preface) if peer.is_authenticated() => {
+                Ok(lock(&self.shared.replay).admit(unix_now(), preface.time, &preface.nonce)?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Judge for ClientJudge<'_> {
+    fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse> {
+        self.place.heard();
+        let pattern = Pattern::from_wire(preface.pattern).ok_or(Misuse::State("the pattern was not offered"))?;
+        let local = match self.check(preface, pattern) {
+            Ok(local) => local,
+            Err(Refused { code, text }) => {
+                handshake.refuse(code, &text, &text);
+                return Ok(());
+            }
+        };
+        let Ok((psk, ephemeral)) = self.keys(preface, pattern) else {
+            return no_randomness(handshake);
+        };
+        let client_key = client_key(preface);
+        handshake.proceed(ResponderKeys { local, client_key, psk: psk.as_ref(), ephemeral })?;
+        self.preface = Some(preface.clone());
+        Ok(())
+    }
+
+    fn psk(&mut self, handshake: &mut Handshake, client: &PublicKey) -> Result<(), Misuse> {
+        match (self.shared.config.psks.by_key(client), random_psk()) {
+            (Some(psk), _) => handshake.provide_psk(psk),
+            // As with ids: a client without a key learns no more than one with a wrong key.
+            (None, Ok(random)) => handshake.provide_psk(&random),
+            (None, Err(_)) => no_randomness(handshake),
+        }
+    }
+
+    fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
+        if let Decision::Refuse { reason } = self.shared.config.policy.decide(peer) {
+            handshake.refuse(CloseCode::NotAllowed, "this key is not allowed here", &reason);
+            return Ok(());
+        }
+        if let Err(Refused { code, text }) = self.remember(peer) {
+            handshake.refuse(code, &text, &text);
+            return Ok(());
+        }
+        // A place is taken once the peer's first record has opened; a handshake that is sure to be in vain ends here.
+        if self.shared.connections.available_permits() == 0 {
+            self.shared.audit_full(peer);
+            handshake.refuse(CloseCode::ConnectionLimit, FULL, FULL);
+            return Ok(());
+        }
+        handshake.admit()
+    }
+}
+
+fn no_randomness(handshake: &mut Handshake) -> Result<(), Misuse> {
+    handshake.refuse(CloseCode::Internal, "", "the operating system gave no randomness");
+    Ok(())
+}

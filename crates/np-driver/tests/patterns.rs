@@ -1,0 +1,183 @@
+//! Every handshake pattern between two programs: who is known to whom, which of several keys is used, and which psk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+mod common;
+
+use common::{House, config, echo, handshake_error, keypair, request, serve_with};
+use np_driver::{AcceptorConfig, ConnectorConfig, connect, random_psk};
+use np_noise::{Pattern, Role};
+use np_session::server_hint;
+use np_trust::{Policy, Psks};
+use np_types::{CloseCode, ConnectionError, Misbehaved, PeerIdentity, Psk};
+
+fn psk(byte: u8) -> Psk {
+    Psk::from_bytes([byte; 32])
+}
+
+/// A house that takes every pattern, from anyone who is not barred by the pattern itself.
+fn every_pattern(config: &mut AcceptorConfig) {
+    config.patterns = Pattern::ALL.to_vec();
+    config.psks = Psks::new().with_id("team", psk(1)).unwrap();
+    config.policy = Policy::anyone().or(Policy::anonymous());
+}
+
+/// A client with what a pattern needs; its policy is that of somebody who knows the keys.
+fn fitting(house: &House, pattern: Pattern) -> ConnectorConfig {
+    let mut config = ConnectorConfig { pattern, ..config(house) };
+    if pattern.needs_psk() {
+        (config.psk, config.psk_id) = (Some(psk(1)), "team".to_owned());
+    }
+    config.policy = match pattern {
+        Pattern::NNpsk0 => Policy::allow_psk("team").unwrap(),
+        Pattern::DangerNN => Policy::danger_trust_anyone(),
+        _ => config.policy,
+    };
+    config
+}
+
+#[tokio::test]
+async fn every_pattern_carries_calls_and_says_who_is_there() {
+    let router = echo();
+    router.on("who", |ctx, _| Ok([ctx.peer().to_string().as_bytes(), b" ", ctx.binding()].concat())).unwrap();
+    for address in ["mem:every-pattern", "tcp://127.0.0.1:0"] {
+        let house = serve_with(address, router.clone(), every_pattern).await;
+        for pattern in Pattern::ALL {
+            let config = fitting(&house, pattern);
+            let own = config.identity.public();
+            let client = connect(&house.address, config).await.unwrap();
+            let (server, here) = match pattern {
+                Pattern::NNpsk0 => (PeerIdentity::Psk("team".to_owned()), "psk:team".to_owned()),
+                Pattern::DangerNN => (PeerIdentity::Anonymous, "anonymous".to_owned()),
+                Pattern::NK => (PeerIdentity::Noise(house.address.keys()[0]), "anonymous".to_owned()),
+                _ => (PeerIdentity::Noise(house.address.keys()[0]), own.to_string()),
+            };
+            assert_eq!(*client.peer(), server, "{pattern:?}");
+            let reply = client.call(request("who")).await.unwrap().body;
+            // The channel binding that the handler was given is this end's.
+            assert_eq!(reply, [here.as_bytes(), b" ", client.binding()].concat(), "{pattern:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_hint_chooses_the_identity() {
+    let identities: Vec<_> = (0..3).map(|_| keypair()).collect();
+    let keys: Vec<_> = identities.iter().map(|identity| identity.public()).collect();
+    let house = serve_with("mem:identities", echo(), |config| {
+        every_pattern(config);
+        config.identities = identities;
+    })
+    .await;
+    for pattern in Pattern::ALL.into_iter().filter(|pattern| pattern.needs_local_static(Role::Responder)) {
+        for key in &keys {
+            let server_keys = vec![*key];
+            let config = ConnectorConfig { server_keys, policy: Policy::anyone(), ..fitting(&house, pattern) };
+            let client = connect(&house.address, config).await.unwrap();
+            let expected = if pattern.needs_remote_static_up_front() { *key } else { keys[0] };
+            assert_eq!(*client.peer(), PeerIdentity::Noise(expected), "{pattern:?}");
+        }
+    }
+    assert_ne!(server_hint(&keys[0]), server_hint(&keys[1]));
+}
+
+#[tokio::test]
+async fn the_keys_of_an_address_are_tried_in_turn() {
+    let house = serve_with("mem:rotated", echo(), every_pattern).await;
+    let (gone, held) = (keypair().public(), house.address.keys()[0]);
+    for pattern in [Pattern::IK, Pattern::NK, Pattern::KK, Pattern::IKpsk2] {
+        let policy = Policy::allow_keys([gone, held]);
+        let fitting = ConnectorConfig { policy, ..fitting(&house, pattern) };
+        for server_keys in [vec![gone, held], vec![held, gone]] {
+            let client = connect(&house.address, ConnectorConfig { server_keys, ..fitting.clone() }).await.unwrap();
+            assert_eq!(*client.peer(), PeerIdentity::Noise(held));
+        }
+        let config = ConnectorConfig { server_keys: vec![gone; 2], ..fitting };
+        let error = handshake_error(connect(&house.address, config).await.unwrap_err());
+        assert!(matches!(error, ConnectionError::ClosedByPeer { code: CloseCode::UnknownIdentity, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_psk_is_found_by_its_id_or_by_the_clients_key() {
+    let (known, stranger) = (keypair(), keypair());
+    let house = serve_with("mem:psk-by-key", echo(), |config| {
+        every_pattern(config);
+        config.psks = Psks::new().with_id("team", psk(1)).unwrap().with_key(known.public(), psk(2));
+    })
+    .await;
+    for pattern in [Pattern::XXpsk3, Pattern::IKpsk2] {
+        let tries = [
+            ("team", psk(1), &stranger, true),
+            ("team", psk(2), &known, false),
+            ("other", psk(1), &known, false),
+            ("", psk(2), &known, true),
+            ("", psk(1), &known, false),
+            ("", psk(2), &stranger, false),
+        ];
+        for (id, psk, identity, expected) in tries {
+            let (identity, psk, psk_id) = (identity.clone(), Some(psk), id.to_owned());
+            let config = ConnectorConfig { identity, psk, psk_id, ..fitting(&house, pattern) };
+            let connected = connect(&house.address, config).await;
+            assert_eq!(connected.is_ok(), expected, "{pattern:?} {id:?}: {connected:?}");
+        }
+    }
+    assert_eq!(house.acceptor.connections().len(), 0);
+}
+
+#[tokio::test]
+async fn a_wrong_psk_and_an_unknown_id_look_the_same() {
+    let house = serve_with("mem:psk-oracle", echo(), every_pattern).await;
+    for (id, psk) in [("team", psk(9)), ("nobody", psk(1))] {
+        let config = ConnectorConfig { psk: Some(psk), psk_id: id.to_owned(), ..fitting(&house, Pattern::NNpsk0) };
+        let error = handshake_error(connect(&house.address, config).await.unwrap_err());
+        let text = ConnectionError::from(Misbehaved::PreSharedKey).to_string();
+        assert_eq!(error, ConnectionError::ClosedByPeer { code: CloseCode::Authentication, text, in_clear: true });
+    }
+}
+
+#[tokio::test]
+async fn a_policy_decides_on_peers_without_a_key() {
+    let allowed = |policy: Policy, pattern: Pattern| async move {
+        let house = serve_with("tcp://127.0.0.1:0", echo(), |config| {
+            every_pattern(config);
+            config.policy = policy;
+        })
+        .await;
+        connect(&house.address, fitting(&house, pattern)).await.map_err(handshake_error).err()
+    };
+    let refused = |error: Option<ConnectionError>| {
+        assert!(
+            matches!(error, Some(ConnectionError::ClosedByPeer { code: CloseCode::NotAllowed, in_clear: false, .. })),
+            "{error:?}"
+        );
+    };
+    refused(allowed(Policy::anyone(), Pattern::NK).await);
+    refused(allowed(Policy::anyone(), Pattern::DangerNN).await);
+    refused(allowed(Policy::anonymous(), Pattern::NNpsk0).await);
+    refused(allowed(Policy::allow_psk("other").unwrap(), Pattern::NNpsk0).await);
+    assert_eq!(allowed(Policy::anonymous(), Pattern::NK).await, None);
+    assert_eq!(allowed(Policy::anonymous(), Pattern::DangerNN).await, None);
+    assert_eq!(allowed(Policy::allow_psk("team").unwrap(), Pattern::NNpsk0).await, None);
+}
+
+#[tokio::test]
+async fn keys_that_do_not_fit_the_pattern_are_refused_before_anything_is_sent() {
+    let house = serve_with("mem:unfit", echo(), every_pattern).await;
+    for pattern in Pattern::ALL {
+        let fits = fitting(&house, pattern);
+        let with_psk = ConnectorConfig { psk: Some(random_psk().unwrap()), ..fits.clone() };
+        assert!(connect(&house.address, with_psk).await.is_err(), "a psk that is wrong or of no use");
+        let no_psk = ConnectorConfig { psk: None, ..fits.clone() };
+        assert_eq!(connect(&house.address, no_psk).await.is_err(), pattern.needs_psk(), "{pattern:?}");
+        let no_key = ConnectorConfig { server_keys: Vec::new(), ..fits };
+        let needed = pattern.needs_remote_static_up_front();
+        assert_eq!(connect(&house.address, no_key).await.is_err(), needed, "{pattern:?}");
+    }
+}
