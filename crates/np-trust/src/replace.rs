@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use fs4::{FileExt, TryLockError};
 
+use crate::file::shown;
+
 /// How long between two looks at a lock that another holds, or at a file that another reads on Windows.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -26,6 +28,10 @@ pub(crate) struct Turn {
 impl Turn {
     /// Makes the folder of `path` where it is missing (0700), and waits for the right to change the file.
     pub(crate) fn wait(path: &Path) -> io::Result<Self> {
+        Self::wait_for(path, LOOKS)
+    }
+
+    fn wait_for(path: &Path, looks: u32) -> io::Result<Self> {
         make_folder(path)?;
         // Through a link to the file behind it, lest the link be replaced, and two names have two locks.
         let path = match fs::canonicalize(path) {
@@ -35,14 +41,15 @@ impl Turn {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let lock = private(&mut options).open(beside(&path, ".lock"))?;
-        for _ in 0..LOOKS {
+        for _ in 0..looks {
             match FileExt::try_lock(&lock) {
                 Ok(()) => return Ok(Self { path, _lock: lock }),
                 Err(TryLockError::WouldBlock) => sleep(PAUSE),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-        let text = format!("another process has held {}.lock for 5 s", path.display());
+        let lock = shown(&beside(&path, ".lock"));
+        let text = format!("another process holds the lock {lock} and did not give it back in {:?}", PAUSE * looks);
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
@@ -112,5 +119,31 @@ fn sync_folder(path: &Path) {
         && let Some(folder) = path.parent()
     {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::thread;
+
+    use super::Turn;
+
+    #[test]
+    fn a_turn_is_one_processes_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let first = Turn::wait(&path).unwrap();
+        let error = Turn::wait_for(&path, 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("file.lock") && error.to_string().contains("10ms"), "{error}");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| Turn::wait(&path).unwrap().replace(b"second"));
+            first.replace(b"first").unwrap();
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"second");
     }
 }

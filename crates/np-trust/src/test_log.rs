@@ -18,6 +18,11 @@ thread_local! {
 struct Line(String);
 
 impl Visit for Line {
+    /// As it is, so that what is not escaped shows.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0 += &format!(" {field}={value}");
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0 += &format!(" {field}={value:?}");
     }

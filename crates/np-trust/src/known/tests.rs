@@ -120,13 +120,16 @@ fn what_is_no_list_is_refused_by_name() {
 
 #[test]
 fn a_line_that_would_pass_4_mib_is_not_written() {
-    let comment = format!("#{}\n", "x".repeat(4 * 1_048_576 - 82));
-    let place = with(&comment);
-    let error = place.known.remember(DB, &key(1)).unwrap_err();
+    let line = format!("a {} 2026-03-01\n", key(1));
+    let comment = |room: usize| format!("#{}\n", "x".repeat(4 * 1_048_576 - 2 - room));
+    let full = comment(line.len() - 1);
+    let place = with(&full);
+    let error = place.known.first_use("a", &key(1), NOW).unwrap_err();
     assert!(error.to_string().contains("no room below its limit of 4 MiB"), "{error}");
-    assert_eq!(fs::read_to_string(&place.path).unwrap(), comment);
-    // 76 bytes, where 80 are left.
-    place.known.remember("a", &key(1)).unwrap();
+    assert_eq!(fs::read_to_string(&place.path).unwrap(), full);
+    let place = with(&comment(line.len()));
+    assert_eq!(place.known.first_use("a", &key(1), NOW).unwrap(), KnownPeer::New);
+    assert_eq!(place.known.check("a", &key(1)).unwrap(), KnownPeer::Known);
 }
 
 #[test]
@@ -274,6 +277,7 @@ fn of_two_first_uses_at_the_same_time_one_wins() {
         let one_won = (KnownPeer::Changed { expected: key(1), line: 1 }, KnownPeer::New);
         let two_won = (KnownPeer::New, KnownPeer::Changed { expected: key(2), line: 1 });
         assert!(found == one_won || found == two_won, "{found:?}");
+        assert_eq!(fs::read_to_string(&place.path).unwrap().lines().count(), 1, "the other key is not kept");
     }
 }
 

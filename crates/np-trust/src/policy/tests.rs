@@ -1,7 +1,6 @@
 //! Tests of the decision point and of its audit trail.
 
 use std::fs;
-use std::path::Path;
 
 use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, SecretKey, UnixMillis};
 
@@ -149,7 +148,7 @@ fn every_decision_is_audited_with_peer_and_reason() {
 #[test]
 fn open_doors_are_audited_as_such() {
     let line = audit(&Policy::anyone(), &noise(1));
-    assert_holds(&line, &["INFO np::audit", "by=\"anyone\"", "any proven identity"]);
+    assert_holds(&line, &["INFO np::audit", "by=anyone", "any proven identity"]);
     let line = audit(&Policy::danger_trust_anyone(), &PeerIdentity::Anonymous);
     assert_holds(&line, &["WARN np::audit", "danger-trust-anyone", "anonymous"]);
 }
@@ -158,7 +157,9 @@ fn open_doors_are_audited_as_such() {
 fn text_from_outside_forges_no_log_line() {
     let refusing = Policy::closure(|_| Decision::Refuse { reason: "a\nb\u{1b}".to_owned() });
     let naming = Policy::closure(|_| Decision::Allow { name: Some("a\nb\u{1b}".to_owned()) });
-    for policy in [refusing, naming] {
+    let missing = Policy::allow_list(AllowList::default(), "a\nb\u{1b}");
+    let holding = Policy::allow_list([key(1)].into_iter().collect(), "a\nb\u{1b}");
+    for policy in [refusing, naming, missing, holding] {
         let line = audit(&policy, &noise(1));
         assert!(!line.contains(['\n', '\u{1b}']), "{line}");
         assert!(line.contains("u{1b}"), "{line}");
@@ -262,7 +263,7 @@ fn a_pipe_is_read_once() {
     writer.write_all(key(1).to_string().as_bytes()).unwrap();
     drop(writer);
     let path = format!("/dev/fd/{}", reader.as_raw_fd());
-    let policy = Policy::allow_file(Path::new(&path)).unwrap();
+    let policy = Policy::allow_file(path.as_ref()).unwrap();
     assert!(policy.decide(&noise(1)).is_allowed());
     assert!(policy.decide(&noise(1)).is_allowed());
     assert_eq!((&reader).read(&mut [0]).unwrap(), 0);
@@ -342,15 +343,15 @@ fn every_rule_writes_one_event_with_peer_rule_and_reason() {
         (Policy::closure(|_| Decision::Allow { name: None }), noise(1), "closure", "closure"),
     ];
     for (policy, peer, rule, why) in allowed {
-        let by = format!("by={rule:?}");
-        assert_holds(&audit(&policy, &peer), &["decision=\"allowed\"", &format!("peer={peer}"), &by, why]);
+        let by = format!("by={rule} ");
+        assert_holds(&audit(&policy, &peer), &["decision=allowed", &format!("peer={peer}"), &by, why]);
     }
 
     let refusing = Policy::allow_psk("ada").unwrap().or(Policy::anonymous()).or(Policy::allow_file(&path).unwrap());
     let line = audit(&refusing, &noise(2));
-    let by = format!("by={:?}", format!("psk:ada, anonymous, {}", path.display()));
+    let by = format!("by=psk:ada, anonymous, {} ", path.display());
     let peer = format!("peer={}", key(2));
-    assert_holds(&line, &["decision=\"refused\"", &peer, &by, "not proven psk:ada", "`anonymous`", "not in"]);
+    assert_holds(&line, &["decision=refused", &peer, &by, "not proven psk:ada", "`anonymous`", "not in"]);
 }
 
 #[test]
