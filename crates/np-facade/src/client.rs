@@ -5,146 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{MessageReceiver, MessageSender, MessageStream, Reply, Router, decode, encode};
-use np_driver::{Connection, ConnectorConfig, Request, connect};
-use np_noise::{Pattern, Role};
-use np_transport::{Address, SecurityMode};
-use np_trust::Policy;
-use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Limits, Metadata, MethodName, Status};
+use np_dispatch::{MessageReceiver, MessageSender, MessageStream, Reply, decode, encode};
+use np_driver::{Connection, Request};
+use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::{Error, Identity, MESSAGES};
-
-/// Builds a [`Client`].
-#[derive(Debug)]
-pub struct ClientBuilder {
-    address: String,
-    identity: Option<Identity>,
-    policy: Option<Policy>,
-    trusts_anyone: bool,
-    pattern: Pattern,
-    limits: Limits,
-    connect_timeout: Duration,
-    handshake_timeout: Duration,
-    deadline: Duration,
-    router: Router,
-}
-
-impl ClientBuilder {
-    /// Sets who this client is. Default: a fresh identity for this connection.
-    #[must_use]
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self
-    }
-
-    /// Sets which servers are accepted, in place of the keys that the address names.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = Some(policy);
-        self.trusts_anyone = false;
-        self
-    }
-
-    /// Talks to whoever answers: nothing tells the server from an impostor who sits in between.
-    ///
-    /// For addresses without a key; with one, [`ClientBuilder::connect`] refuses the contradiction.
-    #[must_use]
-    pub fn danger_trust_anyone(mut self) -> Self {
-        self.policy = Some(Policy::danger_trust_anyone());
-        self.trusts_anyone = true;
-        self
-    }
-
-    /// Sets the handshake pattern. Default XX; IK saves half a round trip and needs exactly one key in the address.
-    #[must_use]
-    pub const fn pattern(mut self, pattern: Pattern) -> Self {
-        self.pattern = pattern;
-        self
-    }
-
-    /// Sets what the connection may cost this side. Default: [`Limits::default`].
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets how long a link may take to come about. Default 10 s.
-    #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets how long the handshake may take. Default 10 s.
-    #[must_use]
-    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
-        self
-    }
-
-    /// Sets the deadline of calls that name none. Default 30 s.
-    #[must_use]
-    pub const fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Sets the methods that the server may call back. Default: none.
-    #[must_use]
-    pub fn router(mut self, router: Router) -> Self {
-        self.router = router;
-        self
-    }
-
-    /// Connects, on the current tokio runtime. Nothing is retried.
-    ///
-    /// # Errors
-    /// When the address is malformed, names no key, or other keys than the settings ask for, when a setting is out of
-    /// its range, when nobody answers, or when either side refuses the other.
-    pub async fn connect(self) -> Result<Client, Error> {
-        let address: Address = self.address.parse()?;
-        self.check_keys(&address)?;
-        let policy = match self.policy {
-            Some(policy) => policy,
-            None if matches!(address.mode(), SecurityMode::Noise) && address.keys().is_empty() => {
-                return Err(Error::NoServerKey { address: address.to_string() });
-            }
-            None => Policy::allow_keys(address.keys().iter().copied()),
-        };
-        let identity = match self.identity {
-            Some(identity) => identity,
-            None => Identity::generate()?,
-        };
-        let config = ConnectorConfig {
-            pattern: self.pattern,
-            server_key: address.keys().first().copied(),
-            limits: self.limits,
-            connect_timeout: self.connect_timeout,
-            handshake_timeout: self.handshake_timeout,
-            router: self.router,
-            ..ConnectorConfig::new(identity.into_keys(), policy)
-        };
-        let connection = connect(&address, config).await?;
-        Ok(Client { connection, deadline: self.deadline, messages: Arc::default() })
-    }
-
-    /// Refuses keys that would be ignored, and a choice that nobody made.
-    fn check_keys(&self, address: &Address) -> Result<(), Error> {
-        let count = address.keys().len();
-        if self.trusts_anyone && count > 0 {
-            return Err(Error::IgnoredKey { address: address.without_keys().to_string() });
-        }
-        if self.pattern.needs_remote_static(Role::Initiator) && count != 1 {
-            let address = address.without_keys().to_string();
-            return Err(Error::OneKey { pattern: self.pattern.name(), address, count });
-        }
-        Ok(())
-    }
-}
+use crate::{ClientBuilder, Error, MESSAGES};
 
 /// A client of one server. `Clone`, `Send` and `Sync`: clones share the connection.
 ///
@@ -165,6 +33,10 @@ struct Messages {
 }
 
 impl Client {
+    pub(crate) fn over(connection: Connection, deadline: Duration) -> Self {
+        Self { connection, deadline, messages: Arc::default() }
+    }
+
     /// Connects with default settings and a fresh identity to an address that names its server's key.
     ///
     /// # Errors
@@ -176,18 +48,7 @@ impl Client {
     /// Starts to build a client for an address, in the form that the server printed.
     #[must_use]
     pub fn builder(address: impl Into<String>) -> ClientBuilder {
-        ClientBuilder {
-            address: address.into(),
-            identity: None,
-            policy: None,
-            trusts_anyone: false,
-            pattern: Pattern::XX,
-            limits: Limits::default(),
-            connect_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            deadline: Deadline::DEFAULT,
-            router: Router::new(),
-        }
+        ClientBuilder::new(address.into())
     }
 
     /// Calls a method with bytes and gives the reply's bytes. Dropping the future cancels the call.

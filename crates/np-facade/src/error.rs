@@ -3,7 +3,7 @@
 use np_dispatch::RegisterError;
 use np_driver::{AcceptorError, ConnectError, EntropyError};
 use np_transport::{AddressError, Failure, TransportError};
-use np_trust::{KeyFileError, KeyFileProblem, PolicyError};
+use np_trust::{KeyFileError, KeyFileProblem, KnownPeersError, PolicyError, PskIdError};
 use np_types::{CallError, CloseCode, CodeClass, ConnectionError, PublicKey, Status};
 
 /// What kind of failure it is: what a program, or a script by its exit code, decides by.
@@ -134,32 +134,51 @@ pub enum Error {
         /// The address.
         address: String,
     },
-    /// A pattern that needs the server's key beforehand, and not one key in the address but none or several.
+    /// A pattern that needs the server's key beforehand, and none in the address.
     #[error(
-        "the pattern {pattern} needs exactly one key in the address, and {address} names {count}; leave one, or use XX"
+        "the pattern {pattern} needs the server's key, and {address} names none: add ?key=np1... as the server printed \
+         it, or use XX"
     )]
-    OneKey {
+    NeedsKey {
         /// The pattern.
         pattern: &'static str,
         /// The address, without keys.
         address: String,
-        /// How many keys it names.
-        count: usize,
     },
     /// A key that would be ignored.
-    #[error("the address {address} names a key and danger_trust_anyone ignores it: drop one of them")]
+    #[error("the address {address} names a key and {by} ignores it: drop one of them")]
     IgnoredKey {
         /// The address, without keys.
         address: String,
+        /// What ignores it: a setting, or a pattern.
+        by: &'static str,
     },
+    /// A setting that the handshake pattern would ignore, or lacks.
+    #[error("{setting} does not fit the pattern {pattern}: {why}")]
+    Unfit {
+        /// The setting.
+        setting: &'static str,
+        /// The pattern.
+        pattern: &'static str,
+        /// Why, and what to do.
+        why: &'static str,
+    },
+    /// A text that cannot be the id of a pre-shared key.
+    #[error("psk_id: {0}")]
+    PskId(#[from] PskIdError),
+    /// The file of known peers cannot be used.
+    #[error(transparent)]
+    KnownPeers(#[from] KnownPeersError),
     /// A server's address that names a key of somebody else.
-    #[error("the address {address} names the key {key}, but this server's is {own}: drop key=, or load its identity")]
+    #[error(
+        "the address {address} names the key {key}, which this server does not hold (it is {own}): drop key=, or load its identity"
+    )]
     ForeignKey {
         /// The address, without keys.
         address: String,
         /// The key that it names.
         key: PublicKey,
-        /// The server's own.
+        /// The server's own, the first of them.
         own: PublicKey,
     },
     /// A listener cannot be opened.
@@ -183,9 +202,10 @@ impl Error {
             Self::Address(_) | Self::KeyFile(_) | Self::Policy(_) | Self::Register(_) | Self::Setting(_) => {
                 ErrorKind::Usage
             }
-            Self::NoAddress | Self::OneKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
+            Self::NoAddress | Self::NeedsKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
                 ErrorKind::Usage
             }
+            Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) => ErrorKind::Usage,
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),
             Self::Connect(error) => of_connect(error),

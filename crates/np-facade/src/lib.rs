@@ -29,13 +29,15 @@
 //! ```
 
 mod client;
+mod client_builder;
 mod error;
 mod identity;
 pub mod prelude;
 pub mod raw;
 mod server;
 
-pub use client::{Call, Client, ClientBuilder};
+pub use client::{Call, Client};
+pub use client_builder::ClientBuilder;
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
 pub use np_dispatch::{
@@ -47,8 +49,9 @@ pub use np_driver::{Clock, Connection, Request, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{Address, AddressError, BindOptions, Scheme, TransportError};
 pub use np_trust::{
-    AllowList, Decision, KeyFileError, KeyFileMode, KeyFileProblem, Policy, PolicyError, checks_mode, read_psk,
-    read_secret_key, write_new_secret,
+    AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
+    KnownPeersError, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk, read_secret_key,
+    write_new_secret,
 };
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,

@@ -10,7 +10,7 @@ use np_dispatch::{
 use np_driver::{Acceptor, AcceptorConfig, Connection, Roster};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, SecurityMode};
-use np_trust::Policy;
+use np_trust::{Policy, Psks};
 use np_types::{CallError, Limits, PublicKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ use crate::{Error, Identity, MESSAGES};
 #[derive(Debug)]
 pub struct ServerBuilder {
     config: AcceptorConfig,
-    public: PublicKey,
+    patterns: Option<Vec<Pattern>>,
     health: Health,
     addresses: Vec<String>,
     bind: BindOptions,
@@ -138,7 +138,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many handshakes may be in progress at once; one more is refused and told. Default 4,096.
+    /// Sets how many handshakes may be in progress at once; one more takes the place of the oldest silent peer. Default
+    /// 4,096.
     #[must_use]
     pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
         self.config.max_handshakes = handshakes;
@@ -152,10 +153,26 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets which handshake patterns are accepted. Default XX and IK.
+    /// Adds an identity beside the first. Clients that know its key and use a pattern that says so beforehand (IK, NK,
+    /// KK, IKpsk2) get it; all others get the first. At most 64.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.config.identities.push(identity.into_keys());
+        self
+    }
+
+    /// Sets the pre-shared keys that clients have to hold, beside a key that the policy allows. A client that proves
+    /// nothing else (NNpsk0) needs [`Policy::allow_psk`] or [`Policy::anyone`].
+    #[must_use]
+    pub fn psks(mut self, psks: Psks) -> Self {
+        self.config.psks = psks;
+        self
+    }
+
+    /// Sets which handshake patterns are accepted. Default XX and IK; with pre-shared keys XXpsk3, IKpsk2 and NNpsk0.
     #[must_use]
     pub fn patterns(mut self, patterns: impl Into<Vec<Pattern>>) -> Self {
-        self.config.patterns = patterns.into();
+        self.patterns = Some(patterns.into());
         self
     }
 
@@ -186,11 +203,22 @@ impl ServerBuilder {
             return Err(Error::NoAddress);
         }
         let parsed = self.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
-        for address in &parsed {
-            check_key(address, self.public)?;
+        let mut config = self.config;
+        match self.patterns {
+            Some(patterns) => config.patterns = patterns,
+            None if !config.psks.is_empty() => {
+                config.patterns = vec![Pattern::XXpsk3, Pattern::IKpsk2, Pattern::NNpsk0];
+            }
+            None => {}
         }
-        let router = self.config.router.clone();
-        let mut acceptor = Acceptor::new(self.config)?;
+        let own: Vec<_> = config.identities.iter().map(|identity| identity.public()).collect();
+        for address in &parsed {
+            check_key(address, &own)?;
+        }
+        let proves_key = config.patterns.iter().any(|pattern| pattern.authenticates_responder());
+        let shown = own.first().copied().filter(|_| proves_key);
+        let router = config.router.clone();
+        let mut acceptor = Acceptor::new(config)?;
         let mut listeners = Vec::new();
         for address in &parsed {
             listeners.push(Listener::bind(&address.without_keys(), &self.bind).await?);
@@ -198,8 +226,10 @@ impl ServerBuilder {
         let mut addresses = Vec::new();
         for listener in listeners {
             let address = listener.local_address().clone();
-            let keyed = matches!(address.mode(), SecurityMode::Noise);
-            addresses.push(if keyed { address.with_key(self.public) } else { address });
+            addresses.push(match shown {
+                Some(key) if matches!(address.mode(), SecurityMode::Noise) => address.with_key(key),
+                _ => address,
+            });
             acceptor.listen(listener);
         }
         let roster = acceptor.roster();
@@ -215,10 +245,12 @@ impl ServerBuilder {
 }
 
 /// Refuses an address under which clients would look for somebody else.
-fn check_key(address: &Address, own: PublicKey) -> Result<(), Error> {
-    match address.keys().iter().find(|key| **key != own) {
-        Some(key) => Err(Error::ForeignKey { address: address.without_keys().to_string(), key: *key, own }),
-        None => Ok(()),
+fn check_key(address: &Address, own: &[PublicKey]) -> Result<(), Error> {
+    match (address.keys().iter().find(|key| !own.contains(key)), own.first()) {
+        (Some(key), Some(own)) => {
+            Err(Error::ForeignKey { address: address.without_keys().to_string(), key: *key, own: *own })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -251,10 +283,16 @@ impl Server {
     #[must_use]
     pub fn builder(identity: Identity, policy: Policy) -> ServerBuilder {
         let health = Health::default();
-        let public = identity.public_key();
         let router = Router::with_builtins(health.clone());
         let config = AcceptorConfig::new(identity.into_keys(), policy, router);
-        ServerBuilder { config, public, health, addresses: Vec::new(), bind: BindOptions::default(), mistake: None }
+        ServerBuilder {
+            config,
+            patterns: None,
+            health,
+            addresses: Vec::new(),
+            bind: BindOptions::default(),
+            mistake: None,
+        }
     }
 
     /// The addresses, with real ports and this server's key: what a client connects to.

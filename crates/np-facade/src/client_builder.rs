@@ -1,0 +1,260 @@
+//! How a client connects: who it is, whom it accepts, and what it may cost. Must never leave a server unproven unless
+//! told so by a name with `danger` in it, nor take a setting that would have no effect.
+
+use std::time::Duration;
+
+use np_dispatch::Router;
+use np_driver::{ConnectorConfig, connect};
+use np_noise::{Pattern, Role};
+use np_transport::{Address, SecurityMode};
+use np_trust::{KnownPeers, Policy, psk_id};
+use np_types::{Deadline, Limits, Psk};
+
+use crate::{Client, Error, Identity};
+
+/// Builds a [`Client`].
+#[derive(Debug)]
+pub struct ClientBuilder {
+    address: String,
+    identity: Option<Identity>,
+    trust: Trust,
+    pattern: Option<Pattern>,
+    psk: Option<Psk>,
+    psk_id: Option<String>,
+    limits: Limits,
+    connect_timeout: Duration,
+    handshake_timeout: Duration,
+    deadline: Duration,
+    router: Router,
+}
+
+/// Which servers are accepted.
+#[derive(Debug)]
+enum Trust {
+    /// Those whose keys the address names, and those that hold the pre-shared key.
+    Address,
+    Policy(Policy),
+    FirstUse(KnownPeers),
+    DangerAnyone,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(address: String) -> Self {
+        Self {
+            address,
+            identity: None,
+            trust: Trust::Address,
+            pattern: None,
+            psk: None,
+            psk_id: None,
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            deadline: Deadline::DEFAULT,
+            router: Router::new(),
+        }
+    }
+
+    /// Sets who this client is. Default: a fresh identity for this connection.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Sets which servers are accepted, in place of the keys that the address names.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.trust = Trust::Policy(policy);
+        self
+    }
+
+    /// Accepts the key that the server shows at the first connection, remembers it in a file, and refuses another one
+    /// from then on. For addresses without a key: nothing protects that first connection.
+    #[must_use]
+    pub fn trust_first_use(mut self, known: KnownPeers) -> Self {
+        self.trust = Trust::FirstUse(known);
+        self
+    }
+
+    /// Talks to whoever answers: nothing tells the server from an impostor who sits in between.
+    ///
+    /// For addresses without a key; with one, [`ClientBuilder::connect`] refuses the contradiction.
+    #[must_use]
+    pub fn danger_trust_anyone(mut self) -> Self {
+        self.trust = Trust::DangerAnyone;
+        self
+    }
+
+    /// Sets the pre-shared key. Both sides then prove that they hold it, beside their keys.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::{Client, KeyFileMode, read_psk};
+    /// let psk = read_psk("team.psk".as_ref(), KeyFileMode::Checked)?;
+    /// // Without a key in the address the pre-shared key alone proves both sides.
+    /// let client = Client::builder("tcp://10.0.0.1:9000").psk(psk).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn psk(mut self, psk: Psk) -> Self {
+        self.psk = Some(psk);
+        self
+    }
+
+    /// Sets by what name the server finds the pre-shared key: 1 to 64 bytes of printable ASCII. Default: the
+    /// [`psk_id`](crate::psk_id) of the key. Empty: the server finds it by this client's key.
+    #[must_use]
+    pub fn psk_id(mut self, id: impl Into<String>) -> Self {
+        self.psk_id = Some(id.into());
+        self
+    }
+
+    /// Sets the handshake pattern. Default XX; with a pre-shared key XXpsk3, or NNpsk0 where the address names no key.
+    ///
+    /// IK and IKpsk2 save half a round trip, NK shows no client key, KK shows the client's key in clear; these four need a
+    /// key in the address, and try its keys in turn.
+    #[must_use]
+    pub const fn pattern(mut self, pattern: Pattern) -> Self {
+        self.pattern = Some(pattern);
+        self
+    }
+
+    /// Sets what the connection may cost this side. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how long a link may take to come about. Default 10 s.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the handshake may take. Default 10 s.
+    #[must_use]
+    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets the deadline of calls that name none. Default 30 s.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets the methods that the server may call back. Default: none.
+    #[must_use]
+    pub fn router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// Connects, on the current tokio runtime. Nothing is retried, but for the keys of an address: see
+    /// [`ClientBuilder::pattern`].
+    ///
+    /// # Errors
+    /// When the address is malformed, names no key, or other keys than the settings ask for, when a setting is out of
+    /// its range or does not fit the pattern, when nobody answers, or when either side refuses the other.
+    pub async fn connect(self) -> Result<Client, Error> {
+        let address: Address = self.address.parse()?;
+        let pattern = self.pattern.unwrap_or_else(|| self.default_pattern(&address));
+        self.check_fit(pattern)?;
+        self.check_keys(pattern, &address)?;
+        let psk_id = match (&self.psk, self.psk_id) {
+            (Some(psk), None) => psk_id(psk),
+            (_, id) => id.unwrap_or_default(),
+        };
+        let policy = match self.trust {
+            Trust::Policy(policy) => policy,
+            Trust::FirstUse(known) => Policy::first_use(known, &address.without_keys().to_string()),
+            Trust::DangerAnyone => Policy::danger_trust_anyone(),
+            Trust::Address if pattern == Pattern::NNpsk0 => Policy::allow_psk(&psk_id)?,
+            // Whoever answers has to hold the pre-shared key as well.
+            Trust::Address if pattern.needs_psk() && address.keys().is_empty() => Policy::anyone(),
+            Trust::Address => Policy::allow_keys(address.keys().iter().copied()),
+        };
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => Identity::generate()?,
+        };
+        let config = ConnectorConfig {
+            pattern,
+            server_keys: address.keys().to_vec(),
+            psk: self.psk,
+            psk_id,
+            limits: self.limits,
+            connect_timeout: self.connect_timeout,
+            handshake_timeout: self.handshake_timeout,
+            router: self.router,
+            ..ConnectorConfig::new(identity.into_keys(), policy)
+        };
+        let connection = connect(&address, config).await?;
+        Ok(Client::over(connection, self.deadline))
+    }
+
+    fn default_pattern(&self, address: &Address) -> Pattern {
+        match (&self.psk, &self.trust) {
+            (None, _) => Pattern::XX,
+            (Some(_), Trust::Address) if address.keys().is_empty() => Pattern::NNpsk0,
+            (Some(_), _) => Pattern::XXpsk3,
+        }
+    }
+
+    /// Refuses settings that the pattern would ignore, and the lack of one that it needs.
+    fn check_fit(&self, pattern: Pattern) -> Result<(), Error> {
+        let refuse = |setting, why| Err(Error::Unfit { setting, pattern: pattern.name(), why });
+        if self.psk.is_none() && pattern.needs_psk() {
+            return refuse("psk", "the pattern needs a pre-shared key: set one");
+        }
+        if self.psk.is_some() && !pattern.needs_psk() {
+            return refuse("psk", "the pattern takes no pre-shared key: use XXpsk3, IKpsk2 or NNpsk0");
+        }
+        if self.psk.is_none() && self.psk_id.is_some() {
+            return refuse("psk_id", "there is no pre-shared key: set one, or drop its id");
+        }
+        if self.psk_id.as_ref().is_some_and(String::is_empty) && !pattern.takes_psk_late(Role::Responder) {
+            return refuse("psk_id", "the pattern needs an id: set one");
+        }
+        if self.identity.is_some() && !pattern.needs_local_static(Role::Initiator) {
+            return refuse("identity", "the pattern shows no key of the client: drop it, or use another pattern");
+        }
+        if matches!(self.trust, Trust::FirstUse(_)) && !pattern.authenticates_responder() {
+            return refuse("trust_first_use", "the server proves no key that could be remembered: use XX");
+        }
+        if matches!(self.trust, Trust::DangerAnyone) && pattern == Pattern::NNpsk0 {
+            return refuse("danger_trust_anyone", "the server has to hold the pre-shared key: drop one of them");
+        }
+        Ok(())
+    }
+
+    /// Refuses keys that would be ignored, the lack of one that is needed, and a server that nothing would prove.
+    fn check_keys(&self, pattern: Pattern, address: &Address) -> Result<(), Error> {
+        let place = || address.without_keys().to_string();
+        let any = !address.keys().is_empty();
+        let by = match &self.trust {
+            Trust::DangerAnyone => Some("danger_trust_anyone"),
+            Trust::FirstUse(_) => Some("trust_first_use"),
+            _ if !pattern.authenticates_responder() => Some(pattern.name()),
+            _ => None,
+        };
+        match by {
+            Some(by) if any => return Err(Error::IgnoredKey { address: place(), by }),
+            _ if !any && pattern.needs_remote_static_up_front() => {
+                return Err(Error::NeedsKey { pattern: pattern.name(), address: place() });
+            }
+            _ => {}
+        }
+        let unproven = !any && !pattern.needs_psk() && matches!(address.mode(), SecurityMode::Noise);
+        if unproven && matches!(self.trust, Trust::Address) {
+            return Err(Error::NoServerKey { address: place() });
+        }
+        Ok(())
+    }
+}
