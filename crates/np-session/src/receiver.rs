@@ -59,21 +59,23 @@ impl Receiver {
 mod tests {
     use bytes::BytesMut;
     use np_noise::{ReceiveCipher, SendCipher};
-    use np_types::{ConnectionError, Misbehaved};
+    use np_types::{ConnectionError, Limits, Misbehaved};
 
-    use super::Receiver;
+    use super::{HARD_BYTES, HARD_RECORDS, Receiver};
+
+    /// A record of 20 bytes, its head included.
+    fn sealed(cipher: &mut SendCipher) -> BytesMut {
+        let mut plain = [0u8; 2];
+        let tag = cipher.seal_in_place(&mut plain).unwrap();
+        BytesMut::from(&[&18u16.to_be_bytes()[..], &plain, &tag].concat()[..])
+    }
 
     fn input(records: usize) -> BytesMut {
         let mut cipher = SendCipher::danger_from_key([1; 32]);
-        let mut input = BytesMut::new();
-        for _ in 0..records {
-            let mut plain = [0u8; 2];
-            let tag = cipher.seal_in_place(&mut plain).unwrap();
-            input.extend_from_slice(&18u16.to_be_bytes());
-            input.extend_from_slice(&plain);
-            input.extend_from_slice(&tag);
-        }
-        input
+        (0..records).map(|_| sealed(&mut cipher)).fold(BytesMut::new(), |mut input, record| {
+            input.extend_from_slice(&record);
+            input
+        })
     }
 
     #[test]
@@ -87,6 +89,28 @@ mod tests {
             }
             let error = receiver.next_record(&mut input).unwrap_err();
             assert_eq!(error, ConnectionError::Misbehaved(Misbehaved::KeyWornOut));
+        }
+    }
+
+    /// The true limits, at their edges: the last record is read, and the next only after a renewal.
+    #[test]
+    fn the_hard_limits_are_one_and_a_half_times_the_soft_ones() {
+        let soft = Limits::default();
+        assert_eq!((2 * HARD_RECORDS, 2 * HARD_BYTES), (3 * soft.rekey_records, 3 * soft.rekey_bytes));
+        for (records, bytes) in [(HARD_RECORDS - 1, 0), (0, HARD_BYTES - 20)] {
+            for renewed in [true, false] {
+                let receiver = Receiver::new(ReceiveCipher::danger_from_key([1; 32]));
+                let mut receiver = Receiver { records, bytes, ..receiver };
+                let mut cipher = SendCipher::danger_from_key([1; 32]);
+                assert!(receiver.next_record(&mut sealed(&mut cipher)).unwrap().is_some());
+                if renewed {
+                    cipher.rekey();
+                    receiver.update_key();
+                }
+                let next = receiver.next_record(&mut sealed(&mut cipher));
+                let worn = ConnectionError::Misbehaved(Misbehaved::KeyWornOut);
+                assert_eq!(next.err(), (!renewed).then_some(worn));
+            }
         }
     }
 

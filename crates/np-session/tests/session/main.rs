@@ -18,8 +18,12 @@ mod handshake;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod loss;
+#[cfg(test)]
 mod misbehaviour;
 #[cfg(test)]
 mod patterns;
+#[cfg(test)]
+mod rekey;
 #[cfg(test)]
 mod streams;
