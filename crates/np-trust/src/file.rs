@@ -1,4 +1,4 @@
-//! Reading of small files, their comments, and paths in error texts. Must never know what a file holds.
+//! Reading of small files, their comments, and paths in texts. Must never know what a file holds.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -33,8 +33,12 @@ pub(crate) fn read_bounded(file: &File, max: u64) -> io::Result<Content> {
 
 /// A path as text for a message. Kept as it is, to be copied into a command, unless it could move a cursor.
 pub(crate) fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.chars().any(char::is_control) { np_types::escape(&text, usize::MAX) } else { text }
+    harmless(&path.display().to_string())
+}
+
+/// A text of this side's own, kept as it is unless it could move a cursor.
+pub(crate) fn harmless(text: &str) -> String {
+    if text.chars().any(char::is_control) { np_types::escape(text, usize::MAX) } else { text.to_owned() }
 }
 
 /// A line up to its comment, which a `#` begins at the line's start or after white space.

@@ -132,8 +132,8 @@ pub enum KnownPeer {
 /// An address is any text without white space that does not begin with `#`, compared byte for byte: pass the canonical
 /// form, without keys. An address may have several lines, for servers that change their key: any of the keys is known.
 ///
-/// The file is read as a whole at each look, so that what another process writes counts at once; that costs about a
-/// microsecond a line, and a look comes once a connection. A change is made under a lock (a file beside it, `.lock`)
+/// The file is read as a whole at each look, so that what another process writes counts at once; that costs about
+/// 2 µs a line, and a look comes once a connection. A change is made under a lock (a file beside it, `.lock`)
 /// that waits up to 5 s for other processes, in a new file that takes the place of the old in one step; other lines
 /// and comments stay as they are. These methods wait for the disk.
 ///
@@ -180,10 +180,10 @@ impl KnownPeers {
     /// ```
     /// use std::ffi::OsString;
     /// use np_trust::KnownPeers;
-    /// let home = |name: &str| (name == "HOME").then(|| OsString::from("/home/ada"));
+    /// let home = |name: &str| (name == "HOME").then(|| OsString::from("/srv/ada"));
     /// if cfg!(unix) {
     ///     let path = KnownPeers::default_path(&home).ok_or("no home")?;
-    ///     assert_eq!(path, std::path::Path::new("/home/ada/.config/np/known_peers"));
+    ///     assert_eq!(path, std::path::Path::new("/srv/ada/.config/np/known_peers"));
     /// }
     /// assert_eq!(KnownPeers::default_path(&|_| None), None);
     /// # Ok::<(), &str>(())

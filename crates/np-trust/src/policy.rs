@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use np_types::{KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
 
-use crate::file::shown;
+use crate::file::{harmless, shown};
 use crate::psk::check_psk_id;
 use crate::rule::{Rule, Verdict};
 use crate::time::unix_now;
@@ -271,7 +271,7 @@ impl Policy {
             }
         }
         let (by, reasons): (Vec<_>, Vec<_>) = refusals.into_iter().unzip();
-        let (by, reason) = (escape(&by.join(", "), MAX_REASON), reasons.join("; "));
+        let (by, reason) = (harmless(&by.join(", ")), reasons.join("; "));
         let shown = escape(&reason, MAX_REASON);
         tracing::warn!(target: "np::audit", decision = "refused", %peer, by, reason = shown, "peer refused");
         Decision::Refuse { reason }
@@ -295,7 +295,7 @@ fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict) -> Decision {
         Verdict::AllowAndWarn { reason } => (None, reason, true),
         Verdict::Refuse(reason) => return Decision::Refuse { reason },
     };
-    let (by, shown) = (escape(by, MAX_REASON), escape(&reason, MAX_REASON));
+    let (by, shown) = (harmless(by), escape(&reason, MAX_REASON));
     if warn {
         tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, "peer allowed");
     } else {
