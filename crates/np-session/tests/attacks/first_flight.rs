@@ -4,7 +4,7 @@ use np_noise::Pattern;
 use np_session::Side;
 use np_types::{CloseCode, ConnectionError, UnixMillis};
 
-use crate::world::{Client, End, NOW, Server, connected_to, converse, untouched};
+use crate::world::{Client, End, NOW, Server, connected_to, converse, converse_to_the_end, split_preface, untouched};
 
 /// What a client said on a connection that went well, up to a call.
 fn recorded(server: &mut Server, pattern: Pattern) -> Vec<Vec<u8>> {
@@ -143,5 +143,49 @@ fn a_first_flight_older_than_the_window_is_refused_after_a_restart_too() {
         let error = copy.refused(&format!("{pattern:?}"));
         assert!(matches!(error, ConnectionError::Refused { code: CloseCode::ClockSkew, .. }), "{pattern:?}: {error}");
         assert_eq!(copy.proven, None);
+    }
+}
+
+/// Both connections are of the same peers, and at the same point of their handshakes.
+#[test]
+fn a_handshake_message_of_another_connection_is_refused() {
+    for pattern in Pattern::ALL {
+        for number in 1..pattern.messages() {
+            let mut server = Server::new();
+            let mut foreign = Vec::new();
+            let (mut client, mut end) = (Client { seed: 2, ..Client::new(pattern) }.start(), server.accept());
+            converse(&mut client, &mut end, |_, at, bytes| {
+                if at == number {
+                    foreign.clone_from(bytes);
+                }
+            });
+            let (mut client, mut end) = (Client { seed: 3, ..Client::new(pattern) }.start(), server.accept());
+            converse_to_the_end(&mut client, &mut end, |_, at, bytes| {
+                if at == number {
+                    bytes.clone_from(&foreign);
+                }
+            });
+            let what = format!("{pattern:?}, message {}", number + 1);
+            client.refused(&what);
+            end.refused(&what);
+            let reader = if number == 1 { client } else { end };
+            reader.refused_as_forged(&what);
+        }
+    }
+}
+
+#[test]
+fn a_reflected_handshake_message_is_refused() {
+    for pattern in Pattern::ALL {
+        let (mut client, mut end) = (Client::new(pattern).start(), Server::new().accept());
+        let flight = client.transmit();
+        let (_, message_1) = split_preface(&flight);
+        client.receive(message_1);
+        client.refused_as_forged(&format!("{pattern:?}, message 1 to the client"));
+        end.receive(&flight);
+        let message_2 = end.transmit();
+        end.receive(&message_2);
+        end.hang_up();
+        end.refused(&format!("{pattern:?}, message 2 to the server"));
     }
 }

@@ -3,7 +3,7 @@
 
 use np_noise::Pattern;
 use np_session::{Preface, Side, server_hint};
-use np_types::{Blame, UnixMillis};
+use np_types::{Blame, CloseCode, Misbehaved, UnixMillis};
 
 use crate::world::{
     ATTACKER, Client, End, NOW, SERVER, Server, converse_to_the_end, pair, proving_server, split_preface,
@@ -187,7 +187,7 @@ fn an_edited_key_id_is_never_accepted() {
 #[test]
 fn a_forged_refusal_ends_the_attempt_and_nothing_else() {
     for pattern in Pattern::ALL {
-        for code in [np_types::CloseCode::Version, np_types::CloseCode::Incompatible, np_types::CloseCode::NotAllowed] {
+        for code in [CloseCode::Version, CloseCode::Incompatible, CloseCode::NotAllowed] {
             let mut client = Client::new(pattern).start();
             client.transmit();
             let mut refusal = Vec::new();
@@ -195,6 +195,28 @@ fn a_forged_refusal_ends_the_attempt_and_nothing_else() {
             client.receive(&refusal);
             client.refused(&format!("{pattern:?}"));
             assert!(client.transmit().is_empty(), "{pattern:?}: it says no more");
+        }
+    }
+}
+
+/// Once the client has its keys, words in clear are bytes that do not open.
+#[test]
+fn a_refusal_in_clear_after_message_2_is_no_word_of_the_server() {
+    for who in everybody() {
+        for rest in [0, 1_000] {
+            let (mut client, mut server) = (who.clone().start(), Server::new().accept());
+            server.receive(&client.transmit());
+            let answer = server.transmit();
+            client.receive(&answer[..handshake_bytes(&answer, 1)]);
+            client.transmit();
+            let mut refusal = Vec::new();
+            np_wire::encode_refusal(&mut refusal, CloseCode::NotAllowed, "go away");
+            refusal.resize(refusal.len() + rest, 0);
+            client.receive(&refusal);
+            client.hang_up();
+            // Read as the length of a record, which never comes, or does not open.
+            let error = if rest == 0 { Misbehaved::Truncated } else { Misbehaved::Record };
+            assert_eq!(client.refused("in clear"), &error.into(), "{:?}", who.pattern);
         }
     }
 }
