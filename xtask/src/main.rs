@@ -11,6 +11,7 @@ mod layers;
 mod process;
 mod source;
 mod tidy;
+mod vectors;
 mod workspace;
 
 use std::env;
@@ -28,6 +29,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "ten seconds of each fuzz target"),
+    ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];
 
@@ -56,6 +58,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&Workspace::open()?),
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "vectors" => vectors::run(&Workspace::open()?),
         "help" | "--help" | "-h" => {
             help();
             Ok(())

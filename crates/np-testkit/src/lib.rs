@@ -21,6 +21,7 @@ mod pair;
 mod peer;
 mod rng;
 pub mod sim;
+pub mod vectors;
 
 pub use actor::{Action, Actor, CallRecord, CallResult, Step, body};
 pub use dialogue::{Dialogue, Hand, settings};

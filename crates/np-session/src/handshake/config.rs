@@ -2,7 +2,7 @@
 
 use np_noise::{Keypair, Pattern, Role};
 use np_types::{Malformed, Misuse, Psk, PublicKey, SecretKey, UnixMillis};
-use np_wire::Preface;
+use np_wire::{MAX_KEY_ID, Preface};
 use sha2::{Digest as _, Sha256};
 
 #[cfg(doc)]
@@ -101,6 +101,9 @@ pub fn client_key(preface: &Preface) -> Option<PublicKey> {
 /// The key id that an initiator's preface carries.
 pub(super) fn key_id(config: &InitiatorConfig<'_>) -> Result<Vec<u8>, Misuse> {
     let pattern = config.pattern;
+    if config.psk_id.len() > MAX_KEY_ID {
+        return Err(Misuse::Argument("the id of a pre-shared key has at most 64 bytes"));
+    }
     if pattern.needs_psk() {
         if config.psk_id.is_empty() && !pattern.takes_psk_late(Role::Responder) {
             return Err(Misuse::Argument("the pattern NNpsk0 needs the id of the pre-shared key"));

@@ -121,6 +121,8 @@ fn an_initiator_names_a_psk_where_there_is_one() {
     for pattern in Pattern::ALL {
         assert_eq!(start(pattern, b"team").is_ok(), pattern.needs_psk(), "{pattern:?}");
         assert_eq!(start(pattern, b"").is_ok(), pattern != Pattern::NNpsk0, "{pattern:?}");
+        assert_eq!(start(pattern, &[b'a'; 64]).is_ok(), pattern.needs_psk(), "{pattern:?}");
+        assert!(start(pattern, &[b'a'; 65]).is_err(), "{pattern:?}");
     }
 }
 

@@ -1,0 +1,427 @@
+//! The vectors of the protocol page as JSON, for implementations in other languages: prefaces, whole conversations in
+//! every pattern, records and rekey. Everything is made from fixed keys by the code that also runs in programs.
+
+use bytes::{Bytes, BytesMut};
+use np_noise::{Handshake as Noise, Keypair, Keys, Pattern, ReceiveCipher, Role, SendCipher, Traffic};
+use np_session::{
+    Answer, Event, Handshake, HandshakeEvent, InitiatorConfig, OpenCall, OpenKind, ResponderConfig, ResponderKeys,
+    Session, client_key, server_hint,
+};
+use np_types::{CloseCode, Deadline, Limits, Psk, SecretKey, Time, UnixMillis};
+use np_wire::{HandshakeFrame, Preface, decode_handshake_frame};
+use serde::Serialize;
+
+const CLIENT: u8 = 0x11;
+const SERVER: u8 = 0x22;
+const CLIENT_EPHEMERAL: u8 = 0x33;
+const SERVER_EPHEMERAL: u8 = 0x44;
+const NONCE: u8 = 0x55;
+const PSK: u8 = 0x66;
+const PSK_ID: &str = "team";
+const TIME: u64 = 1_800_000_000_000;
+
+/// A file of vectors.
+#[derive(Debug)]
+pub struct File {
+    /// Its name below `docs/vectors`.
+    pub name: &'static str,
+    /// What it holds.
+    pub text: String,
+}
+
+/// Every file of vectors.
+///
+/// ```
+/// let names: Vec<_> = np_testkit::vectors::files().into_iter().map(|file| file.name).collect();
+/// assert_eq!(names, ["prefaces.json", "conversations.json", "records.json"]);
+/// ```
+#[must_use]
+pub fn files() -> Vec<File> {
+    vec![
+        file("prefaces.json", &prefaces()),
+        file("conversations.json", &conversations()),
+        file("records.json", &records()),
+    ]
+}
+
+fn file(name: &'static str, content: &impl Serialize) -> File {
+    let mut text = serde_json::to_string_pretty(content).expect("plain data");
+    text.push('\n');
+    File { name, text }
+}
+
+/// A preface and what a server makes of it.
+#[derive(Debug, Serialize)]
+struct PrefaceVector {
+    about: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<PrefaceFields>,
+    bytes: String,
+    /// The error of a server that offers every pattern; none where it goes on.
+    refused: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PrefaceFields {
+    min_version: u8,
+    max_version: u8,
+    version: u8,
+    suite: u8,
+    pattern: u8,
+    time: u64,
+    nonce: String,
+    hint: String,
+    key_id: String,
+}
+
+fn preface(pattern: Pattern) -> Preface {
+    let server = pair(SERVER).public();
+    let key_id = match pattern {
+        Pattern::KK => pair(CLIENT).public().as_bytes().to_vec(),
+        _ if pattern.needs_psk() => PSK_ID.into(),
+        _ => Vec::new(),
+    };
+    Preface {
+        min_version: 1,
+        max_version: 1,
+        version: 1,
+        suite: 1,
+        pattern: pattern.to_wire(),
+        time: UnixMillis(TIME),
+        nonce: [NONCE; 16],
+        hint: if pattern.needs_remote_static_up_front() { server_hint(&server) } else { [0; 4] },
+        key_id,
+    }
+}
+
+fn prefaces() -> Vec<PrefaceVector> {
+    let mut all: Vec<_> =
+        Pattern::ALL.iter().map(|pattern| preface_vector(pattern.name(), preface(*pattern))).collect();
+    let xx = || preface(Pattern::XX);
+    let wrong: [(&'static str, Preface); 6] = [
+        ("a version that nobody speaks yet", Preface { min_version: 2, max_version: 3, version: 2, ..xx() }),
+        ("an unknown suite", Preface { suite: 2, ..xx() }),
+        ("an unknown pattern", Preface { pattern: 99, ..xx() }),
+        ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }),
+        ("a key id in a pattern without one", Preface { key_id: vec![1], ..xx() }),
+        ("KK without the client's key", Preface { key_id: Vec::new(), ..preface(Pattern::KK) }),
+    ];
+    all.extend(wrong.into_iter().map(|(about, preface)| preface_vector(about, preface)));
+    let mut magic = encoded(&xx());
+    magic[0] = b'N';
+    all.push(PrefaceVector { about: "a wrong magic", fields: None, refused: refusal(&magic), bytes: hex(&magic) });
+    all
+}
+
+fn preface_vector(about: &'static str, preface: Preface) -> PrefaceVector {
+    let bytes = encoded(&preface);
+    let refused = refusal(&bytes);
+    let fields = PrefaceFields {
+        min_version: preface.min_version,
+        max_version: preface.max_version,
+        version: preface.version,
+        suite: preface.suite,
+        pattern: preface.pattern,
+        time: preface.time.0,
+        nonce: hex(&preface.nonce),
+        hint: hex(&preface.hint),
+        key_id: hex(&preface.key_id),
+    };
+    PrefaceVector { about, fields: Some(fields), bytes: hex(&bytes), refused }
+}
+
+fn encoded(preface: &Preface) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    preface.encode(&mut bytes);
+    bytes
+}
+
+fn refusal(bytes: &[u8]) -> Option<String> {
+    let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+    server.handle_bytes(&mut BytesMut::from(bytes));
+    server.error().map(|error| format!("{}: {error}", error.close_code()))
+}
+
+/// A whole conversation: what both sides bring, and what they say.
+#[derive(Debug, Serialize)]
+struct Conversation {
+    protocol_name: String,
+    pattern: &'static str,
+    /// How the server finds the pre-shared key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psk_by: Option<&'static str>,
+    client_static_secret: String,
+    client_static_public: String,
+    server_static_secret: String,
+    server_static_public: String,
+    client_ephemeral_secret: String,
+    server_ephemeral_secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psk: Option<String>,
+    prologue: String,
+    handshake_hash: String,
+    said: Vec<Said>,
+}
+
+/// What one side says at once.
+#[derive(Debug, Clone, Serialize)]
+pub struct Said {
+    /// `initiator` or `responder`.
+    pub from: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// The record's number, which is its nonce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// The record's plaintext, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plaintext: Option<String>,
+    /// The bytes on the wire, in hexadecimal digits.
+    pub bytes: String,
+}
+
+fn conversations() -> Vec<Conversation> {
+    let by_key = [Pattern::XXpsk3, Pattern::IKpsk2].map(|pattern| (pattern, ""));
+    let all = Pattern::ALL.into_iter().map(|pattern| (pattern, PSK_ID)).chain(by_key);
+    all.map(|(pattern, psk_id)| conversation(pattern, psk_id)).collect()
+}
+
+/// What two peers with the keys of the page say to each other in a pattern.
+#[must_use]
+pub fn said(pattern: Pattern) -> Vec<Said> {
+    conversation(pattern, PSK_ID).said
+}
+
+fn conversation(pattern: Pattern, psk_id: &'static str) -> Conversation {
+    let (mut said, ends) = shake(pattern, psk_id);
+    let [mut client, mut server] = ends.map(|end| end.into_session(Limits::default(), Time::ZERO).expect("it is done"));
+    let mut keys = listen(pattern, psk_id, &said);
+    let binding = hex(client.binding());
+    said.push(say("initiator", "SETTINGS", &mut client, &mut server));
+    said.push(say("responder", "SETTINGS", &mut server, &mut client));
+    said.extend(call_and_close(&mut client, &mut server));
+    decrypt(&mut said, &mut keys);
+    assert_eq!(binding, hex(&keys.hash), "the session and the bare handshake agree");
+    let (client, server) = (pair(CLIENT).public(), pair(SERVER).public());
+    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(pattern) };
+    Conversation {
+        protocol_name: format!("Noise_{}_25519_ChaChaPoly_SHA256", pattern.name()),
+        pattern: pattern.name(),
+        psk_by: pattern.needs_psk().then_some(if psk_id.is_empty() { "client key" } else { "id" }),
+        client_static_secret: hex(&[CLIENT; 32]),
+        client_static_public: hex(client.as_bytes()),
+        server_static_secret: hex(&[SERVER; 32]),
+        server_static_public: hex(server.as_bytes()),
+        client_ephemeral_secret: hex(&[CLIENT_EPHEMERAL; 32]),
+        server_ephemeral_secret: hex(&[SERVER_EPHEMERAL; 32]),
+        psk: pattern.needs_psk().then(|| hex(&[PSK; 32])),
+        prologue: hex(&encoded(&preface)),
+        handshake_hash: binding,
+        said,
+    }
+}
+
+fn key_id(pattern: Pattern, psk_id: &str) -> Vec<u8> {
+    if pattern.needs_psk() { psk_id.into() } else { preface(pattern).key_id }
+}
+
+/// Both handshakes, done, and what was said on the way.
+fn shake(pattern: Pattern, psk_id: &str) -> (Vec<Said>, [Handshake; 2]) {
+    let psk = Psk::from_bytes([PSK; 32]);
+    let mut client = Handshake::initiator(InitiatorConfig {
+        pattern,
+        local: pattern.needs_local_static(Role::Initiator).then_some(&pair(CLIENT)),
+        server_key: pattern.needs_remote_static_up_front().then(|| pair(SERVER).public()),
+        psk: pattern.needs_psk().then_some(&psk),
+        psk_id: if pattern.needs_psk() { psk_id.as_bytes() } else { &[] },
+        time: UnixMillis(TIME),
+        nonce: [NONCE; 16],
+        ephemeral: secret(CLIENT_EPHEMERAL),
+    })
+    .expect("the keys are those of the pattern");
+    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![pattern] });
+    let mut said = vec![pass("initiator", "preface, message 1", &mut client, &mut server)];
+    said.push(pass("responder", "message 2", &mut server, &mut client));
+    if pattern.messages() == 3 {
+        said.push(pass("initiator", "message 3", &mut client, &mut server));
+    }
+    (said, [client, server])
+}
+
+fn pass(who: &'static str, what: &'static str, from: &mut Handshake, to: &mut Handshake) -> Said {
+    let mut bytes = Vec::new();
+    from.poll_transmit(&mut bytes);
+    to.handle_bytes(&mut BytesMut::from(&bytes[..]));
+    decide(to);
+    Said { from: who, what, record: None, plaintext: None, bytes: hex(&bytes) }
+}
+
+/// Answers the questions of a handshake.
+fn decide(handshake: &mut Handshake) {
+    let (psk, own) = (Psk::from_bytes([PSK; 32]), pair(SERVER));
+    while let Some(event) = handshake.poll_event() {
+        match event {
+            HandshakeEvent::Preface(preface) => {
+                let pattern = Pattern::from_wire(preface.pattern).expect("it was offered");
+                let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
+                let keys = ResponderKeys {
+                    local: pattern.needs_local_static(Role::Responder).then_some(&own),
+                    client_key: client_key(&preface),
+                    psk: by_id.then_some(&psk),
+                    ephemeral: secret(SERVER_EPHEMERAL),
+                };
+                handshake.proceed(keys).expect("a preface waits");
+            }
+            HandshakeEvent::Psk(_) => handshake.provide_psk(&psk).expect("a client waits"),
+            HandshakeEvent::Peer(_) => handshake.admit().expect("a peer waits"),
+            HandshakeEvent::Done => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a session says now, handed to its peer.
+fn say(who: &'static str, what: &'static str, from: &mut Session, to: &mut Session) -> Said {
+    let mut bytes = Vec::new();
+    from.poll_transmit(Time::ZERO, &mut bytes);
+    from.handle_written(bytes.len());
+    to.handle_bytes(Time::ZERO, &mut BytesMut::from(&bytes[..]));
+    Said { from: who, what, record: None, plaintext: None, bytes: hex(&bytes) }
+}
+
+fn call_and_close(client: &mut Session, server: &mut Session) -> Vec<Said> {
+    let call = OpenCall {
+        body: Bytes::from_static(b"hello"),
+        deadline: Deadline::after(Time::ZERO, Deadline::DEFAULT),
+        ..OpenCall::new(OpenKind::Request, "np.echo".parse().expect("a name"))
+    };
+    client.open(call).expect("the session stands");
+    client.update_key();
+    let mut said = vec![say("initiator", "METHOD np.echo, REQUEST hello, KEY_UPDATE", client, server)];
+    while let Some(event) = server.poll_event() {
+        if let Event::Opened { key, body, credit, .. } = event {
+            server.release(credit);
+            server.respond(key, Answer::from(body)).expect("the call waits");
+        }
+    }
+    said.push(say("responder", "RESPONSE hello", server, client));
+    client.close(CloseCode::Normal, "bye");
+    said.push(say("initiator", "CLOSE normal bye, under the next key", client, server));
+    let ended = std::iter::from_fn(|| server.poll_event()).last();
+    assert!(matches!(ended, Some(Event::Closed(_))));
+    said
+}
+
+/// The same handshake from its bytes, without a session: the responder's keys.
+fn listen(pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
+    let psk = Psk::from_bytes([PSK; 32]);
+    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(pattern) };
+    let prologue = encoded(&preface);
+    let server = pair(SERVER);
+    let keys = Keys {
+        local: pattern.needs_local_static(Role::Responder).then_some(&server),
+        remote: client_key(&preface),
+        psk: pattern.needs_psk().then_some(&psk),
+    };
+    let ephemeral = secret(SERVER_EPHEMERAL);
+    let mut noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).expect("the keys fit");
+    for one in said {
+        let bytes = unhex(&one.bytes);
+        if one.from == "responder" {
+            let choices = [1, 1, pattern.to_wire()];
+            noise.write_message(&choices, &mut Vec::new()).expect("its turn");
+            continue;
+        }
+        let rest = bytes.strip_prefix(&prologue[..]).unwrap_or(&bytes);
+        let Ok(Some((HandshakeFrame::Message(message), _))) = decode_handshake_frame(rest) else {
+            panic!("not a handshake message: {}", one.what);
+        };
+        noise.read_message(message, &mut Vec::new()).expect("it is authentic");
+    }
+    noise.finish().expect("the last message")
+}
+
+/// Adds number and plaintext to what was said in records.
+fn decrypt(said: &mut [Said], keys: &mut Traffic) {
+    // The responder opens with its receiving key what the initiator sealed. What it sealed itself is found by sealing
+    // guesses: ChaCha20 is its own inverse, so sealing a ciphertext again under the same nonce gives the plaintext.
+    for one in said.iter_mut().filter(|one| !one.what.contains("message")) {
+        let bytes = unhex(&one.bytes);
+        let mut record = bytes[2..].to_vec();
+        let (number, plain) = if one.from == "initiator" {
+            let number = keys.receive.counter();
+            (number, keys.receive.open_in_place(&mut record).expect("the next record").to_vec())
+        } else {
+            record.truncate(record.len() - 16);
+            let number = keys.send.counter();
+            keys.send.seal_in_place(&mut record).expect("a short record");
+            (number, record)
+        };
+        (one.record, one.plaintext) = (Some(number), Some(hex(&plain)));
+        if one.what.contains("KEY_UPDATE") {
+            keys.receive.rekey();
+        }
+    }
+}
+
+/// Records under one key, and after one rekey.
+#[derive(Debug, Serialize)]
+struct Records {
+    about: &'static str,
+    key: String,
+    records: Vec<RecordVector>,
+}
+
+#[derive(Debug, Serialize)]
+struct RecordVector {
+    number: u64,
+    rekeyed: u32,
+    plaintext: String,
+    bytes: String,
+}
+
+fn records() -> Records {
+    let key = [0x77; 32];
+    let mut send = SendCipher::danger_from_key(key);
+    let mut receive = ReceiveCipher::danger_from_key(key);
+    let mut rekeyed = 0;
+    let records = ["", "a", "the second record", "the first record after a rekey", "and after another"];
+    let records = records.iter().enumerate().map(|(at, text)| {
+        if at >= 3 {
+            send.rekey();
+            receive.rekey();
+            rekeyed += 1;
+        }
+        let number = send.counter();
+        let mut record = text.as_bytes().to_vec();
+        let tag = send.seal_in_place(&mut record).expect("a short record");
+        record.extend_from_slice(&tag);
+        let length = u16::try_from(record.len()).expect("a short record").to_be_bytes();
+        let bytes = hex(&[&length, &record[..]].concat());
+        assert_eq!(receive.open_in_place(&mut record).expect("the next record"), text.as_bytes());
+        RecordVector { number, rekeyed, plaintext: hex(text.as_bytes()), bytes }
+    });
+    Records {
+        about: "records of one direction under one traffic key: u16 length, ciphertext, 16 bytes of tag; a rekey does not \
+                reset the number",
+        key: hex(&key),
+        records: records.collect(),
+    }
+}
+
+fn secret(byte: u8) -> SecretKey {
+    SecretKey::from_bytes([byte; 32])
+}
+
+fn pair(byte: u8) -> Keypair {
+    Keypair::from_secret(secret(byte))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
+    (0..digits.len()).step_by(2).map(digit).collect()
+}
