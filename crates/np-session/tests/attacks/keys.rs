@@ -133,20 +133,38 @@ fn who_shows_the_servers_key_without_its_secret_is_refused() {
     }
 }
 
+/// A client that shows a key without its secret; gives its end at the server and what the server answered.
+fn show_pin(pattern: Pattern, pin: PublicKey, server: &mut Server) -> (End, Vec<usize>) {
+    let mut end = server.accept();
+    let (mut forged, flight) = with_pin_alone(pattern, pin, pair(SERVER).public()).first_flight();
+    end.receive(&flight);
+    let answer = end.transmit();
+    if forged.read(&answer).is_some() && !forged.has_keys() {
+        end.receive(&forged.write(&[]).unwrap());
+    }
+    let last = end.transmit();
+    (end, vec![answer.len(), last.len()])
+}
+
 #[test]
 fn who_shows_an_allowed_clients_key_without_its_secret_is_refused() {
     for pattern in proving_client() {
         let mut server = Server::new();
-        let guard = server.guard.clone();
-        let mut server = server.accept();
-        let forger = with_pin_alone(pattern, pair(CLIENT).public(), pair(SERVER).public());
-        let (mut forged, flight) = forger.first_flight();
-        server.receive(&flight);
-        if forged.read(&server.transmit()).is_some() && !forged.has_keys() {
-            server.receive(&forged.write(&[]).unwrap());
-        }
-        server.refused_as_forged(&format!("{pattern:?}"));
-        assert_eq!(server.proven, None, "{pattern:?}");
-        assert!(guard.borrow().is_empty(), "{pattern:?}: it takes no place in the guard");
+        let (end, _) = show_pin(pattern, pair(CLIENT).public(), &mut server);
+        end.refused_as_forged(&format!("{pattern:?}"));
+        assert_eq!(end.proven, None, "{pattern:?}");
+        assert!(server.guard.borrow().is_empty(), "{pattern:?}: it takes no place in the guard");
+    }
+}
+
+#[test]
+fn who_lacks_the_secret_does_not_learn_whether_a_key_is_allowed() {
+    for pattern in proving_client() {
+        let keys = [pair(CLIENT).public(), pair([0x77; 32]).public()];
+        let [allowed, unknown] = keys.map(|pin| {
+            let (end, answers) = show_pin(pattern, pin, &mut Server::new());
+            (end.error().cloned(), answers)
+        });
+        assert_eq!(allowed, unknown, "{pattern:?}");
     }
 }

@@ -5,7 +5,7 @@ use np_types::PublicKey;
 use np_wire::{Frame, Frames, Open};
 
 use crate::forger::{Forged, Forger};
-use crate::world::{CLIENT, Client, End, SERVER, Server, pair, proving, split_preface};
+use crate::world::{CLIENT, Client, End, SERVER, Server, is_anonymous, pair, proving, split_preface};
 
 /// Both halves of the attack: the client as it talked to the attacker, the server as the attacker talked to it.
 struct Middle {
@@ -61,11 +61,6 @@ fn connect(forger: &Forger, server: &mut End) -> Forged {
     forged
 }
 
-/// Whether the pattern lets anybody call anonymously; the server then serves the attacker as itself, and nobody else.
-const fn is_anonymous(pattern: Pattern) -> bool {
-    matches!(pattern, Pattern::NK | Pattern::DangerNN)
-}
-
 #[test]
 fn a_man_in_the_middle_is_refused_by_both_ends() {
     for pattern in proving() {
@@ -73,6 +68,7 @@ fn a_man_in_the_middle_is_refused_by_both_ends() {
         let what = format!("{pattern:?}");
         client.refused(&what);
         assert!(towards_client.is_none(), "{what}");
+        // A server of strangers serves the attacker as itself, and nobody else.
         if !is_anonymous(pattern) {
             server.refused(&what);
         }

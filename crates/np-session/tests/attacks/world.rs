@@ -45,6 +45,11 @@ pub(crate) fn proving() -> impl Iterator<Item = Pattern> {
     Pattern::ALL.into_iter().filter(|pattern| *pattern != Pattern::DangerNN)
 }
 
+/// The patterns in which a client stays a stranger.
+pub(crate) const fn is_anonymous(pattern: Pattern) -> bool {
+    matches!(pattern, Pattern::NK | Pattern::DangerNN)
+}
+
 /// A client before its first flight. Change what a test is about.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -170,6 +175,10 @@ impl Server {
     fn peer(&self, handshake: &mut Handshake, peer: &PeerIdentity) {
         if peer.public_key().is_some_and(|key| !self.allowed.contains(key)) {
             return handshake.refuse(CloseCode::NotAllowed, "not welcome", "not welcome");
+        }
+        // Strangers have no nonce kept, or they could fill the table.
+        if !peer.is_authenticated() {
+            return handshake.admit().unwrap();
         }
         let preface = self.current.as_ref().unwrap();
         match self.guard.borrow_mut().admit(self.now, preface.time, &preface.nonce) {
