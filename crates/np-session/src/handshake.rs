@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Handshake as Noise, Keys, Pattern, Role, Traffic};
+use np_noise::{Handshake as Noise, Keys, Pattern, Role};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey,
     Time, VERSION,
@@ -22,11 +22,14 @@ use np_types::{
 use np_wire::{Choices, Preface, Side, encode_handshake_message, encode_refusal};
 
 use crate::Session;
+use crate::session::Channel;
 
 mod config;
+mod outer;
 mod rules;
 
 pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key, server_hint};
+pub use outer::Outer;
 use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
 
 /// What a handshake tells its driver.
@@ -69,23 +72,76 @@ pub struct Handshake {
 
 enum State {
     /// Responder: nothing, or a part of the first flight, has come.
-    AwaitPreface { patterns: Vec<Pattern> },
+    AwaitPreface {
+        patterns: Vec<Pattern>,
+        outer_binding: Option<[u8; 32]>,
+    },
     /// Responder: the driver decides on the first flight.
-    AwaitKeys { pattern: Pattern, prologue: Vec<u8>, message: Vec<u8> },
+    AwaitKeys {
+        pattern: Pattern,
+        prologue: Vec<u8>,
+        message: Vec<u8>,
+    },
     /// Initiator: message 2 is to come.
-    AwaitMessage2 { noise: Noise, pattern: Pattern },
+    AwaitMessage2 {
+        noise: Noise,
+        pattern: Pattern,
+    },
     /// Responder: message 3 is to come.
-    AwaitMessage3 { noise: Noise, pattern: Pattern },
+    AwaitMessage3 {
+        noise: Noise,
+        pattern: Pattern,
+    },
     /// Responder: the driver looks for the pre-shared key of the client that message 1 or 3 named.
-    AwaitPsk { noise: Noise, pattern: Pattern },
+    AwaitPsk {
+        noise: Noise,
+        pattern: Pattern,
+    },
     /// The driver decides on the peer.
-    AwaitVerdict { noise: Noise },
+    AwaitVerdict {
+        agreed: Agreed,
+    },
+    /// Responder inside an outer channel: the preface is to come, then the driver decides on it.
+    AwaitOuterPreface {
+        outer: Outer,
+    },
+    AwaitOuterStart {
+        outer: Outer,
+        binding: [u8; 32],
+    },
+    /// Initiator inside an outer channel: the choices are to come.
+    AwaitChoices {
+        outer: Outer,
+        binding: [u8; 32],
+    },
     /// The driver refused an authenticated peer: it is told inside the first record.
-    Refused { traffic: Traffic, error: ConnectionError, text: String },
+    Refused {
+        channel: Channel,
+        error: ConnectionError,
+        text: String,
+    },
     /// The keys are there.
-    Done { traffic: Traffic },
+    Done {
+        channel: Channel,
+    },
     /// It failed, or is being changed.
     Failed,
+}
+
+/// What the two sides will talk under, once the peer is admitted.
+enum Agreed {
+    Noise(Noise),
+    Outer([u8; 32]),
+}
+
+impl Agreed {
+    /// The keys; of a handshake whose last message this side has not written yet, an error.
+    fn finish(self) -> Result<Channel, Misuse> {
+        match self {
+            Self::Noise(noise) => Ok(noise.finish().map_err(wrong_keys)?.into()),
+            Self::Outer(binding) => Ok(Channel::outer(binding)),
+        }
+    }
 }
 
 impl Handshake {
@@ -94,6 +150,15 @@ impl Handshake {
     /// # Errors
     /// When the pattern needs a key that was not given, or was given one that it does not use.
     pub fn initiator(config: InitiatorConfig<'_>) -> Result<Self, Misuse> {
+        Self::initiator_bound(config, None)
+    }
+
+    /// As [`Handshake::initiator`], inside an outer channel with this binding (`tls+noise`): both sides put it behind
+    /// the preface in the prologue, so the handshake fails where the two ends are in different channels.
+    ///
+    /// # Errors
+    /// As [`Handshake::initiator`].
+    pub fn initiator_bound(config: InitiatorConfig<'_>, outer_binding: Option<[u8; 32]>) -> Result<Self, Misuse> {
         let key_id = config::key_id(&config)?;
         let InitiatorConfig { pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
         let psk_id = psk_id.to_vec();
@@ -112,7 +177,8 @@ impl Handshake {
         let mut out = Vec::with_capacity(256);
         preface.encode(&mut out);
         let keys = Keys { local, remote: server_key, psk };
-        let mut noise = Noise::new(pattern, Role::Initiator, &out, keys, ephemeral).map_err(wrong_keys)?;
+        let prologue = prologue(&out, outer_binding);
+        let mut noise = Noise::new(pattern, Role::Initiator, &prologue, keys, ephemeral).map_err(wrong_keys)?;
         let mut message = Vec::with_capacity(128);
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
@@ -123,8 +189,14 @@ impl Handshake {
     /// Starts as the side that was connected to.
     #[must_use]
     pub fn responder(config: &ResponderConfig) -> Self {
-        let state = Box::new(State::AwaitPreface { patterns: config.patterns.clone() });
-        Self::new(Side::Responder, state)
+        Self::responder_bound(config, None)
+    }
+
+    /// As [`Handshake::responder`], inside an outer channel with this binding.
+    #[must_use]
+    pub fn responder_bound(config: &ResponderConfig, outer_binding: Option<[u8; 32]>) -> Self {
+        let patterns = config.patterns.clone();
+        Self::new(Side::Responder, Box::new(State::AwaitPreface { patterns, outer_binding }))
     }
 
     const fn new(side: Side, state: Box<State>) -> Self {
@@ -145,7 +217,9 @@ impl Handshake {
 
     fn advance(&mut self, input: &mut BytesMut) -> Result<(), ConnectionError> {
         match std::mem::replace(&mut *self.state, State::Failed) {
-            State::AwaitPreface { patterns } => self.first_flight(patterns, input),
+            State::AwaitPreface { patterns, outer_binding } => self.first_flight(patterns, outer_binding, input),
+            State::AwaitOuterPreface { outer } => self.outer_preface(outer, input),
+            State::AwaitChoices { outer, binding } => self.outer_choices(outer, binding, input),
             State::AwaitMessage2 { noise, pattern } => self.message_2(noise, pattern, input),
             State::AwaitMessage3 { noise, pattern } => self.message_3(noise, pattern, input),
             other => {
@@ -155,7 +229,12 @@ impl Handshake {
         }
     }
 
-    fn first_flight(&mut self, patterns: Vec<Pattern>, input: &mut BytesMut) -> Result<(), ConnectionError> {
+    fn first_flight(
+        &mut self,
+        patterns: Vec<Pattern>,
+        outer_binding: Option<[u8; 32]>,
+        input: &mut BytesMut,
+    ) -> Result<(), ConnectionError> {
         let whole = match Preface::decode(input)? {
             None => None,
             Some((preface, size)) => {
@@ -165,10 +244,10 @@ impl Handshake {
             }
         };
         let Some((preface, pattern, size, message, used)) = whole else {
-            *self.state = State::AwaitPreface { patterns };
+            *self.state = State::AwaitPreface { patterns, outer_binding };
             return Ok(());
         };
-        let prologue = input.get(..size).unwrap_or_default().to_vec();
+        let prologue = prologue(input.get(..size).unwrap_or_default(), outer_binding);
         input.advance(size + used);
         if pattern.needs_psk() {
             self.psk_id.clone_from(&preface.key_id);
@@ -245,7 +324,7 @@ impl Handshake {
             None if self.psk_id.is_empty() => PeerIdentity::Anonymous,
             None => PeerIdentity::Psk(String::from_utf8_lossy(&self.psk_id).into_owned()),
         };
-        *self.state = State::AwaitVerdict { noise };
+        *self.state = State::AwaitVerdict { agreed: Agreed::Noise(noise) };
         self.events.push_back(HandshakeEvent::Peer(peer));
     }
 
@@ -290,16 +369,17 @@ impl Handshake {
     /// # Errors
     /// When no peer waits for a verdict.
     pub fn admit(&mut self) -> Result<(), Misuse> {
-        let State::AwaitVerdict { mut noise } = std::mem::replace(&mut *self.state, State::Failed) else {
+        let State::AwaitVerdict { mut agreed } = std::mem::replace(&mut *self.state, State::Failed) else {
             return Err(Misuse::State("no peer waits for a verdict"));
         };
-        let mut message = Vec::new();
-        if !noise.is_finished() {
+        if let Agreed::Noise(noise) = &mut agreed
+            && !noise.is_finished()
+        {
+            let mut message = Vec::new();
             noise.write_message(&[], &mut message).map_err(wrong_keys)?;
             encode_handshake_message(&mut self.out, &message);
         }
-        let traffic = noise.finish().map_err(wrong_keys)?;
-        *self.state = State::Done { traffic };
+        *self.state = State::Done { channel: agreed.finish()? };
         self.events.push_back(HandshakeEvent::Done);
         Ok(())
     }
@@ -311,9 +391,9 @@ impl Handshake {
     pub fn refuse(&mut self, code: CloseCode, text: &str, reason: &str) {
         let error = ConnectionError::Refused { code, reason: reason.to_owned() };
         match std::mem::replace(&mut *self.state, State::Failed) {
-            State::AwaitVerdict { noise } if self.side == Side::Responder => {
-                if let Ok(traffic) = noise.finish() {
-                    *self.state = State::Refused { traffic, error, text: text.to_owned() };
+            State::AwaitVerdict { agreed } if self.side == Side::Responder => {
+                if let Ok(channel) = agreed.finish() {
+                    *self.state = State::Refused { channel, error, text: text.to_owned() };
                     self.events.push_back(HandshakeEvent::Done);
                 }
             }
@@ -370,9 +450,9 @@ impl Handshake {
     /// When the handshake is not done.
     pub fn into_session(self, limits: Limits, now: Time) -> Result<Session, Misuse> {
         match *self.state {
-            State::Done { traffic } => Ok(Session::new(self.side, limits, traffic, self.out, now)),
-            State::Refused { traffic, error, text } => {
-                let mut session = Session::new(self.side, limits, traffic, self.out, now);
+            State::Done { channel } => Ok(Session::new(self.side, limits, channel, self.out, now)),
+            State::Refused { channel, error, text } => {
+                let mut session = Session::new(self.side, limits, channel, self.out, now);
                 session.refuse(error, &text);
                 Ok(session)
             }
@@ -390,10 +470,18 @@ impl fmt::Debug for Handshake {
             State::AwaitMessage3 { .. } => "AwaitMessage3",
             State::AwaitPsk { .. } => "AwaitPsk",
             State::AwaitVerdict { .. } => "AwaitVerdict",
+            State::AwaitOuterPreface { .. } => "AwaitOuterPreface",
+            State::AwaitOuterStart { .. } => "AwaitOuterStart",
+            State::AwaitChoices { .. } => "AwaitChoices",
             State::Refused { .. } => "Refused",
             State::Done { .. } => "Done",
             State::Failed => "Failed",
         };
         f.debug_struct("Handshake").field("side", &self.side).field("state", &state).finish_non_exhaustive()
     }
+}
+
+/// What the handshake binds beside its messages: the preface as sent, and the outer channel that it runs in.
+fn prologue(preface: &[u8], outer_binding: Option<[u8; 32]>) -> Vec<u8> {
+    [preface, outer_binding.as_ref().map_or(&[], <[u8; 32]>::as_slice)].concat()
 }

@@ -25,8 +25,7 @@ impl Session {
                 if !frames.is_empty() {
                     return Err(Misbehaved::KeyUpdate.into());
                 }
-                self.receiver.update_key();
-                return Ok(());
+                return Ok(self.receiver.update_key()?);
             }
             self.handle_frame(now, frame, record)?;
             if !self.reads() {
@@ -55,7 +54,7 @@ impl Session {
         }
         let settings = settings.ok_or(Misbehaved::FirstRecord)?;
         if update {
-            self.receiver.update_key();
+            self.receiver.update_key()?;
         }
         self.connected(settings)
     }

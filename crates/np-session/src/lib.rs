@@ -35,7 +35,7 @@ mod table;
 
 pub use event::{Answer, Event, OpenCall};
 pub use handshake::{
-    Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key,
+    Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key,
     server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};

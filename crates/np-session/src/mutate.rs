@@ -210,7 +210,7 @@ impl Session {
         self.pings.sent
     }
 
-    /// Renews this direction's key with the next record.
+    /// Renews this direction's key with the next record; of no effect inside an outer channel, which has its own keys.
     pub fn update_key(&mut self) {
         self.sender.ask_key_update();
     }

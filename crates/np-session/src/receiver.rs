@@ -12,14 +12,15 @@ const HARD_BYTES: u64 = 96 << 30;
 /// One direction's cipher, and how much it opened with the key it has.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    cipher: ReceiveCipher,
+    /// Without one the records carry no tag, and a key update is an error.
+    cipher: Option<ReceiveCipher>,
     records: u64,
     bytes: u64,
     hard: (u64, u64),
 }
 
 impl Receiver {
-    pub(crate) const fn new(cipher: ReceiveCipher) -> Self {
+    pub(crate) const fn new(cipher: Option<ReceiveCipher>) -> Self {
         Self { cipher, records: 0, bytes: 0, hard: (HARD_RECORDS, HARD_BYTES) }
     }
 
@@ -27,7 +28,8 @@ impl Receiver {
     ///
     /// The bytes are a slice of the input's buffer: nothing is copied.
     pub(crate) fn next_record(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, ConnectionError> {
-        let Some(length) = record_len(input, TAG + 1)? else {
+        let tag = if self.cipher.is_some() { TAG } else { 0 };
+        let Some(length) = record_len(input, tag + 1)? else {
             return Ok(None);
         };
         let size = RECORD_HEAD + length;
@@ -36,22 +38,28 @@ impl Receiver {
             input.reserve(size - input.len());
             return Ok(None);
         }
-        self.records += 1;
-        self.bytes += size as u64;
-        if self.records > self.hard.0 || self.bytes > self.hard.1 {
-            return Err(Misbehaved::KeyWornOut.into());
-        }
+        self.count(size)?;
         let mut record = input.split_to(size);
         record.advance(RECORD_HEAD);
-        let plaintext = self.cipher.open_in_place(&mut record).map_err(|_| Misbehaved::Record)?.len();
-        record.truncate(plaintext);
+        if let Some(cipher) = &mut self.cipher {
+            let plaintext = cipher.open_in_place(&mut record).map_err(|_| Misbehaved::Record)?.len();
+            record.truncate(plaintext);
+        }
         Ok(Some(record.freeze()))
     }
 
+    fn count(&mut self, size: usize) -> Result<(), Misbehaved> {
+        self.records += 1;
+        self.bytes += size as u64;
+        let worn = self.records > self.hard.0 || self.bytes > self.hard.1;
+        if worn && self.cipher.is_some() { Err(Misbehaved::KeyWornOut) } else { Ok(()) }
+    }
+
     /// The peer renewed its key: the next record uses it.
-    pub(crate) fn update_key(&mut self) {
-        self.cipher.rekey();
+    pub(crate) fn update_key(&mut self) -> Result<(), Misbehaved> {
+        self.cipher.as_mut().ok_or(Misbehaved::KeyUpdate)?.rekey();
         (self.records, self.bytes) = (0, 0);
+        Ok(())
     }
 }
 
@@ -82,7 +90,7 @@ mod tests {
     fn a_worn_key_is_refused_at_its_hard_limit() {
         for hard in [(3, u64::MAX), (u64::MAX, 60)] {
             let cipher = ReceiveCipher::danger_from_key([1; 32]);
-            let mut receiver = Receiver { hard, ..Receiver::new(cipher) };
+            let mut receiver = Receiver { hard, ..Receiver::new(Some(cipher)) };
             let mut input = input(4);
             for _ in 0..3 {
                 assert!(receiver.next_record(&mut input).unwrap().is_some());
@@ -99,13 +107,13 @@ mod tests {
         assert_eq!((2 * HARD_RECORDS, 2 * HARD_BYTES), (3 * soft.rekey_records, 3 * soft.rekey_bytes));
         for (records, bytes) in [(HARD_RECORDS - 1, 0), (0, HARD_BYTES - 20)] {
             for renewed in [true, false] {
-                let receiver = Receiver::new(ReceiveCipher::danger_from_key([1; 32]));
+                let receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));
                 let mut receiver = Receiver { records, bytes, ..receiver };
                 let mut cipher = SendCipher::danger_from_key([1; 32]);
                 assert!(receiver.next_record(&mut sealed(&mut cipher)).unwrap().is_some());
                 if renewed {
                     cipher.rekey();
-                    receiver.update_key();
+                    receiver.update_key().unwrap();
                 }
                 let next = receiver.next_record(&mut sealed(&mut cipher));
                 let worn = ConnectionError::Misbehaved(Misbehaved::KeyWornOut);
@@ -116,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_record_waits_for_its_last_byte() {
-        let mut receiver = Receiver::new(ReceiveCipher::danger_from_key([1; 32]));
+        let mut receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));
         let whole = input(1);
         let mut buffer = BytesMut::new();
         for byte in &whole[..whole.len() - 1] {

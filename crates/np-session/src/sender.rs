@@ -15,7 +15,8 @@ const MAX_PADDING: usize = 3 + 16_383;
 /// One direction's cipher, the record being put together, and which records the transport has taken.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    cipher: SendCipher,
+    /// Without one the records carry no tag, and there is no key to renew.
+    cipher: Option<SendCipher>,
     /// Where the open record begins in the output.
     start: Option<usize>,
     pad_to: usize,
@@ -39,7 +40,7 @@ struct SoftLimits {
 }
 
 impl Sender {
-    pub(crate) const fn new(cipher: SendCipher, limits: &Limits, now: Time) -> Self {
+    pub(crate) const fn new(cipher: Option<SendCipher>, limits: &Limits, now: Time) -> Self {
         Self {
             cipher,
             start: None,
@@ -92,21 +93,24 @@ impl Sender {
         let Some(start) = self.start.take() else {
             return;
         };
-        let update = self.update_is_due(now, out.len() - start + TAG);
+        let tag_size = if self.cipher.is_some() { TAG } else { 0 };
+        let update = self.update_is_due(now, out.len() - start + tag_size);
         self.pad(out, start, if update { KEY_UPDATE_SIZE } else { 0 });
         if update {
             encode_frame(out, &Frame::KeyUpdate);
         }
         let from = start + RECORD_HEAD;
-        let length = out.len().saturating_sub(from) + TAG;
-        let sealed = out.get_mut(from..).map(|plaintext| self.cipher.seal_in_place(plaintext));
-        // Sealing fails only when 2^64 nonces are used up or a record is too long; neither can be reached, and the
-        // peer refuses what is cut off here.
-        let Some(Ok(tag)) = sealed else {
-            out.truncate(start);
-            return;
-        };
-        out.extend_from_slice(&tag);
+        let length = out.len().saturating_sub(from) + tag_size;
+        if let Some(cipher) = &mut self.cipher {
+            let sealed = out.get_mut(from..).map(|plaintext| cipher.seal_in_place(plaintext));
+            // Sealing fails only when 2^64 nonces are used up or a record is too long; neither can be reached, and the
+            // peer refuses what is cut off here.
+            let Some(Ok(tag)) = sealed else {
+                out.truncate(start);
+                return;
+            };
+            out.extend_from_slice(&tag);
+        }
         if let Some(head) = out.get_mut(start..from) {
             head.copy_from_slice(&(length as u16).to_be_bytes());
         }
@@ -118,7 +122,9 @@ impl Sender {
         self.produced += size as u64;
         self.unwritten.push_back(self.produced);
         if updated {
-            self.cipher.rekey();
+            if let Some(cipher) = &mut self.cipher {
+                cipher.rekey();
+            }
             (self.records, self.bytes, self.key_since, self.update_asked) = (0, 0, now, false);
         } else {
             self.records += 1;
@@ -127,10 +133,11 @@ impl Sender {
     }
 
     fn update_is_due(&self, now: Time, size: usize) -> bool {
-        self.update_asked
+        let due = self.update_asked
             || self.records + 1 >= self.soft.records
             || self.bytes + size as u64 >= self.soft.bytes
-            || now.since(self.key_since) >= self.soft.age
+            || now.since(self.key_since) >= self.soft.age;
+        due && self.cipher.is_some()
     }
 
     /// Makes the frames of the record that begins at `start`, with `after` bytes that still come, a multiple of
@@ -183,7 +190,7 @@ mod tests {
     use super::Sender;
 
     fn sender(limits: &Limits) -> Sender {
-        Sender::new(SendCipher::danger_from_key([1; 32]), limits, Time::ZERO)
+        Sender::new(Some(SendCipher::danger_from_key([1; 32])), limits, Time::ZERO)
     }
 
     fn record(sender: &mut Sender, now: Time) -> Vec<u8> {
@@ -227,6 +234,18 @@ mod tests {
         assert!(!updates(&open(&mut cipher, &mut record(&mut sender, young))));
         let old = Time::ZERO + Duration::from_secs(121);
         assert!(updates(&open(&mut cipher, &mut record(&mut sender, old))));
+    }
+
+    #[test]
+    fn without_a_cipher_records_carry_no_tag_and_no_key_is_renewed() {
+        let limits = Limits { rekey_records: 1, ..Limits::default() };
+        let mut sender = Sender::new(None, &limits, Time::ZERO);
+        sender.ask_key_update();
+        for _ in 0..3 {
+            let record = record(&mut sender, Time::ZERO);
+            assert_eq!(usize::from(record[0]) << 8 | usize::from(record[1]), record.len() - 2);
+            assert!(Frames::new(&record[2..]).eq([Ok(Frame::Ping(7))]));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
-use np_noise::Traffic;
+use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_types::{CloseCode, ConnectionError, Limits, Misbehaved, PublicKey, Time};
 use np_wire::{Settings, Side, StreamId};
 
@@ -97,8 +97,29 @@ pub(crate) struct PingState {
     pub(crate) answered: u64,
 }
 
+/// What the records of a session travel under.
+pub(crate) struct Channel {
+    /// Without a cipher, an outer channel protects the records, or nothing does.
+    send: Option<SendCipher>,
+    receive: Option<ReceiveCipher>,
+    binding: [u8; 32],
+    remote_static: Option<PublicKey>,
+}
+
+impl Channel {
+    pub(crate) const fn outer(binding: [u8; 32]) -> Self {
+        Self { send: None, receive: None, binding, remote_static: None }
+    }
+}
+
+impl From<Traffic> for Channel {
+    fn from(traffic: Traffic) -> Self {
+        let Traffic { send, receive, hash, remote_static } = traffic;
+        Self { send: Some(send), receive: Some(receive), binding: hash, remote_static }
+    }
+}
+
 impl Session {
-    /// A session over the keys of a finished handshake. `preceding` is what the handshake still has to send.
     /// Starts over keys that no handshake agreed on: for tests, fuzzing and measurements alone.
     ///
     /// ```
@@ -113,22 +134,23 @@ impl Session {
     /// ```
     #[must_use]
     pub fn danger_from_traffic(side: Side, limits: Limits, traffic: Traffic, now: Time) -> Self {
-        Self::new(side, limits, traffic, Vec::new(), now)
+        Self::new(side, limits, traffic.into(), Vec::new(), now)
     }
 
-    pub(crate) fn new(side: Side, limits: Limits, traffic: Traffic, preceding: Vec<u8>, now: Time) -> Self {
-        let mut sender = Sender::new(traffic.send, &limits, now);
+    /// A session over what a finished handshake agreed on. `preceding` is what the handshake still has to send.
+    pub(crate) fn new(side: Side, limits: Limits, channel: Channel, preceding: Vec<u8>, now: Time) -> Self {
+        let mut sender = Sender::new(channel.send, &limits, now);
         sender.count_preceding(preceding.len());
         Self {
             side,
             phase: Phase::Opening,
             error: None,
             peer: None,
-            hash: traffic.hash,
-            remote_static: traffic.remote_static,
+            hash: channel.binding,
+            remote_static: channel.remote_static,
             preceding,
             sender,
-            receiver: Receiver::new(traffic.receive),
+            receiver: Receiver::new(channel.receive),
             table: Table::default(),
             opened_here: Opened::new(side),
             opened_by_peer: Opened::new(side.other()),

@@ -3,7 +3,7 @@
 use bytes::{Buf as _, BytesMut};
 use np_noise::{Handshake as Noise, Pattern};
 use np_types::{CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, VERSION};
-use np_wire::{HandshakeFrame, Preface, Side, decode_handshake_frame};
+use np_wire::{HandshakeFrame, Preface, Refusal, Side, decode_handshake_frame};
 
 use super::config::{SUITE_CHACHAPOLY, check_names};
 
@@ -30,14 +30,7 @@ pub(super) fn take_message(
         HandshakeFrame::Refusal(_) if side == Side::Responder => {
             return Err(Malformed::Value("the kind of a handshake message").into());
         }
-        HandshakeFrame::Refusal(refusal) => {
-            if refusal.code == CloseCode::Version {
-                let (min, max) = (refusal.min_version, refusal.max_version);
-                return Err(Incompatible::Version { min, max, ours: VERSION }.into());
-            }
-            let text = refusal.text.to_owned();
-            return Err(ConnectionError::ClosedByPeer { code: refusal.code, text, in_clear: true });
-        }
+        HandshakeFrame::Refusal(refusal) => return Err(refused(&refusal)),
     }
     input.advance(used);
     Ok(Taken::Whole)
@@ -74,4 +67,13 @@ pub(super) fn wrong_keys(_: np_noise::NoiseError) -> Misuse {
 /// Why a handshake message that does not open does not: nobody can tell which of the keys it was.
 pub(super) fn unauthentic(pattern: Pattern) -> Misbehaved {
     if pattern.needs_psk() { Misbehaved::PreSharedKey } else { Misbehaved::Handshake }
+}
+
+/// What a client makes of a refusal in clear.
+pub(super) fn refused(refusal: &Refusal<'_>) -> ConnectionError {
+    if refusal.code == CloseCode::Version {
+        let (min, max) = (refusal.min_version, refusal.max_version);
+        return Incompatible::Version { min, max, ours: VERSION }.into();
+    }
+    ConnectionError::ClosedByPeer { code: refusal.code, text: refusal.text.to_owned(), in_clear: true }
 }

@@ -22,6 +22,8 @@ mod loss;
 #[cfg(test)]
 mod misbehaviour;
 #[cfg(test)]
+mod outer;
+#[cfg(test)]
 mod patterns;
 #[cfg(test)]
 mod rekey;
