@@ -13,6 +13,7 @@ const MUTATIONS: u64 = 1_000_000;
 const THREADS: u64 = 4;
 const RECORDS: usize = 5;
 const HEAD: usize = 2;
+const TAG: usize = 16;
 
 /// Valid traffic of one peer, record by record, and what the session says of each.
 struct Conversation {
@@ -178,14 +179,14 @@ fn different(rng: &mut Rng, bytes: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Whether a changed record may end a session with this error: it is not authentic, its length is none, or the rest of
-/// an announced length never came.
-fn is_right(error: &ConnectionError) -> bool {
-    matches!(
-        error,
-        ConnectionError::Misbehaved(Misbehaved::Record | Misbehaved::Truncated)
-            | ConnectionError::Malformed(Malformed::Value("the length of a record"))
-    )
+/// How a session must end that reads a changed record: its length is none, the rest of it never comes, or it is not
+/// authentic.
+fn expected(bytes: &[u8]) -> ConnectionError {
+    match usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) {
+        length if length <= TAG => Malformed::Value("the length of a record").into(),
+        length if length > bytes.len() - HEAD => Misbehaved::Truncated.into(),
+        _ => Misbehaved::Record.into(),
+    }
 }
 
 /// Runs a share of the mutations; gives how many ended as [`Misbehaved::Record`], as truncated, and by their length.
@@ -204,7 +205,7 @@ fn run(talk: &Conversation, seed: u64, count: u64) -> [u64; 3] {
         session.handle_eof();
         events.extend(std::iter::from_fn(|| session.poll_event()));
         let error = session.error().unwrap_or_else(|| panic!("seed {seed}, {number}: accepted"));
-        assert!(is_right(error), "seed {seed}, {number}: {error}");
+        assert_eq!(error, &expected(&bytes), "seed {seed}, {number}");
         // Work that was accepted before is stopped, and nothing new begins.
         let only_ends = events
             .iter()
