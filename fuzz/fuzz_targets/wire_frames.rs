@@ -1,38 +1,8 @@
-//! Any bytes as the plaintext of a record: decoding ends, names an error or gives frames, and every frame given
-//! survives a round trip. Owns this rule alone; it must never know a connection.
+//! The rule stands in `crates/np-testkit/src/fuzz/wire_frames.rs`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use np_wire::{Frame, Frames, decode_frame, encode_frame, record_len};
 
-fuzz_target!(|bytes: &[u8]| {
-    let mut failed = false;
-    let mut frames = 0;
-    for frame in Frames::new(bytes) {
-        assert!(!failed, "an error is the last thing that an iterator gives");
-        match frame {
-            Ok(frame) => round_trip(&frame),
-            Err(error) => {
-                assert!(!error.to_string().is_empty());
-                failed = true;
-            }
-        }
-        frames += 1;
-    }
-    assert!(frames <= bytes.len(), "a frame takes at least a byte");
-    // The length of a record is at most what two bytes hold, whatever is asked for.
-    if let Ok(Some(length)) = record_len(bytes, 1) {
-        assert!((1..=np_wire::MAX_RECORD).contains(&length));
-    }
+fuzz_target!(|data: &[u8]| {
+    np_testkit::fuzz::run("wire_frames", data);
 });
-
-fn round_trip(frame: &Frame<'_>) {
-    // An unknown frame is skipped and never sent, so it has no encoding.
-    if matches!(frame, Frame::Unknown { .. }) {
-        return;
-    }
-    let mut encoded = Vec::new();
-    encode_frame(&mut encoded, frame);
-    let again = decode_frame(&encoded).expect("what was encoded decodes");
-    assert_eq!(again, (frame.clone(), encoded.len()));
-}

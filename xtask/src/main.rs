@@ -28,7 +28,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("layers", "the arrows between the rooms"),
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
-    ("fuzz-smoke", "ten seconds of each fuzz target"),
+    ("fuzz-smoke", "six seconds of each fuzz target"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];

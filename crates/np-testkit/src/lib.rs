@@ -6,6 +6,7 @@
 //! - [`Pair`] joins two [`Peer`]s by a [`Network`]; a [`Recorder`] keeps what happens, for tests that say each step.
 //! - [`sim`] gives each side a script by seed and checks the run against a model.
 //! - [`Dialogue`] sets one session against frames that a test writes itself.
+//! - [`fuzz`] holds any bytes against rules, from handshakes to whole sessions.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +17,7 @@
 
 mod actor;
 mod dialogue;
+pub mod fuzz;
 mod network;
 mod pair;
 mod peer;

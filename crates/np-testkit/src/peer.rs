@@ -1,6 +1,7 @@
 //! One end of a connection: what a driver does, without sockets and clocks.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::BytesMut;
 use np_noise::{Keypair, Pattern, Role};
@@ -10,7 +11,7 @@ use np_session::{
 };
 use np_types::{CloseCode, ConnectionError, Limits, PeerIdentity, Psk, PublicKey, SecretKey, Time, UnixMillis};
 
-use crate::Rng;
+use crate::{Rng, Setup};
 
 /// What runs on top of a session.
 pub trait Application {
@@ -83,8 +84,9 @@ pub struct PeerConfig {
 /// The key pair of a side in every test.
 #[must_use]
 pub fn keypair(side: Side) -> Keypair {
-    let byte = if side == Side::Initiator { 0x11 } else { 0x22 };
-    Keypair::from_secret(SecretKey::from_bytes([byte; 32]))
+    static PAIRS: OnceLock<[Keypair; 2]> = OnceLock::new();
+    let pairs = PAIRS.get_or_init(|| [0x11, 0x22].map(|byte| Keypair::from_secret(SecretKey::from_bytes([byte; 32]))));
+    pairs[side as usize].clone()
 }
 
 /// How far a peer has come.
@@ -156,6 +158,26 @@ impl<A: Application> Peer<A> {
             dead: false,
             ended: false,
         }
+    }
+
+    /// A peer over a session that stands already.
+    #[must_use]
+    pub fn over(session: Session, app: A) -> Self {
+        let setup = Setup::default();
+        let config = PeerConfig {
+            limits: setup.limits[0].clone(),
+            pattern: setup.pattern,
+            patterns: Vec::new(),
+            refuse: Refuse::No,
+            server: setup.server,
+            psk: setup.psks[0].clone(),
+            psk_id: Vec::new(),
+            eager: false,
+        };
+        let side = session.side();
+        let stage = Stage::Running(Box::new(session));
+        // A responder computes nothing before it is spoken to.
+        Self { side, stage, ..Self::new(Side::Responder, config, app, &mut Rng::new(0)) }
     }
 
     /// The session, once the handshake is done.

@@ -11,7 +11,7 @@ use np_session::OpenKind;
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Outcome, Status, Time};
 
 use crate::network::FOREVER;
-use crate::{Action, Actor, CallRecord, CallResult, Fault, NetworkConfig, Pair, Rng, Setup, Step};
+use crate::{Action, Actor, CallRecord, CallResult, Fault, NetworkConfig, Pair, Peer, Rng, Setup, Step};
 
 /// After this much virtual time a run that has not come to rest hangs, unless its network is stalled for ever.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -71,14 +71,14 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
     let quiet = pair.run_until(Time::ZERO + LIMIT);
     let mut broken = Vec::new();
     match kind {
-        Kind::Healthy | Kind::Stall => check_rest(&mut pair, quiet, &setup, &mut broken),
+        Kind::Healthy | Kind::Stall => check_rest(&mut pair.peers, quiet, &setup.limits, &mut broken),
         Kind::Flip => check_flip(&pair, &mut broken),
         _ => {}
     }
     if pair.peers.iter().any(|peer| peer.error().is_none()) {
         pair.cut();
     }
-    check_model(&pair, &mut broken);
+    check_model(&pair.peers, &mut broken);
     let calls = || pair.peers.iter().flat_map(|peer| peer.app.calls.values());
     let fine = calls().filter(|call| !matches!(call.results.first(), None | Some(CallResult::Failed(..)))).count();
     let transcript = pair.network.pipes.iter().flat_map(|pipe| pipe.transcript.clone().unwrap_or_default()).collect();
@@ -198,11 +198,11 @@ fn action(number: u64, side: usize, limits: &[Limits; 2], rng: &mut Rng) -> Acti
 }
 
 /// On a network without faults everything comes to rest, and nothing is held any more.
-fn check_rest(pair: &mut Pair<Actor>, quiet: bool, setup: &Setup, broken: &mut Vec<String>) {
+pub(crate) fn check_rest(peers: &mut [Peer<Actor>; 2], quiet: bool, limits: &[Limits; 2], broken: &mut Vec<String>) {
     if !quiet {
         broken.push("the run did not come to rest".to_owned());
     }
-    for peer in &pair.peers {
+    for peer in peers.iter() {
         if let Some(error) = peer.error() {
             broken.push(format!("{:?} ended without a reason: {error}", peer.side));
             return;
@@ -217,7 +217,7 @@ fn check_rest(pair: &mut Pair<Actor>, quiet: bool, setup: &Setup, broken: &mut V
             broken.push(format!("{:?} has {} calls unanswered", peer.side, peer.app.unanswered()));
         }
     }
-    let held = pair.peers.each_mut().map(|peer| {
+    let held = peers.each_mut().map(|peer| {
         let session = peer.session();
         (session.is_idle(), format!("{session:?}"))
     });
@@ -225,7 +225,7 @@ fn check_rest(pair: &mut Pair<Actor>, quiet: bool, setup: &Setup, broken: &mut V
         if !idle {
             broken.push(format!("peer {at} is not idle: {state}"));
         }
-        check_credit(at, state, &held[1 - at].1, &setup.limits[at], broken);
+        check_credit(at, state, &held[1 - at].1, &limits[at], broken);
     }
 }
 
@@ -295,10 +295,10 @@ fn check_flip(pair: &Pair<Actor>, broken: &mut Vec<String>) {
 }
 
 /// The rules that hold on any network.
-fn check_model(pair: &Pair<Actor>, broken: &mut Vec<String>) {
-    for (at, peer) in pair.peers.iter().enumerate() {
+pub(crate) fn check_model(peers: &[Peer<Actor>; 2], broken: &mut Vec<String>) {
+    for (at, peer) in peers.iter().enumerate() {
         broken.extend(peer.app.violations.iter().cloned());
-        let executed = &pair.peers[1 - at].app.executed;
+        let executed = &peers[1 - at].app.executed;
         for call in peer.app.calls.values() {
             let times = executed.get(&call.number).copied().unwrap_or_default();
             let fine = match call.results.as_slice() {
