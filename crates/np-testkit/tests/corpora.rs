@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use np_testkit::Rng;
 use np_testkit::fuzz::{TARGETS, run, seeds};
 
 /// The most that all files together may weigh.
@@ -49,6 +50,51 @@ fn the_seeds_that_are_made_are_those_that_are_kept() {
             }
         }
     }
+}
+
+/// A little of what fuzzing does, by chance and by seed, where no fuzzer runs. `NP_FUZZ_ROUNDS` asks for more.
+#[test]
+fn changed_seeds_keep_the_rules() {
+    let rounds = std::env::var("NP_FUZZ_ROUNDS").map_or(5, |text| text.parse().expect("NP_FUZZ_ROUNDS is a number"));
+    for (name, target) in TARGETS {
+        let files: Vec<_> = files(name).into_iter().collect();
+        let mut rng = Rng::new(7);
+        for round in 0..rounds {
+            for (file, data) in &files {
+                let (_, other) = &files[rng.below(files.len() as u64) as usize];
+                let changed = change(data, other, &mut rng);
+                let kept = std::panic::catch_unwind(|| target(&changed));
+                assert!(kept.is_ok(), "{name}/{file} in round {round}: {changed:02x?}");
+            }
+        }
+    }
+}
+
+/// Some bytes turned, put in or taken out, or the end of another input instead of its own.
+fn change(data: &[u8], other: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let mut out = data.to_vec();
+    for _ in 0..rng.between(1, 6) {
+        let at = rng.below(out.len() as u64) as usize;
+        let value = rng.pick(&[0, 1, 0x7f, 0x80, 0xff, rng.clone().next_u64() as u8]);
+        match rng.below(6) {
+            _ if out.is_empty() => out.push(value),
+            0 => out[at] ^= 1 << rng.below(8),
+            1 => out[at] = value,
+            2 => out.insert(at, value),
+            3 => drop(out.remove(at)),
+            4 => {
+                let from = rng.below(other.len() as u64) as usize;
+                out.truncate(at);
+                out.extend_from_slice(&other[from.min(other.len())..]);
+            }
+            _ => {
+                let end = (at + rng.between(1, 20) as usize).min(out.len());
+                let again = out[at..end].to_vec();
+                out.splice(at..at, again);
+            }
+        }
+    }
+    out
 }
 
 #[test]

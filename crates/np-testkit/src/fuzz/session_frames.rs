@@ -114,7 +114,8 @@ impl Host {
         input.extend_from_slice(&plain[..usize::from(length) - TAG]);
         input.extend_from_slice(&[0; TAG]);
         self.received += input.len();
-        let most = Frames::new(plain).count() + self.session.open_here() + self.session.open_by_peer() + 1;
+        // A frame opens a call, and an error behind it stops the call again.
+        let most = 2 * Frames::new(plain).count() + self.session.open_here() + self.session.open_by_peer() + 1;
         self.session.handle_bytes(self.now, &mut input);
         assert!(input.is_empty(), "a whole record is taken, or thrown away after the end");
         let events = self.drain();

@@ -108,7 +108,7 @@ impl Line {
             7 => self.act(at, Action::UpdateKey),
             8 => drop(self.transmit(at, usize::from(input.u16()))),
             9 => drop(self.deliver(at, usize::from(input.u16()))),
-            10 => self.now = self.now + Duration::from_millis(u64::from(input.u8())),
+            10 => self.pass(self.now + Duration::from_millis(u64::from(input.u8()))),
             11 if input.u8() > 0xe0 => self.end(at, Action::GoAway),
             12 if input.u8() > 0xe0 => self.end(at, Action::Close),
             13 if input.u8() > 0xf0 => self.cut(),
@@ -181,6 +181,14 @@ impl Line {
         any
     }
 
+    /// Time passes, and timers fire before anything else that comes at that time.
+    fn pass(&mut self, now: Time) {
+        self.now = now;
+        for peer in &mut self.peers {
+            peer.advance(now);
+        }
+    }
+
     /// Runs on until nothing is left to happen; gives whether that came about in time.
     fn rest(&mut self) -> bool {
         let limit = self.now + LIMIT;
@@ -191,7 +199,7 @@ impl Line {
             match self.peers.iter().filter_map(Peer::due).min() {
                 None => return true,
                 Some(at) if at > limit => return false,
-                Some(at) => self.now = at.max(self.now),
+                Some(at) => self.pass(at.max(self.now)),
             }
         }
         panic!("the peers never come to rest at {:?}", self.now);
