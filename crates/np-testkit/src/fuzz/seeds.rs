@@ -326,10 +326,12 @@ impl Frames {
         let calls = record(&self.four_calls());
         let waits = [APPLICATION + 10, 255].repeat(3);
         let late = [&[self.flag | 4], &calls[..], &waits, &[0xff, 0]].concat();
+        let one_too_many = [&[self.flag], &calls[..], &record(&self.find("request"))].concat();
         let flood = [&[self.flag | 4], &calls[..], &record(&self.find("request").repeat(9))].concat();
         let unset = [&[self.flag | 2], &record(&self.find("ping"))[..]].concat();
         vec![
             good(self.name("deadlines"), late),
+            good(self.name("one_too_many"), one_too_many),
             bad(self.name("flood"), flood),
             bad(self.name("no_settings"), unset),
             bad(self.name("closes"), [self.flag, APPLICATION, 3, APPLICATION + 14, 0xff]),
