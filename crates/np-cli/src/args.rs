@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use np_facade::KeyFileMode;
+use np_facade::{KeyFileMode, Pattern};
 
 use crate::command::Command;
 use crate::span::parse_bound;
@@ -82,6 +82,19 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
 
+    /// The file of a pre-shared key that the server holds too; without ?key= it alone proves both sides
+    #[arg(long, value_name = "FILE")]
+    pub(crate) psk: Option<PathBuf>,
+
+    /// By what name the server finds the pre-shared key; `np keygen --psk` printed the default; '' for the server to find
+    /// it by this client's key
+    #[arg(long, value_name = "ID", requires = "psk")]
+    pub(crate) psk_id: Option<String>,
+
+    /// The handshake: xx by default; with --psk xxpsk3, or nnpsk0 where the address has no ?key=
+    #[arg(long, value_enum, value_name = "PATTERN", ignore_case = true)]
+    pub(crate) pattern: Option<PatternName>,
+
     /// How long all of it may take: connecting, the handshake, the answer (250ms, 5s, 2m)
     #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "5s")]
     pub(crate) timeout: Duration,
@@ -89,6 +102,10 @@ pub(crate) struct ConnectArgs {
     /// How to trust a server whose address carries no key
     #[arg(long, value_enum, value_name = "HOW", conflicts_with = "danger_trust_anyone")]
     pub(crate) trust: Option<Trust>,
+
+    /// Where --trust first-use keeps keys; known_peers in this user's np configuration folder by default
+    #[arg(long, value_name = "FILE", requires = "trust")]
+    pub(crate) known_peers: Option<PathBuf>,
 
     /// Talk to whoever answers: nothing tells the server from an impostor
     #[arg(long)]
@@ -101,6 +118,43 @@ pub(crate) struct ConnectArgs {
 /// Ways to trust a server beside the keys of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Trust {
-    /// Remember the key that is seen first (not supported in this build)
+    /// Remember the key that is seen first, and refuse another from then on
     FirstUse,
+}
+
+/// The handshake patterns by the names that arguments take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PatternName {
+    /// Both sides prove a key that the other learns on the way
+    Xx,
+    /// As xx, half a round trip shorter; needs ?key=
+    Ik,
+    /// The client shows no key; needs ?key=
+    Nk,
+    /// Both sides know the other's key before; the client's travels in clear; needs ?key=
+    Kk,
+    /// As xx, and both sides prove a pre-shared key
+    Xxpsk3,
+    /// As ik, and both sides prove a pre-shared key; needs ?key=
+    Ikpsk2,
+    /// Both sides prove a pre-shared key and nothing else
+    Nnpsk0,
+    /// Nobody proves anything: open to whoever stands in between
+    DangerNn,
+}
+
+impl PatternName {
+    /// The pattern that the facade is told.
+    pub(crate) const fn get(self) -> Pattern {
+        match self {
+            Self::Xx => Pattern::XX,
+            Self::Ik => Pattern::IK,
+            Self::Nk => Pattern::NK,
+            Self::Kk => Pattern::KK,
+            Self::Xxpsk3 => Pattern::XXpsk3,
+            Self::Ikpsk2 => Pattern::IKpsk2,
+            Self::Nnpsk0 => Pattern::NNpsk0,
+            Self::DangerNn => Pattern::DangerNN,
+        }
+    }
 }

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::args::ConnectArgs;
-use crate::connect::{Target, connect, failed_call};
+use crate::connect::{Target, connect};
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::refusal::failed_call;
 
 /// Calls a method and prints exactly the reply's bytes.
 #[derive(Debug, Args)]

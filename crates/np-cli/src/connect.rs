@@ -1,21 +1,17 @@
 //! The way from arguments to a client, inside one budget of time.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use np_facade::raw::driver::ConnectError;
 use np_facade::raw::transport::SecurityMode;
-use np_facade::{
-    Address, CallError, Client, CloseCode, ConnectionError, Error, ErrorKind, Identity, Outcome, PublicKey, Scheme,
-    Status, checks_mode,
-};
+use np_facade::{Address, Client, ErrorKind, Pattern, Scheme};
 use tokio::time::{Instant, timeout_at};
 
-use crate::args::{ConnectArgs, KeyMode, Trust};
+use crate::args::{ConnectArgs, PatternName, Trust};
 use crate::failure::Failure;
+use crate::first_use::FirstUse;
+use crate::load;
 use crate::output;
-use crate::signals::blocking;
-use crate::span::write_span;
+use crate::refusal::{Tried, silent};
 
 /// What the outer limit adds, so that a connect timeout is told as one: both end at the same moment.
 const GRACE: Duration = Duration::from_millis(20);
@@ -40,7 +36,7 @@ impl Connected {
 /// An address that may be connected to as the arguments say.
 #[derive(Debug)]
 pub(crate) struct Target {
-    address: String,
+    address: Address,
     /// The address without its keys, for messages.
     place: String,
 }
@@ -52,26 +48,59 @@ impl Target {
         check_support("address", &address)?;
         let place = address.without_keys().to_string();
         check_trust(args, &address, &place)?;
-        Ok(Self { address: args.address.clone(), place })
+        Ok(Self { address, place })
     }
 }
 
-/// Connects as the arguments say. The budget begins when the identity is there.
+/// Connects as the arguments say. The budget begins when the keys are there.
 pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Target) -> Result<Connected, Failure> {
-    let identity = identity(args.identity.clone(), args.key_mode).await?;
-    let public = identity.public_key();
+    let mode = args.key_mode;
     let budget = args.timeout;
-    let until = Instant::now() + budget;
     let mut builder =
-        Client::builder(address).identity(identity).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
+        Client::builder(address.to_string()).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
+    let mut public = None;
+    if let Some(path) = &args.identity {
+        let identity = load::identity(path.clone(), mode).await?;
+        public = Some(identity.public_key());
+        builder = builder.identity(identity);
+    }
+    if let Some(path) = &args.psk {
+        builder = builder.psk(load::psk(path.clone(), mode).await?);
+    }
+    if let Some(id) = &args.psk_id {
+        builder = builder.psk_id(id.clone());
+    }
+    if let Some(pattern) = args.pattern {
+        builder = builder.pattern(pattern.get());
+    }
     if args.danger_trust_anyone {
         output::note("warning: --danger-trust-anyone: nothing tells this server from an impostor");
         builder = builder.danger_trust_anyone();
     }
-    match timeout_at(until + GRACE, builder.connect()).await {
+    let first_use = FirstUse::open(args, &place).await?;
+    if let Some(first_use) = &first_use {
+        builder = builder.trust_first_use(first_use.known());
+    }
+    let until = Instant::now() + budget;
+    let connected = timeout_at(until + GRACE, builder.connect()).await;
+    if let Some(first_use) = first_use {
+        first_use.tell().await;
+    }
+    match connected {
         Ok(Ok(client)) => Ok(Connected { client, place, until }),
-        Ok(Err(error)) => Err(refused(error, &place, public, args)),
+        Ok(Err(error)) => {
+            let names_key = !address.keys().is_empty();
+            Err(Tried { args, place: &place, public, shows_key: shows_key(args, names_key) }.refused(error))
+        }
         Err(_) => Err(silent(&place, budget)),
+    }
+}
+
+/// Whether the handshake shows the server a key of this client, a fresh one at least.
+fn shows_key(args: &ConnectArgs, names_key: bool) -> bool {
+    match args.pattern.map(PatternName::get) {
+        Some(pattern) => pattern.authenticates_initiator(),
+        None => args.psk.is_none() || names_key || args.trust.is_some() || args.danger_trust_anyone,
     }
 }
 
@@ -89,105 +118,34 @@ pub(crate) fn check_support(what: &str, address: &Address) -> Result<(), Failure
     )))
 }
 
-/// Refuses what would leave the server unproven, before anything is sent.
+/// Refuses what would leave the server unproven, or a key unused, before anything is read or sent.
 fn check_trust(args: &ConnectArgs, address: &Address, place: &str) -> Result<(), Failure> {
-    if args.trust == Some(Trust::FirstUse) {
+    let names_key = !address.keys().is_empty();
+    if args.trust == Some(Trust::FirstUse) && names_key {
         return Err(Failure::usage(format!(
-            "--trust first-use: not supported in this build; add ?key=np1... to {place} as the server printed it"
+            "--trust first-use: the address of {place} names the key that the server must prove, so there is none to \
+             learn; take ?key= out of the address, or leave the flag away"
         )));
     }
-    if args.danger_trust_anyone && !address.keys().is_empty() {
+    if args.danger_trust_anyone && names_key {
         return Err(Failure::usage(format!(
             "--danger-trust-anyone: the address of {place} names the key that the server must prove, so not just anyone \
              will do; take ?key= out of the address, or leave the flag away"
         )));
     }
-    if address.keys().is_empty() && !args.danger_trust_anyone {
-        return Err(Failure::new(
-            ErrorKind::Authentication,
-            format!(
-                "{place} names no server key: nothing would tell the server from an impostor; add ?key=np1... as the \
-                 server printed it (or pass --danger-trust-anyone)"
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// The identity of a key file, or a fresh one.
-pub(crate) async fn identity(file: Option<PathBuf>, mode: KeyMode) -> Result<Identity, Failure> {
-    let Some(path) = file else {
-        return Identity::generate().map_err(|error| Failure::of("make a key", error));
-    };
-    let text = path.to_string_lossy().to_ascii_lowercase();
-    if text.starts_with("npsec1") && !path.exists() {
+    if args.pattern.map(PatternName::get) == Some(Pattern::DangerNN) && !args.danger_trust_anyone {
         return Err(Failure::usage(
-            "--identity: takes the name of a key file, and this looks like a secret key itself; keep secrets in files \
-             (`np keygen --out FILE`) and off command lines",
+            "--pattern danger-nn: proves neither side, so the server may be anyone; say so with --danger-trust-anyone and \
+             an address without ?key=, or take another pattern",
         ));
     }
-    if !checks_mode() {
-        output::note("note: permissions of key files are not checked on this system; see to them yourself");
+    if names_key || args.danger_trust_anyone || args.trust.is_some() || args.psk.is_some() {
+        return Ok(());
     }
-    blocking(move || Identity::load_with(path, mode.get()).map_err(|error| Failure::of("key file", error))).await
-}
-
-fn silent(place: &str, budget: Duration) -> Failure {
-    Failure::new(
-        ErrorKind::Timeout,
-        format!(
-            "no secure connection to {place}: the handshake was not answered within {}; check that an np server \
-             listens there, or raise --timeout",
-            write_span(budget)
-        ),
-    )
-}
-
-/// A connect error with what to do about it from the command line.
-fn refused(error: Error, place: &str, public: PublicKey, args: &ConnectArgs) -> Failure {
-    let reason = match &error {
-        Error::Connect(ConnectError::Handshake { error: reason, .. }) => reason,
-        Error::Connect(ConnectError::Timeout { .. }) => {
-            let line = format!(
-                "cannot connect to {place}: nothing answered within {}; check the network, or raise --timeout",
-                write_span(args.timeout)
-            );
-            return Failure::new(error.kind(), line);
-        }
-        // The text of a transport's error says what was tried, and where.
-        Error::Connect(_) => return Failure::new(error.kind(), error.to_string()),
-        _ => return Failure::of(&format!("connect to {place}"), error),
-    };
-    let next = match reason {
-        ConnectionError::ClosedByPeer { code: CloseCode::NotAllowed, .. } if args.identity.is_some() => {
-            format!("ask who runs the server to allow {public}")
-        }
-        ConnectionError::ClosedByPeer { code: CloseCode::NotAllowed, .. } => {
-            "a fresh key was shown; pass --identity FILE with a key that the server allows".to_owned()
-        }
-        ConnectionError::ClosedByPeer { code: CloseCode::ClockSkew, .. } => "set the clock of this machine".to_owned(),
-        ConnectionError::Refused { .. } => {
-            "use the address that the server prints now, if its key was changed on purpose".to_owned()
-        }
-        ConnectionError::Timeout { .. } => return silent(place, args.timeout),
-        _ if error.kind() == ErrorKind::Limit => "try again later".to_owned(),
-        _ => "what answers there may not speak np: check that an np server listens there".to_owned(),
-    };
-    Failure::new(error.kind(), format!("{error}; {next}"))
-}
-
-/// A failed call with what to do about it.
-pub(crate) fn failed_call(method: &str, place: &str, error: &CallError) -> Failure {
-    let kind = ErrorKind::of_call(error);
-    let next = match (kind, error.status) {
-        (ErrorKind::Timeout, _) => "raise --timeout, or ask why the server takes so long",
-        (_, Status::UnknownMethod) => "`np call ADDR np.methods` lists what the server has",
-        (ErrorKind::Limit, _) => "send less, or raise the limit where it is set",
-        (ErrorKind::Connect, _) if error.outcome == Outcome::Unknown => {
-            "the server may or may not have done the work; find out before you call again"
-        }
-        (ErrorKind::Connect, _) => "call again",
-        _ => "the answer is the server's; ask who runs it",
-    };
-    Failure::new(kind, format!("call {method} at {place}: {error}; {next}"))
+    let line = format!(
+        "{place} names no server key: nothing would tell the server from an impostor; add ?key=np1... as the server \
+         printed it, or pass --psk FILE with a key that both sides hold, or --trust first-use to remember the key that is \
+         seen first (or pass --danger-trust-anyone)"
+    );
+    Err(Failure::new(ErrorKind::Authentication, line))
 }

@@ -5,6 +5,7 @@ mod items;
 mod refusals;
 mod relay;
 mod table;
+mod trust;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -17,16 +17,18 @@ const SECRET_LENGTH: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    /// One line: `<what failed>: <why>; <next step>`.
+    /// One line: `<what failed>: <why>; <next step>`, and behind it the stable code, if there is one.
     line: String,
     /// Lines that point into an address.
     pointer: Option<String>,
+    /// The stable code of the connection's end, where that is what failed.
+    stable: Option<&'static str>,
 }
 
 impl Failure {
     /// A failure of a kind.
     pub(crate) fn new(kind: ErrorKind, line: impl Into<String>) -> Self {
-        Self { code: kind.exit_code(), line: line.into(), pointer: None }
+        Self { code: kind.exit_code(), line: line.into(), pointer: None, stable: None }
     }
 
     /// An argument, a key or a file that cannot be used.
@@ -41,7 +43,13 @@ impl Failure {
 
     /// The user, or the system, asked the program to end.
     pub(crate) fn interrupted(line: impl Into<String>) -> Self {
-        Self { code: INTERRUPTED, line: line.into(), pointer: None }
+        Self { code: INTERRUPTED, line: line.into(), pointer: None, stable: None }
+    }
+
+    /// Adds the stable code of a connection's end: `NP-TRUNCATED` and the like.
+    pub(crate) const fn coded(mut self, stable: &'static str) -> Self {
+        self.stable = Some(stable);
+        self
     }
 
     /// An address that is not one; the lines below point at the character.
@@ -65,7 +73,8 @@ impl Failure {
 
     /// Writes the failure to stderr and gives its exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let mut text = format!("np: {}\n", one_line(&self.line));
+        let code = self.stable.map(|code| format!(" [{code}]")).unwrap_or_default();
+        let mut text = format!("np: {}{code}\n", one_line(&self.line));
         if let Some(pointer) = &self.pointer {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{pointer}");

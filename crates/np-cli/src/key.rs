@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use np_facade::{Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, read_psk, read_secret_key};
+use np_facade::{Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, psk_id, read_psk, read_secret_key};
 use serde_json::{Value, json};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
 use crate::key_file;
-use crate::keygen::psk_id;
 use crate::output::{self, Output};
 use crate::signals::blocking;
 

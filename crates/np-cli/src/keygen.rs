@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use np_facade::{Error, Identity, Psk, checks_mode, random_psk, write_new_secret};
+use np_facade::{Error, Identity, checks_mode, psk_id, random_psk, write_new_secret};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 use crate::key_file;
@@ -40,21 +39,4 @@ pub(crate) fn run(command: &Keygen, output: Output) -> Result<(), Failure> {
     let identity = Identity::create(&command.out).map_err(|error: Error| Failure::of("make a key", error))?;
     let public = identity.public_key().to_string();
     output.line(&public, &json!({ "kind": "secret-key", "public_key": public, "file": file }))
-}
-
-/// What a pre-shared key is called where it must not be shown.
-pub(crate) fn psk_id(psk: &Psk) -> String {
-    let digest = Sha256::digest(psk.expose());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use np_facade::Psk;
-
-    #[test]
-    fn the_id_is_the_start_of_the_sha256_of_the_bytes() {
-        // printf '\0%.0s' {1..32} | sha256sum
-        assert_eq!(super::psk_id(&Psk::from_bytes([0; 32])), "66687aadf862bd77");
-    }
 }

@@ -3,17 +3,22 @@
 //! This crate owns the words of the command line: arguments, output, exit codes. It must never know how a connection
 //! works; it speaks through the facade.
 
+mod admission;
 mod args;
 mod call;
 mod command;
 mod connect;
 mod demo;
+mod descriptors;
 mod failure;
+mod first_use;
 mod key;
 mod key_file;
 mod keygen;
+mod load;
 mod output;
 mod ping;
+mod refusal;
 mod serve;
 mod signals;
 mod span;
@@ -48,11 +53,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let output = Output::new(cli.is_json());
+    let (output, is_verbose) = (Output::new(cli.is_json()), cli.verbose > 0);
     let mut signals = Signals::new()?;
     // A server and a ping end by their own rules when they are interrupted; everything else ends at once.
     match cli.command {
-        Command::Serve(command) => serve::run(command, output, signals).await,
+        Command::Serve(command) => serve::run(command, is_verbose, output, signals).await,
         Command::Ping(command) => ping::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,

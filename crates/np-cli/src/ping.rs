@@ -79,7 +79,8 @@ async fn ping(connected: &Connected, within: Duration) -> Result<Duration, Failu
         Ok(Ok(time)) => Ok(time),
         Ok(Err(error)) => {
             let kind = ErrorKind::of_connection(&error);
-            Err(Failure::new(kind, format!("ping {place}: {error}; check the server and the network")))
+            let line = format!("ping {place}: {error}; check the server and the network");
+            Err(Failure::new(kind, line).coded(error.code()))
         }
         Err(_) => {
             let line =

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, Error, Identity, Policy, Scheme, Server};
+use np_facade::{Address, Error, Identity, Psks, Scheme, Server};
 use serde_json::json;
 
-use crate::args::KeyMode;
-use crate::connect::{check_support, identity};
+use crate::admission::{self, Admission};
+use crate::args::{KeyMode, PatternName};
+use crate::connect::check_support;
+use crate::descriptors;
 use crate::failure::Failure;
+use crate::load;
 use crate::output::{self, Output};
 use crate::signals::{Signals, blocking, interrupted};
 use crate::span::{parse_bound, parse_span, write_span};
@@ -17,24 +20,45 @@ use crate::span::{parse_bound, parse_span, write_span};
 /// Runs a server with the methods np.echo, np.methods and np.health.
 ///
 /// Prints a line per address, in the form that clients take: `listening tcp://127.0.0.1:9000?key=np1...`. The first
-/// signal (SIGINT, SIGTERM) lets open calls finish and ends with 0; the second ends at once with 130.
+/// signal (SIGINT, SIGTERM, on Linux SIGHUP) lets open calls finish and ends with 0; the second ends at once with 130.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), unix:/run/app.sock
     #[arg(long, required = true, value_name = "ADDR")]
     listen: Vec<String>,
 
-    /// The key file of this server, as `np keygen` wrote it
+    /// The key file of this server, as `np keygen` wrote it; further ones are for clients that ask for their keys
     #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
+    identity: Vec<PathBuf>,
 
-    /// Who may connect: a public key (np1...), a file of public keys, or `anyone`; may be repeated
-    #[arg(long, value_name = "KEY|FILE|anyone")]
+    /// Who may connect: a public key (np1...), a file of public keys, `anyone`, `anonymous`, or `psk:ID`; may be repeated
+    #[arg(long, value_name = "KEY|FILE|anyone|anonymous|psk:ID")]
     allow: Vec<String>,
+
+    /// The file of a pre-shared key that clients must hold too; without --allow it is all that they need; may be repeated
+    #[arg(long, value_name = "FILE")]
+    psk: Vec<PathBuf>,
+
+    /// By what name clients ask for each --psk, in the same order (the default is what `np keygen --psk` printed); or the
+    /// public key of the client that it belongs to
+    #[arg(long, value_name = "ID|KEY", requires = "psk")]
+    psk_id: Vec<String>,
+
+    /// Which handshakes are accepted; xx and ik by default, with --psk xxpsk3, ikpsk2 and nnpsk0; may be repeated
+    #[arg(long, value_enum, value_name = "PATTERN", ignore_case = true)]
+    pattern: Vec<PatternName>,
 
     /// How many connections may stand at once
     #[arg(long, value_name = "N", default_value_t = 16_384)]
     max_connections: usize,
+
+    /// How many handshakes may be in progress at once; one more takes the place of the oldest silent client
+    #[arg(long, value_name = "N", default_value_t = 4_096)]
+    max_handshakes: usize,
+
+    /// How many first messages are remembered against replay, 10000 at least
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    replay_capacity: usize,
 
     /// How long a client's handshake may take
     #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "10s")]
@@ -49,7 +73,8 @@ pub(crate) struct Serve {
 }
 
 /// Serves until a signal comes.
-pub(crate) async fn run(command: Serve, output: Output, mut signals: Signals) -> Result<(), Failure> {
+pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut signals: Signals) -> Result<(), Failure> {
+    descriptors::raise(command.max_connections, is_verbose);
     let server = tokio::select! {
         started = start(&command) => started?,
         () = signals.next() => return Err(interrupted()),
@@ -58,8 +83,14 @@ pub(crate) async fn run(command: Serve, output: Output, mut signals: Signals) ->
         output::note("warning: --allow anyone: every client is let in that proves any key at all");
     }
     for address in server.addresses() {
-        let address = address.to_string();
-        output.line(&format!("listening {address}"), &json!({ "listening": address }))?;
+        let text = address.to_string();
+        output.line(&format!("listening {text}"), &json!({ "listening": text }))?;
+        if address.ip().is_some_and(|ip| ip.is_unspecified()) {
+            let host = address.host().unwrap_or_default();
+            output::note(&format!(
+                "note: {host} is every address of this machine: clients elsewhere put its name or address in the place of it"
+            ));
+        }
     }
     signals.next().await;
     drain(&server, command.drain, &mut signals).await
@@ -67,14 +98,22 @@ pub(crate) async fn run(command: Serve, output: Output, mut signals: Signals) ->
 
 async fn start(command: &Serve) -> Result<Server, Failure> {
     let addresses = command.listen.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
-    let allow = command.allow.clone();
-    let policy = blocking(move || policy(&allow)).await?;
-    let mut builder = Server::builder(required_identity(command).await?, policy)
+    let psks = read_psks(command).await?;
+    let (allow, patterns) = (command.allow.clone(), command.pattern.iter().map(|name| name.get()).collect());
+    let admission = blocking(move || Admission::new(&allow, psks, patterns)).await?;
+    let (first, others) = identities(command).await?;
+    say(&admission, &others);
+    let mut builder = Server::builder(first, admission.policy)
         .max_connections(command.max_connections)
-        .handshake_timeout(command.handshake_timeout);
-    for address in addresses {
-        builder = builder.listen(address);
+        .max_handshakes(command.max_handshakes)
+        .replay_capacity(command.replay_capacity)
+        .handshake_timeout(command.handshake_timeout)
+        .psks(admission.psks);
+    if !admission.patterns.is_empty() {
+        builder = builder.patterns(admission.patterns);
     }
+    builder = others.into_iter().fold(builder, |builder, identity| builder.identity(identity));
+    builder = addresses.into_iter().fold(builder, |builder, address| builder.listen(address));
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.
@@ -84,6 +123,26 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
         }
         other => Failure::of("serve", other),
     })
+}
+
+/// Says what the arguments bring about where it is not what one might think.
+fn say(admission: &Admission, others: &[Identity]) {
+    if admission.by_psk_alone {
+        output::note(
+            "note: --psk without --allow: whoever holds a pre-shared key is let in, whatever other key it shows; pass \
+             --allow to ask for both",
+        );
+    }
+    let patterns = &admission.patterns;
+    if !patterns.is_empty() && !patterns.iter().any(|pattern| pattern.authenticates_responder()) {
+        output::note("note: with these patterns the server proves no key, so its addresses name none");
+    }
+    for identity in others {
+        let key = identity.public_key();
+        output::note(&format!(
+            "note: this server is also {key}, for clients whose address names that key and that ask by ik, nk, kk or ikpsk2"
+        ));
+    }
 }
 
 async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
@@ -96,42 +155,28 @@ async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Resu
     }
 }
 
-/// Everything that one of the `--allow` arguments allows.
-fn policy(allow: &[String]) -> Result<Policy, Failure> {
-    let mut all: Option<Policy> = None;
-    for text in allow {
-        let one = Policy::parse_allow(text).map_err(|error| {
-            let line = format!("--allow: {error}; give a public key (np1...), a file of public keys, or `anyone`");
-            Failure::usage(line)
-        })?;
-        if one.is_empty() {
-            let shown = np_facade::escape(text, 4_096);
-            let line = format!(
-                "--allow: {shown}: no key is in it, so it would let nobody in; write public keys (np1...) into it"
-            );
-            return Err(Failure::usage(line));
-        }
-        all = Some(match all {
-            Some(others) => others.or(one),
-            None => one,
-        });
+async fn read_psks(command: &Serve) -> Result<Psks, Failure> {
+    let mut keys = Vec::new();
+    for path in &command.psk {
+        keys.push(load::psk(path.clone(), command.key_mode).await?);
     }
-    all.ok_or_else(|| {
-        Failure::usage(
-            "serve: no --allow says who may connect, and nobody is let in by accident; pass --allow with a public key \
-             (np1...), with a file of public keys, or with `anyone`",
-        )
-    })
+    admission::psks(keys, &command.psk_id)
 }
 
-async fn required_identity(command: &Serve) -> Result<Identity, Failure> {
-    let Some(path) = &command.identity else {
+/// The default identity, and the others.
+async fn identities(command: &Serve) -> Result<(Identity, Vec<Identity>), Failure> {
+    let Some((first, others)) = command.identity.split_first() else {
         return Err(Failure::usage(
             "serve: no --identity names the key file that clients know this server by; make one with \
              `np keygen --out server.key` and pass --identity server.key",
         ));
     };
-    identity(Some(path.clone()), command.key_mode).await
+    let first = load::identity(first.clone(), command.key_mode).await?;
+    let mut more = Vec::new();
+    for path in others {
+        more.push(load::identity(path.clone(), command.key_mode).await?);
+    }
+    Ok((first, more))
 }
 
 /// Refuses an address that no other process could reach.

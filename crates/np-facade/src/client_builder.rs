@@ -171,6 +171,10 @@ impl ClientBuilder {
             (Some(psk), None) => psk_id(psk),
             (_, id) => id.unwrap_or_default(),
         };
+        if !psk_id.is_empty() {
+            // It travels in clear: a secret in its place must be refused before.
+            Policy::allow_psk(&psk_id)?;
+        }
         let policy = match self.trust {
             Trust::Policy(policy) => policy,
             Trust::FirstUse(known) => Policy::first_use(known, &address.without_keys().to_string()),

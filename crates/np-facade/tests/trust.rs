@@ -122,12 +122,14 @@ async fn settings_that_a_pattern_would_ignore_are_refused() {
     let key = identity().public_key();
     let bare = || Client::builder("mem:nowhere");
     let keyed = || Client::builder(format!("mem:nowhere?key={key}"));
-    let refused: [(&str, ClientBuilder); 12] = [
+    let refused: [(&str, ClientBuilder); 14] = [
         ("psk", keyed().pattern(Pattern::XXpsk3)),
         ("psk", keyed().psk(psk()).pattern(Pattern::XX)),
         ("psk_id", keyed().psk_id("team")),
         ("psk_id", bare().psk(psk()).psk_id("")),
         ("psk_id", bare().psk(psk()).psk_id("two words")),
+        ("psk_id", keyed().psk(psk()).psk_id("two words")),
+        ("psk_id", keyed().psk(psk()).psk_id(psk().to_text().to_string())),
         ("identity", keyed().identity(identity()).pattern(Pattern::NK)),
         ("identity", bare().identity(identity()).psk(psk())),
         ("identity", bare().identity(identity()).danger_trust_anyone().pattern(Pattern::DangerNN)),

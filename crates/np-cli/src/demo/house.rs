@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_facade::{
-    Address, CallContext, CallError, Client, Error, Identity, Message, MessageStream, Policy, PublicKey, Router,
-    Server, ServerBuilder,
+    Address, CallContext, CallError, Client, Error, Identity, Message, MessageStream, Policy, Psk, Psks, PublicKey,
+    Router, Server, ServerBuilder, psk_id, random_psk,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -52,22 +52,29 @@ impl Kept {
     }
 }
 
-/// The server and all that its clients need to know.
+/// The servers and all that its clients need to know.
 #[derive(Debug)]
 pub(crate) struct House {
     server: Server,
+    guarded: Server,
     places: Vec<Place>,
     /// Removed, with the sockets in it, when the demo ends.
     _folder: TempDir,
 }
 
 /// One transport to the server, and who may use it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// `tcp`, `unix` or `mem`.
     pub(crate) transport: &'static str,
     /// The server's address with its key.
     pub(crate) address: Address,
+    /// A second server with the same key, whose clients must hold the pre-shared key, with its key.
+    pub(crate) guarded: Address,
+    /// That pre-shared key.
+    pub(crate) psk: Psk,
+    /// Where nobody listens yet.
+    pub(crate) spare: String,
     /// Where a relay in front of the server listens.
     pub(crate) relay: String,
     /// The server's key.
@@ -91,30 +98,40 @@ impl House {
         })?;
         let socket = |name: &str| format!("unix:{}", escaped(&folder.path().join(name).to_string_lossy()));
         let second = if cfg!(unix) {
-            ("unix", socket("server.sock"), socket("relay.sock"))
+            ("unix", ["server", "relay", "guarded", "spare"].map(|name| socket(&format!("{name}.sock"))))
         } else {
-            ("mem", "mem:np-demo".to_owned(), "mem:np-demo-relay".to_owned())
+            ("mem", ["", "-relay", "-guarded", "-spare"].map(|name| format!("mem:np-demo{name}")))
         };
-        let tcp = || "tcp://127.0.0.1:0".to_owned();
-        let transports = [("tcp", tcp(), tcp()), second];
+        let transports = [("tcp", [(); 4].map(|()| "tcp://127.0.0.1:0".to_owned())), second];
         let identity = Identity::generate().map_err(failed)?;
         let member = Identity::generate().map_err(failed)?;
         let (key, kept) = (identity.public_key(), Kept::default());
-        let mut builder = Server::builder(identity, Policy::allow_keys([member.public_key()]));
-        for (_, address, _) in &transports {
+        let psk = random_psk().map_err(|error| failed(error.into()))?;
+        let (policy, id) = (Policy::allow_keys([member.public_key()]), psk_id(&psk));
+        let by_psk = Policy::allow_psk(&id).map_err(|error| failed(error.into()))?;
+        let mut builder = Server::builder(identity.clone(), policy.clone());
+        let mut strict = Server::builder(identity, policy.or(by_psk));
+        strict = strict.psks(Psks::new().with_id(&id, psk.clone()).map_err(|error| failed(error.into()))?);
+        for (_, [address, _, guarded, _]) in &transports {
             builder = builder.listen(address.clone());
+            strict = strict.listen(guarded.clone());
         }
         let server = with_methods(builder, kept.clone()).start().await.map_err(failed)?;
-        let places = transports.into_iter().zip(server.addresses()).map(|((transport, _, relay), address)| Place {
+        let guarded = with_methods(strict, Kept::default()).start().await.map_err(failed)?;
+        let listening = server.addresses().iter().zip(guarded.addresses());
+        let places = transports.into_iter().zip(listening).map(|((transport, [_, relay, _, spare]), at)| Place {
             transport,
-            address: address.clone(),
+            address: at.0.clone(),
+            guarded: at.1.clone(),
+            psk: psk.clone(),
+            spare,
             relay,
             server: key,
             member: member.clone(),
             file: file.clone(),
             kept: kept.clone(),
         });
-        Ok(Self { places: places.collect(), server, _folder: folder })
+        Ok(Self { places: places.collect(), server, guarded, _folder: folder })
     }
 
     /// Every transport.
@@ -124,7 +141,8 @@ impl House {
 
     /// Ends the server in order.
     pub(crate) async fn shut_down(self) {
-        self.server.shutdown(Duration::from_millis(500)).await;
+        let within = Duration::from_millis(500);
+        tokio::join!(self.server.shutdown(within), self.guarded.shutdown(within));
     }
 }
 

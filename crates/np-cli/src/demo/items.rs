@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::demo::house::{FileSeen, Order, Place, Receipt};
 use crate::demo::refusals;
+use crate::demo::trust;
 use crate::span::show_span;
 
 /// Calls of the concurrent row, and how many of them are in flight.
@@ -32,6 +33,7 @@ pub(crate) type Checked = Result<String, String>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Item {
     MutualAuthentication,
+    PreSharedKey,
     TypedCalls,
     ConcurrentCalls,
     CallToClient,
@@ -39,12 +41,15 @@ pub(crate) enum Item {
     File,
     Stranger,
     WrongServer,
+    WithoutPsk,
+    ChangedKey,
     Tampering,
 }
 
 impl Item {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::MutualAuthentication,
+        Self::PreSharedKey,
         Self::TypedCalls,
         Self::ConcurrentCalls,
         Self::CallToClient,
@@ -52,6 +57,8 @@ impl Item {
         Self::File,
         Self::Stranger,
         Self::WrongServer,
+        Self::WithoutPsk,
+        Self::ChangedKey,
         Self::Tampering,
     ];
 
@@ -59,6 +66,7 @@ impl Item {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::MutualAuthentication => "mutual authentication",
+            Self::PreSharedKey => "pre-shared key",
             Self::TypedCalls => "typed calls",
             Self::ConcurrentCalls => "concurrent calls",
             Self::CallToClient => "call from server to client",
@@ -66,6 +74,8 @@ impl Item {
             Self::File => "file, compared by SHA-256",
             Self::Stranger => "stranger's key refused",
             Self::WrongServer => "wrong server key refused",
+            Self::WithoutPsk => "peer without psk refused",
+            Self::ChangedKey => "changed server key refused",
             Self::Tampering => "tampered byte detected",
         }
     }
@@ -74,6 +84,7 @@ impl Item {
     pub(crate) async fn check(self, place: &Place) -> Checked {
         match self {
             Self::MutualAuthentication => mutual_authentication(place).await,
+            Self::PreSharedKey => trust::pre_shared_key(place).await,
             Self::TypedCalls => typed_calls(place).await,
             Self::ConcurrentCalls => concurrent_calls(place).await,
             Self::CallToClient => call_to_client(place).await,
@@ -81,6 +92,8 @@ impl Item {
             Self::File => file(place).await,
             Self::Stranger => refusals::stranger(place).await,
             Self::WrongServer => refusals::wrong_server(place).await,
+            Self::WithoutPsk => trust::without_psk(place).await,
+            Self::ChangedKey => trust::changed_key(place).await,
             Self::Tampering => refusals::tampering(place).await,
         }
     }

@@ -15,4 +15,6 @@ mod serving;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod usage;

@@ -59,7 +59,7 @@ fn a_server_that_accepts_and_says_nothing_is_5() {
     let address = with_key(&format!("tcp://{}", listener.local_addr().unwrap()));
     for arguments in [&["call", &address, "np.echo"][..], &["ping", &address]] {
         let ran = run(arguments.iter().chain(&["--timeout", "200ms"]));
-        ran.fails(5, &["no secure connection to tcp://127.0.0.1:", "200ms", "raise --timeout"]);
+        ran.fails(5, &["no secure connection to tcp://127.0.0.1:", "200ms", "raise --timeout", "[NP-TIMEOUT]"]);
     }
 }
 
@@ -107,7 +107,7 @@ fn a_server_with_another_key_is_4() {
     let address = with_key(serve.address().split('?').next().unwrap());
     let shown = serve.address().split("key=").nth(1).unwrap();
     let ran = run(["call", &address, "np.echo"]);
-    ran.fails(4, &["refused the peer", shown, "use the address that the server prints now"]);
+    ran.fails(4, &["refused the peer", shown, "use the address that the server prints now", "[NP-REFUSED]"]);
     let both = format!("{address}&key={shown}");
     assert_eq!(run(["call", &both, "np.echo", "hello"]).ok(), "hello", "any one of the keys is accepted");
 }

@@ -74,7 +74,9 @@ fn a_silent_client_is_cut_after_the_handshake_timeout() {
 #[test]
 fn a_signal_drains_and_ends_with_0() {
     use rustix::process::Signal;
-    for signal in [Signal::TERM, Signal::INT] {
+    // Elsewhere the system keeps SIGHUP for itself.
+    let hang_up = cfg!(target_os = "linux").then_some(Signal::HUP);
+    for signal in [Signal::TERM, Signal::INT].into_iter().chain(hang_up) {
         let folder = Folder::new();
         let mut serve = Serve::anyone(&folder, &[]);
         let runtime = Runtime::new().unwrap();
@@ -85,6 +87,85 @@ fn a_signal_drains_and_ends_with_0() {
         let end = runtime.block_on(client.closed());
         assert!(end.to_string().contains("drained"), "the client is told: {end}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_up_that_was_to_be_ignored_is_ignored() {
+    use rustix::process::Signal;
+    let folder = Folder::new();
+    let (key, _) = folder.key("server.key");
+    // What nohup does.
+    let script = r#"trap '' HUP; exec "$0" serve --listen tcp://127.0.0.1:0 --identity "$1" --allow anyone"#;
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_np"), &key])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    let address = line.trim_end().strip_prefix("listening ").unwrap();
+    crate::support::send(&child, Signal::HUP);
+    for _ in 0..3 {
+        assert_eq!(run(["call", address, "np.echo", "hello"]).ok(), "hello");
+    }
+    crate::support::send(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_takes_as_many_open_files_as_it_may() {
+    let folder = Folder::new();
+    let (key, _) = folder.key("server.key");
+    let serve = |connections: &str| {
+        let script = r#"ulimit -Sn 20; ulimit -Hn 256; exec "$0" serve -v --listen tcp://127.0.0.1:0 --identity "$1" --allow anyone --max-connections "$2""#;
+        std::process::Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_np"), &key, connections])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    for (connections, is_warned) in [("192", false), ("193", true)] {
+        let mut child = serve(connections);
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening ").unwrap();
+        let runtime = Runtime::new().unwrap();
+        let clients: Vec<_> = (0..60)
+            .map(|_| runtime.block_on(Client::connect(address)).expect("more than the soft limit of 20"))
+            .collect();
+        drop(clients);
+        crate::support::send(&child, rustix::process::Signal::TERM);
+        let ran = crate::support::finish(child);
+        let first = ran.err.lines().next().unwrap();
+        assert!(first.contains("may open 256 files, and might have opened 20 before"), "{first}");
+        assert_eq!(ran.err.contains("warning: --max-connections"), is_warned, "{connections}");
+    }
+}
+
+#[test]
+fn an_address_of_every_interface_comes_with_a_note() {
+    let folder = Folder::new();
+    let (key, _) = folder.key("server.key");
+    let mut serve = Serve::start(&["--listen", "tcp://0.0.0.0:0", "--identity", &key, "--allow", "anyone"]);
+    assert!(serve.address().starts_with("tcp://0.0.0.0:"), "{}", serve.address());
+    serve.wait_for("note: 0.0.0.0 is every address of this machine: clients elsewhere put its name or address");
+    let here = serve.address().replace("0.0.0.0", "127.0.0.1");
+    assert_eq!(run(["call", &here, "np.echo", "hello"]).ok(), "hello");
+}
+
+#[test]
+fn the_oldest_silent_client_makes_room_for_a_handshake() {
+    let folder = Folder::new();
+    let serve = Serve::anyone(&folder, &["--max-handshakes", "1"]);
+    let mut silent = TcpStream::connect(host(&serve)).unwrap();
+    assert_eq!(run(["call", serve.address(), "np.echo", "hello"]).ok(), "hello");
+    let mut said = Vec::new();
+    silent.read_to_end(&mut said).unwrap();
+    assert!(String::from_utf8_lossy(&said).contains("max_handshakes"), "{said:?}");
 }
 
 #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use np_facade::{Identity, Psk, SecretKey};
 
-use crate::support::{Folder, Serve, run};
+use crate::support::{Folder, run};
 
 #[test]
 fn arguments_that_make_no_sense_are_one_line() {
@@ -32,7 +32,19 @@ fn help_and_version_are_results() {
     for word in ["keygen", "serve", "call", "ping", "demo", "Exit codes", "130"] {
         assert!(help.contains(word), "{word}");
     }
-    assert!(run(["help", "serve"]).ok().contains("--allow"));
+    for (command, flags) in [
+        (
+            "serve",
+            &["--allow", "--psk", "--psk-id", "--pattern", "--max-handshakes", "--replay-capacity", "danger-nn"][..],
+        ),
+        ("call", &["--psk", "--psk-id", "--pattern", "--trust", "--known-peers", "first-use", "nnpsk0"]),
+        ("ping", &["--psk", "--known-peers"]),
+    ] {
+        let help = run(["help", command]).ok();
+        for flag in flags {
+            assert!(help.contains(flag), "{command}: {flag}");
+        }
+    }
 }
 
 #[test]
@@ -118,6 +130,8 @@ fn a_server_refuses_allow_lists_and_settings_by_name() {
     serve(&["--allow", "anyone", "--max-connections", "0"]).fails(2, &["max_connections"]);
     serve(&["--allow", &key_text(), "--max-connections", "0"])
         .fails(2, &["max_connections", "is 0, but must be", "change its argument"]);
+    serve(&["--allow", &key_text(), "--max-handshakes", "0"]).fails(2, &["max_handshakes", "change its argument"]);
+    serve(&["--allow", &key_text(), "--replay-capacity", "9999"]).fails(2, &["replay_capacity", "10"]);
     serve(&["--allow", &key_text(), "--listen", "mem:here"]).fails(2, &["mem:", "choose tcp:// or unix:"]);
     serve(&["--allow", &key_text(), "--listen", "tls://localhost:1"]).fails(2, &["not supported in this build"]);
 }
@@ -169,16 +183,6 @@ fn a_body_file_that_is_not_there_is_named_before_anything_is_sent() {
     ran.fails(2, &["body file", "gone.bin", "cannot be read", "name a file behind the @"]);
     run(["call", &address, "np.echo", &format!("@{}", folder.path("").display())]).fails(2, &["body file"]);
     run(["call", &address, "no spaces", "x"]).fails(2, &["no spaces", "np.methods"]);
-}
-
-#[test]
-fn trust_at_first_use_is_said_to_be_missing() {
-    let folder = Folder::new();
-    let serve = Serve::anyone(&folder, &[]);
-    let bare = serve.address().split('?').next().unwrap();
-    let ran = run(["call", bare, "np.echo", "--trust", "first-use"]);
-    ran.fails(2, &["--trust first-use", "not supported in this build", "?key=np1"]);
-    run(["ping", bare, "--trust", "first-use", "--danger-trust-anyone"]).fails(2, &["cannot be used with"]);
 }
 
 fn key_text() -> String {
