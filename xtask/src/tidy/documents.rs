@@ -8,7 +8,7 @@ use crate::source::{Source, enum_variants, is_word};
 use crate::workspace::File;
 
 /// Documents whose tables promise something and name the test that shows it.
-const CLAIMS: &[&str] = &["docs/CLAIMS.md", "SECURITY.md"];
+const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/THREAT_MODEL.md", "SECURITY.md"];
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const WIRE: &str = "crates/np-wire/src/";
 const FRAMES: &str = "FrameKind";
