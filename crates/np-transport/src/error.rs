@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::address::Address;
+use crate::tls::TlsError;
 
 /// Why a link or a listener cannot be had.
 ///
@@ -87,6 +88,16 @@ pub enum TransportError {
         /// The rule that it breaks, and the next step.
         why: String,
     },
+    /// TLS does not come about: the peer is not who it must be, or the other way round.
+    #[error("cannot {action} {address}: {error}")]
+    Tls {
+        /// What was being done.
+        action: Action,
+        /// The address, without keys.
+        address: String,
+        /// What is wrong, and the next step.
+        error: TlsError,
+    },
     /// Another failure of the operating system.
     #[error("cannot {action} {address}: {source}; {next}")]
     Io {
@@ -145,6 +156,8 @@ pub enum Failure {
     Usage,
     /// The peer cannot be reached.
     Connect,
+    /// One end does not prove to the other what it must.
+    Authentication,
     /// This machine refuses: a port in use, a directory that may not be written.
     Local,
 }
@@ -157,6 +170,7 @@ impl TransportError {
             Self::NotSupported { .. } | Self::Unusable { .. } => Failure::Usage,
             Self::Refused { .. } | Self::Unreachable { .. } => Failure::Connect,
             Self::InUse { .. } => Failure::Local,
+            Self::Tls { error, .. } => error.failure(),
             Self::Unresolved { action, .. } | Self::Permission { action, .. } | Self::Io { action, .. } => match action
             {
                 Action::Connect => Failure::Connect,
@@ -176,6 +190,7 @@ impl TransportError {
             Self::Permission { action, source, .. } | Self::Io { action, source, .. } => {
                 *action == Action::Accept && !listener_is_gone(source)
             }
+            Self::Tls { action, .. } => *action == Action::Accept,
             Self::Unresolved { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
@@ -196,6 +211,7 @@ impl TransportError {
             | Self::Permission { address, .. }
             | Self::NotSupported { address, .. }
             | Self::Unusable { address, .. }
+            | Self::Tls { address, .. }
             | Self::Io { address, .. } => address,
         }
     }
@@ -259,6 +275,10 @@ impl TransportError {
 
     pub(crate) fn not_supported(address: &Address, what: String) -> Self {
         Self::NotSupported { address: address.without_keys().to_string(), what }
+    }
+
+    pub(crate) fn tls(action: Action, address: &Address, error: TlsError) -> Self {
+        Self::Tls { action, address: address.without_keys().to_string(), error }
     }
 
     pub(crate) fn unusable(action: Action, address: &Address, why: String) -> Self {

@@ -1,7 +1,7 @@
-//! Byte streams, listeners and the address grammar of np: TCP, Unix sockets and pipes inside the process.
+//! Byte streams, listeners and the address grammar of np: TCP, TLS, Unix sockets and pipes inside the process.
 //!
 //! This crate turns an [`Address`] into a [`Link`]: a both-way stream of bytes and what the operating system says about
-//! its other end. It must never know cryptography, sessions or handlers: a link carries whatever its owner writes.
+//! its other end. It must never know Noise, sessions or handlers: a link carries whatever its owner writes.
 //!
 //! ```
 //! use np_transport::{Address, BindOptions, Listener, connect};
@@ -23,10 +23,12 @@
 mod address;
 mod connect;
 mod error;
+mod incoming;
 mod link;
 mod listener;
 mod mem;
 mod tcp;
+mod tls;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -35,7 +37,12 @@ mod unix_claim;
 mod unix_lock;
 
 pub use address::{Address, AddressError, Scheme, SecurityMode};
-pub use connect::connect;
+pub use connect::{ConnectOptions, connect, connect_with};
 pub use error::{Action, Failure, TransportError};
+pub use incoming::Incoming;
 pub use link::{Io, Link, PeerLabel};
 pub use listener::{BindOptions, Listener};
+pub use tls::{
+    ClientAuth, Party, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
+    TlsSuite, TlsVersion,
+};

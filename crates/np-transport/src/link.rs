@@ -5,10 +5,11 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use np_types::LocalPeer;
+use np_types::{LocalPeer, PeerIdentity};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::address::{Address, SecurityMode};
+use crate::address::{Address, Scheme, SecurityMode};
+use crate::tls::{Secured, TlsInfo};
 
 /// A both-way stream of bytes that a task may own. Every type that can be one is one.
 ///
@@ -40,6 +41,11 @@ pub struct Link {
     pub peer: PeerLabel,
     /// The process at the other end, where the operating system says it: Unix sockets.
     pub local: Option<LocalPeer>,
+    /// Who the peer has proven to be by the transport alone: a certificate in the TLS modes, a user of this machine in the
+    /// mode `local`; else anonymous.
+    pub identity: PeerIdentity,
+    /// What TLS has agreed on; `None` without it.
+    pub tls: Option<TlsInfo>,
     /// A value that both ends of an outer secure channel know and nobody else; `None` without such a channel.
     pub channel_binding: Option<[u8; 32]>,
 }
@@ -48,18 +54,26 @@ impl Link {
     /// A link of Noise mode over any stream, without an IP address.
     #[must_use]
     pub fn new(io: Box<dyn Io>, peer: &str) -> Self {
-        Self {
-            io,
-            mode: SecurityMode::Noise,
-            peer: PeerLabel { text: peer.to_owned(), ip: None },
-            local: None,
-            channel_binding: None,
-        }
+        let peer = PeerLabel { text: peer.to_owned(), ip: None };
+        Self::of_mode(io, SecurityMode::Noise, peer)
     }
 
     /// A link of the address's mode.
     pub(crate) fn at(io: Box<dyn Io>, address: &Address, peer: PeerLabel) -> Self {
-        Self { io, mode: address.mode(), peer, local: None, channel_binding: None }
+        Self::of_mode(io, address.mode(), peer)
+    }
+
+    /// A link whose peer TLS has verified.
+    pub(crate) fn secured(secured: Secured, address: &Address, peer: PeerLabel) -> Self {
+        let mut link = Self::at(secured.io, address, peer);
+        link.identity = secured.identity;
+        link.tls = Some(secured.info);
+        link.channel_binding = Some(secured.binding);
+        link
+    }
+
+    const fn of_mode(io: Box<dyn Io>, mode: SecurityMode, peer: PeerLabel) -> Self {
+        Self { io, mode, peer, local: None, identity: PeerIdentity::Anonymous, tls: None, channel_binding: None }
     }
 }
 
@@ -69,6 +83,8 @@ impl fmt::Debug for Link {
             .field("mode", &self.mode)
             .field("peer", &self.peer)
             .field("local", &self.local)
+            .field("identity", &self.identity)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -89,10 +105,10 @@ pub struct PeerLabel {
 }
 
 impl PeerLabel {
-    pub(crate) fn tcp(at: SocketAddr) -> Self {
+    pub(crate) fn network(scheme: Scheme, at: SocketAddr) -> Self {
         let ip = at.ip().to_canonical();
         let shown = if ip == at.ip() { at } else { SocketAddr::new(ip, at.port()) };
-        Self { text: format!("tcp://{shown}"), ip: Some(ip) }
+        Self { text: format!("{scheme}://{shown}"), ip: Some(ip) }
     }
 }
 
@@ -105,10 +121,11 @@ impl fmt::Display for PeerLabel {
 #[cfg(test)]
 mod tests {
     use super::PeerLabel;
+    use crate::address::Scheme;
 
     #[test]
     fn an_ipv4_peer_of_a_dual_stack_socket_is_counted_as_ipv4() {
-        let label = PeerLabel::tcp("[::ffff:192.0.2.7]:80".parse().unwrap());
+        let label = PeerLabel::network(Scheme::Tcp, "[::ffff:192.0.2.7]:80".parse().unwrap());
         assert_eq!(label.text, "tcp://192.0.2.7:80");
         assert_eq!(label.ip, Some([192, 0, 2, 7].into()));
     }

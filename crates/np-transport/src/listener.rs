@@ -4,8 +4,10 @@
 
 use crate::address::{Address, Place};
 use crate::connect::check_supported;
-use crate::error::TransportError;
+use crate::error::{Action, TransportError};
+use crate::incoming::Incoming;
 use crate::link::Link;
+use crate::tls::TlsServer;
 use crate::{mem, tcp};
 
 /// How to bind a [`Listener`].
@@ -14,7 +16,7 @@ use crate::{mem, tcp};
 /// let options = np_transport::BindOptions::default();
 /// assert_eq!((options.unix_mode, options.backlog), (0o600, 1024));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindOptions {
     /// Permission bits of a Unix socket's file, from the first instant at which it can be seen; at most `0o777`, the
     /// process's umask has no say. Connecting needs write permission. Default `0o600`: the owner alone.
@@ -22,11 +24,13 @@ pub struct BindOptions {
     /// How many connections wait to be accepted before further ones are held up: the systems round it (Linux keeps one
     /// more and cuts it to `net.core.somaxconn`), 0 counts as 1. Default 1,024.
     pub backlog: u32,
+    /// Certificates and rules of the schemes `tls` and `tls+noise`, which need them; others do not look at them.
+    pub tls: Option<TlsServer>,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { unix_mode: 0o600, backlog: 1024 }
+        Self { unix_mode: 0o600, backlog: 1024, tls: None }
     }
 }
 
@@ -47,6 +51,7 @@ impl Default for BindOptions {
 pub struct Listener {
     address: Address,
     kind: Kind,
+    tls: Option<TlsServer>,
 }
 
 #[derive(Debug)]
@@ -68,6 +73,7 @@ impl Listener {
     /// [`TransportError`], by blame, with the next step.
     pub async fn bind(address: &Address, options: &BindOptions) -> Result<Self, TransportError> {
         check_supported(address)?;
+        let tls = tls_of(address, options)?;
         let (kind, address) = match address.place() {
             Place::Network { host, port } => {
                 let (end, at) = tcp::bind(address, host, *port, options).await?;
@@ -87,27 +93,57 @@ impl Listener {
                 (Kind::Mem(end), address.clone())
             }
         };
+        let pins = tls.as_ref().map(TlsServer::pins).unwrap_or_default();
+        let address = pins.into_iter().fold(address, Address::with_pin);
         tracing::debug!(address = %address.without_keys(), "listening");
-        Ok(Self { address, kind })
+        Ok(Self { address, kind, tls })
     }
 
-    /// Where it listens, in the form that [`connect`](crate::connect()) takes: with the real port.
+    /// Where it listens, in the form that [`connect`](crate::connect()) takes: with the real port and, for TLS, the pins of
+    /// the certificates that it had when it was bound.
     #[must_use]
     pub const fn local_address(&self) -> &Address {
         &self.address
     }
 
-    /// Waits for the next connection. Dropping the future loses none.
+    /// Waits for the next connection and makes a link of it. Dropping the future loses no connection that has not begun its
+    /// handshake.
+    ///
+    /// For TLS this includes the handshake, which a silent peer holds up for as long as it likes: a server uses
+    /// [`accept_incoming`](Self::accept_incoming) and does the rest in a task of the connection's own.
+    ///
+    /// # Errors
+    /// As [`accept_incoming`](Self::accept_incoming) and [`Incoming::into_link`].
+    pub async fn accept(&self) -> Result<Link, TransportError> {
+        self.accept_incoming().await?.into_link().await
+    }
+
+    /// Waits for the next connection, whatever its peer does. Dropping the future loses none.
     ///
     /// # Errors
     /// An accept loop asks [`TransportError::is_transient`]: if so (too many open files, a peer that was gone again), it
     /// waits a little and goes on; if not, the listener is of no further use.
-    pub async fn accept(&self) -> Result<Link, TransportError> {
+    pub async fn accept_incoming(&self) -> Result<Incoming, TransportError> {
         match &self.kind {
-            Kind::Tcp(end) => tcp::accept(&self.address, end).await,
+            Kind::Tcp(end) => {
+                let (stream, label) = tcp::accept(&self.address, end).await?;
+                Ok(Incoming::tcp(&self.address, stream, label, self.tls.clone()))
+            }
             #[cfg(unix)]
-            Kind::Unix(end) => end.accept(&self.address).await,
-            Kind::Mem(end) => end.accept(&self.address).await,
+            Kind::Unix(end) => end.accept(&self.address).await.map(Incoming::ready),
+            Kind::Mem(end) => end.accept(&self.address).await.map(Incoming::ready),
         }
     }
+}
+
+/// The TLS settings of an address that needs them.
+fn tls_of(address: &Address, options: &BindOptions) -> Result<Option<TlsServer>, TransportError> {
+    if !address.scheme().is_tls() {
+        return Ok(None);
+    }
+    let missing = || {
+        let why = "a TLS server needs a certificate and its key; give them (--cert, --key)".to_owned();
+        TransportError::unusable(Action::Bind, address, why)
+    };
+    options.tls.clone().map(Some).ok_or_else(missing)
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::address::{Address, Host};
 use crate::error::{Action, TransportError};
-use crate::link::{Link, PeerLabel};
+use crate::link::PeerLabel;
 use crate::listener::BindOptions;
 
 /// How long one of several addresses may stay silent before the next is tried.
@@ -21,7 +21,11 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_LIMIT: u32 = 128 * 1024;
 
-pub(crate) async fn connect(address: &Address, host: &Host, port: u16) -> Result<Link, TransportError> {
+pub(crate) async fn connect(
+    address: &Address,
+    host: &Host,
+    port: u16,
+) -> Result<(TcpStream, PeerLabel), TransportError> {
     if port == 0 {
         let why = "0 is a port to listen on; write the port that the server printed".to_owned();
         return Err(TransportError::unusable(Action::Connect, address, why));
@@ -33,7 +37,7 @@ pub(crate) async fn connect(address: &Address, host: &Host, port: u16) -> Result
             .map_err(|source| TransportError::connect(address, source))?;
     let peer = stream.peer_addr().map_err(|source| TransportError::connect(address, source))?;
     tune(&stream);
-    Ok(Link::at(Box::new(stream), address, PeerLabel::tcp(peer)))
+    Ok((stream, PeerLabel::network(address.scheme(), peer)))
 }
 
 pub(crate) async fn bind(
@@ -52,10 +56,10 @@ pub(crate) async fn bind(
     Err(TransportError::bind(address, failure))
 }
 
-pub(crate) async fn accept(address: &Address, end: &TcpListener) -> Result<Link, TransportError> {
+pub(crate) async fn accept(address: &Address, end: &TcpListener) -> Result<(TcpStream, PeerLabel), TransportError> {
     let (stream, peer) = end.accept().await.map_err(|source| TransportError::accept(address, source))?;
     tune(&stream);
-    Ok(Link::at(Box::new(stream), address, PeerLabel::tcp(peer)))
+    Ok((stream, PeerLabel::network(address.scheme(), peer)))
 }
 
 fn listen(at: SocketAddr, options: &BindOptions) -> io::Result<(TcpListener, SocketAddr)> {

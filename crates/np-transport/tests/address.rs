@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use np_transport::{Address, Scheme, SecurityMode};
-use np_types::{Psk, PublicKey, SecretKey};
+use np_types::{Fingerprint, Psk, PublicKey, SecretKey};
 use proptest::prelude::*;
 
 fn key(number: u8) -> PublicKey {
@@ -38,6 +38,8 @@ fn addresses_read_and_show_their_canonical_text() {
         ("mem:a-b_c.D", "mem:a-b_c.D"),
         ("pipe:np?mode=local", "pipe:np?mode=local"),
         ("tls://example.com:443", "tls://example.com:443"),
+        ("tls://10.0.0.1:9443?name=Example.COM", "tls://10.0.0.1:9443?name=example.com"),
+        ("tls://10.0.0.1:9443?name=0:0::1", "tls://10.0.0.1:9443?name=::1"),
         ("tls+noise://example.com:443", "tls+noise://example.com:443"),
     ];
     for (text, canonical) in table {
@@ -76,6 +78,24 @@ fn several_keys_are_kept_in_order_and_once() {
 }
 
 #[test]
+fn pins_are_read_in_order_and_once() {
+    let (one, two) = ("01".repeat(32), "AB".repeat(32));
+    let text = format!("tls://h:1?name=a.b&pin=sha256:{two}&pin=sha256:{one}&pin=sha256:{two}");
+    let address = read(&text);
+    assert_eq!(address.pins(), [Fingerprint([0xab; 32]), Fingerprint([1; 32])]);
+    assert_eq!(address.server_name(), Some("a.b"));
+    let shown = format!("tls://h:1?pin=sha256:{}&pin=sha256:{one}&name=a.b", two.to_lowercase());
+    assert_eq!(address.to_string(), shown);
+    assert_eq!(read(&shown), address);
+    assert_eq!(address.without_keys().to_string(), "tls://h:1?name=a.b");
+    let built = read("tls://h:1?name=a.b").with_pin(Fingerprint([0xab; 32])).with_pin(Fingerprint([1; 32]));
+    assert_eq!(built.with_pin(Fingerprint([1; 32])), address);
+    let both = read(&format!("tls+noise://h:1?pin=sha256:{one}&key={}", key(1)));
+    assert_eq!((both.pins().len(), both.keys().len()), (1, 1));
+    assert!(read("tcp://h:1").with_pin(Fingerprint([1; 32])).pins().is_empty());
+}
+
+#[test]
 fn a_wrong_address_is_refused_where_it_is_wrong() {
     let good = key(1);
     let long_host = format!("tcp://{}:1", "a".repeat(254));
@@ -92,6 +112,16 @@ fn a_wrong_address_is_refused_where_it_is_wrong() {
         ("tcp://", 6, "port is missing"),
         ("tcp://:9000", 6, "host is missing"),
         ("tcp://host", 10, "port is missing"),
+        ("tcp://h:1?pin=sha256:00", 10, "it is for tls://"),
+        ("unix:/x?name=a", 8, "it is for tls://"),
+        ("tls://h:1?pin=00", 14, "sha256: and 64"),
+        ("tls://h:1?pin=sha256:00", 23, "sha256: and 64"),
+        ("tls://h:1?pin=sha256:0x", 22, "sha256: and 64"),
+        ("tls://h:1?pin", 13, "a value"),
+        ("tls://h:1?name=", 15, "a DNS name or an IP"),
+        ("tls://h:1?name=a b", 16, "not a character"),
+        ("tls://h:1?name=a&name=b", 17, "name stands twice"),
+        ("tls://h:1?name=-", 15, "not a DNS name"),
         ("tcp://host?key=x", 10, "port is missing"),
         ("tcp://host:", 11, "a port is a number"),
         ("tcp://host:?mode=noise", 11, "a port is a number"),
@@ -129,8 +159,8 @@ fn a_wrong_address_is_refused_where_it_is_wrong() {
         ("mem:a?", 6, "a parameter belongs here"),
         ("mem:a?key", 9, "= and a value"),
         ("mem:a?mode", 10, "= and a value"),
-        ("mem:a?kee=1", 6, "known parameters are key and mode"),
-        ("mem:a?Key=1", 6, "known parameters are key and mode"),
+        ("mem:a?kee=1", 6, "known parameters are key, mode, pin and name"),
+        ("mem:a?Key=1", 6, "known parameters are key, mode, pin and name"),
         ("mem:a?mode=noise&", 17, "a parameter belongs here"),
         ("mem:a?mode=noise&&mode=noise", 17, "a parameter belongs here"),
         ("mem:a?mode=noise&mode=noise", 17, "twice"),

@@ -76,10 +76,13 @@ impl fmt::Display for LocalPeer {
     }
 }
 
-/// A SHA-256, shown as 64 hexadecimal digits.
+/// A SHA-256, shown as 64 hexadecimal digits and read from them.
 ///
 /// ```
-/// assert_eq!(np_types::Fingerprint([0xab; 32]).to_string(), "ab".repeat(32));
+/// use np_types::Fingerprint;
+/// assert_eq!(Fingerprint([0xab; 32]).to_string(), "ab".repeat(32));
+/// assert_eq!("AB".repeat(32).parse(), Ok(Fingerprint([0xab; 32])));
+/// assert!("ab".parse::<Fingerprint>().is_err());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
@@ -87,6 +90,48 @@ pub struct Fingerprint(pub [u8; 32]);
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why a text is no [`Fingerprint`].
+///
+/// ```
+/// let error = "xyz".parse::<np_types::Fingerprint>().unwrap_err();
+/// assert_eq!(error.to_string(), "a fingerprint is 64 hexadecimal digits");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FingerprintError;
+
+impl fmt::Display for FingerprintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fingerprint is 64 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for FingerprintError {}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = FingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, FingerprintError> {
+        let mut bytes = [0; 32];
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(FingerprintError);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair.iter().try_fold(0, |value, digit| hex_digit(*digit).map(|digit| value << 4 | digit))?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+const fn hex_digit(digit: u8) -> Result<u8, FingerprintError> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(FingerprintError),
     }
 }
 

@@ -17,7 +17,7 @@ pub use code::{CloseCode, CodeClass, Codec, Status};
 pub use error::{
     Blame, CallError, ConnectionError, Incompatible, LimitHit, LimitName, Malformed, Misbehaved, Misuse, Outcome,
 };
-pub use identity::{Fingerprint, LocalPeer, PeerIdentity};
+pub use identity::{Fingerprint, FingerprintError, LocalPeer, PeerIdentity};
 pub use key::{KeyError, Psk, PublicKey, SecretKey};
 pub use limits::{Limits, LimitsError};
 pub use metadata::{Metadata, MetadataError};

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use np_types::PublicKey;
+use np_types::{Fingerprint, PublicKey};
 
 mod error;
 mod parse;
@@ -22,10 +22,15 @@ pub use error::AddressError;
 /// | `unix:/run/np.sock` | a Unix socket; `unix:///run/np.sock` means the same |
 /// | `unix:np.sock` | a Unix socket, relative to the working directory of the process |
 /// | `mem:name` | a pipe inside this process |
-/// | `tls://host:port`, `tls+noise://host:port`, `pipe:name` | read, but not supported in this build |
+/// | `unix:@name` | an abstract Unix socket of Linux, without a file; a file of that name is `unix:./@name` |
+/// | `tls://host:port` | TLS over TCP |
+/// | `tls+noise://host:port` | Noise inside TLS over TCP |
+/// | `pipe:name` | a Windows named pipe |
 ///
 /// `?key=np1...` names a public key that the peer may show; several, joined by `&`, mean any one of them. `?mode=` takes
 /// `noise` (the default), `local` (for `unix:` and `pipe:`) and `danger-plaintext`; keys go with Noise modes alone.
+/// `?pin=sha256:HEX` names the SHA-256 of the public key (SPKI) of a TLS server, several mean any one; `?name=example.com`
+/// the name that its certificate must carry where that is not the host. Both are for `tls` and `tls+noise`.
 /// Other parameters are refused. In the path of a Unix socket `%XX` stands for one byte: `?` and `%` must be written so,
 /// spaces and control characters are shown so, and bytes that are not UTF-8 can be written in no other way. The names of
 /// `mem:` and `pipe:` are 1 to 64 characters of `A-Z a-z 0-9 . _ -`. An address has at most 4,096 bytes.
@@ -48,6 +53,9 @@ pub struct Address {
     place: Place,
     mode: SecurityMode,
     keys: Vec<PublicKey>,
+    pins: Vec<Fingerprint>,
+    /// A DNS name or an IP address, in canonical form.
+    server_name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,6 +113,11 @@ impl Scheme {
             Self::TlsNoise => "tls+noise",
             Self::Pipe => "pipe",
         }
+    }
+
+    /// Whether TLS is on the way.
+    pub(crate) const fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsNoise)
     }
 
     /// The mode of an address of this scheme that names none.
@@ -214,7 +227,8 @@ impl Address {
     }
 
     fn plain(scheme: Scheme, place: Place) -> Self {
-        Self { scheme, place, mode: scheme.default_mode(), keys: Vec::new() }
+        let mode = scheme.default_mode();
+        Self { scheme, place, mode, keys: Vec::new(), pins: Vec::new(), server_name: None }
     }
 
     /// The kind of transport.
@@ -289,6 +303,18 @@ impl Address {
         }
     }
 
+    /// The SHA-256 of each public key that a TLS server may have; empty where the address names none.
+    #[must_use]
+    pub fn pins(&self) -> &[Fingerprint] {
+        &self.pins
+    }
+
+    /// The name that a TLS server's certificate must carry, where the address says another than its host.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
     /// The same address with one more key; a key that it names already is not named twice.
     #[must_use]
     pub fn with_key(mut self, key: PublicKey) -> Self {
@@ -298,10 +324,19 @@ impl Address {
         self
     }
 
-    /// The same address without its keys: short enough for logs.
+    /// The same address with one more pin, where its scheme is of TLS; one that it names already is not named twice.
+    #[must_use]
+    pub fn with_pin(mut self, pin: Fingerprint) -> Self {
+        if self.scheme.is_tls() && !self.pins.contains(&pin) {
+            self.pins.push(pin);
+        }
+        self
+    }
+
+    /// The same address without its keys and pins: short enough for logs.
     #[must_use]
     pub fn without_keys(&self) -> Self {
-        Self { keys: Vec::new(), ..self.clone() }
+        Self { keys: Vec::new(), pins: Vec::new(), ..self.clone() }
     }
 
     pub(crate) const fn place(&self) -> &Place {
@@ -345,6 +380,13 @@ impl fmt::Display for Address {
         for key in &self.keys {
             write!(f, "{mark}key={key}")?;
             mark = '&';
+        }
+        for pin in &self.pins {
+            write!(f, "{mark}pin=sha256:{pin}")?;
+            mark = '&';
+        }
+        if let Some(name) = &self.server_name {
+            write!(f, "{mark}name={name}")?;
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 //!
 //! It must never put a piece of the text into a message: the text may hold a secret that was pasted by mistake.
 
-use std::net::{Ipv4Addr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV6};
 
-use np_types::PublicKey;
+use np_types::{Fingerprint, PublicKey};
 
 use super::{Address, AddressError, Host, Place, Scheme, SecurityMode};
 
@@ -19,7 +19,7 @@ const MAX_NAME: usize = 64;
 
 pub(super) const NAME_RULE: &str = "a name is 1 to 64 characters of A-Z a-z 0-9 . _ -";
 
-const KNOWN: &str = "the known parameters are key and mode";
+const KNOWN: &str = "the known parameters are key, mode, pin and name";
 
 pub(super) fn parse(text: &str) -> Result<Address, AddressError> {
     read(text).map_err(|flaw| AddressError::new(text, flaw.at, flaw.message))
@@ -260,7 +260,8 @@ fn parameters(address: &mut Address, query: Part<'_>) -> Result<(), Flaw> {
                 address.mode = mode(address.scheme, name, value)?;
             }
             ("mode", Some(_)) => return Err(flaw(name.at, "mode stands twice")),
-            ("key" | "mode", None) => {
+            ("pin" | "name", Some(value)) => tls_parameter(address, name, value)?,
+            ("key" | "mode" | "pin" | "name", None) => {
                 return Err(flaw(name.end(), "= and a value belong here"));
             }
             ("", _) => {
@@ -271,10 +272,52 @@ fn parameters(address: &mut Address, query: Part<'_>) -> Result<(), Flaw> {
         }
     }
     match first_key {
-        Some(at) if !address.mode.uses_keys() => {
-            Err(flaw(at, format!("no key= here: the mode {} does not prove peers by key", address.mode)))
-        }
+        Some(at) if !address.mode.uses_keys() => Err(flaw(at, keyless(address))),
         _ => Ok(()),
+    }
+}
+
+fn keyless(address: &Address) -> String {
+    let next = if address.scheme.is_tls() { "; pin its TLS key with pin=, or write tls+noise://" } else { "" };
+    format!("no key= here: the mode {} does not prove peers by key{next}", address.mode)
+}
+
+fn tls_parameter(address: &mut Address, name: Part<'_>, value: Part<'_>) -> Result<(), Flaw> {
+    if !address.scheme.is_tls() {
+        return Err(flaw(name.at, format!("no {}= here: it is for tls:// and tls+noise://", name.text)));
+    }
+    if name.text == "pin" {
+        let pin = pin(value)?;
+        if !address.pins.contains(&pin) {
+            address.pins.push(pin);
+        }
+        return Ok(());
+    }
+    if address.server_name.is_some() {
+        return Err(flaw(name.at, "name stands twice"));
+    }
+    address.server_name = Some(server_name(value)?);
+    Ok(())
+}
+
+fn pin(value: Part<'_>) -> Result<Fingerprint, Flaw> {
+    let message = "a pin is sha256: and 64 hexadecimal digits, as the server printed it";
+    let Some(digits) = value.strip("sha256:") else { return Err(flaw(value.at, message)) };
+    digits.first_misfit(message, |ch| ch.is_ascii_hexdigit())?;
+    digits.text.parse().map_err(|_| flaw(digits.end(), message))
+}
+
+/// A name as a certificate carries it, in the form that two of them can be compared by.
+fn server_name(value: Part<'_>) -> Result<String, Flaw> {
+    if let Ok(ip) = value.text.parse::<IpAddr>() {
+        return Ok(ip.to_string());
+    }
+    if value.text.is_empty() {
+        return Err(flaw(value.at, "a DNS name or an IP address belongs here"));
+    }
+    match host_name(value)? {
+        Host::Name(name) if rustls::pki_types::DnsName::try_from(name.as_str()).is_ok() => Ok(name),
+        _ => Err(flaw(value.at, "not a DNS name that a certificate can carry")),
     }
 }
 

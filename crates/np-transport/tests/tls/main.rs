@@ -1,0 +1,10 @@
+//! TLS over loopback: what it proves, what it refuses and by which name, and what its settings do.
+// Tells the lints that helper functions are tests too.
+#![cfg(test)]
+
+mod agree;
+mod clients;
+mod common;
+mod hostile;
+mod servers;
+mod trust;
