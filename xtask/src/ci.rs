@@ -168,9 +168,12 @@ impl Step {
     }
 }
 
-/// Tests whose figures are worth reading: how many vectors passed by pattern, and how many seeds were simulated.
+/// Tests whose figures are worth reading: how many vectors passed by pattern, how many mutations were
+/// refused, and how many seeds were simulated.
 const EVIDENCE: &[&[&str]] = &[
     &["test", "-p", "np-noise", "--test", "vectors", "--locked", "--", "--nocapture"],
+    &["test", "-p", "np-noise", "--lib", "--locked", "wycheproof", "--", "--nocapture"],
+    &["test", "-p", "np-session", "--test", "attacks", "--locked", "million", "--", "--nocapture"],
     &["test", "-p", "np-session", "--test", "simulation", "--locked", "every_seed", "--", "--nocapture"],
 ];
 
@@ -263,8 +266,12 @@ mod tests {
         let root = Workspace::open()?.root;
         for arguments in EVIDENCE {
             assert!(arguments.ends_with(&["--", "--nocapture"]), "{arguments:?}");
-            let [_, _, package, _, test, ..] = *arguments else { return Err("not a test of one package".into()) };
-            let text = std::fs::read_to_string(root.join(format!("crates/{package}/tests/{test}.rs")))?;
+            let [_, _, package, kind, test, ..] = *arguments else { return Err("not a test of one package".into()) };
+            let test = if kind == "--lib" { "wycheproof" } else { test };
+            let places = ["src/crypto/{}.rs", "tests/{}.rs", "tests/{}/mutations.rs"];
+            let paths = places.map(|place| root.join("crates").join(package).join(place.replace("{}", test)));
+            let text =
+                paths.iter().find_map(|path| std::fs::read_to_string(path).ok()).ok_or("the test is not there")?;
             assert!(text.contains("println!"), "{test} shows nothing");
         }
         assert!(step_names().contains(&"evidence"));

@@ -171,7 +171,14 @@ impl Session {
             return Ok(());
         }
         match open.total {
-            Some(total) => self.begin_assembly(key, total, Some(head), body),
+            Some(total) => {
+                let begun = self.begin_assembly(key, total, Some(head), body);
+                if begun.is_err() {
+                    // The application never heard of it, and is not told of its end.
+                    self.table.remove(key);
+                }
+                begun
+            }
             None => {
                 let credit = body.len() as u32;
                 self.deliver(key, Head { body: body.to_bytes(), ..head }, credit)

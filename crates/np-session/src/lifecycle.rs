@@ -55,6 +55,7 @@ impl Session {
         if std::mem::replace(&mut stream.abandoned, true) {
             return;
         }
+        stream.expired = status == Status::DeadlineExceeded;
         let answered = stream.is_answered();
         if stream.pending.trailers.is_some() {
             // Its end waited for a message that nobody reads any more.

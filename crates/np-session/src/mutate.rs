@@ -74,7 +74,11 @@ impl Session {
             return Err(Misuse::Argument("only a unary call that was not answered takes an answer"));
         }
         if stream.abandoned {
-            self.end_with(key, Status::Cancelled, "the caller gave the call up");
+            let (status, text) = match stream.expired {
+                true => (Status::DeadlineExceeded, "the deadline passed before the answer was there"),
+                false => (Status::Cancelled, "the caller gave the call up"),
+            };
+            self.end_with(key, status, text);
             return Ok(());
         }
         if let Some(hit) = self.message_limit(answer.body.len()) {

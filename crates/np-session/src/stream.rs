@@ -97,6 +97,8 @@ pub(crate) struct Stream {
     pub(crate) peer_finished: bool,
     /// Whether the local caller has its result and only the terminal frame is awaited, or the work was cancelled.
     pub(crate) abandoned: bool,
+    /// Whether the work was cancelled by its deadline, as this side counts it.
+    pub(crate) expired: bool,
     /// The number of the record that holds the last byte of what makes the callee start.
     pub(crate) complete_in: Option<u64>,
     pub(crate) in_control: bool,
@@ -133,6 +135,7 @@ impl Stream {
             pending: Pending::default(),
             peer_finished: false,
             abandoned: false,
+            expired: false,
             complete_in: None,
             in_control: false,
             in_ready: false,

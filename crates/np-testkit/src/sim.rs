@@ -237,8 +237,7 @@ fn check_answer(call: &CallRecord, broken: &mut Vec<String>) {
         ("nest", [CallResult::Failed(Outcome::Answered, Status::Failed)]) => true,
         ("note", [CallResult::Sent]) | ("chat", [CallResult::Ended]) => true,
         ("echo" | "nest", [CallResult::Answered]) => true,
-        // The time left travels in whole milliseconds, so the callee may be the first to give the call up.
-        (_, [CallResult::Failed(_, Status::DeadlineExceeded | Status::Cancelled)]) => call.has_deadline,
+        (_, [CallResult::Failed(_, Status::DeadlineExceeded)]) => call.has_deadline,
         _ => false,
     };
     if !fine {

@@ -241,6 +241,19 @@ fn an_answer_waits_for_credit_no_longer_than_its_caller() {
 }
 
 #[test]
+fn an_answer_after_the_deadline_is_told_as_late() {
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.say(&first_call(OpenKind::Request, b"?"));
+    let call = opened(&talk.events())[0].0;
+    talk.now = Time::ZERO + Deadline::DEFAULT;
+    talk.session.handle_timeout(talk.now);
+    talk.session.respond(call, Answer::from(body(1, 0, 10))).unwrap();
+    let heard = talk.hear();
+    let ended = matches!(&frames(&heard)[..], [Frame::Trailers(end)] if end.status == Status::DeadlineExceeded);
+    assert!(ended, "{:?}", frames(&heard));
+}
+
+#[test]
 fn a_cancel_reaches_the_handler_and_frees_the_slot_at_its_end() {
     let mut pair = Setup::default().connect();
     let key = pair.client().open(request(10)).unwrap();

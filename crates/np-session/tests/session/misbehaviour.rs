@@ -412,3 +412,13 @@ fn no_dialogue_of_frames_panics_or_outgrows_the_limits() {
     }
     assert!(died > 100 && lived > 2_000, "{died} {lived}");
 }
+
+/// The application is told of no end of a call that it was never told of.
+#[test]
+fn a_request_whose_first_frame_breaks_its_size_was_never_there() {
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.events();
+    let open = Open { total: Some(3), body: b"abc", ..Open::new(OpenKind::Request) };
+    talk.say(&[Frame::Method { number: 0, name: "m" }, Frame::Open(open)]);
+    assert_eq!(talk.events(), [Event::Closed(Misbehaved::DeclaredSize.into())]);
+}
