@@ -8,7 +8,7 @@ use np_noise::ReplayGuard;
 use np_session::{Handshake, ResponderConfig, server_hint};
 use np_transport::{Io, Link, Listener, TransportError};
 use np_types::{CloseCode, ConnectionError, PeerIdentity};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -17,7 +17,7 @@ use crate::commands::lock;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
 use crate::establish::{Establish, Established};
-use crate::farewell::farewell;
+use crate::farewell::{farewell, parting_word};
 use crate::half_open::HalfOpen;
 use crate::task;
 
@@ -31,7 +31,7 @@ use judge::ClientJudge;
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// How far a client's clock may be from ours, and how long its nonce is remembered.
 const REPLAY_WINDOW: Duration = Duration::from_secs(5);
-/// Peers beyond `max_handshakes` that are told so at once; those beyond these are cut without a word.
+/// Peers beyond `max_handshakes` that are told so and listened to for a while; those beyond these are told alone.
 const MAX_REFUSALS: usize = 256;
 /// What a peer is told that finds every place taken.
 const FULL: &str = "limit max_connections reached; try again later, or another server";
@@ -203,18 +203,19 @@ impl Shared {
         if !in_clear {
             return;
         }
-        if let Ok(_permit) = self.refusals.try_acquire() {
-            let text = "limit max_handshakes reached; try again later";
-            handshake.refuse(CloseCode::HandshakeLimit, text, "max_handshakes");
-            let mut out = Vec::new();
-            handshake.poll_transmit(&mut out);
-            farewell(&mut io, &out).await;
+        let text = "limit max_handshakes reached; try again later";
+        handshake.refuse(CloseCode::HandshakeLimit, text, "max_handshakes");
+        let mut out = Vec::new();
+        handshake.poll_transmit(&mut out);
+        match self.refusals.try_acquire() {
+            Ok(_permit) => farewell(&mut io, &out).await,
+            Err(_) => parting_word(&mut io, &out).await,
         }
     }
 
     /// Tells a peer that others have taken the last place since its handshake was let on.
-    async fn send_away(&self, mut io: Box<dyn Io>, established: Established) {
-        let Established { mut session, peer, .. } = established;
+    async fn send_away(&self, mut io: Box<dyn Io>, established: Box<Established>) {
+        let Established { mut session, peer, .. } = *established;
         self.audit_full(&peer);
         session.close(CloseCode::ConnectionLimit, FULL);
         let mut out = Vec::new();
@@ -231,12 +232,23 @@ impl Shared {
         tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
     }
 
+    /// Serves a link to its end.
     async fn serve(self: Arc<Self>, link: Link, stop: watch::Receiver<bool>) {
+        // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
+        // that lasts holds none for what came before.
+        if let Some(met) = Box::pin(self.meet(link, stop)).await {
+            Box::pin(self.attend(met)).await;
+        }
+    }
+
+    /// The handshake, up to a peer that has shown that it holds the keys, and has a place.
+    async fn meet(&self, link: Link, stop: watch::Receiver<bool>) -> Option<Met> {
         let Link { mut io, peer: label, .. } = link;
         let Some((place, evicted)) = self.half_open.enter() else {
-            return self.turn_away(io, &label.text, true).await;
+            Box::pin(self.turn_away(io, &label.text, true)).await;
+            return None;
         };
-        let judge = ClientJudge { shared: &self, place: &place, preface: None };
+        let judge = ClientJudge { shared: self, place: &place, preface: None };
         let establish = Establish {
             io: &mut io,
             judge,
@@ -246,31 +258,40 @@ impl Shared {
         };
         let established = tokio::select! {
             established = establish.run(self.responder()) => established,
-            Ok(()) = evicted => return self.turn_away(io, &label.text, place.is_silent()).await,
+            Ok(()) = evicted => {
+                Box::pin(self.turn_away(io, &label.text, place.is_silent())).await;
+                return None;
+            }
             () = overstayed(stop) => Err(ConnectionError::ClosedHere(CloseCode::Drained)),
         };
         let established = match established {
             Ok(established) => established,
             Err(error) => {
                 tracing::info!(target: "np::audit", peer = label.text, %error, "no connection came of a handshake");
-                return;
+                return None;
             }
         };
         // Only now is the peer known to be there, and not a copy of what it once sent.
         let Ok(slot) = Arc::clone(&self.connections).try_acquire_owned() else {
-            return self.send_away(io, established).await;
+            Box::pin(self.send_away(io, established)).await;
+            return None;
         };
-        drop(place);
+        Some(Met { established, io, address: label.text, slot })
+    }
+
+    /// The connection, to its end.
+    async fn attend(&self, met: Met) {
+        let Met { established, io, address, slot } = met;
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
-            address: label.text,
+            address,
             binding: *established.session.binding(),
             max_message: self.config.limits.max_message,
             reassembly_budget: self.config.limits.reassembly_budget,
         };
         tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
-        let (connection, task) = task::start(established, io, info, self.config.router.clone());
+        let (connection, task) = task::start(*established, io, info, self.config.router.clone());
         let registered = self.register(&connection);
         drop(connection);
         let error = task.await;
@@ -291,6 +312,14 @@ impl Shared {
         }
         Registered { shared: self, id }
     }
+}
+
+/// A peer that is known and has a place among the connections.
+struct Met {
+    established: Box<Established>,
+    io: Box<dyn Io>,
+    address: String,
+    slot: OwnedSemaphorePermit,
 }
 
 /// A connection's place in the table, which it leaves however it ends.

@@ -164,7 +164,7 @@ async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Re
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };
-    let (connection, task) = task::start(established, io, info, config.router.clone());
+    let (connection, task) = task::start(*established, io, info, config.router.clone());
     tokio::spawn(task);
     Ok(connection)
 }

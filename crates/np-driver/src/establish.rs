@@ -1,10 +1,14 @@
 //! From a link to a session: drives the handshake until the peer's first record has opened.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
 use bytes::BytesMut;
 use np_session::{Event, Handshake, HandshakeEvent, Preface, Session};
 use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, PublicKey};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
@@ -47,12 +51,13 @@ impl<J: Judge> Establish<'_, J> {
     /// Runs a handshake, and the session up to the peer's first record.
     ///
     /// A failure is told to the peer where it may be, before this returns.
-    pub(crate) async fn run(mut self, mut handshake: Handshake) -> Result<Established, ConnectionError> {
+    pub(crate) async fn run(mut self, mut handshake: Handshake) -> Result<Box<Established>, ConnectionError> {
         let mut input = BytesMut::new();
         let peer = self.shake(&mut handshake, &mut input).await?;
         let now = self.clock.now();
         let session = handshake.into_session(self.limits.clone(), now)?;
-        self.first_record(session, peer, input).await
+        // In a box of its own: most strangers never come so far.
+        Box::pin(self.first_record(session, peer, input)).await
     }
 
     async fn shake(
@@ -102,7 +107,7 @@ impl<J: Judge> Establish<'_, J> {
         mut session: Session,
         peer: PeerIdentity,
         mut input: BytesMut,
-    ) -> Result<Established, ConnectionError> {
+    ) -> Result<Box<Established>, ConnectionError> {
         let mut out = Vec::new();
         loop {
             session.handle_bytes(self.clock.now(), &mut input);
@@ -110,7 +115,7 @@ impl<J: Judge> Establish<'_, J> {
                 match event {
                     Event::Ready(_) => {
                         let max_queued = self.limits.max_queued_calls as usize;
-                        return Ok(Established { session, peer, max_queued, input });
+                        return Ok(Box::new(Established { session, peer, max_queued, input }));
                     }
                     Event::Closed(error) => {
                         session.poll_transmit(self.clock.now(), &mut out);
@@ -155,8 +160,7 @@ impl<J: Judge> Establish<'_, J> {
     }
 
     async fn read(&mut self, input: &mut BytesMut) -> Result<usize, ConnectionError> {
-        input.reserve(READ);
-        let read = timeout_at(self.until, self.io.read_buf(input)).await;
+        let read = timeout_at(self.until, read_some::<READ>(self.io, |bytes| input.extend_from_slice(bytes))).await;
         read.map_err(|_| too_long())?.map_err(|error| ConnectionError::io("read during the handshake", &error))
     }
 
@@ -170,6 +174,21 @@ impl<J: Judge> Establish<'_, J> {
         }
         Ok(())
     }
+}
+
+/// Reads what is there, at most `N` bytes. No buffer waits for it: a silent peer has none.
+pub(crate) async fn read_some<const N: usize>(
+    io: &mut Box<dyn Io>,
+    mut take: impl FnMut(&[u8]),
+) -> std::io::Result<usize> {
+    poll_fn(|cx| {
+        let mut buffer = [0; N];
+        let mut room = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut room))?;
+        take(room.filled());
+        Poll::Ready(Ok(room.filled().len()))
+    })
+    .await
 }
 
 const fn too_long() -> ConnectionError {

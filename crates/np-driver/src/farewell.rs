@@ -6,28 +6,42 @@
 use std::time::Duration;
 
 use np_transport::Io;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use crate::establish::read_some;
 
 /// How long, and for how many bytes, the peer may still talk.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 const DISCARD: usize = 64 << 10;
+const READ: usize = 4 << 10;
+/// How long a peer that is not listened to any more may take for its last word.
+const HASTE: Duration = Duration::from_millis(50);
 
 /// Sends what is left, ends the write side, discards the rest of the input.
 ///
 /// Failures do not matter any more: the connection is over either way.
 pub(crate) async fn farewell(io: &mut Box<dyn Io>, out: &[u8]) {
     let goodbye = async {
-        io.write_all(out).await?;
-        io.shutdown().await?;
-        let mut sink = [0; 4_096];
+        say(io, out).await?;
         let mut discarded = 0;
         while discarded < DISCARD {
-            match io.read(&mut sink).await? {
+            match read_some::<READ>(io, |_| {}).await? {
                 0 => break,
                 count => discarded += count,
             }
         }
         Ok::<_, std::io::Error>(())
     };
-    let _ = tokio::time::timeout(PATIENCE, goodbye).await;
+    let _ = timeout(PATIENCE, goodbye).await;
+}
+
+/// The same for peers too many to be listened to: the word arrives unless the peer was talking.
+pub(crate) async fn parting_word(io: &mut Box<dyn Io>, out: &[u8]) {
+    let _ = timeout(HASTE, say(io, out)).await;
+}
+
+async fn say(io: &mut Box<dyn Io>, out: &[u8]) -> std::io::Result<()> {
+    io.write_all(out).await?;
+    io.shutdown().await
 }

@@ -12,11 +12,12 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use common::{
-    Harm, House, client, config, echo, handshake_error, keypair, proxy, request, serve, serve_with, until, within,
+    Harm, House, client, config, echo, handshake_error, keypair, now, proxy, refused, request, serve, serve_with, told,
+    until, within, xx_flight, xx_initiator,
 };
 use np_driver::{
     Acceptor, AcceptorConfig, AcceptorError, Clock, ConnectError, ConnectorConfig, connect, random_psk,
@@ -30,46 +31,11 @@ use np_types::{CloseCode, ConnectionError, Incompatible, Limits, PeerIdentity, U
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-fn now() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
-
-fn initiator(time: u64) -> Handshake {
-    let config = InitiatorConfig {
-        pattern: Pattern::XX,
-        local: Some(&keypair()),
-        server_key: None,
-        psk: None,
-        psk_id: &[],
-        time: UnixMillis(time),
-        nonce: [9; 16],
-        ephemeral: random_secret_key().unwrap(),
-    };
-    Handshake::initiator(config).unwrap()
-}
-
-fn first_flight(time: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    initiator(time).poll_transmit(&mut out);
-    out
-}
-
 /// Sends bytes to a house, reads to the end, and gives what a client makes of the answer.
 async fn answer_to(house: &House, bytes: &[u8]) -> ConnectionError {
     let mut link = np_transport::connect(&house.address).await.unwrap();
     link.io.write_all(bytes).await.unwrap();
-    let mut answer = BytesMut::new();
-    within(async { while link.io.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} }).await;
-    let mut handshake = initiator(now());
-    handshake.handle_bytes(&mut answer);
-    handshake.error().cloned().unwrap_or_else(|| panic!("no refusal in {answer:?}"))
-}
-
-fn refused(error: &ConnectionError) -> (CloseCode, &str) {
-    match error {
-        ConnectionError::ClosedByPeer { code, text, in_clear: true } => (*code, text),
-        other => panic!("not a refusal in clear: {other}"),
-    }
+    told(&mut link).await
 }
 
 #[tokio::test]
@@ -79,7 +45,7 @@ async fn strangers_are_told_what_is_wrong_and_cut() {
     assert_eq!(refused(&error).0, CloseCode::Malformed);
     assert!(refused(&error).1.contains("np"), "{error}");
 
-    let mut oversize = first_flight(now());
+    let mut oversize = xx_flight(now());
     oversize.truncate(Preface::FIXED);
     // The header alone of a message of 1,025 bytes; what follows it is not waited for.
     oversize.extend_from_slice(&[2, 4, 1]);
@@ -87,13 +53,13 @@ async fn strangers_are_told_what_is_wrong_and_cut() {
     assert_eq!(refused(&error).0, CloseCode::LimitExceeded);
     assert!(refused(&error).1.contains("handshake message"), "{error}");
 
-    let mut newer = first_flight(now());
+    let mut newer = xx_flight(now());
     newer[4..7].copy_from_slice(&[2, 3, 2]);
     let error = answer_to(&house, &newer).await;
     assert!(matches!(error, ConnectionError::Incompatible(Incompatible::Version { .. })), "{error}");
 
     for skew in [-6_000, 6_000i64] {
-        let error = answer_to(&house, &first_flight(now().wrapping_add_signed(skew))).await;
+        let error = answer_to(&house, &xx_flight(now().wrapping_add_signed(skew))).await;
         assert_eq!(refused(&error).0, CloseCode::ClockSkew);
         assert!(refused(&error).1.contains("ms"), "{error}");
     }
@@ -140,7 +106,7 @@ async fn a_peer_that_is_silent_or_trickles_is_cut_when_the_time_is_over() {
 
     let mut link = np_transport::connect(&house.address).await.unwrap();
     let before = Instant::now();
-    for byte in first_flight(now()).iter().take(30) {
+    for byte in xx_flight(now()).iter().take(30) {
         if link.io.write_all(&[*byte]).await.is_err() {
             break;
         }
@@ -153,7 +119,7 @@ async fn a_peer_that_is_silent_or_trickles_is_cut_when_the_time_is_over() {
 }
 
 fn read_refusal(answer: &[u8]) -> ConnectionError {
-    let mut handshake = initiator(now());
+    let mut handshake = xx_initiator(now());
     handshake.handle_bytes(&mut BytesMut::from(answer));
     handshake.error().cloned().unwrap()
 }
@@ -162,22 +128,13 @@ fn read_refusal(answer: &[u8]) -> ConnectionError {
 async fn a_peer_that_stops_after_the_first_flight_is_cut_too() {
     let house = serve_with("mem:half-way", echo(), |config| config.handshake_timeout = Duration::from_secs(4)).await;
     let mut link = np_transport::connect(&house.address).await.unwrap();
-    link.io.write_all(&first_flight(now())).await.unwrap();
+    link.io.write_all(&xx_flight(now())).await.unwrap();
     let before = Instant::now();
     let mut answer = Vec::new();
     link.io.read_to_end(&mut answer).await.unwrap();
     // The cut at 4 s, and at most a second to say goodbye.
     assert!((4_000..=5_000).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
     assert!(house.acceptor.connections().is_empty());
-}
-
-/// Reads what a house says to the end, and gives what a client makes of it.
-async fn told(link: &mut np_transport::Link) -> ConnectionError {
-    let mut answer = BytesMut::new();
-    within(async { while link.io.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} }).await;
-    let mut handshake = initiator(now());
-    handshake.handle_bytes(&mut answer);
-    handshake.error().cloned().unwrap_or_else(|| panic!("no refusal in {answer:?}"))
 }
 
 #[tokio::test]
@@ -204,7 +161,7 @@ async fn peers_in_the_middle_of_a_handshake_keep_their_places_for_a_second() {
     let mut halves = Vec::new();
     for _ in 0..2 {
         let mut link = np_transport::connect(&house.address).await.unwrap();
-        link.io.write_all(&first_flight(now())).await.unwrap();
+        link.io.write_all(&xx_flight(now())).await.unwrap();
         // Message 2: the server has heard this one.
         link.io.read_exact(&mut [0; 3 + 96 + 3]).await.unwrap();
         halves.push(link);
@@ -327,7 +284,7 @@ async fn a_client_shows_no_key_to_a_server_with_the_wrong_one() {
     assert!(matches!(error, ConnectionError::Refused { code: CloseCode::NotAllowed, .. }), "{error}");
     // It says which key was met, so that a user can compare.
     assert!(error.to_string().contains(&house.address.keys()[0].to_string()), "{error}");
-    assert_eq!(harm.sent.lock().unwrap().len(), first_flight(now()).len());
+    assert_eq!(harm.sent.lock().unwrap().len(), xx_flight(now()).len());
 }
 
 #[tokio::test]

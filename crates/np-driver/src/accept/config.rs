@@ -33,8 +33,8 @@ pub struct AcceptorConfig {
     /// Connections at once; one more is refused and told. Default 16,384.
     pub max_connections: usize,
     /// Handshakes in progress at once. One more takes the place of the oldest peer that has not sent its first flight,
-    /// else of the oldest that has had a second to finish; else it is refused. Who goes is told, up to 256 at once.
-    /// Default 4,096.
+    /// else of the oldest that has had a second to finish; else it is refused. Who goes is told; 256 at once are also
+    /// listened to for up to a second, without which the word may be lost to a peer that is talking. Default 4,096.
     pub max_handshakes: usize,
     /// How long a handshake may take, up to the peer's first record. Default 10 s.
     pub handshake_timeout: Duration,

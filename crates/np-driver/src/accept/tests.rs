@@ -61,3 +61,14 @@ async fn an_accept_loop_ends_when_its_listener_is_gone() {
     let took = took.unwrap();
     assert!((SHORTAGE_PAUSE..SHORTAGE_PAUSE * 2).contains(&took), "{took:?}");
 }
+
+#[tokio::test]
+async fn the_task_of_a_stranger_is_small() {
+    let identity = Keypair::from_secret(random_secret_key().unwrap());
+    let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
+    let link = || Link::new(Box::new(tokio::io::empty()), "stranger");
+    // What each half-open handshake holds for as long as it lasts, beside its socket.
+    let meet = size_of_val(&acceptor.shared.meet(link(), acceptor.stop.subscribe()));
+    let task = size_of_val(&Arc::clone(&acceptor.shared).serve(link(), acceptor.stop.subscribe()));
+    assert!(meet <= 3 << 10 && task <= 512, "{meet}, {task}");
+}

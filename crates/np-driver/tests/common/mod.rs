@@ -4,18 +4,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::BytesMut;
 use np_dispatch::{Health, Router};
 use np_driver::{
     Acceptor, AcceptorConfig, ConnectError, Connection, ConnectorConfig, Request, connect, random_secret_key,
 };
-use np_noise::Keypair;
-use np_transport::{Address, BindOptions, Listener};
+use np_noise::{Keypair, Pattern};
+use np_session::{Handshake, InitiatorConfig};
+use np_transport::{Address, BindOptions, Link, Listener};
 use np_trust::Policy;
-use np_types::ConnectionError;
+use np_types::{CloseCode, ConnectionError, UnixMillis};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
+
+pub(crate) mod process;
 
 pub(crate) struct House {
     pub(crate) acceptor: Acceptor,
@@ -68,6 +72,50 @@ pub(crate) fn handshake_error(error: ConnectError) -> ConnectionError {
     match error {
         ConnectError::Handshake { error, .. } => error,
         other => panic!("not a handshake's error: {other}"),
+    }
+}
+
+/// The wall clock, as a preface tells it.
+pub(crate) fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A stranger's handshake.
+pub(crate) fn xx_initiator(time: u64) -> Handshake {
+    let config = InitiatorConfig {
+        pattern: Pattern::XX,
+        local: Some(&keypair()),
+        server_key: None,
+        psk: None,
+        psk_id: &[],
+        time: UnixMillis(time),
+        nonce: [9; 16],
+        ephemeral: random_secret_key().unwrap(),
+    };
+    Handshake::initiator(config).unwrap()
+}
+
+/// The first flight of a stranger.
+pub(crate) fn xx_flight(time: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    xx_initiator(time).poll_transmit(&mut out);
+    out
+}
+
+/// Reads what a house says to the end, and gives what a client makes of it.
+pub(crate) async fn told(link: &mut Link) -> ConnectionError {
+    let mut answer = BytesMut::new();
+    within(async { while link.io.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} }).await;
+    let mut handshake = xx_initiator(now());
+    handshake.handle_bytes(&mut answer);
+    handshake.error().cloned().unwrap_or_else(|| panic!("no refusal in {answer:?}"))
+}
+
+/// The code and the text of a refusal in clear.
+pub(crate) fn refused(error: &ConnectionError) -> (CloseCode, &str) {
+    match error {
+        ConnectionError::ClosedByPeer { code, text, in_clear: true } => (*code, text),
+        other => panic!("not a refusal in clear: {other}"),
     }
 }
 

@@ -1,0 +1,178 @@
+//! Hostile peers by the thousand, against a server in its own process: what they cost, when they are cut, and that
+//! those who are known are served meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::process::{Served, serve_if_asked};
+use common::{keypair, now, refused, request, told, xx_flight};
+use np_driver::{Connection, ConnectorConfig, connect};
+use np_transport::{Address, Link};
+use np_trust::Policy;
+use np_types::CloseCode;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
+
+/// What one peer that is not known may cost, in bytes.
+const MOST: u64 = 16 << 10;
+/// Files that this process and the server need beside the sockets of a test.
+const SPARE: usize = 200;
+const PEERS: usize = 10_000;
+
+/// One test at a time: they need most of the descriptors, and measure.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[test]
+fn server_process() {
+    serve_if_asked();
+}
+
+/// Whether this system can hold so many sockets; says so where it cannot.
+#[cfg(target_os = "linux")]
+fn has_room_for(sockets: usize) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let enough = most >= (sockets + SPARE) as u64;
+    if !enough {
+        println!("SKIPPED: {sockets} sockets are more than the {most} files that this process may open");
+    }
+    enough
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_room_for(_: usize) -> bool {
+    println!("SKIPPED: what a process uses is read from /proc, which is Linux's");
+    false
+}
+
+async fn known_client(address: &Address) -> Connection {
+    let policy = Policy::allow_keys(address.keys().iter().copied());
+    connect(address, ConnectorConfig::new(keypair(), policy)).await.unwrap()
+}
+
+/// Calls over one connection and makes new ones, until it is stopped; gives the slowest of both.
+async fn be_served(address: Address, stop: Arc<AtomicBool>) -> [Duration; 2] {
+    let client = known_client(&address).await;
+    let mut worst = [Duration::ZERO; 2];
+    while !stop.load(Ordering::SeqCst) {
+        let before = Instant::now();
+        assert_eq!(client.call(request("np.echo").body("here")).await.unwrap().body, "here");
+        worst[0] = worst[0].max(before.elapsed());
+        let before = Instant::now();
+        known_client(&address).await;
+        worst[1] = worst[1].max(before.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    worst
+}
+
+/// Connects so many peers, each of which says what it is given, and waits until the server holds them all. `None` where
+/// this machine takes longer than `patience`.
+async fn besiege(
+    server: &Served,
+    count: usize,
+    patience: Duration,
+    mut says: impl FnMut(usize) -> Vec<u8>,
+) -> Option<Vec<(Instant, Link)>> {
+    let start = Instant::now();
+    let mut peers = Vec::with_capacity(count);
+    for at in 0..count {
+        let mut link = np_transport::connect(&server.address).await.unwrap();
+        link.io.write_all(&says(at)).await.unwrap();
+        peers.push((Instant::now(), link));
+    }
+    while server.sockets() < count && start.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (start.elapsed() < patience).then_some(peers)
+}
+
+/// Ten thousand peers that say nothing, or a part of a preface; `None` where they cannot all be there in time.
+async fn silent_siege(timeout: Duration) -> Option<()> {
+    let server = Served::start(12_000, timeout);
+    // What the first connection brings about is none of the strangers' cost.
+    known_client(&server.address).await.call(request("np.echo")).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let served = tokio::spawn(be_served(server.address.clone(), Arc::clone(&stop)));
+    let before = server.resident();
+    let patience = timeout - Duration::from_secs(1);
+    let peers = besiege(&server, PEERS, patience, |at| b"np\r\n"[..at % 2 * 4].to_vec()).await;
+    let each = server.resident().saturating_sub(before) / PEERS as u64;
+
+    let mut endings = JoinSet::new();
+    for (since, mut link) in peers? {
+        endings.spawn(async move { (told(&mut link).await, since.elapsed()) });
+    }
+    let mut last = Duration::ZERO;
+    while let Some(ending) = endings.join_next().await {
+        let (error, took) = ending.unwrap();
+        assert_eq!(refused(&error).0, CloseCode::HandshakeTimeout);
+        assert!(took >= timeout - Duration::from_millis(100), "cut too early: {took:?}");
+        last = last.max(took);
+    }
+    assert!(last < timeout + Duration::from_secs(10), "{last:?}");
+    let at_the_cut = server.peak().saturating_sub(before) / PEERS as u64;
+    stop.store(true, Ordering::SeqCst);
+    let [call, connect] = served.await.unwrap();
+    println!(
+        "{PEERS} silent peers: {each} bytes each, {at_the_cut} at the most; the last was cut after {last:?}; \
+         a known client waited {call:?} for an answer and {connect:?} for a connection at the most"
+    );
+    assert!(each <= MOST && at_the_cut <= MOST, "{each}, {at_the_cut}");
+    assert!(call.max(connect) < Duration::from_secs(5), "{call:?}, {connect:?}");
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_silent_peers_cost_little_and_are_cut_in_time() {
+    let _alone = ALONE.lock().await;
+    if !has_room_for(PEERS) {
+        return;
+    }
+    // A busy machine gets a second chance.
+    for seconds in [5, 25] {
+        if silent_siege(Duration::from_secs(seconds)).await.is_some() {
+            return;
+        }
+    }
+    panic!("this machine is too slow to measure on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_stop_after_their_first_flight_cost_little_too() {
+    const HALVES: usize = 4_000;
+    let _alone = ALONE.lock().await;
+    if !has_room_for(HALVES) {
+        return;
+    }
+    let server = Served::start(12_000, Duration::from_secs(60));
+    known_client(&server.address).await.call(request("np.echo")).await.unwrap();
+    let before = server.resident();
+    let peers = besiege(&server, HALVES, Duration::from_secs(50), |_| xx_flight(now())).await.unwrap();
+    let mut waiting = JoinSet::new();
+    for (_, mut link) in peers {
+        waiting.spawn(async move {
+            // Message 2: the server has done what it does for this one.
+            tokio::io::AsyncReadExt::read_exact(&mut link.io, &mut [0; 3 + 96 + 3]).await.unwrap();
+            link
+        });
+    }
+    let peers = waiting.join_all().await;
+    let each = server.resident().saturating_sub(before) / HALVES as u64;
+    println!("{HALVES} peers that stop after their first flight: {each} bytes each");
+    assert!(each <= MOST, "{each}");
+    drop(peers);
+}
