@@ -267,7 +267,7 @@ mod tests {
         for arguments in EVIDENCE {
             assert!(arguments.ends_with(&["--", "--nocapture"]), "{arguments:?}");
             let [_, _, package, kind, test, ..] = *arguments else { return Err("not a test of one package".into()) };
-            let test = if kind == "--lib" { "wycheproof" } else { test };
+            let test = if *kind == "--lib" { "wycheproof" } else { test };
             let places = ["src/crypto/{}.rs", "tests/{}.rs", "tests/{}/mutations.rs"];
             let paths = places.map(|place| root.join("crates").join(package).join(place.replace("{}", test)));
             let text =
