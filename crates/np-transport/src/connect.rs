@@ -4,7 +4,7 @@
 
 use rustls::pki_types::ServerName;
 
-use crate::address::{Address, Host, Place, Scheme, SecurityMode};
+use crate::address::{Address, Host, Place, Scheme};
 use crate::error::{Action, TransportError};
 use crate::link::Link;
 use crate::tls::{self, TlsClient};
@@ -23,6 +23,9 @@ pub struct ConnectOptions {
     /// Trust and certificate for the schemes `tls` and `tls+noise`. Without it a connection trusts the pins of its address,
     /// or else the operating system's authorities, shows no certificate and takes up no earlier session.
     pub tls: Option<TlsClient>,
+    /// In the mode `local`: the user whose listener is accepted, a uid on Unix, a SID on Windows. Anybody could take the
+    /// name of a listener that is not there. Default: the user that this process runs as.
+    pub local_user: Option<String>,
 }
 
 /// Opens a link to the address, with default options: see [`connect_with`].
@@ -47,7 +50,7 @@ pub async fn connect_with(address: &Address, options: &ConnectOptions) -> Result
     match address.place() {
         Place::Network { host, port } => network(address, host, *port, options).await,
         #[cfg(unix)]
-        Place::File(_) => crate::unix::connect(address).await,
+        Place::File(_) => crate::unix::connect(address, options).await,
         #[cfg(not(unix))]
         Place::File(_) => Err(TransportError::not_supported(address, "unix:".to_owned())),
         Place::Name(name) => mem::connect(address, name).await,
@@ -88,10 +91,6 @@ fn server_name(address: &Address, host: &Host, client: &TlsClient) -> Option<Ser
 
 /// Refuses the schemes that this system or build lacks.
 pub(crate) fn check_supported(address: &Address) -> Result<(), TransportError> {
-    if address.mode() == SecurityMode::Local {
-        let what = format!("the mode {}", SecurityMode::Local);
-        return Err(TransportError::not_supported(address, what));
-    }
     match address.scheme() {
         Scheme::Tcp | Scheme::Mem | Scheme::Tls | Scheme::TlsNoise => Ok(()),
         Scheme::Unix if cfg!(unix) => Ok(()),

@@ -98,6 +98,21 @@ pub enum TransportError {
         /// What is wrong, and the next step.
         error: TlsError,
     },
+    /// In the mode `local`: the process at the other end is of another user than it must be, or the system does not tell.
+    #[error(
+        "cannot {action} {address}: the process at its other end is of user {found}, not {expected}; somebody may have \
+         taken the name, or else name the user that the server runs as"
+    )]
+    WrongUser {
+        /// What was being done.
+        action: Action,
+        /// The address, without keys.
+        address: String,
+        /// The user that it must be: a uid or a SID.
+        expected: String,
+        /// The user that it is.
+        found: String,
+    },
     /// Another failure of the operating system.
     #[error("cannot {action} {address}: {source}; {next}")]
     Io {
@@ -171,6 +186,7 @@ impl TransportError {
             Self::Refused { .. } | Self::Unreachable { .. } => Failure::Connect,
             Self::InUse { .. } => Failure::Local,
             Self::Tls { error, .. } => error.failure(),
+            Self::WrongUser { .. } => Failure::Authentication,
             Self::Unresolved { action, .. } | Self::Permission { action, .. } | Self::Io { action, .. } => match action
             {
                 Action::Connect => Failure::Connect,
@@ -190,7 +206,7 @@ impl TransportError {
             Self::Permission { action, source, .. } | Self::Io { action, source, .. } => {
                 *action == Action::Accept && !listener_is_gone(source)
             }
-            Self::Tls { action, .. } => *action == Action::Accept,
+            Self::Tls { action, .. } | Self::WrongUser { action, .. } => *action == Action::Accept,
             Self::Unresolved { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
@@ -212,6 +228,7 @@ impl TransportError {
             | Self::NotSupported { address, .. }
             | Self::Unusable { address, .. }
             | Self::Tls { address, .. }
+            | Self::WrongUser { address, .. }
             | Self::Io { address, .. } => address,
         }
     }

@@ -46,3 +46,5 @@ pub use tls::{
     ClientAuth, Party, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
     TlsSuite, TlsVersion,
 };
+#[cfg(feature = "dev-certificates")]
+pub use tls::{DevCertificates, DevCertificatesError, dev_certificates};

@@ -3,14 +3,15 @@
 //! It must never touch the file system: that is the business of `unix_claim`.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use np_types::LocalPeer;
+use np_types::{LocalPeer, PeerIdentity};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::address::Address;
+use crate::address::{Address, SecurityMode};
+use crate::connect::ConnectOptions;
 use crate::error::{Action, TransportError};
 use crate::link::{Link, PeerLabel};
 use crate::listener::BindOptions;
@@ -25,8 +26,9 @@ const FULL_QUEUE_PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::fro
 /// The listening end of a socket file.
 #[derive(Debug)]
 pub(crate) struct UnixEnd {
-    /// Before the socket, so that it is dropped first: as long as the socket lives, no other file has its inode.
-    _claim: Claim,
+    /// Before the socket, so that it is dropped first: as long as the socket lives, no other file has its inode. An
+    /// abstract name has no file.
+    _claim: Option<Claim>,
     socket: UnixListener,
 }
 
@@ -36,15 +38,69 @@ pub(crate) async fn bind(address: &Address, options: &BindOptions) -> Result<Uni
         let why = "the mode of a socket file is at most 0o777; choose such as 0o660".to_owned();
         return Err(TransportError::unusable(Action::Bind, address, why));
     }
-    let (claim, socket) = unix_claim::claim(address, &path, options).await?;
+    let (claim, socket) = match abstract_name(Action::Bind, address, &path)? {
+        Some(name) => (None, unix_claim::listen(&name, options).map_err(|error| in_use(address, error))?),
+        None => {
+            let (claim, socket) = unix_claim::claim(address, &path, options).await?;
+            (Some(claim), socket)
+        }
+    };
     let socket = UnixListener::from_std(socket).map_err(|error| TransportError::bind(address, error))?;
     Ok(UnixEnd { _claim: claim, socket })
 }
 
-pub(crate) async fn connect(address: &Address) -> Result<Link, TransportError> {
+pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Result<Link, TransportError> {
     let path = short_path(Action::Connect, address)?;
+    let path = abstract_name(Action::Connect, address, &path)?.unwrap_or(path);
     let stream = connect_when_free(&path).await.map_err(|source| TransportError::connect(address, source))?;
-    Ok(link(address, stream, address.without_keys().to_string()))
+    let link = link(address, stream, address.without_keys().to_string());
+    if address.mode() != SecurityMode::Local {
+        return Ok(link);
+    }
+    let expected = match &options.local_user {
+        Some(user) => user.clone(),
+        None => rustix::process::geteuid().as_raw().to_string(),
+    };
+    prove(Action::Connect, address, link, Some(&expected))
+}
+
+/// The same link with the user at its other end as its identity, where that is the expected one or any will do.
+fn prove(action: Action, address: &Address, mut link: Link, expected: Option<&str>) -> Result<Link, TransportError> {
+    let fits = |peer: &&LocalPeer| expected.is_none_or(|expected| peer.user == expected);
+    match link.local.as_ref().filter(fits) {
+        Some(peer) => {
+            link.identity = PeerIdentity::Local(peer.clone());
+            Ok(link)
+        }
+        None => Err(TransportError::WrongUser {
+            action,
+            address: address.without_keys().to_string(),
+            expected: expected.unwrap_or("one that the system tells").to_owned(),
+            found: link.local.map_or_else(|| "unknown".to_owned(), |peer| peer.user),
+        }),
+    }
+}
+
+/// What the system calls the name after `unix:@`: there it starts with a NUL byte, and is no file.
+fn abstract_name(action: Action, address: &Address, path: &Path) -> Result<Option<PathBuf>, TransportError> {
+    let Some(name) = path.as_os_str().as_bytes().strip_prefix(b"@") else { return Ok(None) };
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        let why = "only Linux has abstract names; write the path of a socket file, or ./@... for a file of that name";
+        return Err(TransportError::unusable(action, address, why.to_owned()));
+    }
+    if name.is_empty() {
+        let why = "the name is missing after @".to_owned();
+        return Err(TransportError::unusable(action, address, why));
+    }
+    let bytes = [b"\0", name].concat();
+    Ok(Some(PathBuf::from(std::ffi::OsString::from_vec(bytes))))
+}
+
+fn in_use(address: &Address, error: io::Error) -> TransportError {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return unix_claim::live(address);
+    }
+    TransportError::bind(address, error)
 }
 
 /// Waits while the queue is full, as a blocking socket would.
@@ -64,7 +120,8 @@ async fn connect_when_free(path: &Path) -> io::Result<UnixStream> {
 impl UnixEnd {
     pub(crate) async fn accept(&self, address: &Address) -> Result<Link, TransportError> {
         let (stream, _) = self.socket.accept().await.map_err(|source| TransportError::accept(address, source))?;
-        Ok(link(address, stream, "unix".to_owned()))
+        let link = link(address, stream, "unix".to_owned());
+        if address.mode() == SecurityMode::Local { prove(Action::Accept, address, link, None) } else { Ok(link) }
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn listen(path: &Path, options: &BindOptions) -> io::Result<UnixListener> {
+pub(crate) fn listen(path: &Path, options: &BindOptions) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(i32::try_from(options.backlog.max(1)).unwrap_or(i32::MAX))?;
@@ -147,7 +147,7 @@ async fn answers(path: &Path) -> bool {
     }
 }
 
-fn live(address: &Address) -> TransportError {
+pub(crate) fn live(address: &Address) -> TransportError {
     TransportError::InUse {
         address: address.without_keys().to_string(),
         what: "another process listens there",

@@ -4,6 +4,8 @@
 //! rustls is neither read nor set. It must never know what is said inside of TLS, nor decide which proven peer may come in.
 
 mod client;
+#[cfg(feature = "dev-certificates")]
+mod dev;
 mod error;
 mod handshake;
 mod identity;
@@ -15,6 +17,8 @@ mod stream;
 mod verify;
 
 pub use client::{TlsClient, TlsClientBuilder};
+#[cfg(feature = "dev-certificates")]
+pub use dev::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use error::{Party, TlsError, TlsSetupError};
 pub(crate) use handshake::{Secured, accept, connect};
 pub use server::{ClientAuth, TlsServer, TlsServerBuilder};

@@ -194,7 +194,7 @@ async fn a_server_without_np_in_its_alpn_is_refused() {
     let (ca, leaf) = pair();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tls://127.0.0.1:{}", tcp.local_addr().unwrap().port()).parse().unwrap();
-    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()) };
+    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()), ..Default::default() };
     for alpn in [&[] as &[&[u8]], &[b"h2"]] {
         let acceptor = foreign_server(&leaf, alpn);
         let (link, _) = tokio::join!(np_transport::connect_with(&address, &options), async {
@@ -227,7 +227,7 @@ async fn a_peer_that_does_not_speak_tls_is_called_so() {
 
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tls://127.0.0.1:{}", tcp.local_addr().unwrap().port()).parse().unwrap();
-    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()) };
+    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()), ..Default::default() };
     let (link, _) = tokio::join!(np_transport::connect_with(&address, &options), async {
         let (mut stream, _) = tcp.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
@@ -243,7 +243,7 @@ async fn a_stream_that_ends_in_the_handshake_is_an_io_failure() {
     let (ca, _) = pair();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tls://127.0.0.1:{}", tcp.local_addr().unwrap().port()).parse().unwrap();
-    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()) };
+    let options = np_transport::ConnectOptions { tls: Some(ca.client().build().unwrap()), ..Default::default() };
     let (link, ()) = tokio::join!(np_transport::connect_with(&address, &options), async {
         let (mut stream, _) = tcp.accept().await.unwrap();
         stream.read_exact(&mut [0; 100]).await.unwrap();

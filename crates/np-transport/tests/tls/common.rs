@@ -122,7 +122,7 @@ type Outcome = Result<Link, TransportError>;
 
 /// What comes of it at the client and at the server.
 pub(crate) async fn meet_at(listener: &Listener, address: &Address, client: &TlsClient) -> (Outcome, Outcome) {
-    let options = ConnectOptions { tls: Some(client.clone()) };
+    let options = ConnectOptions { tls: Some(client.clone()), ..Default::default() };
     tokio::join!(connect_with(address, &options), listener.accept())
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn meet_impostor(
     config.alpn_protocols = vec![b"np/1".to_vec()];
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tls://127.0.0.1:{}", tcp.local_addr().unwrap().port()).parse().unwrap();
-    let options = ConnectOptions { tls: Some(client.clone()) };
+    let options = ConnectOptions { tls: Some(client.clone()), ..Default::default() };
     let (link, _) = tokio::join!(connect_with(&address, &options), async {
         TlsAcceptor::from(Arc::new(config)).accept(tcp.accept().await.unwrap().0).await
     });

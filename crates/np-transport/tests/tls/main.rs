@@ -5,6 +5,8 @@
 mod agree;
 mod clients;
 mod common;
+#[cfg(feature = "dev-certificates")]
+mod dev;
 mod hostile;
 mod servers;
 mod trust;
