@@ -2,11 +2,15 @@
 //!
 //! It must never retry, and never fall back to another mode or address than the one asked for.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use rustls::pki_types::ServerName;
 
-use crate::address::{Address, Host, Place, Scheme};
+use crate::address::{Address, Host, Place, Scheme, SecurityMode};
 use crate::error::{Action, TransportError};
 use crate::link::Link;
+use crate::socket::SocketOptions;
 use crate::tls::{self, TlsClient};
 use crate::{mem, tcp};
 
@@ -18,7 +22,7 @@ use crate::{mem, tcp};
 /// let options = ConnectOptions { tls: Some(tls), ..ConnectOptions::default() };
 /// # Ok::<(), np_transport::TlsSetupError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// Trust and certificate for the schemes `tls` and `tls+noise`. Without it a connection trusts the pins of its address,
     /// or else the operating system's authorities, shows no certificate and takes up no earlier session.
@@ -26,6 +30,26 @@ pub struct ConnectOptions {
     /// In the mode `local`: the user whose listener is accepted, a uid on Unix, a SID on Windows. Anybody could take the
     /// name of a listener that is not there. Default: the user that this process runs as.
     pub local_user: Option<String>,
+    /// The settings of TCP sockets.
+    pub socket: SocketOptions,
+    /// The IP address of this machine that TCP connects from; targets of the other family are then left out. Default: the
+    /// system chooses.
+    pub source: Option<IpAddr>,
+    /// For how long the IP addresses of one name, IPv6 and IPv4 in turn, may stay silent before the next is tried beside
+    /// them; the first that answers wins. Default: 250 ms.
+    pub stagger: Duration,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            local_user: None,
+            socket: SocketOptions::default(),
+            source: None,
+            stagger: Duration::from_millis(250),
+        }
+    }
 }
 
 /// Opens a link to the address, with default options: see [`connect_with`].
@@ -38,10 +62,9 @@ pub async fn connect(address: &Address) -> Result<Link, TransportError> {
 
 /// Opens a link to the address.
 ///
-/// A host name is resolved anew, and each of its IP addresses is tried in turn; one that does not answer within 3 s
-/// gives way to the next. Beyond that there is no time limit here: the caller sets one. Dropping the future gives up.
-/// A listener whose queue is full makes the call wait. TCP links send small writes at once, and on Linux the kernel
-/// takes at most 128 KiB that it has not yet sent. The keys of the address are not looked at; its pins are.
+/// A host name is resolved anew, and its IP addresses are tried, one [`stagger`](ConnectOptions::stagger) after another, or
+/// at once when one fails. Beyond that there is no time limit here: the caller sets one. Dropping the future gives up.
+/// A listener whose queue is full makes the call wait. The keys of the address are not looked at; its pins are.
 ///
 /// # Errors
 /// [`TransportError`], by blame, with the next step.
@@ -52,14 +75,16 @@ pub async fn connect_with(address: &Address, options: &ConnectOptions) -> Result
         #[cfg(unix)]
         Place::File(_) => crate::unix::connect(address, options).await,
         #[cfg(not(unix))]
-        Place::File(_) => Err(TransportError::not_supported(address, "unix:".to_owned())),
+        Place::File(_) => Err(TransportError::no_unix(address)),
+        #[cfg(windows)]
+        Place::Name(name) if address.scheme() == Scheme::Pipe => crate::pipe::connect(address, name).await,
         Place::Name(name) => mem::connect(address, name).await,
     }
 }
 
 async fn network(address: &Address, host: &Host, port: u16, options: &ConnectOptions) -> Result<Link, TransportError> {
     if !address.scheme().is_tls() {
-        let (stream, peer) = tcp::connect(address, host, port).await?;
+        let (stream, peer) = tcp::connect(address, host, port, options).await?;
         return Ok(Link::at(Box::new(stream), address, peer));
     }
     let unusable = |why| TransportError::unusable(Action::Connect, address, why);
@@ -72,7 +97,7 @@ async fn network(address: &Address, host: &Host, port: u16, options: &ConnectOpt
     let ready = client.ready(address.pins()).map_err(failed)?;
     let name = server_name(address, host, &client);
     let name = name.ok_or_else(|| unusable("no certificate can carry this host; add name=example.com".to_owned()))?;
-    let (stream, peer) = tcp::connect(address, host, port).await?;
+    let (stream, peer) = tcp::connect(address, host, port, options).await?;
     let secured = tls::connect(stream, &ready, name).await.map_err(failed)?;
     Ok(Link::secured(secured, address, peer))
 }
@@ -84,19 +109,25 @@ fn server_name(address: &Address, host: &Host, client: &TlsClient) -> Option<Ser
     }
     client.server_name().or_else(|| match host {
         Host::Name(name) => ServerName::try_from(name.clone()).ok(),
-        Host::V4(ip) => Some(ServerName::IpAddress(std::net::IpAddr::V4(*ip).into())),
-        Host::V6(ip, _) => Some(ServerName::IpAddress(std::net::IpAddr::V6(*ip).into())),
+        Host::V4(ip) => Some(ServerName::IpAddress(IpAddr::V4(*ip).into())),
+        Host::V6(ip, _) => Some(ServerName::IpAddress(IpAddr::V6(*ip).into())),
     })
 }
 
-/// Refuses the schemes that this system or build lacks.
+/// Refuses what this system lacks, and names the alternative.
 pub(crate) fn check_supported(address: &Address) -> Result<(), TransportError> {
+    let missing = |what: &str, next: &'static str| TransportError::NotSupported {
+        address: address.without_keys().to_string(),
+        what: what.to_owned(),
+        next,
+    };
     match address.scheme() {
-        Scheme::Tcp | Scheme::Mem | Scheme::Tls | Scheme::TlsNoise => Ok(()),
-        Scheme::Unix if cfg!(unix) => Ok(()),
-        scheme @ (Scheme::Unix | Scheme::Pipe) => {
-            let what = format!("the scheme {scheme}:");
-            Err(TransportError::not_supported(address, what))
+        Scheme::Unix if !cfg!(unix) => Err(missing("the scheme unix:", "use pipe: or tcp://")),
+        Scheme::Pipe if !cfg!(windows) => Err(missing("the scheme pipe:", "use unix: or tcp://")),
+        // Nothing here tells the user at the other end of a pipe, and what cannot be checked is not claimed.
+        Scheme::Pipe if address.mode() == SecurityMode::Local => {
+            Err(missing("the mode local on a pipe", "leave out mode=, which means Noise"))
         }
+        Scheme::Unix | Scheme::Pipe | Scheme::Tcp | Scheme::Mem | Scheme::Tls | Scheme::TlsNoise => Ok(()),
     }
 }

@@ -70,13 +70,15 @@ pub enum TransportError {
         /// What to do about it.
         next: &'static str,
     },
-    /// The address is well written, but this build has no such transport or mode.
-    #[error("{what} is not supported in this build, so {address} cannot be used; choose another address")]
+    /// The address is well written, but this system has no such transport or mode.
+    #[error("{what} is not supported in this build for this system, so {address} cannot be used; {next}")]
     NotSupported {
         /// The address, without keys.
         address: String,
         /// The scheme or the mode.
         what: String,
+        /// What to use instead.
+        next: &'static str,
     },
     /// The address or an option cannot work on any system of this kind.
     #[error("cannot {action} {address}: {why}")]
@@ -159,7 +161,7 @@ impl std::fmt::Display for Action {
 /// use np_transport::{Failure, connect};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let error = connect(&"pipe:later".parse()?).await.unwrap_err();
+/// let error = connect(&"tcp://127.0.0.1:0".parse()?).await.unwrap_err();
 /// assert_eq!(error.failure(), Failure::Usage);
 /// # Ok(())
 /// # }
@@ -290,8 +292,19 @@ impl TransportError {
         }
     }
 
-    pub(crate) fn not_supported(address: &Address, what: String) -> Self {
-        Self::NotSupported { address: address.without_keys().to_string(), what }
+    #[cfg(not(unix))]
+    pub(crate) fn no_unix(address: &Address) -> Self {
+        let what = "the scheme unix:".to_owned();
+        Self::NotSupported { address: address.without_keys().to_string(), what, next: "use pipe: or tcp://" }
+    }
+
+    pub(crate) fn proxy(address: &Address, source: io::Error) -> Self {
+        Self::Io {
+            action: Action::Accept,
+            address: address.without_keys().to_string(),
+            source,
+            next: "let the proxy send its header (PROXY protocol, version 2), or do not ask for one",
+        }
     }
 
     pub(crate) fn tls(action: Action, address: &Address, error: TlsError) -> Self {

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use crate::address::Address;
 use crate::error::{Action, TransportError};
 use crate::link::{Link, PeerLabel};
+use crate::proxy;
 use crate::tls::{self, TlsServer};
 
 /// A connection that was accepted; [`into_link`](Self::into_link) does what is left, such as the TLS handshake.
@@ -32,7 +33,7 @@ pub struct Incoming {
 
 enum Stage {
     Ready(Box<Link>),
-    Tls { address: Address, stream: TcpStream, server: TlsServer },
+    Tcp { address: Address, stream: TcpStream, tls: Option<TlsServer>, proxied: bool },
 }
 
 impl Incoming {
@@ -40,35 +41,67 @@ impl Incoming {
         Self { label: link.peer.clone(), stage: Stage::Ready(Box::new(link)) }
     }
 
-    pub(crate) fn tcp(address: &Address, stream: TcpStream, label: PeerLabel, tls: Option<TlsServer>) -> Self {
-        match tls {
-            Some(server) => Self { label, stage: Stage::Tls { address: address.without_keys(), stream, server } },
-            None => Self::ready(Link::at(Box::new(stream), address, label)),
+    pub(crate) fn tcp(
+        address: &Address,
+        stream: TcpStream,
+        label: PeerLabel,
+        tls: Option<TlsServer>,
+        proxied: bool,
+    ) -> Self {
+        if tls.is_none() && !proxied {
+            return Self::ready(Link::at(Box::new(stream), address, label));
         }
+        Self { label, stage: Stage::Tcp { address: address.without_keys(), stream, tls, proxied } }
     }
 
-    /// Where the peer is, for logs and limits: never a proof.
+    /// Where the peer is, for logs and limits: never a proof. Behind a proxy it is the proxy's; the link has the client's.
     #[must_use]
     pub const fn label(&self) -> &PeerLabel {
         &self.label
     }
 
-    /// Does what is left before bytes can be exchanged: the handshake of TLS; nothing for other schemes.
+    /// The link, where nothing is left to do before bytes can be exchanged.
+    ///
+    /// # Errors
+    /// This, where [`into_link`](Self::into_link) has to wait for the peer.
+    pub fn try_into_link(self) -> Result<Link, Box<Self>> {
+        match self.stage {
+            Stage::Ready(link) => Ok(*link),
+            Stage::Tcp { .. } => Err(Box::new(self)),
+        }
+    }
+
+    /// Does what is left before bytes can be exchanged: the header of a proxy, the handshake of TLS; nothing for
+    /// other schemes.
     ///
     /// There is no time limit here: the caller sets one. Dropping the future ends the connection. Before the handshake is
     /// done at most some 100 KiB are kept of what the peer sends. A peer that is refused is told why, which takes up to 1 s.
     ///
     /// # Errors
-    /// [`TransportError::Tls`], which is of this connection alone.
+    /// [`TransportError::Tls`], and [`TransportError::Io`] for a proxy's header: both of this connection alone.
     pub async fn into_link(self) -> Result<Link, TransportError> {
         match self.stage {
             Stage::Ready(link) => Ok(*link),
-            Stage::Tls { address, stream, server } => {
+            Stage::Tcp { address, mut stream, tls, proxied } => {
+                let mut label = self.label;
+                if proxied {
+                    let client = proxy::read(&mut stream).await;
+                    let client = client.map_err(|error| TransportError::proxy(&address, error))?;
+                    label = client.map_or(label, |at| PeerLabel::network(address.scheme(), at));
+                }
+                let Some(server) = tls else { return Ok(Link::at(Box::new(stream), &address, label)) };
                 let secured = tls::accept(stream, &server).await;
                 let secured = secured.map_err(|error| TransportError::tls(Action::Accept, &address, error))?;
-                Ok(Link::secured(secured, &address, self.label))
+                Ok(Link::secured(secured, &address, label))
             }
         }
+    }
+}
+
+/// A link that is there already, from a source of one's own.
+impl From<Link> for Incoming {
+    fn from(link: Link) -> Self {
+        Self::ready(link)
     }
 }
 

@@ -27,6 +27,10 @@ mod incoming;
 mod link;
 mod listener;
 mod mem;
+#[cfg(windows)]
+mod pipe;
+mod proxy;
+mod socket;
 mod tcp;
 mod tls;
 #[cfg(unix)]
@@ -42,6 +46,7 @@ pub use error::{Action, Failure, TransportError};
 pub use incoming::Incoming;
 pub use link::{Io, Link, PeerLabel};
 pub use listener::{BindOptions, Listener};
+pub use socket::SocketOptions;
 pub use tls::{
     ClientAuth, Party, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
     TlsSuite, TlsVersion,

@@ -2,11 +2,14 @@
 //!
 //! It must never decide who may connect: it hands over links and forgets them.
 
+#[cfg(windows)]
+use crate::address::Scheme;
 use crate::address::{Address, Place};
 use crate::connect::check_supported;
 use crate::error::{Action, TransportError};
 use crate::incoming::Incoming;
 use crate::link::Link;
+use crate::socket::SocketOptions;
 use crate::tls::TlsServer;
 use crate::{mem, tcp};
 
@@ -26,11 +29,29 @@ pub struct BindOptions {
     pub backlog: u32,
     /// Certificates and rules of the schemes `tls` and `tls+noise`, which need them; others do not look at them.
     pub tls: Option<TlsServer>,
+    /// The settings of accepted TCP sockets.
+    pub socket: SocketOptions,
+    /// Whether TCP may bind a port whose earlier connections still linger. On Windows it would let a stranger share the port.
+    /// Default: yes on Unix, no on Windows.
+    pub reuse_address: bool,
+    /// Whether a TCP listener on an IPv6 address leaves IPv4 alone; matters for `[::]`. Default: the system's rule.
+    pub ipv6_only: Option<bool>,
+    /// Whether every TCP connection starts with a PROXY header (version 2), which then says where the peer is. Only for
+    /// listeners that nobody but such a proxy can reach: whoever reaches one can claim any address. Default: no.
+    pub proxy_protocol: bool,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { unix_mode: 0o600, backlog: 1024, tls: None }
+        Self {
+            unix_mode: 0o600,
+            backlog: 1024,
+            tls: None,
+            socket: SocketOptions::default(),
+            reuse_address: cfg!(unix),
+            ipv6_only: None,
+            proxy_protocol: false,
+        }
     }
 }
 
@@ -52,6 +73,8 @@ pub struct Listener {
     address: Address,
     kind: Kind,
     tls: Option<TlsServer>,
+    socket: SocketOptions,
+    proxy_protocol: bool,
 }
 
 #[derive(Debug)]
@@ -59,6 +82,8 @@ enum Kind {
     Tcp(tokio::net::TcpListener),
     #[cfg(unix)]
     Unix(crate::unix::UnixEnd),
+    #[cfg(windows)]
+    Pipe(crate::pipe::PipeEnd),
     Mem(mem::MemEnd),
 }
 
@@ -86,7 +111,11 @@ impl Listener {
             }
             #[cfg(not(unix))]
             Place::File(_) => {
-                return Err(TransportError::not_supported(address, "unix:".to_owned()));
+                return Err(TransportError::no_unix(address));
+            }
+            #[cfg(windows)]
+            Place::Name(name) if address.scheme() == Scheme::Pipe => {
+                (Kind::Pipe(crate::pipe::bind(address, name)?), address.clone())
             }
             Place::Name(name) => {
                 let end = mem::bind(address, name, options)?;
@@ -96,7 +125,8 @@ impl Listener {
         let pins = tls.as_ref().map(TlsServer::pins).unwrap_or_default();
         let address = pins.into_iter().fold(address, Address::with_pin);
         tracing::debug!(address = %address.without_keys(), "listening");
-        Ok(Self { address, kind, tls })
+        let socket = options.socket.clone();
+        Ok(Self { address, kind, tls, socket, proxy_protocol: options.proxy_protocol })
     }
 
     /// Where it listens, in the form that [`connect`](crate::connect()) takes: with the real port and, for TLS, the pins of
@@ -126,11 +156,14 @@ impl Listener {
     pub async fn accept_incoming(&self) -> Result<Incoming, TransportError> {
         match &self.kind {
             Kind::Tcp(end) => {
-                let (stream, label) = tcp::accept(&self.address, end).await?;
-                Ok(Incoming::tcp(&self.address, stream, label, self.tls.clone()))
+                let (stream, label) = tcp::accept(&self.address, end, &self.socket).await?;
+                let (tls, proxied) = (self.tls.clone(), self.proxy_protocol);
+                Ok(Incoming::tcp(&self.address, stream, label, tls, proxied))
             }
             #[cfg(unix)]
             Kind::Unix(end) => end.accept(&self.address).await.map(Incoming::ready),
+            #[cfg(windows)]
+            Kind::Pipe(end) => end.accept(&self.address).await.map(Incoming::ready),
             Kind::Mem(end) => end.accept(&self.address).await.map(Incoming::ready),
         }
     }

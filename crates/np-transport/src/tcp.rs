@@ -1,43 +1,60 @@
-//! TCP: resolving, connecting, listening, and the options that every socket gets.
+//! TCP: resolving, connecting and listening.
 //!
 //! It must never know why a link is wanted.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::address::{Address, Host};
+use crate::connect::ConnectOptions;
 use crate::error::{Action, TransportError};
 use crate::link::PeerLabel;
 use crate::listener::BindOptions;
-
-/// How long one of several addresses may stay silent before the next is tried.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
-
-/// How much the kernel takes beyond what it has sent: a heartbeat or a cancel waits behind no more than this.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_LIMIT: u32 = 128 * 1024;
+use crate::socket::SocketOptions;
 
 pub(crate) async fn connect(
     address: &Address,
     host: &Host,
     port: u16,
+    options: &ConnectOptions,
 ) -> Result<(TcpStream, PeerLabel), TransportError> {
     if port == 0 {
         let why = "0 is a port to listen on; write the port that the server printed".to_owned();
         return Err(TransportError::unusable(Action::Connect, address, why));
     }
-    let candidates = resolve(Action::Connect, address, host, port).await?;
-    let stream =
-        first_answer(&candidates, |at| async move { refuse_own_echo(TcpStream::connect(reachable(at)).await?) })
-            .await
-            .map_err(|source| TransportError::connect(address, source))?;
+    let mut candidates = resolve(Action::Connect, address, host, port).await?;
+    if let Some(source) = options.source {
+        candidates.retain(|at| at.is_ipv4() == source.is_ipv4());
+        if candidates.is_empty() {
+            let why = format!("it has no address of the family of the source address {source}; choose another source");
+            return Err(TransportError::unusable(Action::Connect, address, why));
+        }
+    }
+    let candidates = in_turn(&candidates);
+    let stream = first_answer(&candidates, options.stagger, |at| open(at, options))
+        .await
+        .map_err(|source| TransportError::connect(address, source))?;
     let peer = stream.peer_addr().map_err(|source| TransportError::connect(address, source))?;
-    tune(&stream);
+    options.socket.tune(SockRef::from(&stream));
     Ok((stream, PeerLabel::network(address.scheme(), peer)))
+}
+
+async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    options.socket.prepare(SockRef::from(&socket))?;
+    if let Some(source) = options.source {
+        socket.bind((source, 0).into())?;
+    }
+    refuse_own_echo(socket.connect(reachable(at)).await?)
 }
 
 pub(crate) async fn bind(
@@ -56,18 +73,25 @@ pub(crate) async fn bind(
     Err(TransportError::bind(address, failure))
 }
 
-pub(crate) async fn accept(address: &Address, end: &TcpListener) -> Result<(TcpStream, PeerLabel), TransportError> {
+pub(crate) async fn accept(
+    address: &Address,
+    end: &TcpListener,
+    options: &SocketOptions,
+) -> Result<(TcpStream, PeerLabel), TransportError> {
     let (stream, peer) = end.accept().await.map_err(|source| TransportError::accept(address, source))?;
-    tune(&stream);
+    options.tune(SockRef::from(&stream));
     Ok((stream, PeerLabel::network(address.scheme(), peer)))
 }
 
 fn listen(at: SocketAddr, options: &BindOptions) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // On Unix this lets a server start again at once; on Windows it would let a stranger share the port.
-    if cfg!(unix) {
-        socket.set_reuseaddr(true)?;
+    let settings = SockRef::from(&socket);
+    settings.set_reuse_address(options.reuse_address)?;
+    if let (true, Some(only)) = (at.is_ipv6(), options.ipv6_only) {
+        settings.set_only_v6(only)?;
     }
+    // Accepted sockets inherit the buffers.
+    options.socket.prepare(settings)?;
     socket.bind(at)?;
     let listener = socket.listen(options.backlog.max(1))?;
     let at = listener.local_addr()?;
@@ -95,28 +119,55 @@ async fn resolve(action: Action, address: &Address, host: &Host, port: u16) -> R
     Ok(candidates)
 }
 
-/// Tries one address after another. Of several failures a refusal is told, since it came from the machine itself.
-async fn first_answer<T, F>(candidates: &[SocketAddr], mut attempt: impl FnMut(SocketAddr) -> F) -> io::Result<T>
+/// The addresses with the families in turn, the family of the first one first, each in its order.
+fn in_turn(candidates: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v4 = candidates.first().is_some_and(SocketAddr::is_ipv4);
+    let (mut ahead, mut behind): (VecDeque<SocketAddr>, VecDeque<SocketAddr>) =
+        candidates.iter().copied().partition(|at| at.is_ipv4() == first_is_v4);
+    let mut ordered = Vec::with_capacity(candidates.len());
+    while !(ahead.is_empty() && behind.is_empty()) {
+        ordered.extend(ahead.pop_front());
+        ordered.extend(behind.pop_front());
+    }
+    ordered
+}
+
+/// Starts one attempt after another, the next when one has failed or `stagger` has passed, and takes the first that answers.
+/// Of several failures a refusal is told, since it came from the machine itself.
+async fn first_answer<T, F>(
+    candidates: &[SocketAddr],
+    stagger: Duration,
+    mut attempt: impl FnMut(SocketAddr) -> F,
+) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
 {
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (index, at) in candidates.iter().enumerate() {
-        let last = index.saturating_add(1) == candidates.len();
-        let outcome = if last {
-            attempt(*at).await
-        } else {
-            tokio::time::timeout(ATTEMPT_LIMIT, attempt(*at))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let mut running = FuturesUnordered::new();
+    let mut waiting = candidates.iter();
+    running.extend(waiting.next().map(|at| attempt(*at)));
+    loop {
+        let outcome = match waiting.len() {
+            0 => running.next().await,
+            _ => match timeout(stagger, running.next()).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    running.extend(waiting.next().map(|at| attempt(*at)));
+                    continue;
+                }
+            },
         };
         match outcome {
-            Ok(stream) => return Ok(stream),
-            Err(error) if failure.kind() != io::ErrorKind::ConnectionRefused => failure = error,
-            Err(_) => {}
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(error)) => {
+                if failure.kind() != io::ErrorKind::ConnectionRefused {
+                    failure = error;
+                }
+                running.extend(waiting.next().map(|at| attempt(*at)));
+            }
+            None => return Err(failure),
         }
     }
-    Err(failure)
 }
 
 /// A listener on every address prints 0.0.0.0 or ::, which not every system can connect to: this machine is meant.
@@ -137,49 +188,27 @@ fn refuse_own_echo(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A socket that cannot be tuned still carries bytes: often its peer is gone, which the first read will tell.
-fn tune(stream: &TcpStream) {
-    if let Err(error) = try_tune(stream) {
-        tracing::debug!(%error, "socket options not set");
-    }
-}
-
-fn try_tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_LIMIT)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::pending;
     use std::io;
     use std::net::SocketAddr;
+    use std::time::Duration;
 
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
 
-    use super::{ATTEMPT_LIMIT, first_answer, reachable, tune};
+    use super::{first_answer, in_turn, reachable};
+
+    const STAGGER: Duration = Duration::from_millis(250);
 
     fn candidates(count: u16) -> Vec<SocketAddr> {
         (1..=count).map(|port| ([192, 0, 2, 1], port).into()).collect()
     }
 
-    #[tokio::test]
-    async fn sockets_send_at_once_and_hold_little() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        tune(&stream);
-        assert!(stream.nodelay().unwrap());
-        #[cfg(target_os = "linux")]
-        assert_eq!(socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap(), super::UNSENT_LIMIT);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_silent_address_gives_way_to_the_next() {
         let start = Instant::now();
-        let answer = first_answer(&candidates(3), |at| async move {
+        let answer = first_answer(&candidates(3), STAGGER, |at| async move {
             match at.port() {
                 1 => pending().await,
                 2 => Err(io::ErrorKind::NetworkUnreachable.into()),
@@ -188,12 +217,32 @@ mod tests {
         })
         .await;
         assert_eq!(answer.unwrap(), 3);
-        assert_eq!(start.elapsed(), ATTEMPT_LIMIT);
+        assert_eq!(start.elapsed(), STAGGER, "a failure makes room at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_address_may_still_be_the_first_to_answer() {
+        let start = Instant::now();
+        let answer = first_answer(&candidates(3), STAGGER, |at| async move {
+            sleep(Duration::from_millis(u64::from(at.port()) * 300)).await;
+            Ok(at.port())
+        })
+        .await;
+        assert_eq!(answer.unwrap(), 1);
+        assert_eq!(start.elapsed(), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let read = |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|at| at.parse().unwrap()).collect() };
+        let found = read(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        assert_eq!(in_turn(&found), read(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]));
+        assert_eq!(in_turn(&[]), []);
     }
 
     #[tokio::test]
     async fn of_several_failures_a_refusal_is_told() {
-        let answer = first_answer(&candidates(3), |at| async move {
+        let answer = first_answer(&candidates(3), STAGGER, |at| async move {
             let kind = match at.port() {
                 2 => io::ErrorKind::ConnectionRefused,
                 _ => io::ErrorKind::NetworkUnreachable,

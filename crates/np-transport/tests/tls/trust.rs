@@ -1,7 +1,5 @@
 //! Whom a client trusts, and the name of each refusal.
 
-use std::process::Command;
-
 use np_transport::{Failure, Party, TlsClient, TlsError, TlsSetupError, connect};
 use np_types::{Fingerprint, PeerIdentity};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
@@ -199,7 +197,7 @@ fn an_empty_platform_store_is_told_and_nothing_is_sent() {
     let empty = tempfile::tempdir().unwrap();
     let file = empty.path().join("none.pem");
     std::fs::write(&file, "").unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "trust::inner_empty_platform_store", "--include-ignored", "--nocapture"])
         .env("NP_TEST_EMPTY_STORE", "1")
         .env("SSL_CERT_FILE", &file)
@@ -209,6 +207,7 @@ fn an_empty_platform_store_is_told_and_nothing_is_sent() {
     assert!(status.success());
 }
 
+#[cfg(all(unix, not(target_vendor = "apple")))]
 #[tokio::test]
 async fn inner_empty_platform_store() {
     if std::env::var_os("NP_TEST_EMPTY_STORE").is_none() {
