@@ -88,6 +88,12 @@ impl<J: Judge> Establish<'_, J> {
             }
             handshake.poll_transmit(&mut out);
             let written = self.write(&mut out).await;
+            // What came at once with the last message is judged before anything is waited for.
+            let waiting = input.len();
+            handshake.handle_bytes(input);
+            if handshake.error().is_some() || input.len() < waiting {
+                continue;
+            }
             match self.read_after(written, input).await {
                 Ok(0) => handshake.handle_eof(),
                 Ok(_) => handshake.handle_bytes(input),

@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     reason = "a test may fail by any of these"
 )]
+#![allow(clippy::print_stdout, reason = "what was measured, and what could not be, is told")]
 
 mod common;
 
@@ -21,7 +22,7 @@ use np_driver::{Connection, ConnectorConfig, connect};
 use np_transport::{Address, Link};
 use np_trust::Policy;
 use np_types::CloseCode;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 /// What one peer that is not known may cost, in bytes.
@@ -152,6 +153,38 @@ async fn ten_thousand_silent_peers_cost_little_and_are_cut_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_the_default_limit_the_oldest_silent_peers_go_first_and_all_of_them_are_told() {
+    const LIMIT: usize = 4_096;
+    const MORE: usize = 1_500;
+    let _alone = ALONE.lock().await;
+    if !has_room_for(LIMIT + MORE) {
+        return;
+    }
+    assert_eq!(common::defaults().max_handshakes, LIMIT);
+    let server = Served::start(LIMIT, Duration::from_secs(60));
+    let mut peers = Vec::new();
+    for _ in 0..LIMIT + MORE {
+        peers.push(np_transport::connect(&server.address).await.unwrap());
+    }
+    // Whoever came first is told first, by an end in order; nobody reads while they come, so that all are told at once.
+    for link in &mut peers[..MORE] {
+        let error = told(link).await;
+        assert_eq!(refused(&error).0, CloseCode::HandshakeLimit);
+        assert!(refused(&error).1.contains("max_handshakes"), "{error}");
+    }
+    // The others are there, save those whose places known clients took.
+    for _ in 0..10 {
+        known_client(&server.address).await.call(request("np.echo")).await.unwrap();
+    }
+    let mut gone = 0;
+    for link in &mut peers[MORE..] {
+        let ended = tokio::time::timeout(Duration::from_micros(50), link.io.read_u8()).await;
+        gone += usize::from(ended.is_ok());
+    }
+    assert!(gone <= 11, "{gone} younger peers were sent away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peers_that_stop_after_their_first_flight_cost_little_too() {
     const HALVES: usize = 4_000;
     let _alone = ALONE.lock().await;
@@ -166,7 +199,7 @@ async fn peers_that_stop_after_their_first_flight_cost_little_too() {
     for (_, mut link) in peers {
         waiting.spawn(async move {
             // Message 2: the server has done what it does for this one.
-            tokio::io::AsyncReadExt::read_exact(&mut link.io, &mut [0; 3 + 96 + 3]).await.unwrap();
+            link.io.read_exact(&mut [0; 3 + 96 + 3]).await.unwrap();
             link
         });
     }

@@ -10,37 +10,12 @@
 
 mod common;
 
-use common::{House, config, echo, handshake_error, keypair, request, serve_with};
-use np_driver::{AcceptorConfig, ConnectorConfig, connect, random_psk};
+use common::{echo, every_pattern, fitting, handshake_error, keypair, psk, request, serve_with};
+use np_driver::{ConnectorConfig, connect, random_psk};
 use np_noise::{Pattern, Role};
 use np_session::server_hint;
 use np_trust::{Policy, Psks};
-use np_types::{CloseCode, ConnectionError, Misbehaved, PeerIdentity, Psk};
-
-fn psk(byte: u8) -> Psk {
-    Psk::from_bytes([byte; 32])
-}
-
-/// A house that takes every pattern, from anyone who is not barred by the pattern itself.
-fn every_pattern(config: &mut AcceptorConfig) {
-    config.patterns = Pattern::ALL.to_vec();
-    config.psks = Psks::new().with_id("team", psk(1)).unwrap();
-    config.policy = Policy::anyone().or(Policy::anonymous());
-}
-
-/// A client with what a pattern needs; its policy is that of somebody who knows the keys.
-fn fitting(house: &House, pattern: Pattern) -> ConnectorConfig {
-    let mut config = ConnectorConfig { pattern, ..config(house) };
-    if pattern.needs_psk() {
-        (config.psk, config.psk_id) = (Some(psk(1)), "team".to_owned());
-    }
-    config.policy = match pattern {
-        Pattern::NNpsk0 => Policy::allow_psk("team").unwrap(),
-        Pattern::DangerNN => Policy::danger_trust_anyone(),
-        _ => config.policy,
-    };
-    config
-}
+use np_types::{CloseCode, ConnectionError, Misbehaved, PeerIdentity};
 
 #[tokio::test]
 async fn every_pattern_carries_calls_and_says_who_is_there() {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,11 +15,12 @@ use np_driver::{
 use np_noise::{Keypair, Pattern};
 use np_session::{Handshake, InitiatorConfig};
 use np_transport::{Address, BindOptions, Link, Listener};
-use np_trust::Policy;
-use np_types::{CloseCode, ConnectionError, UnixMillis};
+use np_trust::{Policy, Psks};
+use np_types::{CloseCode, ConnectionError, Psk, UnixMillis};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
+pub(crate) mod middle;
 pub(crate) mod process;
 
 pub(crate) struct House {
@@ -54,6 +56,11 @@ pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnc
     House { acceptor, address }
 }
 
+/// What an acceptor is like that nobody configured.
+pub(crate) fn defaults() -> AcceptorConfig {
+    AcceptorConfig::new(keypair(), Policy::anyone(), Router::new())
+}
+
 pub(crate) fn config(house: &House) -> ConnectorConfig {
     let policy = Policy::allow_keys(house.address.keys().iter().copied());
     let server_keys = house.address.keys().to_vec();
@@ -72,6 +79,63 @@ pub(crate) fn handshake_error(error: ConnectError) -> ConnectionError {
     match error {
         ConnectError::Handshake { error, .. } => error,
         other => panic!("not a handshake's error: {other}"),
+    }
+}
+
+pub(crate) fn psk(byte: u8) -> Psk {
+    Psk::from_bytes([byte; 32])
+}
+
+/// A house that takes every pattern, from anyone who is not barred by the pattern itself.
+pub(crate) fn every_pattern(config: &mut AcceptorConfig) {
+    config.patterns = Pattern::ALL.to_vec();
+    config.psks = Psks::new().with_id("team", psk(1)).unwrap();
+    config.policy = Policy::anyone().or(Policy::anonymous());
+}
+
+/// A client with what a pattern needs; its policy is that of somebody who knows the keys.
+pub(crate) fn fitting(house: &House, pattern: Pattern) -> ConnectorConfig {
+    let mut config = ConnectorConfig { pattern, ..config(house) };
+    if pattern.needs_psk() {
+        (config.psk, config.psk_id) = (Some(psk(1)), "team".to_owned());
+    }
+    config.policy = match pattern {
+        Pattern::NNpsk0 => Policy::allow_psk("team").unwrap(),
+        Pattern::DangerNN => Policy::danger_trust_anyone(),
+        _ => config.policy,
+    };
+    config
+}
+
+/// Places to listen on: TCP and, where there are any, Unix sockets; the folder goes with it.
+pub(crate) struct Places {
+    folder: PathBuf,
+    next: usize,
+}
+
+impl Places {
+    pub(crate) fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("np-driver-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { folder, next: 0 }
+    }
+
+    pub(crate) fn next(&mut self, kind: &str) -> String {
+        self.next += 1;
+        match kind {
+            "unix" => format!("unix:{}/{}.sock", self.folder.display(), self.next),
+            _ => "tcp://127.0.0.1:0".to_owned(),
+        }
+    }
+
+    pub(crate) fn kinds() -> &'static [&'static str] {
+        if cfg!(unix) { &["tcp", "unix"] } else { &["tcp"] }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! What peers cost can be read from such a process, and it can be killed. It must never decide what a test is about.
 
+#![allow(clippy::print_stdout, reason = "the server tells its parent where it is")]
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
