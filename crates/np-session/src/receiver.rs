@@ -2,8 +2,8 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use np_noise::ReceiveCipher;
-use np_types::{ConnectionError, Misbehaved};
-use np_wire::{RECORD_HEAD, TAG, record_len};
+use np_types::{ConnectionError, LimitHit, LimitName, Misbehaved};
+use np_wire::{MAX_FIRST_RECORD, RECORD_HEAD, TAG, record_len};
 
 /// 1.5 times the soft limits of version 1; past these a peer that does not renew its key is cut.
 const HARD_RECORDS: u64 = (1 << 20) + (1 << 19);
@@ -17,11 +17,13 @@ pub(crate) struct Receiver {
     records: u64,
     bytes: u64,
     hard: (u64, u64),
+    /// Whether no record has opened yet, so that anybody may have sent what comes.
+    first: bool,
 }
 
 impl Receiver {
     pub(crate) const fn new(cipher: Option<ReceiveCipher>) -> Self {
-        Self { cipher, records: 0, bytes: 0, hard: (HARD_RECORDS, HARD_BYTES) }
+        Self { cipher, records: 0, bytes: 0, hard: (HARD_RECORDS, HARD_BYTES), first: true }
     }
 
     /// Takes the next whole record off `input` and opens it; `None` while it is not all there.
@@ -32,6 +34,10 @@ impl Receiver {
         let Some(length) = record_len(input, tag + 1)? else {
             return Ok(None);
         };
+        if self.first && length > MAX_FIRST_RECORD {
+            let (allowed, seen) = (MAX_FIRST_RECORD as u64, length as u64);
+            return Err(LimitHit { limit: LimitName::Record, allowed, seen }.into());
+        }
         let size = RECORD_HEAD + length;
         if input.len() < size {
             // Bounded by the longest record, 64 KiB, whatever the peer announces.
@@ -45,6 +51,7 @@ impl Receiver {
             let plaintext = cipher.open_in_place(&mut record).map_err(|_| Misbehaved::Record)?.len();
             record.truncate(plaintext);
         }
+        self.first = false;
         Ok(Some(record.freeze()))
     }
 
@@ -67,7 +74,7 @@ impl Receiver {
 mod tests {
     use bytes::BytesMut;
     use np_noise::{ReceiveCipher, SendCipher};
-    use np_types::{ConnectionError, Limits, Misbehaved};
+    use np_types::{ConnectionError, LimitHit, LimitName, Limits, Misbehaved};
 
     use super::{HARD_BYTES, HARD_RECORDS, Receiver};
 
@@ -120,6 +127,20 @@ mod tests {
                 assert_eq!(next.err(), (!renewed).then_some(worn));
             }
         }
+    }
+
+    #[test]
+    fn a_first_record_is_small_and_nothing_is_reserved_for_a_larger_one() {
+        let mut receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));
+        let mut announced = BytesMut::from(&4_097u16.to_be_bytes()[..]);
+        let error = receiver.next_record(&mut announced).unwrap_err();
+        assert_eq!(error, LimitHit { limit: LimitName::Record, allowed: 4_096, seen: 4_097 }.into());
+        assert!(announced.capacity() < 4_096);
+        let mut receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));
+        assert_eq!(receiver.next_record(&mut BytesMut::from(&4_096u16.to_be_bytes()[..])), Ok(None));
+        // From the second on the sender is known, and records have their full length.
+        assert!(receiver.next_record(&mut input(1)).unwrap().is_some());
+        assert_eq!(receiver.next_record(&mut BytesMut::from(&u16::MAX.to_be_bytes()[..])), Ok(None));
     }
 
     #[test]

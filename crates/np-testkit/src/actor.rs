@@ -430,12 +430,12 @@ impl Application for Actor {
             Event::Sent { key } => self.ended(now, key, CallResult::Sent),
             Event::Data { key, body, end, fin } => self.data(now, session, key, &body, (end, fin)),
             Event::Writable { key } => self.speak(now, session, key),
-            Event::Cancelled { key, .. } => {
+            Event::Cancelled { key, status } => {
                 if self.served.get(&key).is_some_and(|served| served.kind == OpenKind::Request && self.rng.chance(30)) {
                     // A handler that answers although nobody waits.
                     self.later(now, 10, Job::Respond(key, Bytes::from_static(b"too late")));
                 } else {
-                    self.later(now, 10, Job::End(key, Status::Cancelled));
+                    self.later(now, 10, Job::End(key, status));
                 }
             }
             Event::Pong { token } => self.pings.1 = token,

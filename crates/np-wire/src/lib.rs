@@ -23,7 +23,7 @@ pub use preface::{
     encode_handshake_message, encode_refusal,
 };
 pub use reader::{MAX_VARINT, Reader, put_varint, varint_len};
-pub use record::{MAX_PLAINTEXT, MAX_RECORD, RECORD_HEAD, TAG, record_len};
+pub use record::{MAX_FIRST_RECORD, MAX_PLAINTEXT, MAX_RECORD, RECORD_HEAD, TAG, record_len};
 pub use settings::Settings;
 pub use stream_id::{Side, StreamId};
 

@@ -14,6 +14,12 @@ pub const RECORD_HEAD: usize = 2;
 pub const MAX_RECORD: usize = 65_535;
 /// The bytes of an authentication tag at the end of a sealed record.
 pub const TAG: usize = 16;
+/// The longest first record of a direction, its tag included: until it has opened, its sender may be anybody.
+///
+/// ```
+/// assert!(np_wire::MAX_FIRST_RECORD < np_wire::MAX_RECORD);
+/// ```
+pub const MAX_FIRST_RECORD: usize = 4_096;
 /// The most frame bytes in a sealed record.
 pub const MAX_PLAINTEXT: usize = MAX_RECORD - TAG;
 

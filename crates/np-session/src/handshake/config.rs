@@ -101,8 +101,10 @@ pub fn client_key(preface: &Preface) -> Option<PublicKey> {
 /// The key id that an initiator's preface carries.
 pub(super) fn key_id(config: &InitiatorConfig<'_>) -> Result<Vec<u8>, Misuse> {
     let pattern = config.pattern;
-    if config.psk_id.len() > MAX_KEY_ID {
-        return Err(Misuse::Argument("the id of a pre-shared key has at most 64 bytes"));
+    if config.psk_id.len() > MAX_KEY_ID || !config.psk_id.iter().all(u8::is_ascii_graphic) {
+        return Err(Misuse::Argument(
+            "the id of a pre-shared key is at most 64 bytes of printable ASCII without a space",
+        ));
     }
     if pattern.needs_psk() {
         if config.psk_id.is_empty() && !pattern.takes_psk_late(Role::Responder) {
@@ -125,7 +127,9 @@ pub(super) fn check_names(preface: &Preface, pattern: Pattern) -> Result<(), Mal
     let fits = if pattern.needs_remote_static(Role::Responder) {
         key_id == 32
     } else if pattern.needs_psk() {
-        key_id > 0 || pattern.takes_psk_late(Role::Responder)
+        // Ids go into logs and identities, and two that differ must not look alike.
+        let id = &preface.key_id;
+        id.iter().all(u8::is_ascii_graphic) && (key_id > 0 || pattern.takes_psk_late(Role::Responder))
     } else {
         key_id == 0
     };

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_session::{Event, OpenKind, Session, Side, StreamId};
 use np_testkit::{Rng, settings};
-use np_types::{ConnectionError, Limits, Malformed, Misbehaved, Status, Time};
-use np_wire::{Frame, Open, encode_frame};
+use np_types::{ConnectionError, LimitHit, LimitName, Limits, Malformed, Misbehaved, Status, Time};
+use np_wire::{Frame, MAX_FIRST_RECORD, Open, encode_frame};
 
 const MUTATIONS: u64 = 1_000_000;
 const THREADS: u64 = 4;
@@ -179,11 +179,15 @@ fn different(rng: &mut Rng, bytes: &[u8]) -> (usize, usize) {
     }
 }
 
-/// How a session must end that reads a changed record: its length is none, the rest of it never comes, or it is not
+/// How a session must end that reads a changed record, the first (`at` 0) or a later one: its length is none, the rest of it never comes, or it is not
 /// authentic.
-fn expected(bytes: &[u8]) -> ConnectionError {
+fn expected(at: usize, bytes: &[u8]) -> ConnectionError {
     match usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) {
         length if length <= TAG => Malformed::Value("the length of a record").into(),
+        length if at == 0 && length > MAX_FIRST_RECORD => {
+            let (allowed, seen) = (MAX_FIRST_RECORD as u64, length as u64);
+            LimitHit { limit: LimitName::Record, allowed, seen }.into()
+        }
         length if length > bytes.len() - HEAD => Misbehaved::Truncated.into(),
         _ => Misbehaved::Record.into(),
     }
@@ -205,7 +209,7 @@ fn run(talk: &Conversation, seed: u64, count: u64) -> [u64; 3] {
         session.handle_eof();
         events.extend(std::iter::from_fn(|| session.poll_event()));
         let error = session.error().unwrap_or_else(|| panic!("seed {seed}, {number}: accepted"));
-        assert_eq!(error, &expected(&bytes), "seed {seed}, {number}");
+        assert_eq!(error, &expected(at, &bytes), "seed {seed}, {number}");
         // Work that was accepted before is stopped, and nothing new begins.
         let only_ends = events
             .iter()

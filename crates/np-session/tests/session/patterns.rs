@@ -84,7 +84,7 @@ fn a_preface_names_exactly_the_keys_of_its_pattern() {
     for pattern in Pattern::ALL {
         for (hint, id) in [([0; 4], 0), ([0; 4], 4), ([0; 4], 32), ([7; 4], 0), ([7; 4], 32)] {
             let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
-            server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, &vec![9; id])[..]));
+            server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, &vec![b'a'; id])[..]));
             let id_fits = match pattern {
                 Pattern::KK => id == 32,
                 Pattern::NNpsk0 => id > 0,
@@ -98,6 +98,14 @@ fn a_preface_names_exactly_the_keys_of_its_pattern() {
                 (true, true) => None,
             };
             assert_eq!(server.error(), expected.as_ref(), "{pattern:?} {hint:?} {id}");
+        }
+        if pattern.needs_psk() {
+            for id in [b"two words".as_slice(), b"line\n", b"\xff", "\u{e9}".as_bytes()] {
+                let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+                let hint = if pattern.needs_remote_static_up_front() { [7; 4] } else { [0; 4] };
+                server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, id)[..]));
+                assert_eq!(server.error(), Some(&Malformed::Value("the key id of this pattern").into()), "{id:?}");
+            }
         }
     }
 }

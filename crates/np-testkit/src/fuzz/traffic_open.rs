@@ -5,6 +5,7 @@
 use np_noise::{NoiseError, ReceiveCipher, SendCipher};
 
 use super::input::Input;
+use crate::Rng;
 
 const MOST_OPERATIONS: usize = 200;
 
@@ -29,10 +30,15 @@ struct Line {
 
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
+    // A fuzzer sees what tags are compared with, and would forge one under a key that it met before: so every input has
+    // keys of its own.
+    let mut keys =
+        Rng::new(data.iter().fold(1, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)));
+    let (there, back) = (keys.bytes32(), keys.bytes32());
     let mut line = Line {
-        send: SendCipher::danger_from_key([1; 32]),
-        receive: ReceiveCipher::danger_from_key([1; 32]),
-        back: SendCipher::danger_from_key([2; 32]),
+        send: SendCipher::danger_from_key(there),
+        receive: ReceiveCipher::danger_from_key(there),
+        back: SendCipher::danger_from_key(back),
         keys: (0, 0),
         records: Vec::new(),
         opened: 0,
