@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use np_noise::ReplayGuard;
-use np_session::{Handshake, ResponderConfig, server_hint};
-use np_transport::{Io, Link, Listener, TransportError};
-use np_types::{CloseCode, ConnectionError, PeerIdentity};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use np_session::{Handshake, Outer, ResponderConfig, server_hint};
+use np_transport::{Incoming, Io, Link, Listener, SecurityMode, TransportError};
+use np_types::{CloseCode, PeerIdentity};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, after};
 use crate::commands::lock;
@@ -157,12 +157,12 @@ impl Roster {
 
 /// Where links come from.
 trait Source: Send + Sync {
-    fn next(&self) -> impl Future<Output = Result<Link, TransportError>> + Send;
+    fn next(&self) -> impl Future<Output = Result<Incoming, TransportError>> + Send;
 }
 
 impl Source for Listener {
-    fn next(&self) -> impl Future<Output = Result<Link, TransportError>> + Send {
-        self.accept()
+    fn next(&self) -> impl Future<Output = Result<Incoming, TransportError>> + Send {
+        self.accept_incoming()
     }
 }
 
@@ -196,15 +196,17 @@ impl Shared {
     }
 
     /// Tells a peer that has no place among the handshakes; in the middle of one there is nothing to say in clear.
-    async fn turn_away(&self, mut io: Box<dyn Io>, peer: &str, in_clear: bool) {
-        let limit = self.config.max_handshakes;
-        tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
-        let mut handshake = self.responder();
-        if !in_clear {
-            return;
+    async fn turn_away(&self, io: Box<dyn Io>, peer: &str, in_clear: bool) {
+        self.audit_evicted(peer);
+        if in_clear {
+            self.say_in_clear(io, CloseCode::HandshakeLimit, "limit max_handshakes reached; try again later").await;
         }
-        let text = "limit max_handshakes reached; try again later";
-        handshake.refuse(CloseCode::HandshakeLimit, text, "max_handshakes");
+    }
+
+    /// A refusal to a peer that message 2 has not been sent to.
+    async fn say_in_clear(&self, mut io: Box<dyn Io>, code: CloseCode, text: &str) {
+        let mut handshake = Handshake::responder(&ResponderConfig { patterns: Vec::new() });
+        handshake.refuse(code, text, text);
         let mut out = Vec::new();
         handshake.poll_transmit(&mut out);
         match self.refusals.try_acquire() {
@@ -223,8 +225,59 @@ impl Shared {
         farewell(&mut io, &out).await;
     }
 
-    fn responder(&self) -> Handshake {
-        Handshake::responder(&ResponderConfig { patterns: self.config.patterns.clone() })
+    /// As [`Self::turn_away`], of somebody of whom nothing was read. Where TLS would have to come first the peer is cut
+    /// without a word: a handshake is what there is no room for.
+    async fn turn_away_unheard(&self, incoming: Incoming) {
+        let peer = incoming.label().text.clone();
+        match incoming.try_into_link() {
+            Ok(link) => self.turn_away(link.io, &peer, true).await,
+            Err(_) => self.audit_evicted(&peer),
+        }
+    }
+
+    /// The handshake of an outer channel.
+    async fn secure(
+        &self,
+        incoming: Incoming,
+        until: Instant,
+        evicted: &mut oneshot::Receiver<()>,
+        stop: watch::Receiver<bool>,
+    ) -> Option<Link> {
+        let peer = incoming.label().text.clone();
+        let secured = tokio::select! {
+            secured = timeout_at(until, incoming.into_link()) => secured,
+            Ok(()) = evicted => {
+                self.audit_evicted(&peer);
+                return None;
+            }
+            () = overstayed(stop) => return None,
+        };
+        match secured {
+            Ok(Ok(link)) => Some(link),
+            Ok(Err(error)) => {
+                tracing::info!(target: "np::audit", peer, %error, "no connection came of a TLS handshake");
+                None
+            }
+            Err(_) => {
+                tracing::info!(target: "np::audit", peer, "a TLS handshake took longer than handshake_timeout");
+                None
+            }
+        }
+    }
+
+    /// The handshake that a link's mode asks for.
+    fn responder(&self, link: &Link) -> Handshake {
+        let config = ResponderConfig { patterns: self.config.patterns.clone() };
+        match link.mode {
+            SecurityMode::Noise => Handshake::responder(&config),
+            SecurityMode::TlsNoise => Handshake::responder_bound(&config, link.channel_binding),
+            _ => Handshake::responder_inside(Outer { peer: link.identity.clone(), binding: link.channel_binding }),
+        }
+    }
+
+    fn audit_evicted(&self, peer: &str) {
+        let limit = self.config.max_handshakes;
+        tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
     }
 
     fn audit_full(&self, peer: &PeerIdentity) {
@@ -233,36 +286,43 @@ impl Shared {
     }
 
     /// Serves a link to its end.
-    async fn serve(self: Arc<Self>, link: Link, stop: watch::Receiver<bool>) {
+    async fn serve(self: Arc<Self>, incoming: Incoming, stop: watch::Receiver<bool>) {
         // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
         // that lasts holds none for what came before.
-        if let Some(met) = Box::pin(self.meet(link, stop)).await {
+        if let Some(met) = Box::pin(self.meet(incoming, stop)).await {
             Box::pin(self.attend(met)).await;
         }
     }
 
     /// The handshake, up to a peer that has shown that it holds the keys, and has a place.
-    async fn meet(&self, link: Link, stop: watch::Receiver<bool>) -> Option<Met> {
-        let Link { mut io, peer: label, .. } = link;
-        let Some((place, evicted)) = self.half_open.enter() else {
-            Box::pin(self.turn_away(io, &label.text, true)).await;
+    async fn meet(&self, incoming: Incoming, stop: watch::Receiver<bool>) -> Option<Met> {
+        let until = after(Instant::now(), self.config.handshake_timeout);
+        let Some((place, mut evicted)) = self.half_open.enter() else {
+            Box::pin(self.turn_away_unheard(incoming)).await;
             return None;
         };
-        let judge = ClientJudge { shared: self, place: &place, preface: None };
-        let establish = Establish {
-            io: &mut io,
-            judge,
-            limits: self.config.limits.clone(),
-            clock: self.clock,
-            until: after(Instant::now(), self.config.handshake_timeout),
+        let link = match incoming.try_into_link() {
+            Ok(link) => link,
+            // In its own box: most links have no such handshake.
+            Err(incoming) => Box::pin(self.secure(*incoming, until, &mut evicted, stop.clone())).await?,
         };
+        let handshake = self.responder(&link);
+        let inside = !link.mode.uses_keys();
+        let Link { mut io, peer: label, .. } = link;
+        let judge = ClientJudge { shared: self, place: &place, inside, preface: None, psk: None, lingers: None };
+        let establish = Establish { io: &mut io, judge, limits: self.config.limits.clone(), clock: self.clock, until };
         let established = tokio::select! {
-            established = establish.run(self.responder()) => established,
+            established = establish.run(handshake) => established,
             Ok(()) = evicted => {
                 Box::pin(self.turn_away(io, &label.text, place.is_silent())).await;
                 return None;
             }
-            () = overstayed(stop) => Err(ConnectionError::ClosedHere(CloseCode::Drained)),
+            () = overstayed(stop) => {
+                if place.is_silent() {
+                    Box::pin(self.say_in_clear(io, CloseCode::Drained, "this server shuts down; try another")).await;
+                }
+                return None;
+            }
         };
         let established = match established {
             Ok(established) => established,

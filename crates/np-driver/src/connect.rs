@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern, Role};
-use np_session::{Handshake, InitiatorConfig, Preface};
-use np_transport::{Address, Link, TransportError};
+use np_session::{Handshake, InitiatorConfig, Outer, Preface};
+use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
 use tokio::time::{Instant, timeout};
@@ -25,8 +25,9 @@ pub struct ConnectorConfig {
     pub policy: Policy,
     /// The handshake pattern. Default XX.
     pub pattern: Pattern,
-    /// The keys that the server may have, where the pattern needs one before message 1 (IK, NK, KK, IKpsk2). They are
-    /// tried in their order, each on a link of its own, until the server does not say that it lacks the key.
+    /// The keys of which the server has to prove one, beside what the policy says; empty leaves it to the policy. Where the
+    /// pattern needs a key before message 1 (IK, NK, KK, IKpsk2) they are tried in their order, each on a link of its own,
+    /// until the server does not say that it lacks the key.
     pub server_keys: Vec<PublicKey>,
     /// The pre-shared key of a pattern with psk.
     pub psk: Option<Psk>,
@@ -39,6 +40,8 @@ pub struct ConnectorConfig {
     pub connect_timeout: Duration,
     /// How long the handshake may take after that. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How the link comes about: trust and certificates of TLS, the user of a local listener.
+    pub link: ConnectOptions,
     /// Handlers for calls that the server makes; empty answers none.
     pub router: Router,
 }
@@ -57,6 +60,7 @@ impl ConnectorConfig {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            link: ConnectOptions::default(),
             router: Router::new(),
         }
     }
@@ -109,13 +113,25 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
         return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
     }
     // A first handshake that cannot be started is the caller's mistake: nothing is sent then.
-    let mut handshake = start_handshake(&config, config.server_keys.first())?;
-    let mut others = config.server_keys.iter().skip(1).filter(|_| config.pattern.needs_remote_static_up_front());
+    let keyed = address.mode().uses_keys();
+    let mut key = config.server_keys.first();
+    if keyed {
+        start_handshake(&config, key, None)?;
+    }
+    let in_turn = keyed && config.pattern.needs_remote_static_up_front();
+    let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
     let label = address.without_keys().to_string();
     loop {
-        let link = match timeout(config.connect_timeout, np_transport::connect(address)).await {
+        let link = match timeout(config.connect_timeout, np_transport::connect_with(address, &config.link)).await {
             Ok(link) => link?,
             Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
+        };
+        let handshake = match link.mode {
+            SecurityMode::Noise | SecurityMode::TlsNoise => start_handshake(&config, key, link.channel_binding)?,
+            _ => {
+                let outer = Outer { peer: link.identity.clone(), binding: link.channel_binding };
+                Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
+            }
         };
         let error = match shake(link, handshake, &config).await {
             Ok(connection) => return Ok(connection),
@@ -123,7 +139,7 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
         };
         match others.next() {
             // Nobody signed that answer. All it can bring about is a try with another key that the caller accepts.
-            Some(key) if lacks_key(&error) => handshake = start_handshake(&config, Some(key))?,
+            Some(other) if lacks_key(&error) => key = Some(other),
             _ => return Err(ConnectError::Handshake { address: label, error }),
         }
     }
@@ -133,9 +149,13 @@ const fn lacks_key(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::ClosedByPeer { code: CloseCode::UnknownIdentity, in_clear: true, .. })
 }
 
-fn start_handshake(config: &ConnectorConfig, server_key: Option<&PublicKey>) -> Result<Handshake, ConnectError> {
+fn start_handshake(
+    config: &ConnectorConfig,
+    server_key: Option<&PublicKey>,
+    outer_binding: Option<[u8; 32]>,
+) -> Result<Handshake, ConnectError> {
     let pattern = config.pattern;
-    let handshake = Handshake::initiator(InitiatorConfig {
+    let start = InitiatorConfig {
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
         server_key: server_key.filter(|_| pattern.needs_remote_static_up_front()).copied(),
@@ -144,14 +164,14 @@ fn start_handshake(config: &ConnectorConfig, server_key: Option<&PublicKey>) -> 
         time: unix_now(),
         nonce: entropy::nonce()?,
         ephemeral: entropy::random_secret_key()?,
-    })?;
-    Ok(handshake)
+    };
+    Ok(Handshake::initiator_bound(start, outer_binding)?)
 }
 
 async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Result<Connection, ConnectionError> {
     let Link { mut io, peer, .. } = link;
     let clock = Clock::start();
-    let judge = ServerJudge { policy: &config.policy };
+    let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let until = after(Instant::now(), config.handshake_timeout);
     let limits = config.limits.clone();
     let establish = Establish { io: &mut io, judge, limits, clock, until };
@@ -169,9 +189,10 @@ async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Re
     Ok(connection)
 }
 
-/// Decides on a server by the policy alone.
+/// Decides on a server by the keys of its address and the policy.
 struct ServerJudge<'a> {
     policy: &'a Policy,
+    keys: &'a [PublicKey],
 }
 
 impl Judge for ServerJudge<'_> {
@@ -184,7 +205,12 @@ impl Judge for ServerJudge<'_> {
     }
 
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
-        match self.policy.decide(peer) {
+        let named = peer.public_key().is_none_or(|key| self.keys.is_empty() || self.keys.contains(key));
+        let decision = match named {
+            true => self.policy.decide(peer),
+            false => Decision::Refuse { reason: "the key is none of the address's".to_owned() },
+        };
+        match decision {
             Decision::Refuse { reason } => {
                 let why = format!(
                     "the server is {peer}, which is not accepted here ({reason}); compare it with the address \

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
-use crate::farewell::farewell;
+use crate::farewell::{farewell, parting_word};
 
 /// Bytes read at a time before the peer is known.
 const READ: usize = 1 << 10;
@@ -23,6 +23,10 @@ pub(crate) trait Judge: Send {
     fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse>;
     /// Gives the pre-shared key of a client, where the pattern asks once it is known.
     fn psk(&mut self, handshake: &mut Handshake, client: &PublicKey) -> Result<(), Misuse>;
+    /// The handshake has failed, and what is left is to say so. Gives whether there is time to listen until the peer ends.
+    fn leave(&mut self) -> bool {
+        true
+    }
     /// The decision on a peer: admit or refuse it.
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse>;
 }
@@ -80,7 +84,7 @@ impl<J: Judge> Establish<'_, J> {
                     HandshakeEvent::Done => return Ok(peer),
                     HandshakeEvent::Failed(error) => {
                         handshake.poll_transmit(&mut out);
-                        farewell(self.io, &out).await;
+                        self.part(&out).await;
                         return Err(error);
                     }
                     _ => {}
@@ -100,7 +104,7 @@ impl<J: Judge> Establish<'_, J> {
                 Err(ConnectionError::Timeout { .. }) => {
                     handshake.refuse(CloseCode::HandshakeTimeout, "the handshake took too long", "handshake timeout");
                     handshake.poll_transmit(&mut out);
-                    farewell(self.io, &out).await;
+                    self.part(&out).await;
                     return Err(too_long());
                 }
                 Err(error) => return Err(error),
@@ -125,7 +129,7 @@ impl<J: Judge> Establish<'_, J> {
                     }
                     Event::Closed(error) => {
                         session.poll_transmit(self.clock.now(), &mut out);
-                        farewell(self.io, &out).await;
+                        self.part(&out).await;
                         return Err(error);
                     }
                     _ => {}
@@ -141,11 +145,20 @@ impl<J: Judge> Establish<'_, J> {
                 Err(error @ ConnectionError::Timeout { .. }) => {
                     session.close(CloseCode::HandshakeTimeout, "the handshake took too long");
                     session.poll_transmit(self.clock.now(), &mut out);
-                    farewell(self.io, &out).await;
+                    self.part(&out).await;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Says why, and lets go.
+    async fn part(&mut self, out: &[u8]) {
+        if self.judge.leave() {
+            farewell(self.io, out).await;
+        } else {
+            parting_word(self.io, out).await;
         }
     }
 

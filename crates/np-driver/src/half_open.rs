@@ -91,6 +91,13 @@ impl Place {
         lock(&self.table.table).silent.remove(&self.id);
     }
 
+    /// Gives the place back before this is dropped: what is left is a farewell.
+    pub(crate) fn leave(&self) {
+        let mut table = lock(&self.table.table);
+        table.silent.remove(&self.id);
+        table.members.remove(&self.id);
+    }
+
     /// Whether it has not: then it may be answered in clear.
     pub(crate) fn is_silent(&self) -> bool {
         !self.heard.load(Ordering::Relaxed)
@@ -99,9 +106,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut table = lock(&self.table.table);
-        table.silent.remove(&self.id);
-        table.members.remove(&self.id);
+        self.leave();
     }
 }
 

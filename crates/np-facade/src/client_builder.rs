@@ -62,7 +62,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets which servers are accepted, in place of the keys that the address names.
+    /// Sets which servers are accepted, of those whose keys the address names, or of all where it names none. In XX a
+    /// policy that accepts anyone needs such a key: without one, say [`ClientBuilder::danger_trust_anyone`].
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.trust = Trust::Policy(policy);
@@ -70,7 +71,9 @@ impl ClientBuilder {
     }
 
     /// Accepts the key that the server shows at the first connection, remembers it in a file, and refuses another one
-    /// from then on. For addresses without a key: nothing protects that first connection.
+    /// from then on. For addresses without a key: nothing protects that first connection. The file is read, and
+    /// written at first use, on the thread that drives the handshake; where another process holds its lock that may
+    /// take up to 5 s.
     #[must_use]
     pub fn trust_first_use(mut self, known: KnownPeers) -> Self {
         self.trust = Trust::FirstUse(known);
@@ -229,6 +232,12 @@ impl ClientBuilder {
         if self.identity.is_some() && !pattern.needs_local_static(Role::Initiator) {
             return refuse("identity", "the pattern shows no key of the client: drop it, or use another pattern");
         }
+        if matches!(self.trust, Trust::FirstUse(_)) && pattern.needs_psk() {
+            return refuse(
+                "trust_first_use",
+                "a key would be kept before its holder has proven the pre-shared key: add it to the address",
+            );
+        }
         if matches!(self.trust, Trust::FirstUse(_)) && !pattern.authenticates_responder() {
             return refuse("trust_first_use", "the server proves no key that could be remembered: use XX");
         }
@@ -256,7 +265,12 @@ impl ClientBuilder {
             _ => {}
         }
         let unproven = !any && !pattern.needs_psk() && matches!(address.mode(), SecurityMode::Noise);
-        if unproven && matches!(self.trust, Trust::Address) {
+        let unproven = match &self.trust {
+            Trust::Address => unproven,
+            Trust::Policy(policy) => unproven && pattern == Pattern::XX && policy.accepts_anyone(),
+            Trust::FirstUse(_) | Trust::DangerAnyone => false,
+        };
+        if unproven {
             return Err(Error::NoServerKey { address: place() });
         }
         Ok(())

@@ -239,6 +239,18 @@ impl Policy {
         self.rules.iter().all(Rule::is_empty)
     }
 
+    /// Whether a rule lets in whoever comes, by [`Policy::anyone`] or [`Policy::anonymous`]: for a client no check at all.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// assert!(Policy::allow_keys([]).or(Policy::anyone()).accepts_anyone());
+    /// assert!(!Policy::allow_keys([]).accepts_anyone());
+    /// ```
+    #[must_use]
+    pub fn accepts_anyone(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::Anyone | Rule::Anonymous))
+    }
+
     /// Decides about a peer at the system's time, and writes the decision to the audit log.
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the

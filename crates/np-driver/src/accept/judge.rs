@@ -3,7 +3,8 @@
 use np_noise::{Keypair, Pattern, ReplayError, Role};
 use np_session::{Handshake, Preface, ResponderKeys, client_key};
 use np_trust::Decision;
-use np_types::{CloseCode, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
+use np_types::{CloseCode, ConnectionError, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
+use tokio::sync::SemaphorePermit;
 
 use super::{FULL, Shared};
 use crate::clock::unix_now;
@@ -32,7 +33,13 @@ impl From<ReplayError> for Refused {
 pub(super) struct ClientJudge<'a> {
     pub(super) shared: &'a Shared,
     pub(super) place: &'a Place,
+    /// Whether an outer channel has found out who the peer is, and no keys are exchanged.
+    pub(super) inside: bool,
     pub(super) preface: Option<Preface>,
+    /// The pre-shared key that the client's id named.
+    pub(super) psk: Option<Psk>,
+    /// The leave to listen to a peer that was refused, which has given its place back.
+    pub(super) lingers: Option<SemaphorePermit<'a>>,
 }
 
 impl ClientJudge<'_> {
@@ -62,13 +69,16 @@ impl ClientJudge<'_> {
 
     fn keys(&self, preface: &Preface, pattern: Pattern) -> Result<(Option<Psk>, SecretKey), EntropyError> {
         let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
-        let psk = match self.shared.config.psks.by_id(&preface.key_id) {
-            _ if !by_id => None,
-            Some(psk) => Some(psk.clone()),
-            // An id that is not there fails as a wrong key does: nobody can ask which ids there are.
-            None => Some(random_psk()?),
-        };
+        // An id that is not there fails as a wrong key does, after the same work: nobody can ask which ids there are.
+        let random = random_psk()?;
+        let psk = by_id.then(|| self.shared.config.psks.by_id(&preface.key_id).cloned().unwrap_or(random));
         Ok((psk, random_secret_key()?))
+    }
+
+    /// Whether a client named a key that others hold as well, in place of the one that is its own.
+    fn lacks_own_psk(&self, peer: &PeerIdentity) -> bool {
+        let own = peer.public_key().and_then(|key| self.shared.config.psks.by_key(key));
+        matches!((own, &self.psk), (Some(own), Some(used)) if own != used)
     }
 
     /// The one test-and-set of a first flight's nonce, once its sender is known and welcome.
@@ -86,8 +96,17 @@ impl ClientJudge<'_> {
 }
 
 impl Judge for ClientJudge<'_> {
+    fn leave(&mut self) -> bool {
+        self.place.leave();
+        self.lingers = self.shared.refusals.try_acquire().ok();
+        self.lingers.is_some()
+    }
+
     fn first_flight(&mut self, handshake: &mut Handshake, preface: &Preface) -> Result<(), Misuse> {
-        self.place.heard();
+        if self.inside {
+            self.place.heard();
+            return handshake.proceed_inside();
+        }
         let pattern = Pattern::from_wire(preface.pattern).ok_or(Misuse::State("the pattern was not offered"))?;
         let local = match self.check(preface, pattern) {
             Ok(local) => local,
@@ -96,12 +115,14 @@ impl Judge for ClientJudge<'_> {
                 return Ok(());
             }
         };
+        // What costs the server nothing gives its sender no better place.
+        self.place.heard();
         let Ok((psk, ephemeral)) = self.keys(preface, pattern) else {
             return no_randomness(handshake);
         };
         let client_key = client_key(preface);
         handshake.proceed(ResponderKeys { local, client_key, psk: psk.as_ref(), ephemeral })?;
-        self.preface = Some(preface.clone());
+        (self.preface, self.psk) = (Some(preface.clone()), psk);
         Ok(())
     }
 
@@ -117,6 +138,15 @@ impl Judge for ClientJudge<'_> {
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
         if let Decision::Refuse { reason } = self.shared.config.policy.decide(peer) {
             handshake.refuse(CloseCode::NotAllowed, "this key is not allowed here", &reason);
+            return Ok(());
+        }
+        if self.lacks_own_psk(peer) {
+            let text = ConnectionError::from(Misbehaved::PreSharedKey).to_string();
+            handshake.refuse(
+                CloseCode::Authentication,
+                &text,
+                "the client has a pre-shared key of its own, and used another",
+            );
             return Ok(());
         }
         if let Err(Refused { code, text }) = self.remember(peer) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::Keypair;
-use np_transport::{Action, Link, TransportError};
+use np_transport::{Action, Incoming, Link, TransportError};
 use np_trust::Policy;
 use tokio::time::{Instant, timeout};
 
@@ -19,7 +19,7 @@ use crate::entropy::random_secret_key;
 struct Script(Arc<Mutex<VecDeque<TransportError>>>);
 
 impl Source for Script {
-    async fn next(&self) -> Result<Link, TransportError> {
+    async fn next(&self) -> Result<Incoming, TransportError> {
         let next = self.0.lock().unwrap().pop_front();
         match next {
             Some(error) => Err(error),
@@ -66,7 +66,7 @@ async fn an_accept_loop_ends_when_its_listener_is_gone() {
 async fn the_task_of_a_stranger_is_small() {
     let identity = Keypair::from_secret(random_secret_key().unwrap());
     let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
-    let link = || Link::new(Box::new(tokio::io::empty()), "stranger");
+    let link = || Incoming::from(Link::new(Box::new(tokio::io::empty()), "stranger"));
     // What each half-open handshake holds for as long as it lasts, beside its socket.
     let meet = size_of_val(&acceptor.shared.meet(link(), acceptor.stop.subscribe()));
     let task = size_of_val(&Arc::clone(&acceptor.shared).serve(link(), acceptor.stop.subscribe()));
