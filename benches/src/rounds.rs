@@ -47,12 +47,31 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
 
 #[cfg(unix)]
 fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    read(rustix::time::ClockId::ProcessCPUTime)
+}
+
+/// Processor time of the calling thread, user and system.
+#[cfg(unix)]
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    read(rustix::time::ClockId::ThreadCPUTime)
+}
+
+#[cfg(unix)]
+fn read(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Elsewhere the processor's time is not read, and the figure shown is zero.
 #[cfg(not(unix))]
 const fn cpu() -> Duration {
+    Duration::ZERO
+}
+
+/// Elsewhere the processor's time is not read, and the figure shown is zero.
+#[cfg(not(unix))]
+#[must_use]
+pub const fn thread_cpu() -> Duration {
     Duration::ZERO
 }

@@ -5,6 +5,8 @@ mod calls;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod limits;
