@@ -156,6 +156,26 @@ async fn the_oldest_silent_peer_gives_its_place_and_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_peer_keeps_no_place_from_others_while_it_lingers() {
+    let house = serve_with("mem:lingering", echo(), |config| config.max_handshakes = 1).await;
+    let mut link = np_transport::connect(&house.address).await.unwrap();
+    link.io.write_all(&xx_flight(now() - 60_000)).await.unwrap();
+    // The refusal has come; the server listens for a second more, and this peer does not go.
+    link.io.read_exact(&mut [0; 3]).await.unwrap();
+    client(&house).await.call(request("np.echo")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_tells_a_silent_peer_to_go_elsewhere() {
+    let mut house = serve("mem:drain-silent", echo()).await;
+    let mut silent = np_transport::connect(&house.address).await.unwrap();
+    silent.io.write_all(b"np").await.unwrap();
+    tokio::task::yield_now().await;
+    let (error, ()) = tokio::join!(told(&mut silent), house.acceptor.drain(Duration::from_secs(5)));
+    assert_eq!(refused(&error).0, CloseCode::Drained);
+}
+
+#[tokio::test(start_paused = true)]
 async fn peers_in_the_middle_of_a_handshake_keep_their_places_for_a_second() {
     let house = serve_with("mem:in-the-middle", echo(), |config| config.max_handshakes = 2).await;
     let mut halves = Vec::new();

@@ -10,12 +10,17 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::{echo, every_pattern, fitting, handshake_error, keypair, psk, request, serve_with};
 use np_driver::{ConnectorConfig, connect, random_psk};
 use np_noise::{Pattern, Role};
-use np_session::server_hint;
+use np_session::{Handshake, ResponderConfig, server_hint};
+use np_transport::{BindOptions, Listener};
 use np_trust::{Policy, Psks};
 use np_types::{CloseCode, ConnectionError, Misbehaved, PeerIdentity};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test]
 async fn every_pattern_carries_calls_and_says_who_is_there() {
@@ -157,5 +162,67 @@ async fn keys_that_do_not_fit_the_pattern_are_refused_before_anything_is_sent() 
         let no_key = ConnectorConfig { server_keys: Vec::new(), ..fits };
         let needed = pattern.needs_remote_static_up_front();
         assert_eq!(connect(&house.address, no_key).await.is_err(), needed, "{pattern:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_psk_and_one_with_a_wrong_psk_look_the_same() {
+    let known = keypair();
+    let house = serve_with("mem:psk-members", echo(), |config| {
+        every_pattern(config);
+        config.psks = Psks::new().with_key(known.public(), psk(2));
+    })
+    .await;
+    for pattern in [Pattern::XXpsk3, Pattern::IKpsk2] {
+        let mut errors = Vec::new();
+        for identity in [known.clone(), keypair()] {
+            let (psk, psk_id) = (Some(psk(9)), String::new());
+            let config = ConnectorConfig { identity, psk, psk_id, ..fitting(&house, pattern) };
+            errors.push(handshake_error(connect(&house.address, config).await.unwrap_err()));
+        }
+        assert_eq!(errors[0], errors[1], "{pattern:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_key_is_tried_when_the_server_lacks_the_first_and_for_no_other_reason() {
+    for (code, tries) in [(CloseCode::UnknownIdentity, 2), (CloseCode::Authentication, 1), (CloseCode::Incompatible, 1)]
+    {
+        let listener = Listener::bind(&"tcp://127.0.0.1:0".parse().unwrap(), &BindOptions::default()).await.unwrap();
+        let address = listener.local_address().clone();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let server = tokio::spawn(async move {
+            loop {
+                let mut link = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut handshake = Handshake::responder(&ResponderConfig { patterns: Vec::new() });
+                handshake.refuse(code, "a test refuses", "");
+                let mut refusal = Vec::new();
+                handshake.poll_transmit(&mut refusal);
+                link.io.write_all(&refusal).await.unwrap();
+                link.io.shutdown().await.unwrap();
+                while link.io.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {}
+            }
+        });
+        let server_keys: Vec<_> = (0..2).map(|_| keypair().public()).collect();
+        let policy = Policy::allow_keys(server_keys.clone());
+        let config = ConnectorConfig { pattern: Pattern::IK, server_keys, ..ConnectorConfig::new(keypair(), policy) };
+        let error = handshake_error(connect(&address, config).await.unwrap_err());
+        assert!(matches!(error, ConnectionError::ClosedByPeer { code: told, .. } if told == code), "{error}");
+        assert_eq!(seen.load(Ordering::SeqCst), tries, "{code}");
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_proves_a_key_of_the_address_whatever_else_the_policy_accepts() {
+    let house = serve_with("mem:named-key", echo(), every_pattern).await;
+    for pattern in [Pattern::XX, Pattern::XXpsk3] {
+        let fits = ConnectorConfig { policy: Policy::anyone(), ..fitting(&house, pattern) };
+        connect(&house.address, fits.clone()).await.unwrap();
+        let other = ConnectorConfig { server_keys: vec![keypair().public()], ..fits };
+        let error = handshake_error(connect(&house.address, other).await.unwrap_err());
+        assert!(matches!(error, ConnectionError::Refused { code: CloseCode::NotAllowed, .. }), "{error}");
     }
 }

@@ -122,7 +122,7 @@ async fn settings_that_a_pattern_would_ignore_are_refused() {
     let key = identity().public_key();
     let bare = || Client::builder("mem:nowhere");
     let keyed = || Client::builder(format!("mem:nowhere?key={key}"));
-    let refused: [(&str, ClientBuilder); 14] = [
+    let refused: [(&str, ClientBuilder); 15] = [
         ("psk", keyed().pattern(Pattern::XXpsk3)),
         ("psk", keyed().psk(psk()).pattern(Pattern::XX)),
         ("psk_id", keyed().psk_id("team")),
@@ -135,6 +135,7 @@ async fn settings_that_a_pattern_would_ignore_are_refused() {
         ("identity", bare().identity(identity()).danger_trust_anyone().pattern(Pattern::DangerNN)),
         ("trust_first_use", bare().trust_first_use(known()).psk(psk()).pattern(Pattern::NNpsk0)),
         ("trust_first_use", keyed().trust_first_use(known())),
+        ("trust_first_use", bare().trust_first_use(known()).psk(psk())),
         ("danger_trust_anyone", bare().danger_trust_anyone().psk(psk()).pattern(Pattern::NNpsk0)),
         ("NNpsk0", keyed().psk(psk()).pattern(Pattern::NNpsk0)),
     ];
@@ -143,8 +144,11 @@ async fn settings_that_a_pattern_would_ignore_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Usage, "{setting}: {error}");
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     }
-    let error = bare().pattern(Pattern::DangerNN).connect().await.unwrap_err();
-    assert!(matches!(error, Error::NoServerKey { .. }), "{error}");
+    // A policy that takes whoever comes is no check of a server whose key nobody named.
+    for client in [bare().pattern(Pattern::DangerNN), bare().policy(Policy::anyone())] {
+        let error = client.connect().await.unwrap_err();
+        assert!(matches!(error, Error::NoServerKey { .. }), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_noise::Keypair;
-use np_transport::{Action, Incoming, Link, TransportError};
+use np_noise::{Keypair, Pattern};
+use np_transport::{Action, BindOptions, Incoming, Link, Listener, TransportError};
 use np_trust::Policy;
 use tokio::time::{Instant, timeout};
 
 use super::{Acceptor, AcceptorConfig, SHORTAGE_PAUSE, Source};
+use crate::connect::{ConnectorConfig, connect};
 use crate::entropy::random_secret_key;
 
 /// Fails as told, and then waits for ever.
@@ -71,4 +72,30 @@ async fn the_task_of_a_stranger_is_small() {
     let meet = size_of_val(&acceptor.shared.meet(link(), acceptor.stop.subscribe()));
     let task = size_of_val(&Arc::clone(&acceptor.shared).serve(link(), acceptor.stop.subscribe()));
     assert!(meet <= 3 << 10 && task <= 512, "{meet}, {task}");
+}
+
+/// What a client makes of a house with this policy, and how many nonces are kept afterwards.
+async fn nonces_after(policy: Policy, pattern: Pattern, name: &str) -> (bool, usize) {
+    let identity = Keypair::from_secret(random_secret_key().unwrap());
+    let key = identity.public();
+    let mut config = AcceptorConfig::new(identity, policy, Router::new());
+    config.patterns = Pattern::ALL[..4].to_vec();
+    let mut acceptor = Acceptor::new(config).unwrap();
+    let address = format!("mem:{name}-{}", pattern.name()).parse().unwrap();
+    acceptor.listen(Listener::bind(&address, &BindOptions::default()).await.unwrap());
+    let client = Keypair::from_secret(random_secret_key().unwrap());
+    let client =
+        ConnectorConfig { pattern, server_keys: vec![key], ..ConnectorConfig::new(client, Policy::allow_keys([key])) };
+    let connected = connect(&address, client).await.is_ok();
+    let kept = acceptor.shared.replay.lock().unwrap().len();
+    (connected, kept)
+}
+
+#[tokio::test]
+async fn a_nonce_is_kept_of_peers_that_are_proven_and_allowed_and_of_nobody_else() {
+    for pattern in [Pattern::XX, Pattern::IK, Pattern::KK] {
+        assert_eq!(nonces_after(Policy::anyone(), pattern, "allowed").await, (true, 1), "{pattern:?}");
+        assert_eq!(nonces_after(Policy::allow_keys([]), pattern, "stranger").await, (false, 0), "{pattern:?}");
+    }
+    assert_eq!(nonces_after(Policy::anonymous(), Pattern::NK, "anonymous").await, (true, 0));
 }

@@ -1,11 +1,11 @@
 //! Every pattern: what each end learns of the other, which keys a preface names, and where the pre-shared key comes in.
 
 use bytes::BytesMut;
-use np_noise::{Pattern, Role};
-use np_session::{Event, Handshake, InitiatorConfig, ResponderConfig, Side};
+use np_noise::{Handshake as Noise, Keys, Pattern, Role};
+use np_session::{Event, Handshake, InitiatorConfig, ResponderConfig, ResponderKeys, Side};
 use np_testkit::{Setup, keypair};
 use np_types::{CloseCode, ConnectionError, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, SecretKey, UnixMillis};
-use np_wire::Preface;
+use np_wire::{Preface, encode_handshake_message};
 
 #[test]
 fn both_ends_know_each_other_and_share_a_binding() {
@@ -139,4 +139,74 @@ fn a_psk_is_given_when_it_is_asked_for() {
     let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::IKpsk2] });
     let early = server.provide_psk(&Psk::from_bytes([1; 32]));
     assert!(matches!(early, Err(Misuse::State(_))), "{early:?}");
+}
+
+/// A bare Noise handshake in XX, to say in it what no session would.
+fn bare(role: Role, prologue: &[u8]) -> Noise {
+    let own = keypair(if role == Role::Initiator { Side::Initiator } else { Side::Responder });
+    let keys = Keys { local: Some(&own), ..Keys::default() };
+    Noise::new(Pattern::XX, role, prologue, keys, SecretKey::from_bytes([5; 32])).unwrap()
+}
+
+#[test]
+fn choices_that_were_not_offered_are_refused() {
+    let choose = |choices: &[u8]| {
+        let own = keypair(Side::Initiator);
+        let mut client = Handshake::initiator(InitiatorConfig {
+            pattern: Pattern::XX,
+            local: Some(&own),
+            server_key: None,
+            psk: None,
+            psk_id: &[],
+            time: UnixMillis(0),
+            nonce: [0; 16],
+            ephemeral: SecretKey::from_bytes([1; 32]),
+        })
+        .unwrap();
+        let mut flight = Vec::new();
+        client.poll_transmit(&mut flight);
+        let mut server = bare(Role::Responder, &flight[..Preface::FIXED]);
+        server.read_message(&flight[Preface::FIXED + 3..], &mut Vec::new()).unwrap();
+        let (mut message, mut answer) = (Vec::new(), Vec::new());
+        server.write_message(choices, &mut message).unwrap();
+        encode_handshake_message(&mut answer, &message);
+        client.handle_bytes(&mut BytesMut::from(&answer[..]));
+        client.error().cloned()
+    };
+    assert_eq!(choose(&[1, 1, 1]), None);
+    assert_eq!(choose(&[1, 1, 1, 9, 9]), None, "bytes of later versions are skipped");
+    for wrong in [[2, 1, 1], [1, 2, 1], [1, 1, 2], [0, 1, 1]] {
+        assert!(matches!(choose(&wrong), Some(ConnectionError::Incompatible(_))), "{wrong:?}");
+    }
+    assert!(matches!(choose(&[1, 1]), Some(ConnectionError::Malformed(_))));
+}
+
+#[test]
+fn a_client_sends_nothing_inside_its_handshake_messages() {
+    let server_keys = keypair(Side::Responder);
+    let say = |first: &[u8], third: &[u8]| {
+        let mut flight = preface(Pattern::XX, [0; 4], &[]);
+        let mut client = bare(Role::Initiator, &flight);
+        let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+        let mut message = Vec::new();
+        client.write_message(first, &mut message).unwrap();
+        encode_handshake_message(&mut flight, &message);
+        server.handle_bytes(&mut BytesMut::from(&flight[..]));
+        let ephemeral = SecretKey::from_bytes([6; 32]);
+        server.proceed(ResponderKeys { local: Some(&server_keys), client_key: None, psk: None, ephemeral }).unwrap();
+        if server.error().is_none() {
+            let (mut answer, mut last) = (Vec::new(), Vec::new());
+            server.poll_transmit(&mut answer);
+            client.read_message(&answer[3..], &mut Vec::new()).unwrap();
+            let mut message = Vec::new();
+            client.write_message(third, &mut message).unwrap();
+            encode_handshake_message(&mut last, &message);
+            server.handle_bytes(&mut BytesMut::from(&last[..]));
+        }
+        server.error().cloned()
+    };
+    assert_eq!(say(b"", b""), None);
+    for (first, third) in [(b"0-rtt".as_slice(), b"".as_slice()), (b"", b"a call")] {
+        assert!(matches!(say(first, third), Some(ConnectionError::Malformed(Malformed::Trailing(_)))));
+    }
 }
