@@ -10,6 +10,7 @@ use np_transport::{Address, SecurityMode};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
 
+use crate::server::check_mode;
 use crate::{Client, Error, Identity};
 
 /// Builds a [`Client`].
@@ -167,6 +168,7 @@ impl ClientBuilder {
     /// its range or does not fit the pattern, when nobody answers, or when either side refuses the other.
     pub async fn connect(self) -> Result<Client, Error> {
         let address: Address = self.address.parse()?;
+        check_mode(&address)?;
         let pattern = self.pattern.unwrap_or_else(|| self.default_pattern(&address));
         self.check_fit(pattern)?;
         self.check_keys(pattern, &address)?;

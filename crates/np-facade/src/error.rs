@@ -163,6 +163,16 @@ pub enum Error {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// A mode that the rooms below have and this one does not offer yet.
+    #[error(
+        "the address {address} asks for the mode {mode}, which Client and Server do not offer yet; choose tcp:// or unix: without a mode"
+    )]
+    Mode {
+        /// The address, without keys.
+        address: String,
+        /// The mode.
+        mode: &'static str,
+    },
     /// A text that cannot be the id of a pre-shared key.
     #[error("psk_id: {0}")]
     PskId(#[from] PskIdError),
@@ -205,7 +215,7 @@ impl Error {
             Self::NoAddress | Self::NeedsKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
                 ErrorKind::Usage
             }
-            Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) => ErrorKind::Usage,
+            Self::Mode { .. } | Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) => ErrorKind::Usage,
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),
             Self::Connect(error) => of_connect(error),
@@ -228,6 +238,7 @@ fn of_transport(error: &TransportError) -> ErrorKind {
     match error.failure() {
         Failure::Usage => ErrorKind::Usage,
         Failure::Connect => ErrorKind::Connect,
+        Failure::Authentication => ErrorKind::Authentication,
         _ => ErrorKind::Local,
     }
 }

@@ -213,6 +213,7 @@ impl ServerBuilder {
         }
         let own: Vec<_> = config.identities.iter().map(|identity| identity.public()).collect();
         for address in &parsed {
+            check_mode(address)?;
             check_key(address, &own)?;
         }
         let proves_key = config.patterns.iter().any(|pattern| pattern.authenticates_responder());
@@ -241,6 +242,14 @@ impl ServerBuilder {
         if let Err(mistake) = added {
             self.mistake.get_or_insert(mistake);
         }
+    }
+}
+
+/// Refuses a mode for which no builder has settings.
+pub(crate) fn check_mode(address: &Address) -> Result<(), Error> {
+    match address.mode() {
+        SecurityMode::Noise => Ok(()),
+        mode => Err(Error::Mode { address: address.without_keys().to_string(), mode: mode.as_str() }),
     }
 }
 
