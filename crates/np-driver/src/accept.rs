@@ -18,7 +18,7 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
 use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
-use crate::half_open::HalfOpen;
+use crate::half_open::{Entered, HalfOpen};
 use crate::task;
 
 mod config;
@@ -286,18 +286,26 @@ impl Shared {
     }
 
     /// Serves a link to its end.
-    async fn serve(self: Arc<Self>, incoming: Incoming, stop: watch::Receiver<bool>) {
-        // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
-        // that lasts holds none for what came before.
-        if let Some(met) = Box::pin(self.meet(incoming, stop)).await {
-            Box::pin(self.attend(met)).await;
+    fn serve(
+        self: Arc<Self>,
+        incoming: Incoming,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Its place is taken as it comes, and not when its task first runs: tasks begin in any order.
+        let entered = self.half_open.enter();
+        async move {
+            // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
+            // that lasts holds none for what came before.
+            if let Some(met) = Box::pin(self.meet(incoming, entered, stop)).await {
+                Box::pin(self.attend(met)).await;
+            }
         }
     }
 
     /// The handshake, up to a peer that has shown that it holds the keys, and has a place.
-    async fn meet(&self, incoming: Incoming, stop: watch::Receiver<bool>) -> Option<Met> {
+    async fn meet(&self, incoming: Incoming, entered: Option<Entered>, stop: watch::Receiver<bool>) -> Option<Met> {
         let until = after(Instant::now(), self.config.handshake_timeout);
-        let Some((place, mut evicted)) = self.half_open.enter() else {
+        let Some((place, mut evicted)) = entered else {
             Box::pin(self.turn_away_unheard(incoming)).await;
             return None;
         };

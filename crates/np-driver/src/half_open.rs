@@ -48,6 +48,9 @@ pub(crate) struct Place {
     heard: AtomicBool,
 }
 
+/// A place, and what tells that it was taken by somebody else.
+pub(crate) type Entered = (Place, oneshot::Receiver<()>);
+
 impl HalfOpen {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, table: Mutex::default() })
@@ -55,7 +58,7 @@ impl HalfOpen {
 
     /// Takes a place, that of somebody else if need be, and gives what tells that it was taken in turn. `None` where
     /// all places are held by peers that are about to finish.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<(Place, oneshot::Receiver<()>)> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {
         let now = Instant::now();
         let mut table = lock(&self.table);
         if table.members.len() >= self.max {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{Served, serve_if_asked};
 use common::{keypair, now, refused, request, told, xx_flight};
+use futures_util::FutureExt as _;
 use np_driver::{Connection, ConnectorConfig, connect};
 use np_transport::{Address, Link};
 use np_trust::Policy;
@@ -112,6 +113,9 @@ async fn silent_siege(timeout: Duration) -> Option<()> {
     let patience = timeout - Duration::from_secs(1);
     let peers = besiege(&server, PEERS, patience, |at| b"np\r\n"[..at % 2 * 4].to_vec()).await;
     let each = server.resident().saturating_sub(before) / PEERS as u64;
+    if peers.is_none() {
+        served.abort();
+    }
 
     let mut endings = JoinSet::new();
     for (since, mut link) in peers? {
@@ -144,7 +148,7 @@ async fn ten_thousand_silent_peers_cost_little_and_are_cut_in_time() {
         return;
     }
     // A busy machine gets a second chance.
-    for seconds in [5, 25] {
+    for seconds in [6, 20] {
         if silent_siege(Duration::from_secs(seconds)).await.is_some() {
             return;
         }
@@ -176,11 +180,7 @@ async fn at_the_default_limit_the_oldest_silent_peers_go_first_and_all_of_them_a
     for _ in 0..10 {
         known_client(&server.address).await.call(request("np.echo")).await.unwrap();
     }
-    let mut gone = 0;
-    for link in &mut peers[MORE..] {
-        let ended = tokio::time::timeout(Duration::from_micros(50), link.io.read_u8()).await;
-        gone += usize::from(ended.is_ok());
-    }
+    let gone = peers[MORE..].iter_mut().filter_map(|link| link.io.read_u8().now_or_never()).count();
     assert!(gone <= 11, "{gone} younger peers were sent away");
 }
 
