@@ -301,3 +301,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_that_is_too_long_once_printed_is_refused() {
+    // Each of these letters of two bytes is printed as six.
+    let fits = format!("unix:/{}", "\u{2f0}".repeat(681));
+    let printed = fits.parse::<Address>().unwrap().to_string();
+    assert!(printed.parse::<Address>().is_ok() && printed.len() > 4_000, "{}", printed.len());
+    let longer = format!("unix:/{}", "\u{2f0}".repeat(682));
+    assert!(longer.parse::<Address>().unwrap_err().to_string().contains("escapes"), "{longer}");
+}

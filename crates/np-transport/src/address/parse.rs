@@ -22,7 +22,13 @@ pub(super) const NAME_RULE: &str = "a name is 1 to 64 characters of A-Z a-z 0-9 
 const KNOWN: &str = "the known parameters are key, mode, pin and name";
 
 pub(super) fn parse(text: &str) -> Result<Address, AddressError> {
-    read(text).map_err(|flaw| AddressError::new(text, flaw.at, flaw.message))
+    let address = read(text).map_err(|flaw| AddressError::new(text, flaw.at, flaw.message))?;
+    // What is printed has to be read again, and escapes make it longer than what was written.
+    if text.len() > MAX_TEXT / 3 && address.to_string().len() > MAX_TEXT {
+        let message = format!("an address has at most {MAX_TEXT} bytes, its escapes included");
+        return Err(AddressError::new(text, text.len(), message));
+    }
+    Ok(address)
 }
 
 struct Flaw {
