@@ -108,7 +108,7 @@ impl ClientBuilder {
     }
 
     /// Sets by what name the server finds the pre-shared key: 1 to 64 bytes of printable ASCII. Default: the
-    /// [`psk_id`](crate::psk_id) of the key. Empty: the server finds it by this client's key.
+    /// [`psk_id`] of the key. Empty: the server finds it by this client's key.
     #[must_use]
     pub fn psk_id(mut self, id: impl Into<String>) -> Self {
         self.psk_id = Some(id.into());
