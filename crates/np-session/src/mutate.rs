@@ -74,10 +74,7 @@ impl Session {
             return Err(Misuse::Argument("only a unary call that was not answered takes an answer"));
         }
         if stream.abandoned {
-            let (status, text) = match stream.expired {
-                true => (Status::DeadlineExceeded, "the deadline passed before the answer was there"),
-                false => (Status::Cancelled, "the caller gave the call up"),
-            };
+            let (status, text) = stream.given_up();
             self.end_with(key, status, text);
             return Ok(());
         }
@@ -101,7 +98,8 @@ impl Session {
 
     /// Ends a call, one-way message or stream of the peer with a status; the only end of the latter two.
     ///
-    /// For a one-way message the status tells the peer only that its slot is free again.
+    /// For a one-way message the status tells the peer only that its slot is free again. A stream whose work was given
+    /// up, by its caller or by its deadline, ends with that reason even where [`Status::Ok`] is asked for.
     ///
     /// # Errors
     /// When the call is over, or a unary call is ended with [`Status::Ok`], which takes an answer.
@@ -110,6 +108,9 @@ impl Session {
         if stream.kind == OpenKind::Request && status == Status::Ok {
             return Err(Misuse::Argument("a unary call that went well takes an answer"));
         }
+        // A stream whose work was given up took no more messages, so its caller must not believe that it has them all.
+        let cut_short = stream.kind == OpenKind::Stream && stream.abandoned && status == Status::Ok;
+        let (status, text) = if cut_short { stream.given_up() } else { (status, text) };
         let drains = stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Body { .. });
         stream.pending.trailers = Some(Box::new((status, text.to_owned(), metadata)));
         stream.deadline = Deadline::NONE;

@@ -149,6 +149,14 @@ impl Stream {
         replied || self.pending.trailers.is_some()
     }
 
+    /// How a call of the peer ends whose work was given up.
+    pub(crate) const fn given_up(&self) -> (Status, &'static str) {
+        match self.expired {
+            true => (Status::DeadlineExceeded, "the deadline passed before the answer was there"),
+            false => (Status::Cancelled, "the caller gave the call up"),
+        }
+    }
+
     /// Whether the opening frame has been sealed.
     pub(crate) const fn is_opened(&self) -> bool {
         self.id.is_some()

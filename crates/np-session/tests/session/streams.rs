@@ -1,9 +1,11 @@
 //! Streams: messages both ways, half close, ends and cancels.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use np_session::{Event, StreamKey};
+use np_session::{Event, OpenCall, StreamKey};
 use np_testkit::{Dialogue, Pair, Recorder, Setup, body};
-use np_types::{Limits, Metadata, Outcome, Status};
+use np_types::{Deadline, Limits, Metadata, Outcome, Status};
 use np_wire::{Frame, OpenKind, Side, StreamId, Trailers};
 
 use crate::help::{data, failures, first_call, frames, opened, small, stream};
@@ -137,6 +139,25 @@ fn a_cancel_after_the_handlers_end_needs_no_second_end() {
     pair.client().cancel(key);
     pair.settle();
     assert!(!pair.events(1).iter().any(|event| matches!(event, Event::Cancelled { .. })));
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
+/// The callee's clock may be the first to see the deadline: its last messages could not leave then.
+#[test]
+fn a_stream_that_was_given_up_never_ends_well() {
+    let mut pair = Setup::with_limits(&small()).connect();
+    let soon = pair.now + Duration::from_millis(50);
+    let key = pair.client().open(OpenCall { deadline: Deadline::at(soon), ..stream() }).unwrap();
+    pair.settle();
+    let other = opened(&pair.events(1))[0].0;
+    pair.server().handle_timeout(soon + Duration::from_millis(50));
+    pair.settle();
+    assert!(pair.events(1).contains(&Event::Cancelled { key: other, status: Status::DeadlineExceeded }));
+    assert!(pair.server().send(other, body(1, 0, 10)).is_err());
+    pair.server().end(other, Status::Ok, "", Metadata::default()).unwrap();
+    pair.settle();
+    let failed = failures(&pair.events(0));
+    assert_eq!((failed[0].0, failed[0].1.status), (key, Status::DeadlineExceeded));
     assert!(pair.client().is_idle() && pair.server().is_idle());
 }
 
