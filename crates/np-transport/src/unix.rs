@@ -128,10 +128,11 @@ impl UnixEnd {
 fn link(address: &Address, stream: UnixStream, place: String) -> Link {
     let local = stream.peer_cred().ok().map(|who| LocalPeer {
         user: who.uid().to_string(),
+        group: Some(who.gid().to_string()),
         process: who.pid().and_then(|pid| u32::try_from(pid).ok()),
     });
     let text = match &local {
-        Some(LocalPeer { user, process: Some(process) }) => format!("{place} (uid {user}, pid {process})"),
+        Some(LocalPeer { user, process: Some(process), .. }) => format!("{place} (uid {user}, pid {process})"),
         Some(LocalPeer { user, .. }) => format!("{place} (uid {user})"),
         None => place,
     };

@@ -2,11 +2,12 @@
 //! was proven.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use np_types::{KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
+use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
 
 use crate::file::{harmless, shown};
 use crate::psk::check_psk_id;
@@ -17,6 +18,12 @@ use crate::{AllowList, AllowListError, KnownPeers, PskIdError};
 
 /// The most characters of a reason in the log: room for two keys, an address and a path.
 const MAX_REASON: usize = 2_048;
+
+/// The longest name of a certificate that a rule can wait for.
+const MAX_SAN: usize = 1_024;
+
+/// The longest SID: 15 parts of up to ten digits.
+const MAX_SID: usize = 184;
 
 /// What a policy says about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +61,29 @@ pub enum PolicyError {
     /// A text behind `psk:` is no id.
     #[error("{0}; a file whose name begins with psk: is written with ./ before it")]
     PskId(#[from] PskIdError),
+    /// A text behind `spki:` is no fingerprint.
+    #[error(
+        "spki: takes the SHA-256 of a certificate's public key in 64 hexadecimal digits, as `np cert dev` prints it; a file \
+         whose name begins with spki: is written with ./ before it"
+    )]
+    Spki,
+    /// A text behind `san:` is no name of a certificate.
+    #[error(
+        "san: takes a name as certificates carry it: a DNS name, an IP address, a URI or a mail address; a file whose name \
+         begins with san: is written with ./ before it"
+    )]
+    San,
+    /// A text behind `user:` or `group:` is no id of the operating system.
+    #[error(
+        "user: and group: take the id of a local user or group, a number on Unix (`id -u`, `id -g`) and a SID on Windows; a \
+         file whose name begins so is written with ./ before it"
+    )]
+    LocalId,
     /// The text is empty.
-    #[error("nobody is named; give a public key (np1...), a file of them, `psk:ID`, `anyone` or `anonymous`")]
+    #[error(
+        "nobody is named; give a public key (np1...), a file of them, `psk:ID`, `spki:HEX`, `san:NAME`, `user:ID`, \
+         `group:ID`, `anyone` or `anonymous`"
+    )]
     Empty,
 }
 
@@ -138,6 +166,79 @@ impl Policy {
         Ok(Self::one(Rule::Psk { id: id.into(), name: format!("psk:{id}").into() }))
     }
 
+    /// Allows peers whose verified certificate has this public key: the SHA-256 of its subject public key info. It stays
+    /// the same when a certificate is renewed for its key.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{Fingerprint, PeerIdentity};
+    /// let peer = |byte| PeerIdentity::Certificate {
+    ///     spki: Fingerprint([byte; 32]), names: Vec::new(), subject: String::new(),
+    /// };
+    /// let policy = Policy::allow_spki(Fingerprint([1; 32]));
+    /// assert!(policy.decide(&peer(1)).is_allowed() && !policy.decide(&peer(2)).is_allowed());
+    /// ```
+    #[must_use]
+    pub fn allow_spki(key: Fingerprint) -> Self {
+        Self::one(Rule::Spki { key, name: format!("spki:{key}").into() })
+    }
+
+    /// Allows peers whose verified certificate carries this name among its alternative names (SAN): a DNS name, an IP
+    /// address, a URI (as SPIFFE has them) or a mail address, compared whole. A name that a certificate carries as a
+    /// wildcard is met by the same wildcard alone. Subjects (CN) are not looked at.
+    ///
+    /// # Errors
+    /// When no certificate can carry such a name.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{Fingerprint, PeerIdentity};
+    /// let peer = |name: &str| PeerIdentity::Certificate {
+    ///     spki: Fingerprint([1; 32]), names: vec![name.to_owned()], subject: String::new(),
+    /// };
+    /// let policy = Policy::allow_san("DB.example")?;
+    /// assert!(policy.decide(&peer("db.example")).is_allowed() && !policy.decide(&peer("xdb.example")).is_allowed());
+    /// assert!(Policy::allow_san("*.example")?.decide(&peer("*.example")).is_allowed());
+    /// assert!(!Policy::allow_san("*.example")?.decide(&peer("db.example")).is_allowed());
+    /// # Ok::<(), np_trust::PolicyError>(())
+    /// ```
+    pub fn allow_san(name: &str) -> Result<Self, PolicyError> {
+        let wanted = san(name).ok_or(PolicyError::San)?;
+        let name = format!("san:{wanted}").into();
+        Ok(Self::one(Rule::San { wanted: wanted.into(), name }))
+    }
+
+    /// Allows processes of this user in the mode `local`, as the operating system tells it: a uid on Unix, a SID on
+    /// Windows.
+    ///
+    /// # Errors
+    /// When the text is no such id.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{LocalPeer, PeerIdentity};
+    /// let peer = |user: &str| {
+    ///     PeerIdentity::Local(LocalPeer { user: user.to_owned(), group: Some("7".to_owned()), process: None })
+    /// };
+    /// let policy = Policy::allow_user("1000")?.or(Policy::allow_group("8")?);
+    /// assert!(policy.decide(&peer("1000")).is_allowed() && !policy.decide(&peer("1001")).is_allowed());
+    /// assert!(Policy::allow_group("7")?.decide(&peer("1001")).is_allowed());
+    /// # Ok::<(), np_trust::PolicyError>(())
+    /// ```
+    pub fn allow_user(id: &str) -> Result<Self, PolicyError> {
+        check_local_id(id)?;
+        Ok(Self::one(Rule::User { id: id.into(), name: format!("user:{id}").into() }))
+    }
+
+    /// Allows processes that run under this group (their effective one) in the mode `local`: a gid on Unix.
+    ///
+    /// # Errors
+    /// When the text is no such id.
+    pub fn allow_group(id: &str) -> Result<Self, PolicyError> {
+        check_local_id(id)?;
+        Ok(Self::one(Rule::Group { id: id.into(), name: format!("group:{id}").into() }))
+    }
+
     /// Allows peers that have proven nothing, and no others: for servers whose clients have no key.
     ///
     /// ```
@@ -201,8 +302,8 @@ impl Policy {
         Self::one(Rule::Closure(Arc::new(judge)))
     }
 
-    /// Reads what a user writes after `--allow`: a public key, `anyone`, `anonymous`, `psk:ID`, or the name of a file of
-    /// keys.
+    /// Reads what a user writes after `--allow`: a public key, `anyone`, `anonymous`, `psk:ID`, `spki:HEX`, `san:NAME`,
+    /// `user:ID`, `group:ID`, or the name of a file of keys.
     ///
     /// # Errors
     /// When a key is wrong (a secret above all), an id or a file is; never shows what looked like a key.
@@ -212,9 +313,16 @@ impl Policy {
             "anyone" => Ok(Self::anyone()),
             "anonymous" => Ok(Self::anonymous()),
             _ if looks_like_key(text) => Ok(Self::allow_keys([text.parse()?])),
-            _ => match text.strip_prefix("psk:") {
-                Some(id) => Ok(Self::allow_psk(id)?),
-                None => Ok(Self::allow_file(Path::new(text))?),
+            _ => match text.split_once(':') {
+                Some(("psk", id)) => Ok(Self::allow_psk(id)?),
+                Some(("spki", digits)) => {
+                    let digits = digits.strip_prefix("sha256:").unwrap_or(digits);
+                    Ok(Self::allow_spki(digits.parse().map_err(|_| PolicyError::Spki)?))
+                }
+                Some(("san", name)) => Self::allow_san(name),
+                Some(("user", id)) => Self::allow_user(id),
+                Some(("group", id)) => Self::allow_group(id),
+                _ => Ok(Self::allow_file(Path::new(text))?),
             },
         }
     }
@@ -249,6 +357,18 @@ impl Policy {
     #[must_use]
     pub fn accepts_anyone(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule, Rule::Anyone | Rule::Anonymous))
+    }
+
+    /// Whether peers that have proven nothing may be allowed.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// assert!(Policy::anyone().or(Policy::anonymous()).accepts_anonymous());
+    /// assert!(!Policy::anyone().accepts_anonymous());
+    /// ```
+    #[must_use]
+    pub fn accepts_anonymous(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, Rule::Anonymous | Rule::DangerAnyone | Rule::Closure(_)))
     }
 
     /// Decides about a peer at the system's time, and writes the decision to the audit log.
@@ -315,6 +435,25 @@ fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict) -> Decision {
         tracing::info!(target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, "peer allowed");
     }
     Decision::Allow { name }
+}
+
+/// A name in the form in which certificates' names are kept: DNS names in lower case, IP addresses as they print.
+fn san(name: &str) -> Option<String> {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return Some(ip.to_string());
+    }
+    let printable = !name.is_empty() && name.len() <= MAX_SAN && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_dns = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*'));
+    printable.then(|| if is_dns { name.to_ascii_lowercase() } else { name.to_owned() })
+}
+
+fn check_local_id(id: &str) -> Result<(), PolicyError> {
+    let is_uid = id.parse::<u32>().is_ok_and(|number| number.to_string() == id);
+    let is_sid = id.len() <= MAX_SID
+        && id.strip_prefix("S-1-").is_some_and(|rest| {
+            rest.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+    if is_uid || is_sid { Ok(()) } else { Err(PolicyError::LocalId) }
 }
 
 /// Whether a text is meant as a key: then it is never taken for a file's name, nor shown.

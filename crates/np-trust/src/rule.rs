@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use np_types::{PeerIdentity, PublicKey, UnixMillis, escape};
+use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, UnixMillis, escape};
 
 use crate::file::shown;
 use crate::watch::WatchedList;
@@ -18,6 +18,10 @@ pub(crate) enum Rule {
     Keys { list: Arc<AllowList>, source: Arc<str> },
     File(Arc<WatchedList>),
     Psk { id: Arc<str>, name: Arc<str> },
+    Spki { key: Fingerprint, name: Arc<str> },
+    San { wanted: Arc<str>, name: Arc<str> },
+    User { id: Arc<str>, name: Arc<str> },
+    Group { id: Arc<str>, name: Arc<str> },
     FirstUse { known: KnownPeers, address: Arc<str> },
     Anyone,
     Anonymous,
@@ -47,6 +51,26 @@ impl Rule {
                 PeerIdentity::Psk(proven) if **proven == **id => allow("the pre-shared key is allowed"),
                 _ => refuse(format!("the peer has not proven {name} alone")),
             },
+            Self::Spki { key, name } => match peer {
+                PeerIdentity::Certificate { spki, .. } if spki == key => allow("the certificate's key is allowed"),
+                _ => refuse(format!("the peer has shown no certificate with the key {name}")),
+            },
+            Self::San { wanted, name } => match peer {
+                PeerIdentity::Certificate { names, .. } if names.iter().any(|has| **has == **wanted) => {
+                    allow("a name of the certificate is allowed")
+                }
+                _ => refuse(format!("the peer has shown no certificate with the name {name}")),
+            },
+            Self::User { id, name } => match peer {
+                PeerIdentity::Local(local) if *local.user == **id => allow("the user is allowed"),
+                _ => refuse(format!("the peer is not the user {name} of this machine")),
+            },
+            Self::Group { id, name } => match peer {
+                PeerIdentity::Local(LocalPeer { group: Some(group), .. }) if **group == **id => {
+                    allow("the group is allowed")
+                }
+                _ => refuse(format!("the peer does not run under the group {name} of this machine")),
+            },
             Self::FirstUse { known, address } => judge_known(peer, known, address, now),
             Self::Anyone if peer.is_authenticated() => allow("any proven identity is allowed"),
             Self::Anyone => refuse("the peer has proven no identity"),
@@ -65,7 +89,11 @@ impl Rule {
         match self {
             Self::Keys { source, .. } => source,
             Self::File(list) => list.name(),
-            Self::Psk { name, .. } => name,
+            Self::Psk { name, .. }
+            | Self::Spki { name, .. }
+            | Self::San { name, .. }
+            | Self::User { name, .. }
+            | Self::Group { name, .. } => name,
             Self::FirstUse { .. } => "first-use",
             Self::Anyone => "anyone",
             Self::Anonymous => "anonymous",

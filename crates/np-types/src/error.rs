@@ -290,6 +290,10 @@ pub enum ConnectionError {
         /// What the peer is told.
         code: CloseCode,
     },
+    /// TLS was refused, by this side or by the peer, once its handshake seemed to be done: a certificate that the server
+    /// has looked at since.
+    #[error("{0}")]
+    Tls(String),
     /// The operating system or the network.
     #[error("{what}: {text}")]
     Io {
@@ -322,7 +326,7 @@ impl ConnectionError {
             Self::Malformed(_) => Blame::Malformed,
             Self::Misbehaved(_) | Self::Timeout { .. } => Blame::Misbehaved,
             Self::Incompatible(_) => Blame::Incompatible,
-            Self::Refused { .. } => Blame::Refused,
+            Self::Refused { .. } | Self::Tls(_) => Blame::Refused,
             Self::ClosedByPeer { .. } => Blame::Closed,
             Self::ClosedHere(_) | Self::Misuse(_) => Blame::Misuse,
             Self::Limit(_) => Blame::Limit,
@@ -344,6 +348,7 @@ impl ConnectionError {
             Self::Misuse(_) => "NP-MISUSE",
             Self::Limit(_) => "NP-LIMIT",
             Self::Timeout { .. } => "NP-TIMEOUT",
+            Self::Tls(_) => "NP-TLS",
             Self::Io { .. } => "NP-IO",
         }
     }
@@ -361,6 +366,7 @@ impl ConnectionError {
             Self::Incompatible(_) => CloseCode::Incompatible,
             Self::Refused { code, .. } | Self::Timeout { code, .. } | Self::ClosedHere(code) => *code,
             Self::ClosedByPeer { .. } | Self::Io { .. } => CloseCode::Normal,
+            Self::Tls(_) => CloseCode::Authentication,
             Self::Misuse(_) => CloseCode::Internal,
             Self::Limit(hit) => match hit.limit {
                 LimitName::MaxConnections => CloseCode::ConnectionLimit,

@@ -17,12 +17,15 @@ use crate::PublicKey;
 pub enum PeerIdentity {
     /// A Noise static key, proven by the handshake.
     Noise(PublicKey),
-    /// A certificate that TLS verified: the SHA-256 of its public key (SPKI) and its names.
+    /// A certificate that TLS verified: the SHA-256 of its public key (SPKI), its names and its subject.
     Certificate {
         /// SHA-256 of the subject public key info.
         spki: Fingerprint,
-        /// Subject alternative names, as text.
+        /// Subject alternative names, as text; none where no authority has vouched for them.
         names: Vec<String>,
+        /// The subject's distinguished name (RFC 4514), escaped; empty where no authority has vouched for it. For
+        /// people: rules go by the key or by a name.
+        subject: String,
     },
     /// A pre-shared key alone, by its id.
     Psk(String),
@@ -66,6 +69,8 @@ impl fmt::Display for PeerIdentity {
 pub struct LocalPeer {
     /// User: a uid on Unix, a SID on Windows.
     pub user: String,
+    /// Its group: a gid on Unix, where the system tells.
+    pub group: Option<String>,
     /// Process id, where the system tells.
     pub process: Option<u32>,
 }

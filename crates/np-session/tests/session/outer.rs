@@ -14,7 +14,11 @@ use np_types::{
 use np_wire::{Frame, Preface, encode_frame};
 
 fn certificate() -> PeerIdentity {
-    PeerIdentity::Certificate { spki: Fingerprint([1; 32]), names: vec!["a.example".to_owned()] }
+    PeerIdentity::Certificate {
+        spki: Fingerprint([1; 32]),
+        names: vec!["a.example".to_owned()],
+        subject: String::new(),
+    }
 }
 
 fn outer(binding: Option<[u8; 32]>) -> Outer {

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use np_types::{Fingerprint, PeerIdentity};
+use np_types::{Fingerprint, PeerIdentity, escape};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,9 @@ use x509_cert::der::oid::AssociatedOid as _;
 use x509_cert::der::{Decode as _, Reader as _, SliceReader};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+
+/// The most characters of a subject that are kept.
+const SUBJECT: usize = 512;
 
 /// The SHA-256 of the certificate's subject public key info.
 pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
@@ -24,7 +27,8 @@ pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprin
 pub(super) fn of(certificates: Option<&[CertificateDer<'_>]>, vouched: bool) -> PeerIdentity {
     let Some(leaf) = certificates.and_then(<[_]>::first) else { return PeerIdentity::Anonymous };
     match fingerprint(leaf) {
-        Ok(spki) => PeerIdentity::Certificate { spki, names: if vouched { names(leaf) } else { Vec::new() } },
+        Ok(spki) if vouched => PeerIdentity::Certificate { spki, names: names(leaf), subject: subject(leaf) },
+        Ok(spki) => PeerIdentity::Certificate { spki, names: Vec::new(), subject: String::new() },
         Err(_) => PeerIdentity::Anonymous,
     }
 }
@@ -40,6 +44,12 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         .filter(|extension| extension.extn_id == SubjectAltName::OID)
         .filter_map(|extension| all_names(extension.extn_value.as_bytes()));
     found.flatten().filter_map(|name| text(&name)).collect()
+}
+
+/// The subject as RFC 4514 writes it, harmless to show; empty where it cannot be read.
+fn subject(certificate: &CertificateDer<'_>) -> String {
+    let parsed = Certificate::from_der(certificate).ok();
+    parsed.map_or_else(String::new, |it| escape(&it.tbs_certificate().subject().to_string(), SUBJECT))
 }
 
 /// The names of the extension; none, where there is one among them that the standard forbids.

@@ -53,9 +53,10 @@ async fn tls_13_is_agreed_with_a_post_quantum_key_exchange() {
         assert!(!info.resumed);
         assert_eq!(link.mode, SecurityMode::Tls);
     }
-    let PeerIdentity::Certificate { spki, names } = client.identity else { panic!("{:?}", client.identity) };
+    let PeerIdentity::Certificate { spki, names, subject } = client.identity else { panic!("{:?}", client.identity) };
     assert_eq!(spki, leaf.pin);
     assert_eq!(names, ["localhost", "127.0.0.1"]);
+    assert_eq!(subject, "CN=rcgen self signed cert");
     assert_eq!(server.identity, PeerIdentity::Anonymous);
     assert!(server.peer.text.starts_with("tls://127.0.0.1:"), "{}", server.peer);
 }

@@ -41,7 +41,7 @@ async fn a_required_certificate_says_who_the_client_is() {
         }
         let (_client, server) = met(server, client).await;
         assert_eq!(server.tls.unwrap().version, version);
-        let PeerIdentity::Certificate { spki, names } = server.identity else { panic!() };
+        let PeerIdentity::Certificate { spki, names, .. } = server.identity else { panic!() };
         assert_eq!(spki, mine.pin);
         assert_eq!(names, ["client.example"]);
     }

@@ -22,8 +22,8 @@ async fn certificates_for_development_work_at_once_in_both_directions() {
     for name in ["", "?name=localhost", "?name=::1", "?name=db.test", "?name=192.0.2.7"] {
         let address = format!("{}{name}", bare(&listener)).parse().unwrap();
         let (client, server) = meet_at(&listener, &address, &client).await;
-        let names = vec!["np-dev-client".to_owned()];
-        assert_eq!(server.unwrap().identity, PeerIdentity::Certificate { spki: made.client_pin, names });
+        let (names, subject) = (vec!["np-dev-client".to_owned()], "CN=np development client".to_owned());
+        assert_eq!(server.unwrap().identity, PeerIdentity::Certificate { spki: made.client_pin, names, subject });
         let PeerIdentity::Certificate { spki, .. } = client.unwrap().identity else { panic!() };
         assert_eq!(spki, made.server_pin);
     }

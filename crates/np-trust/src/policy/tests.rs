@@ -21,8 +21,9 @@ fn noise(byte: u8) -> PeerIdentity {
 
 /// One identity of every kind but the anonymous.
 fn proven() -> [PeerIdentity; 4] {
-    let certificate = PeerIdentity::Certificate { spki: Fingerprint([1; 32]), names: Vec::new() };
-    let local = PeerIdentity::Local(LocalPeer { user: "0".to_owned(), process: None });
+    let certificate =
+        PeerIdentity::Certificate { spki: Fingerprint([1; 32]), names: Vec::new(), subject: String::new() };
+    let local = PeerIdentity::Local(LocalPeer { user: "0".to_owned(), group: None, process: None });
     [noise(1), certificate, PeerIdentity::Psk("psk".to_owned()), local]
 }
 
@@ -359,4 +360,50 @@ fn a_policy_goes_wherever_connections_do() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     let (known, _dir) = known();
     shared(&Policy::first_use(known, "mem:x"));
+}
+
+#[test]
+fn rules_for_certificates_and_local_users_are_read_and_match_their_kind_alone() {
+    let named = |name: &str| PeerIdentity::Certificate {
+        spki: Fingerprint([0xab; 32]),
+        names: vec!["other.example".to_owned(), name.to_owned()],
+        subject: "CN=svc.example".to_owned(),
+    };
+    let local =
+        PeerIdentity::Local(LocalPeer { user: "1000".to_owned(), group: Some("100".to_owned()), process: None });
+    let spki = "AB".repeat(32);
+    for (text, peer) in [
+        (format!("spki:{spki}"), named("a.example")),
+        (format!("spki:sha256:{spki}"), named("a.example")),
+        ("san:A.example".to_owned(), named("a.example")),
+        ("san:2001:DB8::1".to_owned(), named("2001:db8::1")),
+        ("san:spiffe://Prod/db".to_owned(), named("spiffe://Prod/db")),
+        ("san:ops@example.com".to_owned(), named("ops@example.com")),
+        ("user:1000".to_owned(), local.clone()),
+        ("group:100".to_owned(), local),
+    ] {
+        let policy = Policy::parse_allow(&text).unwrap();
+        assert!(policy.decide(&peer).is_allowed(), "{text}");
+        for other in proven().into_iter().chain([PeerIdentity::Anonymous]) {
+            let said = reason(policy.decide(&other));
+            assert!(said.contains(&text.to_lowercase().replace("sha256:", "")) || text.contains("spiffe"), "{said}");
+        }
+    }
+    // A subject is a text for people, and no rule looks at it.
+    let policy = Policy::parse_allow("san:svc.example").unwrap();
+    assert!(!policy.decide(&named("a.example")).is_allowed());
+    assert!(!Policy::parse_allow("san:spiffe://prod/db").unwrap().decide(&named("spiffe://Prod/db")).is_allowed());
+}
+
+#[test]
+fn rules_for_certificates_and_local_users_that_mean_nothing_are_refused() {
+    let long = format!("san:{}", "a".repeat(1_025));
+    for text in
+        ["spki:", "spki:ab", "san:", "san:a b", "san:\u{1b}[2J", &long, "user:", "user:root", "user:007", "group:-1"]
+    {
+        let error = Policy::parse_allow(text).unwrap_err();
+        assert!(matches!(error, PolicyError::Spki | PolicyError::San | PolicyError::LocalId), "{text}: {error}");
+        assert!(error.to_string().contains("./ before it"));
+    }
+    assert!(Policy::parse_allow("user:S-1-5-21-1-2-3-1001").is_ok() && Policy::parse_allow("user:S-1-5-").is_err());
 }
