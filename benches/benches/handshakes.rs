@@ -98,7 +98,7 @@ fn start_server() -> Bench {
             let at = "tcp://127.0.0.1:0".parse().unwrap();
             let listener = Listener::bind(&at, &BindOptions::default()).await.unwrap();
             tell.send((Handle::current(), listener.local_address().clone())).unwrap();
-            acceptor.listen(listener);
+            acceptor.listen(listener).unwrap();
             std::future::pending::<()>().await;
         });
     });

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, PeerIdentity, Status};
+use np_types::{CallError, Codec, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,6 +40,7 @@ pub trait Caller: Send + Sync {
 pub struct PeerInfo {
     identity: PeerIdentity,
     address: Box<str>,
+    local: Option<LocalPeer>,
     binding: [u8; 32],
     caller: Option<Box<dyn Caller>>,
 }
@@ -48,7 +49,7 @@ impl PeerInfo {
     /// Describes a peer to which no calls can be made.
     #[must_use]
     pub fn new(identity: PeerIdentity, address: impl Into<Box<str>>, binding: [u8; 32]) -> Self {
-        Self { identity, address: address.into(), binding, caller: None }
+        Self { identity, address: address.into(), local: None, binding, caller: None }
     }
 
     /// Adds the way back. A `caller` must not own the connection, or handlers would keep it alive.
@@ -56,6 +57,28 @@ impl PeerInfo {
     pub fn with_caller(mut self, caller: impl Caller + 'static) -> Self {
         self.caller = Some(Box::new(caller));
         self
+    }
+
+    /// Adds the process at the other end, as the operating system tells it.
+    #[must_use]
+    pub fn with_local(mut self, local: Option<LocalPeer>) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// The process at the other end, where the operating system tells it: Unix sockets, in every security mode. Only in
+    /// the mode `local` is it the peer's identity.
+    ///
+    /// ```
+    /// # use np_dispatch::PeerInfo;
+    /// # use np_types::{LocalPeer, PeerIdentity};
+    /// let local = LocalPeer { user: "1000".to_owned(), group: Some("100".to_owned()), process: Some(4711) };
+    /// let peer = PeerInfo::new(PeerIdentity::Anonymous, "unix", [0; 32]).with_local(Some(local));
+    /// assert_eq!(peer.local().map(|local| local.user.as_str()), Some("1000"));
+    /// ```
+    #[must_use]
+    pub const fn local(&self) -> Option<&LocalPeer> {
+        self.local.as_ref()
     }
 
     /// Who the peer has proven to be.
@@ -144,6 +167,12 @@ impl CallContext {
     #[must_use]
     pub fn peer_address(&self) -> &str {
         self.peer.address()
+    }
+
+    /// The process that the caller is, where the operating system tells it: see [`PeerInfo::local`].
+    #[must_use]
+    pub fn local(&self) -> Option<&LocalPeer> {
+        self.peer.local()
     }
 
     /// The connection's channel binding.

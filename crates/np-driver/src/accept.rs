@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use np_noise::ReplayGuard;
 use np_session::{Handshake, Outer, ResponderConfig, server_hint};
-use np_transport::{Incoming, Io, Link, Listener, SecurityMode, TransportError};
-use np_types::{CloseCode, PeerIdentity};
+use np_transport::{Incoming, Io, Link, Listener, SecurityMode, TlsInfo, TransportError};
+use np_types::{CloseCode, LocalPeer, PeerIdentity};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -94,8 +94,15 @@ impl Acceptor {
     ///
     /// A listener that breaks for good is given up with an error in the audit log; its connections, and the other
     /// listeners, go on.
-    pub fn listen(&mut self, listener: Listener) {
+    ///
+    /// # Errors
+    /// When its mode asks for a key of this side, and the configuration holds none.
+    pub fn listen(&mut self, listener: Listener) -> Result<(), AcceptorError> {
+        if self.shared.config.identities.is_empty() && listener.local_address().mode().uses_keys() {
+            return Err(AcceptorError::Identities("clients of this address ask for a key: add an identity"));
+        }
         self.loops.spawn(Arc::clone(&self.shared).accept_all(listener, self.stop.subscribe()));
+        Ok(())
     }
 
     /// The connections that are open now.
@@ -316,7 +323,7 @@ impl Shared {
         };
         let handshake = self.responder(&link);
         let inside = !link.mode.uses_keys();
-        let Link { mut io, peer: label, .. } = link;
+        let Link { mut io, peer: label, local, tls, .. } = link;
         let judge = ClientJudge { shared: self, place: &place, inside, preface: None, psk: None, lingers: None };
         let establish = Establish { io: &mut io, judge, limits: self.config.limits.clone(), clock: self.clock, until };
         let established = tokio::select! {
@@ -344,16 +351,18 @@ impl Shared {
             Box::pin(self.send_away(io, established)).await;
             return None;
         };
-        Some(Met { established, io, address: label.text, slot })
+        Some(Met { established, io, address: label.text, local, tls, slot })
     }
 
     /// The connection, to its end.
     async fn attend(&self, met: Met) {
-        let Met { established, io, address, slot } = met;
+        let Met { established, io, address, local, tls, slot } = met;
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
             address,
+            local,
+            tls,
             binding: *established.session.binding(),
             max_message: self.config.limits.max_message,
             reassembly_budget: self.config.limits.reassembly_budget,
@@ -387,6 +396,8 @@ struct Met {
     established: Box<Established>,
     io: Box<dyn Io>,
     address: String,
+    local: Option<LocalPeer>,
+    tls: Option<TlsInfo>,
     slot: OwnedSemaphorePermit,
 }
 

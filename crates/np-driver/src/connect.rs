@@ -8,12 +8,12 @@ use np_session::{Handshake, InitiatorConfig, Outer, Preface};
 use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::{Clock, after, unix_now};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
-use crate::establish::{Establish, Judge};
+use crate::establish::{Establish, Judge, too_long};
 use crate::task;
 
 /// What a connecting side brings.
@@ -38,7 +38,7 @@ pub struct ConnectorConfig {
     pub limits: Limits,
     /// How long a link may take to come about. Default 10 s.
     pub connect_timeout: Duration,
-    /// How long the handshake may take after that. Default 10 s.
+    /// How long the handshake may take after that, the one of TLS included. Default 10 s.
     pub handshake_timeout: Duration,
     /// How the link comes about: trust and certificates of TLS, the user of a local listener.
     pub link: ConnectOptions,
@@ -122,10 +122,15 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
     let label = address.without_keys().to_string();
     loop {
-        let link = match timeout(config.connect_timeout, np_transport::connect_with(address, &config.link)).await {
-            Ok(link) => link?,
+        let reached = match timeout(config.connect_timeout, np_transport::dial(address, &config.link)).await {
+            Ok(reached) => reached?,
             Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
         };
+        let until = after(Instant::now(), config.handshake_timeout);
+        let Ok(link) = timeout_at(until, reached.into_link()).await else {
+            return Err(ConnectError::Handshake { address: label, error: too_long() });
+        };
+        let link = link?;
         let handshake = match link.mode {
             SecurityMode::Noise | SecurityMode::TlsNoise => start_handshake(&config, key, link.channel_binding)?,
             _ => {
@@ -133,7 +138,7 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let error = match shake(link, handshake, &config).await {
+        let error = match shake(link, handshake, &config, until).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -168,11 +173,15 @@ fn start_handshake(
     Ok(Handshake::initiator_bound(start, outer_binding)?)
 }
 
-async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Result<Connection, ConnectionError> {
-    let Link { mut io, peer, .. } = link;
+async fn shake(
+    link: Link,
+    handshake: Handshake,
+    config: &ConnectorConfig,
+    until: Instant,
+) -> Result<Connection, ConnectionError> {
+    let Link { mut io, peer, local, tls, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
-    let until = after(Instant::now(), config.handshake_timeout);
     let limits = config.limits.clone();
     let establish = Establish { io: &mut io, judge, limits, clock, until };
     let established = establish.run(handshake).await?;
@@ -180,6 +189,8 @@ async fn shake(link: Link, handshake: Handshake, config: &ConnectorConfig) -> Re
         clock,
         peer: established.peer.clone(),
         address: peer.text,
+        local,
+        tls,
         binding: *established.session.binding(),
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,

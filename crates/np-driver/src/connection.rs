@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_dispatch::{BoxFuture, Caller, MessageStream, PeerInfo, Reply};
 use np_session::{OpenCall, OpenKind};
-use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Metadata, MethodName, PeerIdentity, Status};
+use np_transport::TlsInfo;
+use np_types::{
+    CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -95,6 +98,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) clock: Clock,
     pub(crate) peer: PeerIdentity,
     pub(crate) address: String,
+    pub(crate) local: Option<LocalPeer>,
+    pub(crate) tls: Option<TlsInfo>,
     pub(crate) binding: [u8; 32],
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
@@ -210,6 +215,18 @@ impl Connection {
         &self.info.address
     }
 
+    /// The process at the other end, where the operating system says it, whatever the security mode: Unix sockets.
+    #[must_use]
+    pub fn local(&self) -> Option<&LocalPeer> {
+        self.info.local.as_ref()
+    }
+
+    /// What TLS has agreed on, where the connection runs inside TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.info.tls.as_ref()
+    }
+
     /// The channel binding: unique to this connection and the same on both ends.
     #[must_use]
     pub fn binding(&self) -> &[u8; 32] {
@@ -257,7 +274,9 @@ impl Connection {
             closed: self.closed.clone(),
         };
         let info = &self.info;
-        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding).with_caller(caller)
+        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
+            .with_local(info.local.clone())
+            .with_caller(caller)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::farewell::{farewell, parting_word};
+use crate::link_error::{is_end, link_error};
 
 /// Bytes read at a time before the peer is known.
 const READ: usize = 1 << 10;
@@ -173,6 +174,7 @@ impl<J: Judge> Establish<'_, J> {
             return Err(error);
         }
         match (written, self.read(input).await) {
+            (Err(_), Err(refused @ ConnectionError::Tls(_))) => Err(refused),
             (Err(error), Ok(0) | Err(_)) => Err(error),
             (_, read) => read,
         }
@@ -180,15 +182,22 @@ impl<J: Judge> Establish<'_, J> {
 
     async fn read(&mut self, input: &mut BytesMut) -> Result<usize, ConnectionError> {
         let read = timeout_at(self.until, read_some::<READ>(self.io, |bytes| input.extend_from_slice(bytes))).await;
-        read.map_err(|_| too_long())?.map_err(|error| ConnectionError::io("read during the handshake", &error))
+        match read.map_err(|_| too_long())? {
+            Err(error) if is_end(&error) => Ok(0),
+            read => read.map_err(|error| link_error("read during the handshake", &error)),
+        }
     }
 
     async fn write(&mut self, out: &mut Vec<u8>) -> Result<(), ConnectionError> {
         if !out.is_empty() {
-            let written = timeout_at(self.until, self.io.write_all(out)).await;
-            written
-                .map_err(|_| too_long())?
-                .map_err(|error| ConnectionError::io("write during the handshake", &error))?;
+            let io = &mut *self.io;
+            let all = async {
+                io.write_all(out).await?;
+                // TLS may hold back what the socket had no room for.
+                io.flush().await
+            };
+            let written = timeout_at(self.until, all).await;
+            written.map_err(|_| too_long())?.map_err(|error| link_error("write during the handshake", &error))?;
             out.clear();
         }
         Ok(())
@@ -210,7 +219,7 @@ pub(crate) async fn read_some<const N: usize>(
     .await
 }
 
-const fn too_long() -> ConnectionError {
+pub(crate) const fn too_long() -> ConnectionError {
     ConnectionError::Timeout { what: "the handshake", code: CloseCode::HandshakeTimeout }
 }
 

@@ -15,6 +15,7 @@ mod events;
 mod farewell;
 mod half_open;
 mod handlers;
+mod link_error;
 mod message_queue;
 mod slots;
 mod stream_cell;

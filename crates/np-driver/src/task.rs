@@ -24,6 +24,7 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
 use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
+use crate::link_error::{is_end, link_error};
 use crate::slots::Slots;
 
 /// Bytes asked for per read; doubled up to the second figure while reads come back full.
@@ -62,6 +63,8 @@ pub(crate) struct Task {
     read_size: usize,
     out: Vec<u8>,
     written: usize,
+    /// Whether something was written since the last flush.
+    unflushed: bool,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     /// When a drain is over, whatever is open.
     drain_until: Option<Time>,
@@ -109,6 +112,7 @@ pub(crate) fn start(
         read_size: READ,
         out: Vec::new(),
         written: 0,
+        unflushed: false,
         timer: None,
         drain_until: None,
         close_until: None,
@@ -125,7 +129,7 @@ impl Task {
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
         match error {
-            ConnectionError::Io { .. } => {}
+            ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
             // What a peer that is gone did not get was told to be not processed: it must not arrive after all.
             ConnectionError::ClosedByPeer { .. } | ConnectionError::Misbehaved(Misbehaved::Truncated) => {
                 farewell(&mut self.io, &[]).await;
@@ -216,9 +220,13 @@ impl Task {
                     self.session.handle_eof();
                 }
                 Poll::Ready(Ok(_)) => self.session.handle_bytes(self.now, &mut self.input),
+                Poll::Ready(Err(error)) if is_end(&error) => {
+                    self.eof = true;
+                    self.session.handle_eof();
+                }
                 Poll::Ready(Err(error)) => {
                     self.eof = true;
-                    self.session.handle_lost(ConnectionError::io("read from the connection", &error));
+                    self.session.handle_lost(link_error("read from the connection", &error));
                 }
             }
             self.drain_events(cx);
@@ -417,7 +425,7 @@ impl Task {
                 self.out.clear();
                 self.written = 0;
                 if !self.session.poll_transmit(self.now, &mut self.out) {
-                    return;
+                    return self.poll_flush(cx);
                 }
                 self.drain_events(cx);
             }
@@ -430,24 +438,43 @@ impl Task {
                 Poll::Pending => return,
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.written += count;
+                    self.unflushed = true;
                     self.session.handle_written(count);
                     self.drain_events(cx);
                 }
                 Poll::Ready(result) => {
                     let error = result.err().unwrap_or_else(|| std::io::ErrorKind::WriteZero.into());
-                    return self.write_failed(cx, ConnectionError::io("write to the connection", &error));
+                    return self.write_failed(cx, link_error("write to the connection", &error));
                 }
             }
+        }
+    }
+
+    /// TLS may hold back the end of what it took, where the socket had no room for all of it.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) {
+        if !self.unflushed {
+            return;
+        }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.unflushed = false,
+            Poll::Ready(Err(error)) => self.write_failed(cx, link_error("write to the connection", &error)),
         }
     }
 
     /// The peer's reason, and answers, may have come before the socket broke; they say more than the socket does.
     fn write_failed(&mut self, cx: &mut Context<'_>, error: ConnectionError) {
         for _ in 0..READS {
-            if self.eof || !matches!(self.poll_read_once(cx), Poll::Ready(Ok(1..))) {
-                break;
+            let read = if self.eof { Poll::Pending } else { self.poll_read_once(cx) };
+            match read {
+                Poll::Ready(Ok(1..)) => self.session.handle_bytes(self.now, &mut self.input),
+                Poll::Ready(Err(why)) if !is_end(&why) => {
+                    let refused = link_error("read from the connection", &why);
+                    let told = matches!(refused, ConnectionError::Tls(_));
+                    return self.session.handle_lost(if told { refused } else { error });
+                }
+                _ => break,
             }
-            self.session.handle_bytes(self.now, &mut self.input);
             self.drain_events(cx);
         }
         self.session.handle_lost(error);

@@ -6,11 +6,10 @@ use std::time::Duration;
 use np_dispatch::Router;
 use np_driver::{ConnectorConfig, connect};
 use np_noise::{Pattern, Role};
-use np_transport::{Address, SecurityMode};
+use np_transport::{Address, ConnectOptions, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
 
-use crate::server::check_mode;
 use crate::{Client, Error, Identity};
 
 /// Builds a [`Client`].
@@ -22,6 +21,7 @@ pub struct ClientBuilder {
     pattern: Option<Pattern>,
     psk: Option<Psk>,
     psk_id: Option<String>,
+    link: ConnectOptions,
     limits: Limits,
     connect_timeout: Duration,
     handshake_timeout: Duration,
@@ -48,6 +48,7 @@ impl ClientBuilder {
             pattern: None,
             psk: None,
             psk_id: None,
+            link: ConnectOptions::default(),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -81,9 +82,38 @@ impl ClientBuilder {
         self
     }
 
-    /// Talks to whoever answers: nothing tells the server from an impostor who sits in between.
+    /// Sets whom `tls://` and `tls+noise://` servers are trusted by, and the certificate that this client shows. Default:
+    /// the pins of the address (`?pin=`), or else the authorities of the operating system; no certificate. Clones of one
+    /// [`TlsClient`] take up each other's sessions.
     ///
-    /// For addresses without a key; with one, [`ClientBuilder::connect`] refuses the contradiction.
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::{Client, TlsClient};
+    /// let tls = TlsClient::builder()
+    ///     .ca_file("ca.pem")
+    ///     .client_certificate_files("client.pem", "client-key.pem")
+    ///     .build()?;
+    /// let client = Client::builder("tls://db.example.com:9443").tls(tls).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.link.tls = Some(tls);
+        self
+    }
+
+    /// Sets how the link comes about: socket settings, the source address, the user of a `?mode=local` listener, and TLS.
+    #[must_use]
+    pub fn connect_options(mut self, options: ConnectOptions) -> Self {
+        self.link = options;
+        self
+    }
+
+    /// Talks to whoever answers: nothing tells the server from an impostor who sits in between. In `tls://` its
+    /// certificate is then looked at only as [`ClientBuilder::tls`] says, and without that not at all.
+    ///
+    /// For addresses without a key or pin; with one, [`ClientBuilder::connect`] refuses the contradiction.
     #[must_use]
     pub fn danger_trust_anyone(mut self) -> Self {
         self.trust = Trust::DangerAnyone;
@@ -168,7 +198,10 @@ impl ClientBuilder {
     /// its range or does not fit the pattern, when nobody answers, or when either side refuses the other.
     pub async fn connect(self) -> Result<Client, Error> {
         let address: Address = self.address.parse()?;
-        check_mode(&address)?;
+        self.check_link(&address)?;
+        if !address.mode().uses_keys() {
+            return self.connect_inside(&address).await;
+        }
         let pattern = self.pattern.unwrap_or_else(|| self.default_pattern(&address));
         self.check_fit(pattern)?;
         self.check_keys(pattern, &address)?;
@@ -187,6 +220,8 @@ impl ClientBuilder {
             Trust::Address if pattern == Pattern::NNpsk0 => Policy::allow_psk(&psk_id)?,
             // Whoever answers has to hold the pre-shared key as well.
             Trust::Address if pattern.needs_psk() && address.keys().is_empty() => Policy::anyone(),
+            // TLS has proven the server, and the handshake is bound to it.
+            Trust::Address if address.mode() == SecurityMode::TlsNoise && address.keys().is_empty() => Policy::anyone(),
             Trust::Address => Policy::allow_keys(address.keys().iter().copied()),
         };
         let identity = match self.identity {
@@ -198,6 +233,7 @@ impl ClientBuilder {
             server_keys: address.keys().to_vec(),
             psk: self.psk,
             psk_id,
+            link: self.link,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
@@ -206,6 +242,74 @@ impl ClientBuilder {
         };
         let connection = connect(&address, config).await?;
         Ok(Client::over(connection, self.deadline))
+    }
+
+    /// Connects in a mode that proves peers without a key of np.
+    async fn connect_inside(mut self, address: &Address) -> Result<Client, Error> {
+        self.check_inside(address)?;
+        let mode = address.mode();
+        let policy = match self.trust {
+            Trust::Policy(policy) => policy,
+            Trust::DangerAnyone if mode == SecurityMode::Tls && self.link.tls.is_none() => {
+                self.link.tls = Some(TlsClient::builder().danger_no_verification().build()?);
+                Policy::danger_trust_anyone()
+            }
+            Trust::DangerAnyone => Policy::danger_trust_anyone(),
+            // The address itself says that nothing is proven.
+            _ if mode == SecurityMode::DangerPlaintext => Policy::danger_trust_anyone(),
+            // TLS, or the operating system, has refused any other by now.
+            Trust::Address | Trust::FirstUse(_) => Policy::anyone(),
+        };
+        let config = ConnectorConfig {
+            link: self.link,
+            limits: self.limits,
+            connect_timeout: self.connect_timeout,
+            handshake_timeout: self.handshake_timeout,
+            router: self.router,
+            ..ConnectorConfig::new(Identity::generate()?.into_keys(), policy)
+        };
+        let connection = connect(address, config).await?;
+        Ok(Client::over(connection, self.deadline))
+    }
+
+    /// Refuses settings of the link that the address would ignore.
+    fn check_link(&self, address: &Address) -> Result<(), Error> {
+        let mode = format!("the mode {}", address.mode());
+        if self.link.tls.is_some() && !address.scheme().is_tls() {
+            let why = "there is no TLS on the way: write tls:// or tls+noise://, or drop it";
+            return Err(Error::Unfit { setting: "tls", mode, why });
+        }
+        if self.link.local_user.is_some() && address.mode() != SecurityMode::Local {
+            let why = "nobody looks at the user of the server: write ?mode=local, or drop it";
+            return Err(Error::Unfit { setting: "local_user", mode, why });
+        }
+        Ok(())
+    }
+
+    /// Refuses settings of handshakes by key, where there is none.
+    fn check_inside(&self, address: &Address) -> Result<(), Error> {
+        let mode = address.mode();
+        let set = [
+            ("identity", self.identity.is_some()),
+            ("psk", self.psk.is_some()),
+            ("psk_id", self.psk_id.is_some()),
+            ("pattern", self.pattern.is_some()),
+            ("trust_first_use", matches!(self.trust, Trust::FirstUse(_))),
+        ];
+        if let Some((setting, _)) = set.into_iter().find(|(_, set)| *set) {
+            let why = match mode {
+                SecurityMode::Tls => {
+                    "certificates prove the peers there: show one by tls(), trust by it or by ?pin=, or write tls+noise://"
+                }
+                _ => "no key is proven there: drop it, or use another mode",
+            };
+            return Err(Error::Unfit { setting, mode: format!("the mode {mode}"), why });
+        }
+        if matches!(self.trust, Trust::DangerAnyone) && !address.pins().is_empty() {
+            let place = address.without_keys().to_string();
+            return Err(Error::IgnoredKey { address: place, by: "danger_trust_anyone" });
+        }
+        Ok(())
     }
 
     fn default_pattern(&self, address: &Address) -> Pattern {
@@ -218,7 +322,7 @@ impl ClientBuilder {
 
     /// Refuses settings that the pattern would ignore, and the lack of one that it needs.
     fn check_fit(&self, pattern: Pattern) -> Result<(), Error> {
-        let refuse = |setting, why| Err(Error::Unfit { setting, pattern: pattern.name(), why });
+        let refuse = |setting, why| Err(Error::Unfit { setting, mode: format!("the pattern {}", pattern.name()), why });
         if self.psk.is_none() && pattern.needs_psk() {
             return refuse("psk", "the pattern needs a pre-shared key: set one");
         }

@@ -2,9 +2,9 @@
 
 use np_dispatch::RegisterError;
 use np_driver::{AcceptorError, ConnectError, EntropyError};
-use np_transport::{AddressError, Failure, TransportError};
+use np_transport::{AddressError, Failure, TlsSetupError, TransportError};
 use np_trust::{KeyFileError, KeyFileProblem, KnownPeersError, PolicyError, PskIdError};
-use np_types::{CallError, CloseCode, CodeClass, ConnectionError, PublicKey, Status};
+use np_types::{CallError, CloseCode, CodeClass, ConnectionError, Fingerprint, PublicKey, Status};
 
 /// What kind of failure it is: what a program, or a script by its exit code, decides by.
 ///
@@ -78,7 +78,7 @@ impl ErrorKind {
                 _ => Self::Connect,
             },
             ConnectionError::Limit(_) => Self::Limit,
-            ConnectionError::Refused { .. } => Self::Authentication,
+            ConnectionError::Refused { .. } | ConnectionError::Tls(_) => Self::Authentication,
             ConnectionError::Timeout { .. } => Self::Timeout,
             ConnectionError::Misuse(_) => Self::Usage,
             _ => Self::Connect,
@@ -145,34 +145,55 @@ pub enum Error {
         /// The address, without keys.
         address: String,
     },
-    /// A key that would be ignored.
-    #[error("the address {address} names a key and {by} ignores it: drop one of them")]
+    /// A key or a pin that would be ignored.
+    #[error("the address {address} names a key or a pin, and {by} ignores it: drop one of them")]
     IgnoredKey {
         /// The address, without keys.
         address: String,
         /// What ignores it: a setting, or a pattern.
         by: &'static str,
     },
-    /// A setting that the handshake pattern would ignore, or lacks.
-    #[error("{setting} does not fit the pattern {pattern}: {why}")]
+    /// A setting that the security mode or the handshake pattern would ignore, or lacks.
+    #[error("{setting} does not fit {mode}: {why}")]
     Unfit {
         /// The setting.
         setting: &'static str,
-        /// The pattern.
-        pattern: &'static str,
+        /// The mode or the pattern.
+        mode: String,
         /// Why, and what to do.
         why: &'static str,
     },
-    /// A mode that the rooms below have and this one does not offer yet.
+    /// A server's address whose mode needs a key, and no identity.
     #[error(
-        "the address {address} asks for the mode {mode}, which Client and Server do not offer yet; choose tcp:// or unix: without a mode"
+        "clients of {address} ask for a key, and this server has no identity: give one (Server::builder), or choose tls://"
     )]
-    Mode {
+    NoIdentity {
         /// The address, without keys.
         address: String,
-        /// The mode.
-        mode: &'static str,
     },
+    /// A server's address whose clients prove nothing, and a policy that lets nobody in who has not proven something.
+    #[error(
+        "clients of {address} prove nothing, and the policy lets no such client in: ask for certificates (an authority for \
+         clients), or allow anonymous clients (Policy::anonymous)"
+    )]
+    NobodyProven {
+        /// The address, without keys.
+        address: String,
+    },
+    /// A server's address that names the pin of somebody else.
+    #[error(
+        "the address {address} names pin=sha256:{pin}, and none of this server's certificates has that key: drop pin=, or \
+         load its certificate"
+    )]
+    ForeignPin {
+        /// The address, without keys.
+        address: String,
+        /// The pin that it names.
+        pin: Fingerprint,
+    },
+    /// Certificates or trust of TLS that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
     /// A text that cannot be the id of a pre-shared key.
     #[error("psk_id: {0}")]
     PskId(#[from] PskIdError),
@@ -215,7 +236,8 @@ impl Error {
             Self::NoAddress | Self::NeedsKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
                 ErrorKind::Usage
             }
-            Self::Mode { .. } | Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) => ErrorKind::Usage,
+            Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) | Self::NobodyProven { .. } => ErrorKind::Usage,
+            Self::NoIdentity { .. } | Self::ForeignPin { .. } | Self::Tls(_) => ErrorKind::Usage,
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),
             Self::Connect(error) => of_connect(error),

@@ -47,7 +47,13 @@ pub use np_dispatch::{
 };
 pub use np_driver::{Clock, Connection, Request, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
-pub use np_transport::{Address, AddressError, BindOptions, Scheme, TransportError};
+pub use np_transport::{
+    Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,
+    TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError, TlsSuite, TlsVersion,
+    TransportError,
+};
+#[cfg(feature = "dev-certificates")]
+pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use np_trust::{
     AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
     KnownPeersError, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk, read_secret_key,
@@ -55,8 +61,8 @@ pub use np_trust::{
 };
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
-    LimitName, Limits, LimitsError, Malformed, Metadata, MethodName, Misbehaved, Misuse, Outcome, PeerIdentity, Psk,
-    PublicKey, SecretKey, Status, escape,
+    LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MethodName, Misbehaved, Misuse, Outcome,
+    PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
 };
 pub use server::{Server, ServerBuilder};
 

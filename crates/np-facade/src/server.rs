@@ -9,7 +9,7 @@ use np_dispatch::{
 };
 use np_driver::{Acceptor, AcceptorConfig, Connection, Roster};
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, Listener, SecurityMode};
+use np_transport::{Address, BindOptions, Listener, SecurityMode, TlsServer};
 use np_trust::{Policy, Psks};
 use np_types::{CallError, Limits, PublicKey};
 use serde::Serialize;
@@ -26,18 +26,62 @@ pub struct ServerBuilder {
     config: AcceptorConfig,
     patterns: Option<Vec<Pattern>>,
     health: Health,
-    addresses: Vec<String>,
+    /// Addresses, with options of their own where they have some.
+    addresses: Vec<(String, Option<BindOptions>)>,
     bind: BindOptions,
     mistake: Option<RegisterError>,
 }
 
 impl ServerBuilder {
-    /// Adds an address to listen on: `tcp://127.0.0.1:0`, `unix:/run/app.sock`, `mem:name`.
+    /// Adds an address to listen on: `tcp://127.0.0.1:0`, `tls://127.0.0.1:0`, `unix:/run/app.sock`, `pipe:name`,
+    /// `mem:name`. All of them have the same methods, policy and limits, and one shutdown ends them all.
     ///
-    /// It may name this server's own key, as the server printed it; any other key is refused.
+    /// It may name this server's own key or pin, as the server printed it; any other is refused.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push(address.into());
+        self.addresses.push((address.into(), None));
+        self
+    }
+
+    /// As [`ServerBuilder::listen`], with options for this listener alone: socket settings, a PROXY header, certificates.
+    #[must_use]
+    pub fn listen_with(mut self, address: impl Into<String>, options: BindOptions) -> Self {
+        self.addresses.push((address.into(), Some(options)));
+        self
+    }
+
+    /// Sets the certificates and rules of `tls://` and `tls+noise://` addresses. Keep a clone to
+    /// [`reload`](TlsServer::reload) them while the server runs. Clients without a certificate are anonymous: where they
+    /// shall be let in, the policy says so ([`Policy::anonymous`]).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::prelude::*;
+    /// use np_facade::TlsServer;
+    /// use np_facade::raw::transport::dev_certificates; // with the feature `dev-certificates`
+    /// let made = dev_certificates(&[])?;
+    /// let tls = TlsServer::builder().certificate_pem(made.server.as_str(), made.server_key.as_str()).build()?;
+    /// let server = Server::builder_without_identity(Policy::anonymous())
+    ///     .tls(tls)
+    ///     .listen("tls://127.0.0.1:0")
+    ///     .start().await?;
+    /// // The address carries the pin of the server's key, which is all that a client needs.
+    /// let client = Client::connect(&server.addresses()[0].to_string()).await?;
+    /// assert_eq!(client.call("np.echo", "hello").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.bind.tls = Some(tls);
+        self
+    }
+
+    /// Sets the options of every listener that has none of its own, certificates included.
+    #[must_use]
+    pub fn bind_options(mut self, options: BindOptions) -> Self {
+        self.bind = options;
         self
     }
 
@@ -202,7 +246,15 @@ impl ServerBuilder {
         if self.addresses.is_empty() {
             return Err(Error::NoAddress);
         }
-        let parsed = self.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+        let listens = self.addresses.into_iter().map(|(text, own)| Listen::new(&text, own, &self.bind));
+        let listens = listens.collect::<Result<Vec<_>, _>>()?;
+        if self.bind.tls.is_some() && !listens.iter().any(|listen| listen.address.scheme().is_tls()) {
+            return Err(Error::Unfit {
+                setting: "tls",
+                mode: "these addresses".to_owned(),
+                why: "none of them is tls:// or tls+noise://: add one, or drop the certificates",
+            });
+        }
         let mut config = self.config;
         match self.patterns {
             Some(patterns) => config.patterns = patterns,
@@ -212,26 +264,25 @@ impl ServerBuilder {
             None => {}
         }
         let own: Vec<_> = config.identities.iter().map(|identity| identity.public()).collect();
-        for address in &parsed {
-            check_mode(address)?;
-            check_key(address, &own)?;
+        for listen in &listens {
+            listen.check(&own, &config.policy)?;
         }
         let proves_key = config.patterns.iter().any(|pattern| pattern.authenticates_responder());
         let shown = own.first().copied().filter(|_| proves_key);
         let router = config.router.clone();
         let mut acceptor = Acceptor::new(config)?;
         let mut listeners = Vec::new();
-        for address in &parsed {
-            listeners.push(Listener::bind(&address.without_keys(), &self.bind).await?);
+        for listen in &listens {
+            listeners.push(Listener::bind(&listen.address.without_keys(), &listen.options).await?);
         }
         let mut addresses = Vec::new();
         for listener in listeners {
             let address = listener.local_address().clone();
             addresses.push(match shown {
-                Some(key) if matches!(address.mode(), SecurityMode::Noise) => address.with_key(key),
+                Some(key) if address.mode().uses_keys() => address.with_key(key),
                 _ => address,
             });
-            acceptor.listen(listener);
+            acceptor.listen(listener)?;
         }
         let roster = acceptor.roster();
         let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health };
@@ -245,11 +296,38 @@ impl ServerBuilder {
     }
 }
 
-/// Refuses a mode for which no builder has settings.
-pub(crate) fn check_mode(address: &Address) -> Result<(), Error> {
-    match address.mode() {
-        SecurityMode::Noise => Ok(()),
-        mode => Err(Error::Mode { address: address.without_keys().to_string(), mode: mode.as_str() }),
+/// An address to listen on, and how.
+struct Listen {
+    address: Address,
+    options: BindOptions,
+}
+
+impl Listen {
+    fn new(text: &str, own: Option<BindOptions>, shared: &BindOptions) -> Result<Self, Error> {
+        let options = own.unwrap_or_else(|| shared.clone());
+        Ok(Self { address: text.parse()?, options })
+    }
+
+    /// Refuses an address under which clients would look for somebody else, and one that could let nobody in.
+    fn check(&self, own: &[PublicKey], policy: &Policy) -> Result<(), Error> {
+        let place = || self.address.without_keys().to_string();
+        let mode = self.address.mode();
+        if mode.uses_keys() && own.is_empty() {
+            return Err(Error::NoIdentity { address: place() });
+        }
+        check_key(&self.address, own)?;
+        let pins = self.options.tls.as_ref().map(TlsServer::pins).unwrap_or_default();
+        if let Some(pin) = self.address.pins().iter().find(|pin| !pins.contains(pin)) {
+            return Err(Error::ForeignPin { address: place(), pin: *pin });
+        }
+        let proves_nothing = match mode {
+            SecurityMode::Tls => !self.options.tls.as_ref().is_some_and(TlsServer::asks_clients),
+            mode => mode == SecurityMode::DangerPlaintext,
+        };
+        if proves_nothing && !policy.accepts_anonymous() {
+            return Err(Error::NobodyProven { address: place() });
+        }
+        Ok(())
     }
 }
 
@@ -291,9 +369,15 @@ impl Server {
     /// The built-in methods `np.echo`, `np.methods` and `np.health` are there from the start.
     #[must_use]
     pub fn builder(identity: Identity, policy: Policy) -> ServerBuilder {
+        Self::builder_without_identity(policy).identity(identity)
+    }
+
+    /// As [`Server::builder`], for servers all of whose addresses do without a key of np: `tls://` and `?mode=local`.
+    #[must_use]
+    pub fn builder_without_identity(policy: Policy) -> ServerBuilder {
         let health = Health::default();
         let router = Router::with_builtins(health.clone());
-        let config = AcceptorConfig::new(identity.into_keys(), policy, router);
+        let config = AcceptorConfig::without_identity(policy, router);
         ServerBuilder {
             config,
             patterns: None,

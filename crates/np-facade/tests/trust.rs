@@ -160,15 +160,3 @@ async fn a_bare_nn_server_takes_a_name_with_danger_on_both_sides() {
     assert_eq!(*client.connection().peer(), PeerIdentity::Anonymous);
     client.call("np.echo", "").await.unwrap();
 }
-
-#[tokio::test]
-async fn a_mode_without_settings_is_refused_before_anything_is_opened() {
-    for address in ["tls://127.0.0.1:9", "tls+noise://127.0.0.1:9", "tcp://127.0.0.1:9?mode=danger-plaintext"] {
-        let connected = Client::builder(address).danger_trust_anyone().connect().await;
-        let listening = builder(address, Policy::anyone()).start().await;
-        for error in [connected.unwrap_err(), listening.unwrap_err()] {
-            assert!(matches!(error, Error::Mode { .. }), "{address}: {error}");
-            assert_eq!(error.kind(), ErrorKind::Usage);
-        }
-    }
-}

@@ -2,14 +2,17 @@
 //!
 //! It must never retry, and never fall back to another mode or address than the one asked for.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
 
 use crate::address::{Address, Host, Place, Scheme, SecurityMode};
 use crate::error::{Action, TransportError};
-use crate::link::Link;
+use crate::link::{Link, PeerLabel};
 use crate::socket::SocketOptions;
 use crate::tls::{self, TlsClient};
 use crate::{mem, tcp};
@@ -69,23 +72,86 @@ pub async fn connect(address: &Address) -> Result<Link, TransportError> {
 /// # Errors
 /// [`TransportError`], by blame, with the next step.
 pub async fn connect_with(address: &Address, options: &ConnectOptions) -> Result<Link, TransportError> {
+    dial(address, options).await?.into_link().await
+}
+
+/// A peer that has been reached; [`into_link`](Self::into_link) does what is left, such as the TLS handshake: who counts
+/// the time can tell a peer that is not there from one that is silent.
+///
+/// ```
+/// use np_transport::{BindOptions, ConnectOptions, Listener, dial};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = Listener::bind(&"mem:dialled".parse()?, &BindOptions::default()).await?;
+/// let reached = dial(listener.local_address(), &ConnectOptions::default()).await?;
+/// let link = reached.into_link().await?;
+/// assert_eq!(link.peer.to_string(), "mem:dialled");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Dialled(Stage);
+
+enum Stage {
+    Ready(Box<Link>),
+    Tls { address: Address, stream: TcpStream, peer: PeerLabel, ready: Arc<tls::Ready>, name: ServerName<'static> },
+}
+
+impl Dialled {
+    fn ready(link: Link) -> Self {
+        Self(Stage::Ready(Box::new(link)))
+    }
+
+    /// The handshake of TLS; nothing for other schemes. No time limit: the caller sets one.
+    ///
+    /// # Errors
+    /// [`TransportError::Tls`].
+    pub async fn into_link(self) -> Result<Link, TransportError> {
+        match self.0 {
+            Stage::Ready(link) => Ok(*link),
+            Stage::Tls { address, stream, peer, ready, name } => {
+                let secured = tls::connect(stream, &ready, name).await;
+                let secured = secured.map_err(|error| TransportError::tls(Action::Connect, &address, error))?;
+                Ok(Link::secured(secured, &address, peer))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialled").finish_non_exhaustive()
+    }
+}
+
+/// The first half of [`connect_with`]: reaches the peer.
+///
+/// # Errors
+/// [`TransportError`], by blame, with the next step.
+pub async fn dial(address: &Address, options: &ConnectOptions) -> Result<Dialled, TransportError> {
     check_supported(address)?;
     match address.place() {
         Place::Network { host, port } => network(address, host, *port, options).await,
         #[cfg(unix)]
-        Place::File(_) => crate::unix::connect(address, options).await,
+        Place::File(_) => crate::unix::connect(address, options).await.map(Dialled::ready),
         #[cfg(not(unix))]
         Place::File(_) => Err(TransportError::no_unix(address)),
         #[cfg(windows)]
-        Place::Name(name) if address.scheme() == Scheme::Pipe => crate::pipe::connect(address, name).await,
-        Place::Name(name) => mem::connect(address, name).await,
+        Place::Name(name) if address.scheme() == Scheme::Pipe => {
+            crate::pipe::connect(address, name).await.map(Dialled::ready)
+        }
+        Place::Name(name) => mem::connect(address, name).await.map(Dialled::ready),
     }
 }
 
-async fn network(address: &Address, host: &Host, port: u16, options: &ConnectOptions) -> Result<Link, TransportError> {
+async fn network(
+    address: &Address,
+    host: &Host,
+    port: u16,
+    options: &ConnectOptions,
+) -> Result<Dialled, TransportError> {
     if !address.scheme().is_tls() {
         let (stream, peer) = tcp::connect(address, host, port, options).await?;
-        return Ok(Link::at(Box::new(stream), address, peer));
+        return Ok(Dialled::ready(Link::at(Box::new(stream), address, peer)));
     }
     let unusable = |why| TransportError::unusable(Action::Connect, address, why);
     let client = match &options.tls {
@@ -98,8 +164,7 @@ async fn network(address: &Address, host: &Host, port: u16, options: &ConnectOpt
     let name = server_name(address, host, &client);
     let name = name.ok_or_else(|| unusable("no certificate can carry this host; add name=example.com".to_owned()))?;
     let (stream, peer) = tcp::connect(address, host, port, options).await?;
-    let secured = tls::connect(stream, &ready, name).await.map_err(failed)?;
-    Ok(Link::secured(secured, address, peer))
+    Ok(Dialled(Stage::Tls { address: address.without_keys(), stream, peer, ready, name }))
 }
 
 /// The name that the certificate must carry: of the address, else of the client, else the host.

@@ -19,7 +19,7 @@ const MAX_IDENTITIES: usize = 64;
 /// What an accepting side offers, and what it lets in.
 #[derive(Debug, Clone)]
 pub struct AcceptorConfig {
-    /// This side's identities, 1 to 64. A client that knows the key of one (IK, NK, KK, IKpsk2) gets that one; the
+    /// This side's identities, at most 64; none where every listener's mode does without keys. A client that knows the key of one (IK, NK, KK, IKpsk2) gets that one; the
     /// others get the first.
     pub identities: Vec<Keypair>,
     /// Who is let in.
@@ -48,8 +48,14 @@ impl AcceptorConfig {
     /// A configuration with default limits.
     #[must_use]
     pub fn new(identity: Keypair, policy: Policy, router: Router) -> Self {
+        Self { identities: vec![identity], ..Self::without_identity(policy, router) }
+    }
+
+    /// A configuration with default limits and no key: for listeners whose modes do without.
+    #[must_use]
+    pub fn without_identity(policy: Policy, router: Router) -> Self {
         Self {
-            identities: vec![identity],
+            identities: Vec::new(),
             policy,
             psks: Psks::new(),
             patterns: vec![Pattern::XX, Pattern::IK],
@@ -78,8 +84,8 @@ impl AcceptorConfig {
     }
 
     fn check_identities(&self) -> Result<(), AcceptorError> {
-        if !(1..=MAX_IDENTITIES).contains(&self.identities.len()) {
-            return Err(AcceptorError::Identities("a server has 1 to 64 of them"));
+        if self.identities.len() > MAX_IDENTITIES {
+            return Err(AcceptorError::Identities("a server has at most 64 of them"));
         }
         let hints: BTreeSet<_> = self.identities.iter().map(|identity| server_hint(&identity.public())).collect();
         if hints.len() < self.identities.len() {

@@ -82,7 +82,7 @@ async fn nonces_after(policy: Policy, pattern: Pattern, name: &str) -> (bool, us
     config.patterns = Pattern::ALL[..4].to_vec();
     let mut acceptor = Acceptor::new(config).unwrap();
     let address = format!("mem:{name}-{}", pattern.name()).parse().unwrap();
-    acceptor.listen(Listener::bind(&address, &BindOptions::default()).await.unwrap());
+    acceptor.listen(Listener::bind(&address, &BindOptions::default()).await.unwrap()).unwrap();
     let client = Keypair::from_secret(random_secret_key().unwrap());
     let client =
         ConnectorConfig { pattern, server_keys: vec![key], ..ConnectorConfig::new(client, Policy::allow_keys([key])) };

@@ -98,6 +98,8 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         clock: Clock::start(),
         peer: PeerIdentity::Anonymous,
         address: "test".to_owned(),
+        local: None,
+        tls: None,
         binding: [0; 32],
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,

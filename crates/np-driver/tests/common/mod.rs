@@ -52,7 +52,7 @@ pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnc
     let mut acceptor = Acceptor::new(config).unwrap();
     let listener = Listener::bind(&address.parse().unwrap(), &BindOptions::default()).await.unwrap();
     let address = listener.local_address().clone().with_key(key);
-    acceptor.listen(listener);
+    acceptor.listen(listener).unwrap();
     House { acceptor, address }
 }
 

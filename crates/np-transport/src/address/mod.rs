@@ -116,7 +116,8 @@ impl Scheme {
     }
 
     /// Whether TLS is on the way.
-    pub(crate) const fn is_tls(self) -> bool {
+    #[must_use]
+    pub const fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::TlsNoise)
     }
 

@@ -16,6 +16,7 @@ mod settings;
 mod stream;
 mod verify;
 
+pub(crate) use client::Ready;
 pub use client::{TlsClient, TlsClientBuilder};
 #[cfg(feature = "dev-certificates")]
 pub use dev::{DevCertificates, DevCertificatesError, dev_certificates};

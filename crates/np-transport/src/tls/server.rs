@@ -100,6 +100,12 @@ impl TlsServer {
         self.0.load().pins.clone()
     }
 
+    /// Whether clients are asked for a certificate, so that some of them may prove one.
+    #[must_use]
+    pub fn asks_clients(&self) -> bool {
+        self.0.load().verifier.is_some()
+    }
+
     pub(super) fn ready(&self) -> Arc<Ready> {
         self.0.load_full()
     }
