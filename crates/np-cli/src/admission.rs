@@ -1,9 +1,10 @@
 //! Whom `np serve` lets in: its allow lists, pre-shared keys and patterns, and whether they fit each other. Who comes is
 //! decided by the policy alone.
 
-use np_facade::{Pattern, Policy, Psk, Psks, psk_id};
+use np_facade::{Address, Pattern, Policy, Psk, Psks, SecurityMode, psk_id};
 
 use crate::failure::Failure;
+use crate::tls::ServerTls;
 
 /// What a server's arguments say about its clients.
 #[derive(Debug)]
@@ -14,11 +15,45 @@ pub(crate) struct Admission {
     pub(crate) patterns: Vec<Pattern>,
     /// Whether holding a pre-shared key is all that is asked for.
     pub(crate) by_psk_alone: bool,
+    /// Whether a certificate of the authority is all that is asked for.
+    pub(crate) by_certificate_alone: bool,
+}
+
+/// By which ways clients can come, as the addresses say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ways {
+    /// With a handshake of keys, inside TLS or not.
+    pub(crate) by_key: bool,
+    /// Proven by a certificate, each of them.
+    by_certificate: bool,
+    /// Proven by the operating system.
+    by_user: bool,
+    /// Proven by nothing, or by nothing that is asked for.
+    by_nothing: bool,
+}
+
+impl Ways {
+    /// Those of a server's addresses.
+    pub(crate) fn of(addresses: &[Address], tls: &ServerTls) -> Self {
+        let any = |mode| addresses.iter().any(|address| address.mode() == mode);
+        let required = tls.requires_certificates();
+        Self {
+            by_key: addresses.iter().any(|address| address.mode().uses_keys()),
+            by_certificate: any(SecurityMode::Tls) && required,
+            by_user: any(SecurityMode::Local),
+            by_nothing: any(SecurityMode::DangerPlaintext) || any(SecurityMode::Tls) && !required,
+        }
+    }
+
+    const fn by_certificate_alone(self) -> bool {
+        self.by_certificate && !self.by_key && !self.by_user && !self.by_nothing
+    }
 }
 
 impl Admission {
     /// Reads the arguments, and refuses those that could let nobody in. Reads the files of allow lists.
-    pub(crate) fn new(allow: &[String], psks: Psks, patterns: Vec<Pattern>) -> Result<Self, Failure> {
+    pub(crate) fn new(allow: &[String], psks: Psks, patterns: Vec<Pattern>, ways: Ways) -> Result<Self, Failure> {
+        check_keyless(&psks, &patterns, ways)?;
         let needs_psk = |pattern: &Pattern| pattern.needs_psk();
         let offers_psk = if patterns.is_empty() { !psks.is_empty() } else { patterns.iter().any(needs_psk) };
         if offers_psk && psks.is_empty() {
@@ -33,12 +68,13 @@ impl Admission {
             ));
         }
         let by_psk_alone = allow.is_empty() && offers_psk && patterns.iter().all(needs_psk);
-        let policy = if by_psk_alone { Policy::anyone() } else { policy(allow)? };
-        check_anonymous(allow, &patterns)?;
+        let by_certificate_alone = allow.is_empty() && ways.by_certificate_alone();
+        let policy = if by_psk_alone || by_certificate_alone { Policy::anyone() } else { policy(allow, ways)? };
+        check_anonymous(allow, &patterns, ways)?;
         for id in allow.iter().filter_map(|text| text.strip_prefix("psk:")) {
             check_alone(id, &psks, &patterns)?;
         }
-        Ok(Self { policy, psks, patterns, by_psk_alone })
+        Ok(Self { policy, psks, patterns, by_psk_alone, by_certificate_alone })
     }
 }
 
@@ -63,12 +99,23 @@ pub(crate) fn psks(keys: Vec<Psk>, ids: &[String]) -> Result<Psks, Failure> {
     })
 }
 
+/// Refuses arguments of handshakes by key, where no address has such a handshake.
+fn check_keyless(psks: &Psks, patterns: &[Pattern], ways: Ways) -> Result<(), Failure> {
+    let unused = [("--psk", !psks.is_empty()), ("--pattern", !patterns.is_empty())];
+    match unused.into_iter().find(|(_, given)| *given && !ways.by_key) {
+        Some((flag, _)) => Err(Failure::usage(format!(
+            "{flag}: no address has a handshake of keys; add one such as tcp:// or tls+noise://, or leave the flag away"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Everything that one of the `--allow` arguments allows.
-fn policy(allow: &[String]) -> Result<Policy, Failure> {
+fn policy(allow: &[String], ways: Ways) -> Result<Policy, Failure> {
     let mut all: Option<Policy> = None;
     for text in allow {
         let one = Policy::parse_allow(text).map_err(|error| {
-            let line = format!("--allow: {error}; give a public key (np1...), a file of public keys, or `anyone`");
+            let line = format!("--allow: {error}; `np help serve` tells what it takes");
             Failure::usage(line)
         })?;
         if one.is_empty() {
@@ -83,6 +130,12 @@ fn policy(allow: &[String]) -> Result<Policy, Failure> {
             None => one,
         });
     }
+    if ways.by_nothing && allow.is_empty() {
+        return Err(Failure::usage(
+            "serve: clients of a tls:// address without --ca, and of ?mode=danger-plaintext, prove nothing, and nobody is let \
+             in by accident; pass --ca FILE to ask for certificates, or --allow anonymous",
+        ));
+    }
     all.ok_or_else(|| {
         Failure::usage(
             "serve: no --allow says who may connect, and nobody is let in by accident; pass --allow with a public key \
@@ -92,8 +145,14 @@ fn policy(allow: &[String]) -> Result<Policy, Failure> {
 }
 
 /// Clients that prove nothing come by patterns of their own, and by `--allow anonymous` alone.
-fn check_anonymous(allow: &[String], patterns: &[Pattern]) -> Result<(), Failure> {
+fn check_anonymous(allow: &[String], patterns: &[Pattern], ways: Ways) -> Result<(), Failure> {
     let allowed = allow.iter().any(|text| text == "anonymous");
+    if !allowed && ways.by_nothing && !allow.is_empty() && !ways.by_key && !ways.by_user && !ways.by_certificate {
+        return Err(Failure::usage(
+            "--allow: clients of a tls:// address without --ca, and of ?mode=danger-plaintext, prove nothing, so none of them \
+             would be let in; pass --ca FILE to ask for certificates, or --allow anonymous",
+        ));
+    }
     let offered = patterns.iter().find(|pattern| !pattern.authenticates_initiator() && !pattern.needs_psk());
     match offered {
         Some(pattern) if !allowed => Err(Failure::usage(format!(
@@ -101,7 +160,7 @@ fn check_anonymous(allow: &[String], patterns: &[Pattern]) -> Result<(), Failure
              the pattern",
             pattern.name()
         ))),
-        None if allowed => Err(Failure::usage(
+        None if allowed && !ways.by_nothing => Err(Failure::usage(
             "--allow anonymous: every client of these patterns proves something; pass --pattern nk for clients without a \
              key, or --allow anyone for any proven identity",
         )),

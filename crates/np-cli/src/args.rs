@@ -8,6 +8,7 @@ use np_facade::{KeyFileMode, Pattern};
 
 use crate::command::Command;
 use crate::span::parse_bound;
+use crate::tls::ClientTls;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -74,7 +75,7 @@ impl KeyMode {
 /// What every command that connects takes.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// Where the server is, as it printed it: tcp://127.0.0.1:9000?key=np1...
+    /// Where the server is, as it printed it: tcp://127.0.0.1:9000?key=np1..., tls://127.0.0.1:9443?pin=sha256:...
     #[arg(value_name = "ADDR")]
     pub(crate) address: String,
 
@@ -111,8 +112,15 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     pub(crate) danger_trust_anyone: bool,
 
+    /// In ?mode=local: the user that the server must run as (a uid); by default the one that runs this
+    #[arg(long, value_name = "ID")]
+    pub(crate) local_user: Option<String>,
+
     #[command(flatten)]
     pub(crate) key_mode: KeyMode,
+
+    #[command(flatten)]
+    pub(crate) tls: ClientTls,
 }
 
 /// Ways to trust a server beside the keys of its address.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use np_facade::raw::transport::SecurityMode;
-use np_facade::{Address, Client, ErrorKind, Pattern, Scheme};
+use np_facade::{Address, Client, ConnectOptions, ErrorKind, Pattern, SecurityMode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{ConnectArgs, PatternName, Trust};
@@ -12,6 +11,7 @@ use crate::first_use::FirstUse;
 use crate::load;
 use crate::output;
 use crate::refusal::{Tried, silent};
+use crate::signals::blocking;
 
 /// What the outer limit adds, so that a connect timeout is told as one: both end at the same moment.
 const GRACE: Duration = Duration::from_millis(20);
@@ -45,7 +45,6 @@ impl Target {
     /// Reads the address, and refuses it where this build lacks what it asks for, or the server would stay unproven.
     pub(crate) fn new(args: &ConnectArgs) -> Result<Self, Failure> {
         let address: Address = args.address.parse().map_err(|error| Failure::address("address", &error))?;
-        check_support("address", &address)?;
         let place = address.without_keys().to_string();
         check_trust(args, &address, &place)?;
         Ok(Self { address, place })
@@ -59,6 +58,12 @@ pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Targe
     let mut builder =
         Client::builder(address.to_string()).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
     let mut public = None;
+    let tls = blocking({
+        let (tls, address, unverified) = (args.tls.clone(), address.clone(), args.danger_trust_anyone);
+        move || tls.read(&address, unverified)
+    });
+    let link = ConnectOptions { tls: tls.await?, local_user: args.local_user.clone(), ..ConnectOptions::default() };
+    builder = builder.connect_options(link);
     if let Some(path) = &args.identity {
         let identity = load::identity(path.clone(), mode).await?;
         public = Some(identity.public_key());
@@ -89,8 +94,8 @@ pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Targe
     match connected {
         Ok(Ok(client)) => Ok(Connected { client, place, until }),
         Ok(Err(error)) => {
-            let names_key = !address.keys().is_empty();
-            Err(Tried { args, place: &place, public, shows_key: shows_key(args, names_key) }.refused(error))
+            let shows_key = shows_key(args, !address.keys().is_empty());
+            Err(Tried { args, place: &place, mode: address.mode(), public, shows_key }.refused(error))
         }
         Err(_) => Err(silent(&place, budget)),
     }
@@ -102,20 +107,6 @@ fn shows_key(args: &ConnectArgs, names_key: bool) -> bool {
         Some(pattern) => pattern.authenticates_initiator(),
         None => args.psk.is_none() || names_key || args.trust.is_some() || args.danger_trust_anyone,
     }
-}
-
-/// Refuses a scheme or a mode that this build reads but does not have.
-pub(crate) fn check_support(what: &str, address: &Address) -> Result<(), Failure> {
-    let missing = match (address.scheme(), address.mode()) {
-        (Scheme::Tcp | Scheme::Unix | Scheme::Mem, SecurityMode::Noise) => return Ok(()),
-        (Scheme::Tcp | Scheme::Unix | Scheme::Mem, mode) => format!("?mode={mode}"),
-        (Scheme::Pipe, _) => "pipe:".to_owned(),
-        (scheme, _) => format!("{scheme}://"),
-    };
-    Err(Failure::usage(format!(
-        "{what} {}: {missing} is not supported in this build; choose tcp:// or unix: without a mode",
-        address.without_keys()
-    )))
 }
 
 /// Refuses what would leave the server unproven, or a key unused, before anything is read or sent.
@@ -139,7 +130,9 @@ fn check_trust(args: &ConnectArgs, address: &Address, place: &str) -> Result<(),
              an address without ?key=, or take another pattern",
         ));
     }
-    if names_key || args.danger_trust_anyone || args.trust.is_some() || args.psk.is_some() {
+    // In the other modes the server is proven by TLS or by the operating system, or the address says that it is not.
+    let by_key_alone = address.mode() == SecurityMode::Noise;
+    if !by_key_alone || names_key || args.danger_trust_anyone || args.trust.is_some() || args.psk.is_some() {
         return Ok(());
     }
     let line = format!(

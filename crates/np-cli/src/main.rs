@@ -22,6 +22,7 @@ mod refusal;
 mod serve;
 mod signals;
 mod span;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use np_facade::raw::driver::ConnectError;
-use np_facade::{CallError, CloseCode, ConnectionError, Error, ErrorKind, Misbehaved, Outcome, PublicKey, Status};
+use np_facade::{
+    CallError, CloseCode, ConnectionError, Error, ErrorKind, Misbehaved, Outcome, PublicKey, SecurityMode, Status,
+};
 
 use crate::args::ConnectArgs;
 use crate::failure::Failure;
@@ -15,6 +17,8 @@ pub(crate) struct Tried<'a> {
     pub(crate) args: &'a ConnectArgs,
     /// The address without its keys.
     pub(crate) place: &'a str,
+    /// The security mode of the address.
+    pub(crate) mode: SecurityMode,
     /// The key of `--identity`.
     pub(crate) public: Option<PublicKey>,
     /// Whether the server was shown a key of this client.
@@ -70,6 +74,8 @@ impl Tried<'_> {
                 "the pre-shared key or its id may be another one there: compare `np key show FILE` on both sides, and \
                  pass --psk-id if the server gave it a name"
             }
+            // It says itself what to do.
+            ConnectionError::Tls(_) => return None,
             // What the file of known peers says stands in the error, with what to do about it.
             ConnectionError::Refused { .. } if self.args.trust.is_some() => return None,
             ConnectionError::Refused { .. } => {
@@ -82,6 +88,20 @@ impl Tried<'_> {
     }
 
     fn not_allowed(&self) -> String {
+        match self.mode {
+            SecurityMode::Tls if self.args.tls.shows_certificate() => {
+                return "ask who runs the server to allow this certificate, by its key (spki:HEX) or by a name (san:NAME)"
+                    .to_owned();
+            }
+            SecurityMode::Tls => {
+                return "no certificate was shown; pass --client-cert FILE and --client-key FILE".to_owned();
+            }
+            SecurityMode::Local => return "ask who runs the server to allow this user (--allow user:ID)".to_owned(),
+            SecurityMode::DangerPlaintext => {
+                return "the server lets nobody in who proves nothing; use another mode".to_owned();
+            }
+            _ => {}
+        }
         match self.public {
             _ if !self.shows_key && self.args.psk.is_some() => {
                 "the pre-shared key alone is not enough there; name the server's key in the address (?key=np1...) and \
@@ -112,7 +132,7 @@ pub(crate) fn silent(place: &str, budget: Duration) -> Failure {
 /// Arguments that do not fit each other.
 fn unfit(place: &str, error: Error) -> Failure {
     let line = match &error {
-        Error::Unfit { setting, pattern, why } => {
+        Error::Unfit { setting, mode, why } => {
             let (flag, next) = match *setting {
                 "psk" => ("--psk", "the patterns xxpsk3, ikpsk2 and nnpsk0 take one"),
                 "psk_id" => ("--psk-id", "the default is what `np key show FILE` prints"),
@@ -120,9 +140,12 @@ fn unfit(place: &str, error: Error) -> Failure {
                     ("--identity", "with --psk, an address with ?key=np1... makes both sides prove their keys as well")
                 }
                 "trust_first_use" => ("--trust first-use", "xxpsk3 does the same beside --psk"),
+                "local_user" => ("--local-user", "only ?mode=local looks at it"),
+                "pattern" => ("--pattern", "patterns are for addresses with keys"),
                 other => (other, "see `np help call`"),
             };
-            format!("{flag} does not fit the pattern {pattern}: {why}; {next}")
+            let next = if mode.starts_with("the pattern") { next } else { "see `np help call`" };
+            format!("{flag} does not fit {mode}: {why}; {next}")
         }
         Error::PskId(why) => format!("--psk-id: {why}; the default is what `np key show FILE` prints"),
         Error::IgnoredKey { .. } => format!("{error}; --psk with an address that has no ?key= is nnpsk0"),

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, Error, Identity, Psks, Scheme, Server};
+use np_facade::{Address, BindOptions, Error, Identity, Psks, Scheme, Server, TlsServer};
 use serde_json::json;
 
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, Ways};
 use crate::args::{KeyMode, PatternName};
-use crate::connect::check_support;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::load;
 use crate::output::{self, Output};
 use crate::signals::{Signals, blocking, interrupted};
 use crate::span::{parse_bound, parse_span, write_span};
+use crate::tls::ServerTls;
 
 /// Runs a server with the methods np.echo, np.methods and np.health.
 ///
@@ -23,16 +23,19 @@ use crate::span::{parse_bound, parse_span, write_span};
 /// signal (SIGINT, SIGTERM, on Linux SIGHUP) lets open calls finish and ends with 0; the second ends at once with 130.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), unix:/run/app.sock
+    /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), tls://127.0.0.1:9443, unix:/run/app.sock,
+    /// unix:/run/app.sock?mode=local, pipe:name on Windows; may be repeated
     #[arg(long, required = true, value_name = "ADDR")]
     listen: Vec<String>,
 
-    /// The key file of this server, as `np keygen` wrote it; further ones are for clients that ask for their keys
+    /// The key file of this server, as `np keygen` wrote it; further ones are for clients that ask for their keys. Not
+    /// needed where every address is tls:// or in ?mode=local
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
 
-    /// Who may connect: a public key (np1...), a file of public keys, `anyone`, `anonymous`, or `psk:ID`; may be repeated
-    #[arg(long, value_name = "KEY|FILE|anyone|anonymous|psk:ID")]
+    /// Who may connect: a public key (np1...), a file of public keys, `psk:ID`, a certificate by its key (`spki:HEX`) or by
+    /// a name (`san:NAME`), a local `user:ID` or `group:ID`, `anyone` who proves something, or `anonymous`; may be repeated
+    #[arg(long, value_name = "KEY|FILE|spki:HEX|san:NAME|user:ID|group:ID|psk:ID|anyone|anonymous")]
     allow: Vec<String>,
 
     /// The file of a pre-shared key that clients must hold too; without --allow it is all that they need; may be repeated
@@ -68,8 +71,25 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "10s")]
     drain: Duration,
 
+    /// The permission bits of Unix sockets, in octal: 600 lets this user connect alone, 660 its group as well
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    unix_mode: Option<u32>,
+
+    /// Take the client's address from a PROXY header (version 2), without which nobody comes in; only where nobody but such
+    /// a proxy can reach the TCP addresses
+    #[arg(long)]
+    proxy_protocol: bool,
+
     #[command(flatten)]
     key_mode: KeyMode,
+
+    #[command(flatten)]
+    tls: ServerTls,
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "permission bits are an octal number up to 777, as 660".to_owned())
 }
 
 /// Serves until a signal comes.
@@ -98,12 +118,19 @@ pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut si
 
 async fn start(command: &Serve) -> Result<Server, Failure> {
     let addresses = command.listen.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
+    let ways = Ways::of(&addresses, &command.tls);
     let psks = read_psks(command).await?;
     let (allow, patterns) = (command.allow.clone(), command.pattern.iter().map(|name| name.get()).collect());
-    let admission = blocking(move || Admission::new(&allow, psks, patterns)).await?;
-    let (first, others) = identities(command).await?;
-    say(&admission, &others);
-    let mut builder = Server::builder(first, admission.policy)
+    let admission = blocking(move || Admission::new(&allow, psks, patterns, ways)).await?;
+    let identities = identities(command, ways).await?;
+    let others = identities.get(1..).unwrap_or_default();
+    say(&admission, others);
+    let tls = blocking({
+        let tls = command.tls.clone();
+        move || tls.read()
+    });
+    let mut builder = Server::builder_without_identity(admission.policy)
+        .bind_options(bind_options(command, tls.await?))
         .max_connections(command.max_connections)
         .max_handshakes(command.max_handshakes)
         .replay_capacity(command.replay_capacity)
@@ -112,8 +139,8 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
     if !admission.patterns.is_empty() {
         builder = builder.patterns(admission.patterns);
     }
-    builder = others.into_iter().fold(builder, |builder, identity| builder.identity(identity));
-    builder = addresses.into_iter().fold(builder, |builder, address| builder.listen(address));
+    builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
+    builder = addresses.into_iter().fold(builder, |builder, address| builder.listen(address.to_string()));
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.
@@ -125,8 +152,22 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
     })
 }
 
+fn bind_options(command: &Serve, tls: Option<TlsServer>) -> BindOptions {
+    let mut options = BindOptions { tls, proxy_protocol: command.proxy_protocol, ..BindOptions::default() };
+    if let Some(mode) = command.unix_mode {
+        options.unix_mode = mode;
+    }
+    options
+}
+
 /// Says what the arguments bring about where it is not what one might think.
 fn say(admission: &Admission, others: &[Identity]) {
+    if admission.by_certificate_alone {
+        output::note(
+            "note: --ca without --allow: whoever shows a certificate of that authority is let in; pass --allow to ask for \
+             more (spki:HEX, san:NAME)",
+        );
+    }
     if admission.by_psk_alone {
         output::note(
             "note: --psk without --allow: whoever holds a pre-shared key is let in, whatever other key it shows; pass \
@@ -163,29 +204,30 @@ async fn read_psks(command: &Serve) -> Result<Psks, Failure> {
     admission::psks(keys, &command.psk_id)
 }
 
-/// The default identity, and the others.
-async fn identities(command: &Serve) -> Result<(Identity, Vec<Identity>), Failure> {
-    let Some((first, others)) = command.identity.split_first() else {
+/// The identities, the default one first.
+async fn identities(command: &Serve, ways: Ways) -> Result<Vec<Identity>, Failure> {
+    if command.identity.is_empty() && ways.by_key {
         return Err(Failure::usage(
             "serve: no --identity names the key file that clients know this server by; make one with \
              `np keygen --out server.key` and pass --identity server.key",
         ));
-    };
-    let first = load::identity(first.clone(), command.key_mode).await?;
-    let mut more = Vec::new();
-    for path in others {
-        more.push(load::identity(path.clone(), command.key_mode).await?);
     }
-    Ok((first, more))
+    if !command.identity.is_empty() && !ways.by_key {
+        output::note("note: --identity: no address has clients that ask for a key of np, so it is not used");
+    }
+    let mut all = Vec::new();
+    for path in &command.identity {
+        all.push(load::identity(path.clone(), command.key_mode).await?);
+    }
+    Ok(all)
 }
 
 /// Refuses an address that no other process could reach.
-fn check_address(text: &str) -> Result<String, Failure> {
+fn check_address(text: &str) -> Result<Address, Failure> {
     let address: Address = text.parse().map_err(|error| Failure::address("--listen", &error))?;
-    check_support("--listen", &address)?;
     if address.scheme() == Scheme::Mem {
         let line = "--listen: a mem: address is reached from inside this process alone; choose tcp:// or unix:";
         return Err(Failure::usage(line));
     }
-    Ok(address.without_keys().to_string())
+    Ok(address.without_keys())
 }
