@@ -48,6 +48,8 @@ pub use np_dispatch::{
 pub use np_driver::{Clock, Connection, Request, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{Address, AddressError, BindOptions, Scheme, TransportError};
+#[cfg(feature = "dev-certificates")]
+pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use np_trust::{
     AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
     KnownPeersError, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk, read_secret_key,
