@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{call, demo, key, keygen, ping, serve};
+use crate::{call, cert, demo, key, keygen, ping, serve};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -12,6 +12,9 @@ pub(crate) enum Command {
     /// Look into key files
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make certificates
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Run a server with the built-in methods np.echo, np.methods and np.health
     Serve(serve::Serve),
     /// Call a method and print the reply's bytes
@@ -27,4 +30,11 @@ pub(crate) enum Command {
 pub(crate) enum KeyCommand {
     /// Print the public key of a secret key file, or the id of a pre-shared key file
     Show(key::Show),
+}
+
+/// The commands about certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// Make an authority for development, and certificates of it for a server and a client
+    Dev(cert::Dev),
 }

@@ -1,4 +1,4 @@
-//! The program np: keys, a server, calls and pings, and a demonstration that checks itself.
+//! The program np: keys, certificates, a server, calls and pings, and a demonstration that checks itself.
 //!
 //! This crate owns the words of the command line: arguments, output, exit codes. It must never know how a connection
 //! works; it speaks through the facade.
@@ -6,6 +6,7 @@
 mod admission;
 mod args;
 mod call;
+mod cert;
 mod command;
 mod connect;
 mod demo;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::Cli;
-use crate::command::{Command, KeyCommand};
+use crate::command::{CertCommand, Command, KeyCommand};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::signals::Signals;
@@ -62,6 +63,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ping(command) => ping::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
+        Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }

@@ -56,8 +56,8 @@ pub use np_transport::{
 pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use np_trust::{
     AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
-    KnownPeersError, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk, read_secret_key,
-    write_new_secret,
+    KnownPeersError, NewFileMode, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk,
+    read_secret_key, write_new_file, write_new_secret,
 };
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,

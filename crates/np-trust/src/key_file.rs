@@ -4,14 +4,15 @@
 //! A file holds one line of key text; empty lines and lines that begin with `#` do not count.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use np_types::{KeyError, Psk, SecretKey};
 
 use crate::file::{Content, read_bounded, shown};
+use crate::new_file::{NewFileMode, write_new_file};
 
 /// The most bytes of a key file; a key takes about 70.
 const MAX_BYTES: u64 = 65_536;
@@ -262,36 +263,10 @@ fn write(path: &Path, text: &str) -> Result<(), KeyFileProblem> {
     if parse::<Psk>(text).is_err() {
         parse::<SecretKey>(text)?;
     }
-    let mut file = create(path)?;
-    let line_end = if text.ends_with('\n') { "" } else { "\n" };
-    fill_or_remove(path, || {
-        file.write_all(text.as_bytes())?;
-        file.write_all(line_end.as_bytes())?;
-        file.sync_all()
-    })
-}
-
-fn create(path: &Path) -> Result<File, KeyFileProblem> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(path).map_err(|error| match error.kind() {
+    write_new_file(path, text, NewFileMode::Private).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyFileProblem::Exists,
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KeyFileProblem::NoFolder,
         _ => KeyFileProblem::Write(error),
-    })
-}
-
-/// Fills a file that was just created, and removes it where that fails.
-fn fill_or_remove(path: &Path, fill: impl FnOnce() -> io::Result<()>) -> Result<(), KeyFileProblem> {
-    fill().map_err(|error| {
-        // The first error is the one to tell; that the file cannot be removed either adds nothing to it.
-        let _ = fs::remove_file(path);
-        KeyFileProblem::Write(error)
     })
 }
 

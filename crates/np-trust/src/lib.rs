@@ -39,6 +39,7 @@ mod file;
 mod key_file;
 mod known;
 mod list;
+mod new_file;
 mod policy;
 mod psk;
 mod replace;
@@ -53,5 +54,6 @@ pub use key_file::{
 };
 pub use known::{KnownPeer, KnownPeers, KnownPeersError, KnownPeersProblem};
 pub use list::{AllowEntry, AllowList, AllowListError, AllowListProblem};
+pub use new_file::{NewFileMode, write_new_file};
 pub use policy::{Decision, Policy, PolicyError};
 pub use psk::{PskIdError, Psks, psk_id};

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod certs;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod hostile;

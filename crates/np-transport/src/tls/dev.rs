@@ -5,11 +5,12 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use np_types::Fingerprint;
+use np_types::{Fingerprint, escape};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData as _,
 };
+use rustls::pki_types::ServerName;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -52,12 +53,23 @@ impl fmt::Debug for DevCertificates {
 /// Why no certificates could be made: a name that none can carry, or no randomness.
 ///
 /// ```
-/// let error = np_transport::dev_certificates(&["bücher.example"]).unwrap_err();
-/// assert!(error.to_string().contains("cannot make"));
+/// use np_transport::{DevCertificatesError, dev_certificates};
+/// let error = dev_certificates(&["bücher.example"]).unwrap_err();
+/// assert!(matches!(error, DevCertificatesError::Name(name) if name == "bücher.example"));
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make the certificates: {0}; names are DNS names or IP addresses")]
-pub struct DevCertificatesError(#[from] rcgen::Error);
+#[non_exhaustive]
+pub enum DevCertificatesError {
+    /// A name that no client would ask for.
+    #[error(
+        "`{}` is neither a DNS name nor an IP address; write it as db.test, *.db.test or 192.0.2.7, and names of other \
+         scripts in their xn-- form", escape(.0, 253)
+    )]
+    Name(String),
+    /// Keys or certificates could not be made.
+    #[error("cannot make the certificates: {0}; check this machine's randomness and clock")]
+    Make(#[from] rcgen::Error),
+}
 
 /// Makes an authority, a certificate of it for a server under `localhost`, `127.0.0.1`, `::1` and the names given, and one
 /// for a client under the name `np-dev-client`. They are good for a year. Each call makes new keys.
@@ -82,6 +94,7 @@ pub struct DevCertificatesError(#[from] rcgen::Error);
 /// # Errors
 /// [`DevCertificatesError`].
 pub fn dev_certificates(more_names: &[&str]) -> Result<DevCertificates, DevCertificatesError> {
+    let names = server_names(more_names)?;
     let ca_key = KeyPair::generate()?;
     let ca_pem = Zeroizing::new(ca_key.serialize_pem());
     let mut params = dated(&[], "np development authority")?;
@@ -93,13 +106,33 @@ pub fn dev_certificates(more_names: &[&str]) -> Result<DevCertificates, DevCerti
     params.distinguished_name.push(DnType::OrganizationalUnitName, number);
     let ca = CertifiedIssuer::self_signed(params, ca_key)?;
 
-    let mut names = LOOPBACK.to_vec();
-    names.extend(more_names.iter().filter(|name| !LOOPBACK.contains(name)));
     let (server, server_key, server_pin) =
         signed(&ca, &names, "np development server", ExtendedKeyUsagePurpose::ServerAuth)?;
     let (client, client_key, client_pin) =
         signed(&ca, &["np-dev-client"], "np development client", ExtendedKeyUsagePurpose::ClientAuth)?;
     Ok(DevCertificates { ca: ca.pem(), ca_key: ca_pem, server, server_key, server_pin, client, client_key, client_pin })
+}
+
+/// The names of the server's certificate, each once.
+fn server_names<'a>(more: &[&'a str]) -> Result<Vec<&'a str>, DevCertificatesError> {
+    let mut names: Vec<&str> = LOOPBACK.to_vec();
+    for name in more {
+        if !can_be_asked_for(name) {
+            return Err(DevCertificatesError::Name((*name).to_owned()));
+        }
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a client could find a server by this name. The dot at the end of an absolute name is in no certificate.
+fn can_be_asked_for(name: &str) -> bool {
+    ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok_and(|rest| match rest {
+        ServerName::DnsName(_) => !name.ends_with('.'),
+        _ => !name.starts_with('*'),
+    })
 }
 
 fn dated(names: &[&str], subject: &str) -> Result<CertificateParams, rcgen::Error> {

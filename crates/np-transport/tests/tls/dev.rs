@@ -1,6 +1,6 @@
 //! The certificates for development work at once, and stand for no more than they say.
 
-use np_transport::{TlsClient, TlsError, TlsServer, dev_certificates};
+use np_transport::{DevCertificatesError, TlsClient, TlsError, TlsServer, dev_certificates};
 use np_types::PeerIdentity;
 
 use super::common::{bare, listen, meet_at, tls_error};
@@ -51,4 +51,26 @@ fn each_call_makes_new_keys_and_debug_shows_none() {
     assert_ne!(one.ca, two.ca);
     let shown = format!("{one:?}");
     assert!(!shown.contains("BEGIN"), "{shown}");
+}
+
+#[test]
+fn a_name_that_no_client_would_ask_for_is_refused_by_name() {
+    for name in [
+        "",
+        "a b",
+        "bücher.example",
+        "db.test.",
+        ".test",
+        "*",
+        "*.192.0.2.7",
+        "a.*.test",
+        "[::1]",
+        "1.2.3",
+        "a\u{1b}[2J",
+    ] {
+        let error = dev_certificates(&["good.test", name]).unwrap_err();
+        assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        assert!(matches!(&error, DevCertificatesError::Name(wrong) if wrong == name), "{name}: {error}");
+    }
+    dev_certificates(&["db.test", "*.db.test", "db_1.test", "192.0.2.7", "2001:db8::7", "db.test"]).unwrap();
 }

@@ -1,13 +1,12 @@
 //! Tests of key files: content, permissions, creation.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use np_types::{KeyError, Psk, PublicKey, SecretKey};
 use tempfile::TempDir;
 
-use super::{KeyFileError, KeyFileMode, KeyFileProblem, fill_or_remove, read_psk, read_secret_key, write_new_secret};
+use super::{KeyFileError, KeyFileMode, KeyFileProblem, read_psk, read_secret_key, write_new_secret};
 
 struct Folder(TempDir);
 
@@ -87,19 +86,6 @@ fn a_missing_folder_is_not_made() {
         assert!(matches!(error.problem, KeyFileProblem::NoFolder), "{error}");
         assert!(!path.parent().unwrap().is_dir());
     }
-}
-
-#[test]
-fn nothing_is_left_of_a_file_that_could_not_be_filled() {
-    let folder = Folder::new();
-    let path = folder.path();
-    let full = || {
-        fs::write(&path, "npsec1half")?;
-        Err(io::ErrorKind::StorageFull.into())
-    };
-    let problem = fill_or_remove(&path, full).unwrap_err();
-    assert!(matches!(problem, KeyFileProblem::Write(_)), "{problem:?}");
-    assert!(!path.exists());
 }
 
 #[test]
