@@ -24,7 +24,7 @@ pub(crate) struct Admission {
 pub(crate) struct Ways {
     /// With a handshake of keys, inside TLS or not.
     pub(crate) by_key: bool,
-    /// Proven by a certificate, each of them.
+    /// Proven by a certificate.
     by_certificate: bool,
     /// Proven by the operating system.
     by_user: bool,
@@ -39,7 +39,7 @@ impl Ways {
         let required = tls.requires_certificates();
         Self {
             by_key: addresses.iter().any(|address| address.mode().uses_keys()),
-            by_certificate: any(SecurityMode::Tls) && required,
+            by_certificate: any(SecurityMode::Tls) && tls.asks_for_certificates(),
             by_user: any(SecurityMode::Local),
             by_nothing: any(SecurityMode::DangerPlaintext) || any(SecurityMode::Tls) && !required,
         }

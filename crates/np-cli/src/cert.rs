@@ -144,7 +144,7 @@ impl Made {
         let width = files.iter().map(|(path, _)| path.chars().count()).max().unwrap_or_default();
         let mut lines: Vec<String> = files.iter().map(|(path, what)| format!("{path:width$}  {what}")).collect();
         lines.push(format!("pin=sha256:{}  the server's key, for its address", self.server_pin));
-        lines.push(format!("spki:{}  the client's key, as servers name it", self.client_spki));
+        lines.push(format!("spki:{}  the client's key, for --allow", self.client_spki));
         lines.push(String::new());
         lines.extend(self.commands());
         lines.iter().map(|line| harmless(line)).collect::<Vec<_>>().join("\n")

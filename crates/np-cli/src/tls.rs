@@ -146,6 +146,11 @@ impl ServerTls {
         builder.build().map(Some).map_err(|error| Failure::usage(format!("TLS arguments: {error}")))
     }
 
+    /// Whether clients of TLS can prove a certificate.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        !self.ca.is_empty()
+    }
+
     /// Whether every client of TLS proves a certificate.
     pub(crate) fn requires_certificates(&self) -> bool {
         !self.ca.is_empty() && self.client_auth == Asks::Required

@@ -165,7 +165,7 @@ pub enum Error {
     },
     /// A server's address whose mode needs a key, and no identity.
     #[error(
-        "clients of {address} ask for a key, and this server has no identity: give one (Server::builder), or choose tls://"
+        "clients of {address} ask for a key, and this server has no identity; give one (Server::builder), or choose tls://"
     )]
     NoIdentity {
         /// The address, without keys.
@@ -173,7 +173,7 @@ pub enum Error {
     },
     /// A server's address whose clients prove nothing, and a policy that lets nobody in who has not proven something.
     #[error(
-        "clients of {address} prove nothing, and the policy lets no such client in: ask for certificates (an authority for \
+        "clients of {address} prove nothing, and the policy lets no such client in; ask for certificates (an authority for \
          clients), or allow anonymous clients (Policy::anonymous)"
     )]
     NobodyProven {
@@ -182,7 +182,7 @@ pub enum Error {
     },
     /// A server's address that names the pin of somebody else.
     #[error(
-        "the address {address} names pin=sha256:{pin}, and none of this server's certificates has that key: drop pin=, or \
+        "the address {address} names pin=sha256:{pin}, and none of this server's certificates has that key; drop pin=, or \
          load its certificate"
     )]
     ForeignPin {

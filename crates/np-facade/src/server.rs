@@ -9,7 +9,7 @@ use np_dispatch::{
 };
 use np_driver::{Acceptor, AcceptorConfig, Connection, Roster};
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, Listener, SecurityMode, TlsServer};
+use np_transport::{Address, BindOptions, Listener, SecurityMode, TlsServer, TlsSetupError};
 use np_trust::{Policy, Psks};
 use np_types::{CallError, Limits, PublicKey};
 use serde::Serialize;
@@ -252,7 +252,7 @@ impl ServerBuilder {
             return Err(Error::Unfit {
                 setting: "tls",
                 mode: "these addresses".to_owned(),
-                why: "none of them is tls:// or tls+noise://: add one, or drop the certificates",
+                why: "none of them is tls:// or tls+noise://; add one, or drop the certificates",
             });
         }
         let mut config = self.config;
@@ -316,6 +316,9 @@ impl Listen {
             return Err(Error::NoIdentity { address: place() });
         }
         check_key(&self.address, own)?;
+        if self.address.scheme().is_tls() && self.options.tls.is_none() {
+            return Err(TlsSetupError::NoCertificate.into());
+        }
         let pins = self.options.tls.as_ref().map(TlsServer::pins).unwrap_or_default();
         if let Some(pin) = self.address.pins().iter().find(|pin| !pins.contains(pin)) {
             return Err(Error::ForeignPin { address: place(), pin: *pin });

@@ -19,6 +19,8 @@ mod serving;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod usage;

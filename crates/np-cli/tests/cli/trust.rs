@@ -177,7 +177,7 @@ fn arguments_about_psks_that_do_not_fit_are_refused() {
     let secret = std::fs::read_to_string(&file).unwrap();
     client(&keyed, &["--psk", &file, "--psk-id", secret.trim_end()], &["--psk-id", "begins as a secret does"]);
     server(&["--psk", &file, "--psk-id", secret.trim_end()], &["--psk-id", "begins as a secret does"]);
-    client(&keyed, &["--psk", &file, "--pattern", "nnpsk0"], &["names a key and NNpsk0 ignores it"]);
+    client(&keyed, &["--psk", &file, "--pattern", "nnpsk0"], &["names a key or a pin, and NNpsk0 ignores it"]);
     client(keyless, &["--psk", &file, "--pattern", "ikpsk2"], &["IKpsk2 needs the server's key", "?key=np1"]);
     client(keyless, &["--pattern", "danger-nn"], &["--pattern danger-nn", "say so with --danger-trust-anyone"]);
     client(&keyed, &["--pattern", "danger-nn"], &["--pattern danger-nn", "say so with --danger-trust-anyone"]);

@@ -119,7 +119,7 @@ fn a_server_refuses_allow_lists_and_settings_by_name() {
         let start = ["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key];
         run(start.iter().chain(more))
     };
-    serve(&["--allow", "gone.txt"]).fails(2, &["--allow", "gone.txt", "give a public key"]);
+    serve(&["--allow", "gone.txt"]).fails(2, &["--allow", "gone.txt", "np help serve"]);
     let list = folder.file("list", "# staff\nnonsense ada\n");
     serve(&["--allow", &list]).fails(2, &["--allow", "line 2", "public key"]);
     serve(&["--allow", "np1qqqq"]).fails(2, &["--allow", "checksum"]);
@@ -133,27 +133,17 @@ fn a_server_refuses_allow_lists_and_settings_by_name() {
     serve(&["--allow", &key_text(), "--max-handshakes", "0"]).fails(2, &["max_handshakes", "change its argument"]);
     serve(&["--allow", &key_text(), "--replay-capacity", "9999"]).fails(2, &["replay_capacity", "10"]);
     serve(&["--allow", &key_text(), "--listen", "mem:here"]).fails(2, &["mem:", "choose tcp:// or unix:"]);
-    serve(&["--allow", &key_text(), "--listen", "tls://localhost:1"]).fails(2, &["not supported in this build"]);
+    serve(&["--allow", &key_text(), "--listen", "tls://localhost:1"]).fails(2, &["certificate", "--cert, --key"]);
 }
 
+#[cfg(not(windows))]
 #[test]
-fn what_this_build_lacks_is_said_before_keys_and_trust() {
-    for (address, what) in [
-        ("tls://localhost:1", "tls://"),
-        ("tls+noise://localhost:1", "tls+noise://"),
-        ("pipe:np", "pipe:"),
-        ("unix:np.sock?mode=local", "?mode=local"),
-        ("tcp://localhost:1?mode=danger-plaintext", "?mode=danger-plaintext"),
-    ] {
-        let missing = format!("{what} is not supported in this build");
-        for arguments in [
-            &["call", address, "np.echo", "--identity", "gone"][..],
-            &["ping", address],
-            &["serve", "--listen", address],
-        ] {
-            run(arguments).fails(2, &[address, &missing, "choose tcp:// or unix:"]);
-        }
-    }
+fn what_this_system_lacks_is_named_with_the_alternative() {
+    let folder = Folder::new();
+    let (key, _) = folder.key("server.key");
+    let lacks = ["pipe:np", "not supported", "use unix: or tcp://"];
+    run(["ping", &format!("pipe:np?key={}", key_text())]).fails(2, &lacks);
+    run(["serve", "--listen", "pipe:np", "--identity", &key, "--allow", "anyone"]).fails(2, &lacks);
 }
 
 #[test]
