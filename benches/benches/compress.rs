@@ -28,14 +28,14 @@ fn numbers() -> impl Iterator<Item = u64> {
 /// Words of many lengths and some figures, which shrink about as a log or a document does.
 fn text(length: usize) -> Vec<u8> {
     let letters = |number: u64| (0..3 + number % 7).map(move |at| b'a' + (number >> (4 * at) & 15) as u8);
-    let words: Vec<Vec<u8>> = numbers().take(2_000).map(|number| letters(number).collect()).collect();
+    let words: Vec<Vec<u8>> = numbers().take(256).map(|number| letters(number).collect()).collect();
     let mut text = Vec::with_capacity(length + 32);
-    for number in numbers().skip(2_000) {
+    for number in numbers().skip(256) {
         if text.len() >= length {
             break;
         }
         // The product of two makes low numbers, and so some words, more frequent.
-        let word = (number % 2_000) * (number >> 12 & 0xfff) / 0xfff;
+        let word = (number % 32) * (number >> 12 & 31) / 4;
         text.extend_from_slice(words.get(word as usize).unwrap());
         if number >> 24 & 7 == 0 {
             text.extend_from_slice(format!(" {}", number >> 27 & 0xffff).as_bytes());
