@@ -16,6 +16,8 @@ use super::{echo, serve_at};
 
 /// Tells the test program that it is to serve, and how: `max_handshakes,handshake_timeout in milliseconds,scheme`.
 const SETTINGS: &str = "NP_TEST_SERVER";
+/// Tells it how many files it may have open, where that matters.
+pub(crate) const FILES: &str = "NP_TEST_FILES";
 /// The test of that name in each program that starts servers calls [`serve_if_asked`].
 const ENTRY: &str = "server_process";
 
@@ -34,7 +36,18 @@ impl Served {
 
     /// With the scheme `tcp`, or `tls` and a certificate that clients know by its pin.
     pub(crate) fn start_over(scheme: &str, max_handshakes: usize, handshake_timeout: Duration) -> Self {
+        Self::start_with(scheme, max_handshakes, handshake_timeout, None)
+    }
+
+    /// With a limit of open files of its own.
+    pub(crate) fn start_with(
+        scheme: &str,
+        max_handshakes: usize,
+        handshake_timeout: Duration,
+        files: Option<u64>,
+    ) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
+            .envs(files.map(|files| (FILES, files.to_string())))
             .args(["--exact", ENTRY, "--nocapture"])
             .env(SETTINGS, format!("{max_handshakes},{},{scheme}", handshake_timeout.as_millis()))
             .stdin(Stdio::piped())
@@ -89,6 +102,7 @@ impl Drop for Served {
 /// Serves until the parent goes, where this process was started for that.
 pub(crate) fn serve_if_asked() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
+    limit_files();
     let [max_handshakes, timeout, scheme] = settings.split(',').collect::<Vec<_>>()[..] else { panic!("{settings}") };
     let tls = (scheme == "tls").then(|| {
         let made = dev_certificates(&[]).unwrap();
@@ -110,3 +124,15 @@ pub(crate) fn serve_if_asked() {
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     });
 }
+
+#[cfg(target_os = "linux")]
+fn limit_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Ok(files) = std::env::var(FILES) {
+        let files = Some(files.parse().unwrap());
+        setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_files() {}
