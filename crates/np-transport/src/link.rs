@@ -40,7 +40,8 @@ pub struct Link {
     pub mode: SecurityMode,
     /// Where the peer is, for logs and limits: never a proof.
     pub peer: PeerLabel,
-    /// The process at the other end, where the operating system says it: Unix sockets.
+    /// The process at the other end, where the operating system says it: Unix sockets, and Windows pipes, whose client is
+    /// told the pipe's owner and no process.
     pub local: Option<LocalPeer>,
     /// Who the peer has proven to be by the transport alone: a certificate in the TLS modes, a user of this machine in the
     /// mode `local`; else anonymous.
