@@ -73,7 +73,7 @@ pub(crate) async fn connect(address: &Address, name: &str, options: &ConnectOpti
     let expected = options.local_user.clone().map_or_else(pipe_user::current_user, Ok).map_err(failed)?;
     let stream = open_when_free(&path(name)).await.map_err(failed)?;
     // The system would tell a process id too. It is of the one that made the pipe, which may have handed it on.
-    let owner = pipe_user::owner(&stream).ok().map(|user| LocalPeer { user, process: None });
+    let owner = pipe_user::owner(&stream).ok().map(|user| LocalPeer { user, group: None, process: None });
     link(address, Box::new(stream), owner).of_user(Action::Connect, address, Some(&expected))
 }
 
@@ -94,7 +94,7 @@ async fn open_when_free(path: &str) -> io::Result<NamedPipeClient> {
 impl PipeEnd {
     pub(crate) async fn accept(&self, address: &Address) -> Result<Link, TransportError> {
         let stream = self.listener.accept().await.map_err(|source| TransportError::accept(address, source))?;
-        let client = LocalPeer { user: self.user.clone(), process: stream.client_process_id().ok() };
+        let client = LocalPeer { user: self.user.clone(), group: None, process: stream.client_process_id().ok() };
         link(address, Box::new(stream), Some(client)).of_user(Action::Accept, address, None)
     }
 }
@@ -102,7 +102,7 @@ impl PipeEnd {
 fn link(address: &Address, io: Box<dyn Io>, local: Option<LocalPeer>) -> Link {
     let place = address.without_keys();
     let text = match &local {
-        Some(LocalPeer { user, process: Some(process) }) => format!("{place} (user {user}, pid {process})"),
+        Some(LocalPeer { user, process: Some(process), .. }) => format!("{place} (user {user}, pid {process})"),
         Some(LocalPeer { user, .. }) => format!("{place} (user {user})"),
         None => place.to_string(),
     };

@@ -100,9 +100,9 @@ async fn both_ends_of_a_local_pipe_know_the_users() {
     let (client, server) = tokio::try_join!(connect(&address), listener.accept()).unwrap();
     assert_eq!((client.mode, server.mode), (SecurityMode::Local, SecurityMode::Local));
     assert!(own_user().starts_with("S-1-5-"), "{}", own_user());
-    let listening = LocalPeer { user: own_user(), process: None };
+    let listening = LocalPeer { user: own_user(), group: None, process: None };
     assert_eq!(client.identity, PeerIdentity::Local(listening));
-    let calling = LocalPeer { user: own_user(), process: Some(std::process::id()) };
+    let calling = LocalPeer { user: own_user(), group: None, process: Some(std::process::id()) };
     assert_eq!(server.identity, PeerIdentity::Local(calling));
 }
 
