@@ -366,7 +366,7 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         Acceptor::new(config).err().map(|error: AcceptorError| error.to_string())
     };
     assert_eq!(check(|config| config.replay_capacity = 10_000), None);
-    let wrong: [(&str, Change); 13] = [
+    let wrong: [(&str, Change); 12] = [
         ("handshake_timeout", |config| config.handshake_timeout = Duration::ZERO),
         ("replay_capacity", |config| config.replay_capacity = 9_999),
         ("max_connections", |config| config.max_connections = 0),
@@ -375,7 +375,6 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         ("patterns", |config| config.patterns.clear()),
         ("patterns", |config| config.patterns = vec![Pattern::NNpsk0]),
         ("patterns", |config| config.psks = Psks::new().with_key(keypair().public(), random_psk().unwrap())),
-        ("identities", |config| config.identities.clear()),
         ("identities", |config| config.identities = vec![config.identities[0].clone(); 2]),
         ("identities", |config| config.identities = (0..65).map(|_| keypair()).collect()),
         ("max_queued_calls", |config| config.limits.max_queued_calls = 0),
@@ -385,6 +384,18 @@ fn a_setting_out_of_its_range_is_refused_by_name() {
         let error = check(change).unwrap_or_else(|| panic!("{setting} was accepted"));
         assert!(error.contains(setting), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_listener_whose_clients_ask_for_a_key_needs_an_identity() {
+    let mut acceptor = Acceptor::new(AcceptorConfig::without_identity(Policy::anyone(), echo())).unwrap();
+    let bind = |address: &str| {
+        let address = address.parse().unwrap();
+        async move { Listener::bind(&address, &BindOptions::default()).await.unwrap() }
+    };
+    let error = acceptor.listen(bind("mem:keyless").await).unwrap_err();
+    assert!(error.to_string().contains("add an identity"), "{error}");
+    acceptor.listen(bind("mem:keyless-plain?mode=danger-plaintext").await).unwrap();
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ async fn a_peer_that_is_killed_fails_its_calls_as_unknown() {
         // What came after it was answered, so the call is at work.
         assert_eq!(client.call("np.echo", "there").await.unwrap(), "there");
         served.kill();
-        let error = timeout(PATIENCE, open).await.unwrap().unwrap().unwrap_err();
+        let failed = timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{kind:?}: the call hangs"));
+        let error = failed.unwrap().unwrap_err();
         assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::Unknown), "{kind:?}");
         let ended = timeout(PATIENCE, client.closed()).await.unwrap();
         let cut = matches!(ended, ConnectionError::Misbehaved(Misbehaved::Truncated) | ConnectionError::Io { .. });

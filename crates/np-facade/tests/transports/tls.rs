@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_facade::raw::transport::dev_certificates;
 use np_facade::{
-    BindOptions, CallContext, CallError, Client, ConnectOptions, ConnectionError, Error, ErrorKind, LocalPeer,
-    PeerIdentity, Policy, Server, SocketOptions, TlsClient, TlsServer,
+    BindOptions, CallContext, CallError, Client, ConnectOptions, ConnectionError, Error, ErrorKind, PeerIdentity,
+    Policy, Server, SocketOptions, TlsClient, TlsServer,
 };
 use tokio::time::timeout;
 
@@ -52,7 +52,7 @@ async fn handlers_learn_the_process_behind_a_unix_socket_in_every_mode() {
             assert_eq!(local.process, Some(std::process::id()));
         }
         assert!(local.group.is_some() && told.ends_with(&format!("{:?}", Some(&local))), "{kind:?}: {told}");
-        let is_identity = *server.connections()[0].peer() == PeerIdentity::Local(LocalPeer { ..local });
+        let is_identity = *server.connections()[0].peer() == PeerIdentity::Local(local);
         assert_eq!(is_identity, kind == Kind::UnixLocal);
     }
 }
