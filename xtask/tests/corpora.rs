@@ -6,16 +6,19 @@
 mod address;
 #[path = "../../fuzz/bodies/allow_list.rs"]
 mod allow_list;
+#[path = "../../fuzz/bodies/compress.rs"]
+mod compress;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use np_testkit::fuzz::{TARGETS, Target};
 
-const OWN: [(&str, Target); 2] = [("address", address::target), ("allow_list", allow_list::target)];
+const OWN: [(&str, Target); 3] =
+    [("address", address::target), ("allow_list", allow_list::target), ("compress", compress::target)];
 
 #[test]
-fn seeds_of_addresses_and_lists_keep_their_rules() {
+fn seeds_of_addresses_lists_and_bodies_keep_their_rules() {
     for (name, target) in OWN {
         let files = files(name);
         assert!(files.len() >= 3, "fuzz/seeds/{name} holds {} files", files.len());

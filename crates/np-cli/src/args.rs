@@ -112,7 +112,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     pub(crate) danger_trust_anyone: bool,
 
-    /// In ?mode=local: the user that the server must run as (a uid); by default the one that runs this
+    /// In ?mode=local, and for pipe: the user that the server must run as (a uid, a SID); by default the one that runs this
     #[arg(long, value_name = "ID")]
     pub(crate) local_user: Option<String>,
 

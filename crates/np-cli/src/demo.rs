@@ -1,5 +1,6 @@
 //! `np demo`: two peers at work over real sockets, every claim checked before its row says ok.
 
+mod certificates;
 mod house;
 mod items;
 mod refusals;
@@ -14,6 +15,7 @@ use clap::Args;
 use np_facade::ErrorKind;
 use tokio::time::timeout;
 
+use crate::demo::certificates::Claim;
 use crate::demo::house::House;
 use crate::demo::items::Item;
 use crate::demo::table::{Row, Table};
@@ -27,7 +29,7 @@ const ROW_LIMIT: Duration = Duration::from_secs(15);
 /// The slowest transfer that still counts, in bytes per second.
 const SLOWEST: u64 = 2 << 20;
 
-/// Starts a server and clients in this process, connects them over TCP and a Unix socket, and checks what np promises.
+/// Starts servers and clients in this process, connects them over TCP, a Unix socket and TLS, and checks what np promises.
 ///
 /// A row is ok only if its claim held. Ends with 1 if any row failed.
 #[derive(Debug, Args)]
@@ -55,6 +57,13 @@ pub(crate) async fn run(command: Demo, output: Output) -> Result<(), Failure> {
         }
     }
     house.shut_down().await;
+    for claim in Claim::ALL {
+        let checked = match timeout(certificates::LIMIT, claim.check()).await {
+            Ok(checked) => checked,
+            Err(_) => Err(format!("not done within {}", show_span(certificates::LIMIT))),
+        };
+        table.row(Row::new(claim.name(), "tls", checked))?;
+    }
     table.foot(started.elapsed())?;
     let failed = table.failed();
     if failed.is_empty() {

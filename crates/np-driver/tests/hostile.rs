@@ -61,7 +61,11 @@ fn has_room_for(_: usize) -> bool {
 }
 
 async fn known_client(address: &Address) -> Connection {
-    let policy = Policy::allow_keys(address.keys().iter().copied());
+    let policy = match address.mode().uses_keys() {
+        true => Policy::allow_keys(address.keys().iter().copied()),
+        // The pin of the address has proven it.
+        false => Policy::anyone(),
+    };
     connect(address, ConnectorConfig::new(keypair(), policy)).await.unwrap()
 }
 
@@ -208,4 +212,80 @@ async fn peers_that_stop_after_their_first_flight_cost_little_too() {
     println!("{HALVES} peers that stop after their first flight: {each} bytes each");
     assert!(each <= MOST, "{each}");
     drop(peers);
+}
+
+/// Silent, or with the first bytes of a handshake of TLS: none of them outlives the handshake's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_silent_peers_on_a_tls_port_are_all_cut_at_the_handshake_timeout() {
+    const SILENT: usize = 2_000;
+    let timeout = Duration::from_secs(4);
+    let _alone = ALONE.lock().await;
+    if !has_room_for(SILENT) {
+        return;
+    }
+    let server = Served::start_over("tls", 4_096, timeout);
+    let stop = Arc::new(AtomicBool::new(false));
+    let served = tokio::spawn(be_served(server.address.clone(), Arc::clone(&stop)));
+    // What the known client costs is none of the strangers' doing.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = server.resident();
+    let at = (server.address.host().unwrap(), server.address.port().unwrap());
+    let mut peers = JoinSet::new();
+    for number in 0..SILENT {
+        let mut stream = tokio::net::TcpStream::connect((at.0.as_str(), at.1)).await.unwrap();
+        let since = Instant::now();
+        // The head of a record that is a client hello of 512 bytes, and no more of it.
+        stream.write_all(&[22, 3, 1, 2, 0][..number % 2 * 5]).await.unwrap();
+        peers.spawn(async move {
+            // An end in order or a reset, as the system has it; what matters is when.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            since.elapsed()
+        });
+    }
+    let each = server.resident().saturating_sub(before) / SILENT as u64;
+    let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+    while let Some(took) = peers.join_next().await {
+        let took = took.unwrap();
+        (first, last) = (first.min(took), last.max(took));
+    }
+    stop.store(true, Ordering::SeqCst);
+    let [call, connect] = served.await.unwrap();
+    println!(
+        "{SILENT} silent peers on a TLS port: {each} bytes each, cut after {first:?} to {last:?}; a known client waited \
+         {call:?} for an answer and {connect:?} for a connection at the most"
+    );
+    assert!(
+        first >= timeout - Duration::from_millis(100) && last < timeout + Duration::from_secs(10),
+        "{first:?} {last:?}"
+    );
+    assert!(each <= MOST, "{each}");
+    assert!(call.max(connect) < Duration::from_secs(5), "{call:?}, {connect:?}");
+}
+
+/// Descriptors that run out make newcomers wait, end no listener, and are used again as soon as they are back.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn accepting_goes_on_within_a_tenth_of_a_second_once_descriptors_are_back() {
+    const FILES: u64 = 64;
+    let _alone = ALONE.lock().await;
+    let server = Served::start_with("tcp", 4_096, Duration::from_secs(60), Some(FILES));
+    known_client(&server.address).await.call(request("np.echo")).await.unwrap();
+    let mut fastest = Duration::MAX;
+    // A busy machine may be late; one that is not shows what the pause between two tries is.
+    for _ in 0..10 {
+        let mut peers = Vec::new();
+        for _ in 0..FILES + 20 {
+            peers.push(np_transport::connect(&server.address).await.unwrap());
+        }
+        let address = server.address.clone();
+        let waiting = tokio::spawn(async move { known_client(&address).await.call(request("np.echo")).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished(), "the server had descriptors left");
+        let freed = Instant::now();
+        drop(peers);
+        waiting.await.unwrap().unwrap();
+        fastest = fastest.min(freed.elapsed());
+    }
+    println!("accepting went on {fastest:?} after descriptors were back, at best of ten rounds");
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use np_dispatch::Router;
 use np_driver::{ConnectorConfig, connect};
 use np_noise::{Pattern, Role};
-use np_transport::{Address, ConnectOptions, SecurityMode, TlsClient};
+use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
 
@@ -279,7 +279,8 @@ impl ClientBuilder {
             let why = "there is no TLS on the way: write tls:// or tls+noise://, or drop it";
             return Err(Error::Unfit { setting: "tls", mode, why });
         }
-        if self.link.local_user.is_some() && address.mode() != SecurityMode::Local {
+        let looks_at_user = address.mode() == SecurityMode::Local || address.scheme() == Scheme::Pipe;
+        if self.link.local_user.is_some() && !looks_at_user {
             let why = "nobody looks at the user of the server: write ?mode=local, or drop it";
             return Err(Error::Unfit { setting: "local_user", mode, why });
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use crate::address::{Address, Host, Place, Scheme, SecurityMode};
+use crate::address::{Address, Host, Place, Scheme};
 use crate::error::{Action, TransportError};
 use crate::link::{Link, PeerLabel};
 use crate::socket::SocketOptions;
@@ -30,8 +30,10 @@ pub struct ConnectOptions {
     /// Trust and certificate for the schemes `tls` and `tls+noise`. Without it a connection trusts the pins of its address,
     /// or else the operating system's authorities, shows no certificate and takes up no earlier session.
     pub tls: Option<TlsClient>,
-    /// In the mode `local`: the user whose listener is accepted, a uid on Unix, a SID on Windows. Anybody could take the
-    /// name of a listener that is not there. Default: the user that this process runs as.
+    /// The user whose listener is accepted, since anybody could take the name of one that is not there: a uid on Unix, in
+    /// the mode `local` alone; on Windows the SID of a pipe's owner, in every mode, as `whoami /user` writes it. A pipe
+    /// that belongs to all administrators is accepted where `S-1-5-32-544` is set. Default: the user that this process
+    /// runs as.
     pub local_user: Option<String>,
     /// The settings of TCP sockets.
     pub socket: SocketOptions,
@@ -137,7 +139,7 @@ pub async fn dial(address: &Address, options: &ConnectOptions) -> Result<Dialled
         Place::File(_) => Err(TransportError::no_unix(address)),
         #[cfg(windows)]
         Place::Name(name) if address.scheme() == Scheme::Pipe => {
-            crate::pipe::connect(address, name).await.map(Dialled::ready)
+            crate::pipe::connect(address, name, options).await.map(Dialled::ready)
         }
         Place::Name(name) => mem::connect(address, name).await.map(Dialled::ready),
     }
@@ -189,10 +191,6 @@ pub(crate) fn check_supported(address: &Address) -> Result<(), TransportError> {
     match address.scheme() {
         Scheme::Unix if !cfg!(unix) => Err(missing("the scheme unix:", "use pipe: or tcp://")),
         Scheme::Pipe if !cfg!(windows) => Err(missing("the scheme pipe:", "use unix: or tcp://")),
-        // Nothing here tells the user at the other end of a pipe, and what cannot be checked is not claimed.
-        Scheme::Pipe if address.mode() == SecurityMode::Local => {
-            Err(missing("the mode local on a pipe", "leave out mode=, which means Noise"))
-        }
         Scheme::Unix | Scheme::Pipe | Scheme::Tcp | Scheme::Mem | Scheme::Tls | Scheme::TlsNoise => Ok(()),
     }
 }

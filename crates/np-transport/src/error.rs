@@ -100,7 +100,8 @@ pub enum TransportError {
         /// What is wrong, and the next step.
         error: TlsError,
     },
-    /// In the mode `local`: the process at the other end is of another user than it must be, or the system does not tell.
+    /// In the mode `local`, and on a Windows pipe in every mode: the other end is of another user than it must be, or the
+    /// system does not tell.
     #[error(
         "cannot {action} {address}: the process at its other end is of user {found}, not {expected}; somebody may have \
          taken the name, or else name the user that the server runs as"

@@ -90,7 +90,9 @@ impl Incoming {
                     label = client.map_or(label, |at| PeerLabel::network(address.scheme(), at));
                 }
                 let Some(server) = tls else { return Ok(Link::at(Box::new(stream), &address, label)) };
-                let secured = tls::accept(stream, &server).await;
+                // A peer that says nothing costs none of what a handshake needs; an error comes again when it is read.
+                let _ = stream.peek(&mut [0]).await;
+                let secured = Box::pin(tls::accept(stream, &server)).await;
                 let secured = secured.map_err(|error| TransportError::tls(Action::Accept, &address, error))?;
                 Ok(Link::secured(secured, &address, label))
             }

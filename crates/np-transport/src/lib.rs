@@ -29,6 +29,8 @@ mod listener;
 mod mem;
 #[cfg(windows)]
 mod pipe;
+#[cfg(windows)]
+mod pipe_user;
 mod proxy;
 mod socket;
 mod tcp;

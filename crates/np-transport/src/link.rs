@@ -9,6 +9,7 @@ use np_types::{LocalPeer, PeerIdentity};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Scheme, SecurityMode};
+use crate::error::{Action, TransportError};
 use crate::tls::{Secured, TlsInfo};
 
 /// A both-way stream of bytes that a task may own. Every type that can be one is one.
@@ -39,7 +40,8 @@ pub struct Link {
     pub mode: SecurityMode,
     /// Where the peer is, for logs and limits: never a proof.
     pub peer: PeerLabel,
-    /// The process at the other end, where the operating system says it: Unix sockets.
+    /// The process at the other end, where the operating system says it: Unix sockets, and Windows pipes, whose client is
+    /// told the pipe's owner and no process.
     pub local: Option<LocalPeer>,
     /// Who the peer has proven to be by the transport alone: a certificate in the TLS modes, a user of this machine in the
     /// mode `local`; else anonymous.
@@ -70,6 +72,31 @@ impl Link {
         link.tls = Some(secured.info);
         link.channel_binding = Some(secured.binding);
         link
+    }
+
+    /// The same link, if the user at its other end is the expected one, or any that the system tells where none is expected.
+    /// In the mode `local` that user is who the peer has proven to be.
+    pub(crate) fn of_user(
+        mut self,
+        action: Action,
+        address: &Address,
+        expected: Option<&str>,
+    ) -> Result<Self, TransportError> {
+        let fits = |peer: &&LocalPeer| expected.is_none_or(|expected| peer.user == expected);
+        match self.local.as_ref().filter(fits) {
+            Some(peer) => {
+                if self.mode == SecurityMode::Local {
+                    self.identity = PeerIdentity::Local(peer.clone());
+                }
+                Ok(self)
+            }
+            None => Err(TransportError::WrongUser {
+                action,
+                address: address.without_keys().to_string(),
+                expected: expected.unwrap_or("one that the system tells").to_owned(),
+                found: self.local.map_or_else(|| "unknown".to_owned(), |peer| peer.user),
+            }),
+        }
     }
 
     const fn of_mode(io: Box<dyn Io>, mode: SecurityMode, peer: PeerLabel) -> Self {

@@ -13,7 +13,7 @@ use crate::socket::SocketOptions;
 use crate::tls::TlsServer;
 use crate::{mem, tcp};
 
-/// How to bind a [`Listener`].
+/// How to bind a [`Listener`]. Of these settings a Windows pipe has none: its user alone may open it.
 ///
 /// ```
 /// let options = np_transport::BindOptions::default();
@@ -92,7 +92,8 @@ impl Listener {
     ///
     /// A host name is bound at the first of its IP addresses that can be. A Unix socket whose file is left over from a
     /// process that is gone takes its place; one that answers, and a file that is no socket, are left alone. Whether
-    /// one answers is found out by connecting to it.
+    /// one answers is found out by connecting to it. A Windows pipe belongs to the user that this process runs as, who
+    /// alone may open it, and not over the network.
     ///
     /// # Errors
     /// [`TransportError`], by blame, with the next step.

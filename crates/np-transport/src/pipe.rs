@@ -1,6 +1,6 @@
-//! Windows named pipes: connecting, listening, and who may open them.
+//! Windows named pipes: connecting, listening, who may open them, and whose they are.
 //!
-//! It must never take a peer's word for who it is: the pipe's access list is all that is known of one.
+//! It must never take a peer's word for who it is: a client goes by the pipe's owner, a listener by its access list.
 
 use std::io;
 use std::time::Duration;
@@ -9,16 +9,15 @@ use interprocess::os::windows::named_pipe::PipeListenerOptions;
 use interprocess::os::windows::named_pipe::pipe_mode::Bytes;
 use interprocess::os::windows::named_pipe::tokio::PipeListener;
 use interprocess::os::windows::security_descriptor::SecurityDescriptor;
+use np_types::LocalPeer;
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient};
-use widestring::{U16CStr, u16cstr};
+use widestring::U16CString;
 
 use crate::address::Address;
-use crate::error::TransportError;
-use crate::link::{Link, PeerLabel};
-
-/// Nobody over the network; all rights for the owner of the pipe, which is the user that listens; nothing for anybody else,
-/// and nothing inherited.
-const OWNER_ALONE: &U16CStr = u16cstr!("D:P(D;;GA;;;NU)(A;;GA;;;OW)");
+use crate::connect::ConnectOptions;
+use crate::error::{Action, TransportError};
+use crate::link::{Io, Link, PeerLabel};
+use crate::pipe_user;
 
 /// ERROR_PIPE_BUSY: every instance has a client, and the listener has not made the next one yet.
 const BUSY: i32 = 231;
@@ -31,7 +30,11 @@ const BUSY_PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_mill
 
 /// The listening end of a name.
 #[derive(Debug)]
-pub(crate) struct PipeEnd(PipeListener<Bytes, Bytes>);
+pub(crate) struct PipeEnd {
+    listener: PipeListener<Bytes, Bytes>,
+    /// The SID of the one user that the access list lets in, and so of every client.
+    user: String,
+}
 
 fn path(name: &str) -> String {
     format!(r"\\.\pipe\{name}")
@@ -48,16 +51,30 @@ pub(crate) fn bind(address: &Address, name: &str) -> Result<PipeEnd, TransportEr
         }
         TransportError::bind(address, error)
     };
+    let user = pipe_user::current_user().map_err(|source| TransportError::bind(address, source))?;
     let path = path(name);
     let mut options = PipeListenerOptions::new().path(path.as_str());
     options.accept_remote = false;
-    options.security_descriptor = Some(SecurityDescriptor::deserialize(OWNER_ALONE).map_err(failed)?);
-    options.create_tokio_duplex::<Bytes>().map(PipeEnd).map_err(failed)
+    options.security_descriptor = Some(one_user_alone(&user).map_err(failed)?);
+    let listener = options.create_tokio_duplex::<Bytes>().map_err(failed)?;
+    Ok(PipeEnd { listener, user })
 }
 
-pub(crate) async fn connect(address: &Address, name: &str) -> Result<Link, TransportError> {
-    let stream = open_when_free(&path(name)).await.map_err(|source| TransportError::connect(address, source))?;
-    Ok(Link::at(Box::new(stream), address, label(address)))
+/// All rights for this user, nothing over the network, nothing for anybody else, and nothing inherited. The user owns it by
+/// name: what a process makes when it is raised to an administrator would else belong to all administrators.
+fn one_user_alone(user: &str) -> io::Result<SecurityDescriptor> {
+    let text = format!("O:{user}D:P(D;;GA;;;NU)(A;;GA;;;{user})");
+    let text = U16CString::from_str(text).map_err(io::Error::other)?;
+    SecurityDescriptor::deserialize(&text)
+}
+
+pub(crate) async fn connect(address: &Address, name: &str, options: &ConnectOptions) -> Result<Link, TransportError> {
+    let failed = |source| TransportError::connect(address, source);
+    let expected = options.local_user.clone().map_or_else(pipe_user::current_user, Ok).map_err(failed)?;
+    let stream = open_when_free(&path(name)).await.map_err(failed)?;
+    // The system would tell a process id too. It is of the one that made the pipe, which may have handed it on.
+    let owner = pipe_user::owner(&stream).ok().map(|user| LocalPeer { user, group: None, process: None });
+    link(address, Box::new(stream), owner).of_user(Action::Connect, address, Some(&expected))
 }
 
 /// Waits while every instance is taken. A server may learn who its client is, and not act in its name: so tokio opens pipes.
@@ -76,11 +93,20 @@ async fn open_when_free(path: &str) -> io::Result<NamedPipeClient> {
 
 impl PipeEnd {
     pub(crate) async fn accept(&self, address: &Address) -> Result<Link, TransportError> {
-        let stream = self.0.accept().await.map_err(|source| TransportError::accept(address, source))?;
-        Ok(Link::at(Box::new(stream), address, label(address)))
+        let stream = self.listener.accept().await.map_err(|source| TransportError::accept(address, source))?;
+        let client = LocalPeer { user: self.user.clone(), group: None, process: stream.client_process_id().ok() };
+        link(address, Box::new(stream), Some(client)).of_user(Action::Accept, address, None)
     }
 }
 
-fn label(address: &Address) -> PeerLabel {
-    PeerLabel { text: address.without_keys().to_string(), ip: None }
+fn link(address: &Address, io: Box<dyn Io>, local: Option<LocalPeer>) -> Link {
+    let place = address.without_keys();
+    let text = match &local {
+        Some(LocalPeer { user, process: Some(process), .. }) => format!("{place} (user {user}, pid {process})"),
+        Some(LocalPeer { user, .. }) => format!("{place} (user {user})"),
+        None => place.to_string(),
+    };
+    let mut link = Link::at(io, address, PeerLabel { text, ip: None });
+    link.local = local;
+    link
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use np_types::{LocalPeer, PeerIdentity};
+use np_types::LocalPeer;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::address::{Address, SecurityMode};
@@ -61,24 +61,7 @@ pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Resu
         Some(user) => user.clone(),
         None => rustix::process::geteuid().as_raw().to_string(),
     };
-    prove(Action::Connect, address, link, Some(&expected))
-}
-
-/// The same link with the user at its other end as its identity, where that is the expected one or any will do.
-fn prove(action: Action, address: &Address, mut link: Link, expected: Option<&str>) -> Result<Link, TransportError> {
-    let fits = |peer: &&LocalPeer| expected.is_none_or(|expected| peer.user == expected);
-    match link.local.as_ref().filter(fits) {
-        Some(peer) => {
-            link.identity = PeerIdentity::Local(peer.clone());
-            Ok(link)
-        }
-        None => Err(TransportError::WrongUser {
-            action,
-            address: address.without_keys().to_string(),
-            expected: expected.unwrap_or("one that the system tells").to_owned(),
-            found: link.local.map_or_else(|| "unknown".to_owned(), |peer| peer.user),
-        }),
-    }
+    link.of_user(Action::Connect, address, Some(&expected))
 }
 
 /// What the system calls the name after `unix:@`: there it starts with a NUL byte, and is no file.
@@ -121,7 +104,7 @@ impl UnixEnd {
     pub(crate) async fn accept(&self, address: &Address) -> Result<Link, TransportError> {
         let (stream, _) = self.socket.accept().await.map_err(|source| TransportError::accept(address, source))?;
         let link = link(address, stream, "unix".to_owned());
-        if address.mode() == SecurityMode::Local { prove(Action::Accept, address, link, None) } else { Ok(link) }
+        if address.mode() == SecurityMode::Local { link.of_user(Action::Accept, address, None) } else { Ok(link) }
     }
 }
 

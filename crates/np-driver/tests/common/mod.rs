@@ -45,13 +45,23 @@ pub(crate) async fn serve(address: &str, router: Router) -> House {
 }
 
 pub(crate) async fn serve_with(address: &str, router: Router, change: impl FnOnce(&mut AcceptorConfig)) -> House {
+    serve_at(address, &BindOptions::default(), router, change).await
+}
+
+pub(crate) async fn serve_at(
+    address: &str,
+    options: &BindOptions,
+    router: Router,
+    change: impl FnOnce(&mut AcceptorConfig),
+) -> House {
     let identity = keypair();
     let mut config = AcceptorConfig::new(identity.clone(), Policy::anyone(), router);
     change(&mut config);
     let key = config.identities[0].public();
     let mut acceptor = Acceptor::new(config).unwrap();
-    let listener = Listener::bind(&address.parse().unwrap(), &BindOptions::default()).await.unwrap();
-    let address = listener.local_address().clone().with_key(key);
+    let listener = Listener::bind(&address.parse().unwrap(), options).await.unwrap();
+    let address = listener.local_address().clone();
+    let address = if address.mode().uses_keys() { address.with_key(key) } else { address };
     acceptor.listen(listener).unwrap();
     House { acceptor, address }
 }

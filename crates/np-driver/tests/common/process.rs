@@ -8,13 +8,16 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use np_transport::Address;
+use np_transport::{Address, BindOptions, TlsServer, dev_certificates};
+use np_trust::Policy;
 use tokio::runtime::Runtime;
 
-use super::{echo, serve_with};
+use super::{echo, serve_at};
 
-/// Tells the test program that it is to serve, and how: `max_handshakes,handshake_timeout in milliseconds`.
+/// Tells the test program that it is to serve, and how: `max_handshakes,handshake_timeout in milliseconds,scheme`.
 const SETTINGS: &str = "NP_TEST_SERVER";
+/// Tells it how many files it may have open, where that matters.
+pub(crate) const FILES: &str = "NP_TEST_FILES";
 /// The test of that name in each program that starts servers calls [`serve_if_asked`].
 const ENTRY: &str = "server_process";
 
@@ -28,9 +31,25 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(max_handshakes: usize, handshake_timeout: Duration) -> Self {
+        Self::start_over("tcp", max_handshakes, handshake_timeout)
+    }
+
+    /// With the scheme `tcp`, or `tls` and a certificate that clients know by its pin.
+    pub(crate) fn start_over(scheme: &str, max_handshakes: usize, handshake_timeout: Duration) -> Self {
+        Self::start_with(scheme, max_handshakes, handshake_timeout, None)
+    }
+
+    /// With a limit of open files of its own.
+    pub(crate) fn start_with(
+        scheme: &str,
+        max_handshakes: usize,
+        handshake_timeout: Duration,
+        files: Option<u64>,
+    ) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
+            .envs(files.map(|files| (FILES, files.to_string())))
             .args(["--exact", ENTRY, "--nocapture"])
-            .env(SETTINGS, format!("{max_handshakes},{}", handshake_timeout.as_millis()))
+            .env(SETTINGS, format!("{max_handshakes},{},{scheme}", handshake_timeout.as_millis()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -83,11 +102,19 @@ impl Drop for Served {
 /// Serves until the parent goes, where this process was started for that.
 pub(crate) fn serve_if_asked() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };
-    let (max_handshakes, timeout) = settings.split_once(',').unwrap();
+    limit_files();
+    let [max_handshakes, timeout, scheme] = settings.split(',').collect::<Vec<_>>()[..] else { panic!("{settings}") };
+    let tls = (scheme == "tls").then(|| {
+        let made = dev_certificates(&[]).unwrap();
+        let server = TlsServer::builder().certificate_pem(made.server.as_str(), made.server_key.as_str());
+        server.build().unwrap()
+    });
     let router = echo();
     router.on_async("forever", |_, _: bytes::Bytes| std::future::pending::<Result<(), np_types::CallError>>()).unwrap();
     Runtime::new().unwrap().block_on(async {
-        let house = serve_with("tcp://127.0.0.1:0", router, |config| {
+        let options = BindOptions { tls, ..BindOptions::default() };
+        let house = serve_at(&format!("{scheme}://127.0.0.1:0"), &options, router, |config| {
+            config.policy = Policy::anyone().or(Policy::anonymous());
             config.max_handshakes = max_handshakes.parse().unwrap();
             config.handshake_timeout = Duration::from_millis(timeout.parse().unwrap());
         })
@@ -97,3 +124,15 @@ pub(crate) fn serve_if_asked() {
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     });
 }
+
+#[cfg(target_os = "linux")]
+fn limit_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Ok(files) = std::env::var(FILES) {
+        let files = Some(files.parse().unwrap());
+        setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_files() {}
