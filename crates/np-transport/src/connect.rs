@@ -95,7 +95,16 @@ pub struct Dialled(Stage);
 
 enum Stage {
     Ready(Box<Link>),
-    Tls { address: Address, stream: TcpStream, peer: PeerLabel, ready: Arc<tls::Ready>, name: ServerName<'static> },
+    Tls(Box<Reached>),
+}
+
+/// A TCP connection that is to become one of TLS.
+struct Reached {
+    address: Address,
+    stream: TcpStream,
+    peer: PeerLabel,
+    ready: Arc<tls::Ready>,
+    name: ServerName<'static>,
 }
 
 impl Dialled {
@@ -110,7 +119,8 @@ impl Dialled {
     pub async fn into_link(self) -> Result<Link, TransportError> {
         match self.0 {
             Stage::Ready(link) => Ok(*link),
-            Stage::Tls { address, stream, peer, ready, name } => {
+            Stage::Tls(reached) => {
+                let Reached { address, stream, peer, ready, name } = *reached;
                 let secured = tls::connect(stream, &ready, name).await;
                 let secured = secured.map_err(|error| TransportError::tls(Action::Connect, &address, error))?;
                 Ok(Link::secured(secured, &address, peer))
@@ -166,7 +176,8 @@ async fn network(
     let name = server_name(address, host, &client);
     let name = name.ok_or_else(|| unusable("no certificate can carry this host; add name=example.com".to_owned()))?;
     let (stream, peer) = tcp::connect(address, host, port, options).await?;
-    Ok(Dialled(Stage::Tls { address: address.without_keys(), stream, peer, ready, name }))
+    let reached = Reached { address: address.without_keys(), stream, peer, ready, name };
+    Ok(Dialled(Stage::Tls(Box::new(reached))))
 }
 
 /// The name that the certificate must carry: of the address, else of the client, else the host.

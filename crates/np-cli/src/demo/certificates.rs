@@ -14,20 +14,20 @@ use crate::span::show_span;
 /// The claims, in the order of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    ByAuthority,
-    ByClientCertificate,
-    ByPin,
+    Authority,
+    ClientCertificate,
+    Pin,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 3] = [Self::ByAuthority, Self::ByClientCertificate, Self::ByPin];
+    pub(crate) const ALL: [Self; 3] = [Self::Authority, Self::ClientCertificate, Self::Pin];
 
     /// The name of its row.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::ByAuthority => "server certificate",
-            Self::ByClientCertificate => "certificates both ways",
-            Self::ByPin => "pinned server key",
+            Self::Authority => "server certificate",
+            Self::ClientCertificate => "certificates both ways",
+            Self::Pin => "pinned server key",
         }
     }
 
@@ -35,9 +35,9 @@ impl Claim {
     pub(crate) async fn check(self) -> Checked {
         let made = dev_certificates(&[]).map_err(told)?;
         match self {
-            Self::ByAuthority => by_authority(&made).await,
-            Self::ByClientCertificate => by_client_certificate(&made).await,
-            Self::ByPin => by_pin(&made).await,
+            Self::Authority => by_authority(&made).await,
+            Self::ClientCertificate => by_client_certificate(&made).await,
+            Self::Pin => by_pin(&made).await,
         }
     }
 }
