@@ -1,7 +1,12 @@
 //! Example programs; each file under `examples/` runs by itself. This library holds no code: it makes the programs in
-//! the project's README doc tests, so that they compile as long as they stand there.
+//! the project's README and pages doc tests, so that they compile as long as they stand there.
 
 /// The README, for its code blocks.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The page about transports, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/TRANSPORTS.md")]
+pub struct Transports;
