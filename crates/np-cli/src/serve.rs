@@ -119,6 +119,7 @@ pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut si
 async fn start(command: &Serve) -> Result<Server, Failure> {
     let addresses = command.listen.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
     let ways = Ways::of(&addresses, &command.tls);
+    check_socket_arguments(command, &addresses)?;
     let psks = read_psks(command).await?;
     let (allow, patterns) = (command.allow.clone(), command.pattern.iter().map(|name| name.get()).collect());
     let admission = blocking(move || Admission::new(&allow, psks, patterns, ways)).await?;
@@ -220,6 +221,25 @@ async fn identities(command: &Serve, ways: Ways) -> Result<Vec<Identity>, Failur
         all.push(load::identity(path.clone(), command.key_mode).await?);
     }
     Ok(all)
+}
+
+/// Refuses arguments about sockets that no address has.
+fn check_socket_arguments(command: &Serve, addresses: &[Address]) -> Result<(), Failure> {
+    let is_file =
+        |address: &Address| address.path().is_some_and(|path| !path.as_os_str().to_string_lossy().starts_with('@'));
+    if command.unix_mode.is_some() && !addresses.iter().any(is_file) {
+        return Err(Failure::usage(
+            "--unix-mode: no address is the file of a Unix socket (unix:/path), so there is nothing that could have a mode; \
+             add one, or leave the flag away",
+        ));
+    }
+    if command.proxy_protocol && !addresses.iter().any(|address| address.port().is_some()) {
+        return Err(Failure::usage(
+            "--proxy-protocol: no address is reached over TCP, so no proxy can stand before it; add one such as tcp:// or \
+             tls://, or leave the flag away",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses an address that no other process could reach.

@@ -20,8 +20,8 @@ use socket2::{SockRef, TcpKeepalive};
 pub struct SocketOptions {
     /// Whether small writes are sent at once, without Nagle's algorithm. Default: yes.
     pub no_delay: bool,
-    /// After how long an idle connection the system asks the peer whether it is there (and then as often). np has
-    /// heartbeats of its own; this keeps the state of firewalls alive. At least 1 s. Default: off.
+    /// After how long an idle connection the system asks the peer whether it is there (and then as often). It keeps the
+    /// state of firewalls alive, too. At least 1 s. Default: off.
     pub keep_alive: Option<Duration>,
     /// Bytes that the system buffers for sending; systems round it (Linux doubles it). Default: the system's own tuning.
     pub send_buffer: Option<u32>,

@@ -346,6 +346,14 @@ fn the_mode_of_a_unix_socket_is_the_one_that_was_asked_for() {
     let _serve = Serve::start(&[&serve[..], &["660"]].concat());
     assert_eq!(std::fs::metadata(folder.path("np.sock")).unwrap().permissions().mode() & 0o777, 0o660);
     run(["serve"].iter().chain(&serve).chain(&["rw"])).fails(2, &["--unix-mode", "octal"]);
+    for (listen, argument) in [
+        ("unix:@np-no-file", &["--unix-mode", "660"][..]),
+        ("tcp://127.0.0.1:0", &["--unix-mode", "660"]),
+        (&listen, &["--proxy-protocol"]),
+    ] {
+        let serve = ["serve", "--listen", listen, "--identity", &key, "--allow", "anyone"];
+        run(serve.iter().chain(argument)).fails(2, &[argument[0], "no address is", "leave the flag away"]);
+    }
 }
 
 #[test]
