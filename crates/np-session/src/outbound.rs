@@ -8,6 +8,8 @@ use crate::session::{Phase, Session};
 use crate::stream::{Grant, Head, Outgoing};
 use crate::{Event, StreamKey};
 
+/// The encodings of bodies that this version knows: LZ4 (1) and Zstandard (2).
+const ENCODINGS: u32 = 1 << 1 | 1 << 2;
 /// A call of [`Session::poll_transmit`] stops adding records once the output holds this much.
 const TARGET: usize = 256 << 10;
 /// Bytes of one body per turn while others wait.
@@ -50,6 +52,7 @@ impl Session {
             max_calls: self.limits.max_calls,
             stream_window: self.limits.stream_window,
             connection_window: self.limits.connection_window,
+            encodings: if self.limits.accept_compressed { ENCODINGS } else { 0 },
         };
         self.emit(now, out, &Frame::Settings(settings), HEAD);
         self.sender.seal(now, out);

@@ -151,6 +151,9 @@ impl Dialogue {
     }
 }
 
+/// The encodings of bodies that this version knows: LZ4 (1) and Zstandard (2).
+const ENCODINGS: u32 = 1 << 1 | 1 << 2;
+
 /// The settings that a side with `limits` sends.
 #[must_use]
 pub const fn settings(limits: &Limits) -> Settings {
@@ -159,6 +162,7 @@ pub const fn settings(limits: &Limits) -> Settings {
         max_calls: limits.max_calls,
         stream_window: limits.stream_window,
         connection_window: limits.connection_window,
+        encodings: if limits.accept_compressed { ENCODINGS } else { 0 },
     }
 }
 

@@ -127,6 +127,7 @@ fn limits(rng: &mut Rng) -> Limits {
         connection_window: 2 * stream_window + rng.below(10_000) as u32,
         reassembly_budget: max_message + rng.below(20_000) as u32,
         call_budget: Limits::default().call_budget,
+        accept_compressed: true,
         rekey_records: rng.pick(&[1, 2, 7, 1 << 20]),
         rekey_bytes: rng.pick(&[500, 64 << 30]),
         rekey_age: Duration::from_secs(rng.between(1, 120)),

@@ -50,6 +50,9 @@ pub struct Limits {
     /// their metadata. Default 64 MiB; at least `max_message`. A request beyond it is refused as safe to send again, an
     /// answer beyond it becomes an error.
     pub call_budget: u32,
+    /// Whether messages that come may be compressed. Told to the peer, whose compressed messages are refused without it.
+    /// Default: yes; the bytes that they give are checked, capped and counted before any is allocated.
+    pub accept_compressed: bool,
     /// Records after which a direction's key is renewed. Default and most 2^20; a peer that goes on past 1.5 * 2^20
     /// is cut.
     pub rekey_records: u64,
@@ -72,6 +75,7 @@ impl Default for Limits {
             connection_window: 1 << 20,
             reassembly_budget: 32 << 20,
             call_budget: 64 << 20,
+            accept_compressed: true,
             rekey_records: 1 << 20,
             rekey_bytes: 64 << 30,
             rekey_age: Duration::from_secs(120),

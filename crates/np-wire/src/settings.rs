@@ -8,13 +8,15 @@ const MAX_MESSAGE: u64 = 1;
 const MAX_CALLS: u64 = 2;
 const STREAM_WINDOW: u64 = 3;
 const CONNECTION_WINDOW: u64 = 4;
+const ENCODINGS: u64 = 5;
 const MAX_PAIRS: usize = 32;
 
 /// What the sender takes from its peer. Pairs of (id, value); ids that a reader does not know are skipped.
 ///
 /// ```
 /// use np_wire::Settings;
-/// let settings = Settings { max_message: 1 << 20, max_calls: 8, stream_window: 4_096, connection_window: 8_192 };
+/// let settings =
+///     Settings { max_message: 1 << 20, max_calls: 8, stream_window: 4_096, connection_window: 8_192, encodings: 0 };
 /// let mut out = Vec::new();
 /// settings.encode(&mut out);
 /// assert_eq!(Settings::decode(&out)?, settings);
@@ -30,6 +32,9 @@ pub struct Settings {
     pub stream_window: u32,
     /// The credit of the connection at its start, in bytes.
     pub connection_window: u32,
+    /// The encodings of bodies that the sender of the settings reads beside the plain one: bit n stands for
+    /// [`Encoding`](crate::Encoding) number n. 0 travels as no pair at all.
+    pub encodings: u32,
 }
 
 impl Settings {
@@ -44,6 +49,23 @@ impl Settings {
             put_varint(out, id);
             put_varint(out, u64::from(value));
         }
+        if self.encodings != 0 {
+            put_varint(out, ENCODINGS);
+            put_varint(out, u64::from(self.encodings));
+        }
+    }
+
+    /// Whether the sender of the settings reads bodies of the encoding with this number.
+    ///
+    /// ```
+    /// # use np_wire::Settings;
+    /// let settings =
+    ///     Settings { max_message: 10, max_calls: 1, stream_window: 1, connection_window: 2, encodings: 1 << 2 };
+    /// assert!(settings.reads(2) && settings.reads(0) && !settings.reads(1));
+    /// ```
+    #[must_use]
+    pub const fn reads(&self, encoding: u8) -> bool {
+        encoding == 0 || (encoding < 32 && self.encodings >> encoding & 1 == 1)
     }
 
     /// Reads pairs to the end of `bytes`.
@@ -52,7 +74,7 @@ impl Settings {
     /// When a pair is cut short, an id stands twice or below the one before it, a needed one is missing, or there are
     /// more than 32.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut known = [None; 4];
+        let mut known = [None; 5];
         let mut last = None;
         let mut reader = Reader::new(bytes);
         let mut pairs = 0usize;
@@ -74,9 +96,14 @@ impl Settings {
                 *slot = Some(u32::try_from(value).map_err(|_| Malformed::Value("a setting"))?);
             }
         }
-        let [Some(max_message), Some(max_calls), Some(stream_window), Some(connection_window)] = known else {
+        let [Some(max_message), Some(max_calls), Some(stream_window), Some(connection_window), encodings] = known
+        else {
             return Err(Malformed::Truncated("the settings").into());
         };
-        Ok(Self { max_message, max_calls, stream_window, connection_window })
+        let encodings: Option<u32> = encodings;
+        if encodings == Some(0) {
+            return Err(Malformed::Value("a setting that says nothing").into());
+        }
+        Ok(Self { max_message, max_calls, stream_window, connection_window, encodings: encodings.unwrap_or_default() })
     }
 }

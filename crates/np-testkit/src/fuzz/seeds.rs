@@ -262,7 +262,7 @@ fn session_frames() -> Vec<Seed> {
         .map(|(who, flag, side)| Frames { who, flag, side })
         .flat_map(|about| [about.one_by_one(), about.calls(), about.ends()].concat())
         .collect();
-    let small = Settings { max_message: 10, max_calls: 0, stream_window: 1, connection_window: 2 };
+    let small = Settings { max_message: 10, max_calls: 0, stream_window: 1, connection_window: 2, encodings: 0 };
     let first = record(&encoded(&Frame::Settings(small)));
     seeds.push(good("small_settings", [vec![2], first, vec![APPLICATION, 9, APPLICATION + 2, 2]].concat()));
     seeds

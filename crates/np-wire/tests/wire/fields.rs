@@ -83,7 +83,9 @@ impl Fields {
 }
 
 pub(crate) fn settings([max_message, max_calls, stream_window, connection_window]: [u32; 4]) -> Settings {
-    Settings { max_message, max_calls, stream_window, connection_window }
+    // Some with the pair that need not be there, some without.
+    let encodings = if max_calls % 2 == 0 { max_message } else { 0 };
+    Settings { max_message, max_calls, stream_window, connection_window, encodings }
 }
 
 /// Fields for a frame of any kind that the protocol has.

@@ -82,7 +82,7 @@ fn every_close_code_has_its_row() {
 #[test]
 fn every_setting_has_its_row() {
     let mut bytes = Vec::new();
-    let settings = Settings { max_message: 11, max_calls: 12, stream_window: 13, connection_window: 14 };
+    let settings = Settings { max_message: 11, max_calls: 12, stream_window: 13, connection_window: 14, encodings: 6 };
     settings.encode(&mut bytes);
     let real: Vec<_> = bytes.chunks(2).map(|pair| (u64::from(pair[0]), pair[1])).collect();
     let told: Vec<_> = rows("### SETTINGS").iter().map(|row| (number(&row[0]), row[1].clone())).collect();
@@ -91,6 +91,7 @@ fn every_setting_has_its_row() {
         "max_calls" => 12,
         "stream_window" => 13,
         "connection_window" => 14,
+        "encodings" => 6,
         other => panic!("no setting {other}"),
     };
     assert_eq!(told.iter().map(|(id, name)| (*id, value(name))).collect::<Vec<_>>(), real);

@@ -53,8 +53,25 @@ fn padding() {
 
 #[test]
 fn settings() {
-    let settings =
-        Settings { max_message: 16_777_216, max_calls: 1_024, stream_window: 262_144, connection_window: 1_048_576 };
+    let settings = Settings {
+        max_message: 16_777_216,
+        max_calls: 1_024,
+        stream_window: 262_144,
+        connection_window: 1_048_576,
+        encodings: 0,
+    };
+    check(
+        &Frame::Settings(Settings { encodings: 6, ..settings }),
+        &[
+            "08", // kind 0x01, no flags
+            "14", // payload: 20 bytes
+            "01", "81000000", // id 1, longest message: 2^24
+            "02", "4400", // id 2, open calls: 1,024
+            "03", "80040000", // id 3, window of a stream: 2^18
+            "04", "80100000", // id 4, window of the connection: 2^20
+            "05", "06", // id 5, encodings: 1 and 2
+        ],
+    );
     check(
         &Frame::Settings(settings),
         &[
