@@ -45,6 +45,7 @@ pub enum RegisterError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MethodOptions {
     spawned: bool,
+    compress: Option<bool>,
 }
 
 impl MethodOptions {
@@ -53,6 +54,34 @@ impl MethodOptions {
     pub const fn spawned(mut self) -> Self {
         self.spawned = true;
         self
+    }
+
+    /// Compresses the method's replies, where the caller reads that and it is worth it. Keep secrets and text that
+    /// strangers chose out of one reply: its size tells about both.
+    ///
+    /// ```
+    /// use np_dispatch::MethodOptions;
+    /// assert_eq!(MethodOptions::default().compresses(), None, "the connection's default stands");
+    /// assert_eq!(MethodOptions::default().compressed().compresses(), Some(true));
+    /// assert_eq!(MethodOptions::default().plain().compresses(), Some(false));
+    /// ```
+    #[must_use]
+    pub const fn compressed(mut self) -> Self {
+        self.compress = Some(true);
+        self
+    }
+
+    /// Never compresses the method's replies, whatever the default is.
+    #[must_use]
+    pub const fn plain(mut self) -> Self {
+        self.compress = Some(false);
+        self
+    }
+
+    /// Whether replies are compressed; `None` leaves it to the default.
+    #[must_use]
+    pub const fn compresses(self) -> Option<bool> {
+        self.compress
     }
 
     /// Whether each call gets a task of its own.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, after};
 use crate::commands::lock;
+use crate::compression::Contexts;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
 use crate::establish::{Establish, Established};
@@ -55,6 +56,7 @@ struct Shared {
     /// Of each identity, in their order.
     hints: Vec<[u8; 4]>,
     replay: Mutex<ReplayGuard>,
+    contexts: Arc<Contexts>,
     connections: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
@@ -82,6 +84,7 @@ impl Acceptor {
             connections: Arc::new(Semaphore::new(config.max_connections)),
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
+            contexts: Contexts::new(config.compression)?,
             config,
             clock: Clock::start(),
             replay,
@@ -364,6 +367,7 @@ impl Shared {
             local,
             tls,
             binding: *established.session.binding(),
+            bodies: established.bodies(Arc::clone(&self.contexts), &self.config.limits),
             max_message: self.config.limits.max_message,
             reassembly_budget: self.config.limits.reassembly_budget,
         };

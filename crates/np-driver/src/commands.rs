@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use np_dispatch::{MessageStream, Reply};
-use np_session::{OpenCall, StreamKey};
+use np_dispatch::MessageStream;
+use np_session::{Answer, OpenCall, StreamKey};
 use np_types::{CallError, CloseCode, Deadline};
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ pub(crate) const CONTROL_QUEUE: usize = 16;
 pub(crate) enum Command {
     /// A unary call.
     /// `nested` says that a handler makes it for a call that was accepted.
-    Call { call: OpenCall, nested: bool, reply: oneshot::Sender<Result<Reply, CallError>> },
+    Call { call: OpenCall, nested: bool, reply: oneshot::Sender<Result<Answer, CallError>> },
     /// A one-way message; the answer is that it was handed over.
     OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
     /// A stream of messages.

@@ -1,5 +1,6 @@
 //! The connector: a link, a handshake, a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
@@ -11,6 +12,7 @@ use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIden
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::{Clock, after, unix_now};
+use crate::compression::{Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge, too_long};
@@ -40,6 +42,8 @@ pub struct ConnectorConfig {
     pub connect_timeout: Duration,
     /// How long the handshake may take after that, the one of TLS included. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How messages of this side are compressed. Default: LZ4, where a call asks for it.
+    pub compression: Compression,
     /// How the link comes about: trust and certificates of TLS, the user of a local listener.
     pub link: ConnectOptions,
     /// Handlers for calls that the server makes; empty answers none.
@@ -60,6 +64,7 @@ impl ConnectorConfig {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            compression: Compression::default(),
             link: ConnectOptions::default(),
             router: Router::new(),
         }
@@ -108,6 +113,7 @@ pub enum ConnectError {
 /// Once, and at once: nothing is retried here.
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
     config.limits.validate()?;
+    let contexts = Contexts::new(config.compression)?;
     let timeouts = [("connect_timeout", config.connect_timeout), ("handshake_timeout", config.handshake_timeout)];
     if let Some((setting, _)) = timeouts.into_iter().find(|(_, timeout)| timeout.is_zero()) {
         return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
@@ -138,7 +144,7 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let error = match shake(link, handshake, &config, until).await {
+        let error = match shake(link, handshake, &config, &contexts, until).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -177,6 +183,7 @@ async fn shake(
     link: Link,
     handshake: Handshake,
     config: &ConnectorConfig,
+    contexts: &Arc<Contexts>,
     until: Instant,
 ) -> Result<Connection, ConnectionError> {
     let Link { mut io, peer, local, tls, .. } = link;
@@ -192,6 +199,7 @@ async fn shake(
         local,
         tls,
         binding: *established.session.binding(),
+        bodies: established.bodies(Arc::clone(contexts), &config.limits),
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };

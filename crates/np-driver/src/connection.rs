@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_dispatch::{BoxFuture, Caller, MessageStream, PeerInfo, Reply};
-use np_session::{OpenCall, OpenKind};
+use np_session::{Answer, Encoding, OpenCall, OpenKind};
 use np_transport::TlsInfo;
 use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::commands::{Command, Doorbell};
+use crate::compression::Bodies;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
 ///
@@ -30,13 +31,14 @@ pub struct Request {
     body: Bytes,
     metadata: Metadata,
     deadline: Option<Deadline>,
+    compress: Option<bool>,
 }
 
 impl Request {
     /// A request with an empty body and the default deadline of 30 s.
     #[must_use]
     pub const fn new(method: MethodName) -> Self {
-        Self { method, codec: Codec::Bytes, body: Bytes::new(), metadata: EMPTY, deadline: None }
+        Self { method, codec: Codec::Bytes, body: Bytes::new(), metadata: EMPTY, deadline: None, compress: None }
     }
 
     /// Sets the body.
@@ -64,6 +66,14 @@ impl Request {
     #[must_use]
     pub const fn deadline(mut self, deadline: Deadline) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Says whether the body is compressed, where the peer reads that and it is worth it; else the default of the
+    /// connection's [`Compression`](crate::Compression) stands. The messages of a stream are not compressed.
+    #[must_use]
+    pub const fn compress(mut self, compress: bool) -> Self {
+        self.compress = Some(compress);
         self
     }
 
@@ -101,6 +111,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) local: Option<LocalPeer>,
     pub(crate) tls: Option<TlsInfo>,
     pub(crate) binding: [u8; 32],
+    pub(crate) bodies: Bodies,
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
     /// Bytes of streams' messages that are put together without credit, in bytes.
@@ -128,10 +139,18 @@ impl Connection {
     }
 
     async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
-        let call = request.open(OpenKind::Request, self.info.clock);
+        let compress = request.compress;
+        let mut call = request.open(OpenKind::Request, self.info.clock);
+        self.info.bodies.pack_call(&mut call, compress);
         let (reply, answer) = oneshot::channel();
         self.send(Command::Call { call, nested, reply }).await?;
-        self.wait(answer).await
+        let Answer { codec, encoding, metadata, body } = self.wait(answer).await?;
+        let body = match encoding {
+            Encoding::Plain => body,
+            // The call was answered, whatever can be read of that.
+            _ => self.info.bodies.unpack(encoding, body).map(|whole| whole.body)?,
+        };
+        Ok(Reply { codec, metadata, body })
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.
@@ -139,7 +158,9 @@ impl Connection {
     /// # Errors
     /// When it was not sent, or it is not known whether all of it was.
     pub async fn send_one_way(&self, request: Request) -> Result<(), CallError> {
-        let call = request.open(OpenKind::OneWay, self.info.clock);
+        let compress = request.compress;
+        let mut call = request.open(OpenKind::OneWay, self.info.clock);
+        self.info.bodies.pack_call(&mut call, compress);
         let (sent, answer) = oneshot::channel();
         self.send(Command::OneWay { call, sent }).await?;
         self.wait(answer).await
@@ -328,7 +349,7 @@ impl Caller for WeakCaller {
         };
         let connection =
             Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.closed.clone());
-        let request = Request { method, codec, body, metadata, deadline: Some(deadline) };
+        let request = Request { method, codec, body, metadata, deadline: Some(deadline), compress: None };
         Box::pin(async move { connection.call_from(request, true).await })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
+use crate::compression::{Bodies, Contexts};
 use crate::farewell::{farewell, parting_word};
 use crate::link_error::{is_end, link_error};
 
@@ -40,6 +42,14 @@ pub(crate) struct Established {
     pub(crate) max_queued: usize,
     /// Bytes that came after the peer's first record.
     pub(crate) input: BytesMut,
+}
+
+impl Established {
+    /// What its messages need to be compressed and decompressed.
+    pub(crate) fn bodies(&self, contexts: Arc<Contexts>, limits: &Limits) -> Bodies {
+        let reads = self.session.peer_settings().map_or(0, |settings| settings.encodings);
+        Bodies::new(contexts, limits, reads)
+    }
 }
 
 /// What a handshake in progress works with.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use np_dispatch::{Answer as HandlerAnswer, CallContext, MessageStream, Reply, Target};
+use np_dispatch::{CallContext, Handler, MessageStream, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
 use tokio::sync::oneshot;
 
-use crate::handlers::Ending;
+use crate::compression::{LARGE, Sealed};
+use crate::connection::ConnectionInfo;
+use crate::handlers::{Ending, Start};
 use crate::slots::Slot;
 use crate::stream_cell::StreamCell;
 use crate::task::Task;
@@ -69,7 +71,7 @@ impl Task {
         }
     }
 
-    pub(crate) fn open_call(&mut self, call: OpenCall, reply: oneshot::Sender<Result<Reply, CallError>>) {
+    pub(crate) fn open_call(&mut self, call: OpenCall, reply: oneshot::Sender<Result<Answer, CallError>>) {
         match self.session.open(call) {
             Ok(key) => self.slots.insert(key, Slot::Call(reply)),
             Err(error) => Slot::Call(reply).fail(error),
@@ -97,38 +99,47 @@ impl Task {
         let Some(Slot::Call(reply)) = self.slots.remove(key) else {
             return;
         };
-        let Answer { codec, encoding, metadata, body } = answer;
-        let result = match encoding {
-            Encoding::Plain => Ok(Reply { codec, metadata, body }),
-            _ => Err(CallError::answered(Status::UnsupportedCodec, "the answer is compressed, which was not agreed")),
-        };
         // The caller may have gone a moment ago.
-        let _ = reply.send(result);
+        let _ = reply.send(Ok(answer));
     }
 
     /// Starts the handler of a call that the peer opened.
     fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived) {
         let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
-        if encoding != Encoding::Plain {
-            return self.refuse(key, Status::UnsupportedCodec, "the request is compressed, which was not agreed");
-        }
         let Some(registered) = self.router.lookup(method.as_str()) else {
             return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
         };
-        let context = CallContext::new(method, Arc::clone(&self.peer_info), codec, metadata, deadline);
+        let compress = registered.options.compresses().filter(|_| kind == OpenKind::Request);
+        let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
+        let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
-                (self.handlers.start(cx, key, own_task, || handler.call(context, body)), None)
+                let start = || match encoding {
+                    Encoding::Plain if !packs => Start::Plain(handler.call(context, body)),
+                    _ => {
+                        let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs };
+                        Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
+                    }
+                };
+                (self.handlers.start(cx, key, own_task, start), None)
+            }
+            (Target::Stream(_), OpenKind::Stream) if encoding != Encoding::Plain => {
+                return self.refuse(
+                    key,
+                    Status::UnsupportedCodec,
+                    "the opening of a stream has no body to be compressed",
+                );
             }
             (Target::Stream(handler), OpenKind::Stream) => {
                 let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
                 let stream = cell.open(key);
-                let answer = || {
+                let start = || {
                     let future = handler.open(context, stream);
-                    HandlerAnswer::Later(Box::pin(async move { future.await.map(|()| Reply::from(Bytes::new())) }))
+                    let ended = async move { future.await.map(|()| Reply::from(Bytes::new()).into()) };
+                    Start::Packed(Box::pin(ended))
                 };
-                (self.handlers.start(cx, key, own_task, answer), Some(cell))
+                (self.handlers.start(cx, key, own_task, start), Some(cell))
             }
             (Target::Unary(_), _) => {
                 return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
@@ -167,9 +178,9 @@ impl Task {
             cell.ended(None);
         }
         let result = match (ending, kind) {
-            (Ok(reply), OpenKind::Request) => {
-                let Reply { codec, metadata, body } = reply;
-                self.session.respond(key, Answer { codec, encoding: Encoding::Plain, metadata, body })
+            (Ok(sealed), OpenKind::Request) => {
+                let Sealed { reply: Reply { codec, metadata, body }, encoding } = sealed;
+                self.session.respond(key, Answer { codec, encoding, metadata, body })
             }
             (Ok(_), OpenKind::OneWay | OpenKind::Stream) => self.session.end(key, Status::Ok, "", Metadata::new()),
             (Err(error), _) => self.session.end(key, wire_status(&error), &error.text, Metadata::new()),
@@ -273,4 +284,38 @@ fn wire_status(error: &CallError) -> Status {
         Status::Ok | Status::Unavailable => Status::Failed,
         other => other,
     }
+}
+
+/// A handler whose request came compressed, or whose reply may leave so.
+struct Packing {
+    info: Arc<ConnectionInfo>,
+    method: MethodName,
+    encoding: Encoding,
+    compress: Option<bool>,
+    packs: bool,
+}
+
+impl Packing {
+    async fn around(self, handler: Arc<dyn Handler>, context: CallContext, body: Bytes) -> Ending {
+        let Self { info, method, encoding, compress, packs } = self;
+        let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
+        let unpacking = Arc::clone(&info);
+        // The body counts against the budget until the handler is done with its call.
+        let whole = aside(large, move || unpacking.bodies.unpack(encoding, body)).await??;
+        let reply = handler.call(context, whole.body).wait().await?;
+        drop(whole.held);
+        if !packs {
+            return Ok(reply.into());
+        }
+        aside(reply.body.len() > LARGE, move || info.bodies.pack_reply(&method, compress, reply)).await
+    }
+}
+
+/// Works in a task of its own where the work is long, so that the calls of a connection do not wait for it.
+async fn aside<T: Send + 'static>(long: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+    if !long {
+        return Ok(work());
+    }
+    let stopped = |_| CallError::answered(Status::Internal, "the work on a compressed body was stopped");
+    tokio::spawn(async move { work() }).await.map_err(stopped)
 }

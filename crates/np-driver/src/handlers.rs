@@ -13,13 +13,40 @@ use np_session::StreamKey;
 use np_types::{CallError, Status};
 use tokio::task::JoinHandle;
 
+use crate::compression::Sealed;
+
 /// Handlers of one connection that share its task; past this many each gets a task of its own.
 const SHARED: usize = 64;
 /// Bytes of a panic's text that go to the log, escaped: it may hold what a peer sent.
 const MAX_PANIC: usize = 1_024;
 
 /// How a handler ended; a stream's handler gives an empty reply.
-pub(crate) type Ending = Result<Reply, CallError>;
+pub(crate) type Ending = Result<Sealed, CallError>;
+
+/// What a handler was started with.
+pub(crate) enum Start {
+    /// Its own answer, which travels as it is.
+    Plain(Answer),
+    /// A future around it, which decompresses before it or compresses after it.
+    Packed(BoxFuture<Ending>),
+}
+
+/// What is polled: two kinds, so that an answer that travels as it is needs no second box.
+enum Work {
+    Plain(BoxFuture<Result<Reply, CallError>>),
+    Packed(BoxFuture<Ending>),
+}
+
+impl Future for Work {
+    type Output = Ending;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+        match &mut *self {
+            Self::Plain(future) => future.as_mut().poll(cx).map(|reply| reply.map(Into::into)),
+            Self::Packed(future) => future.as_mut().poll(cx),
+        }
+    }
+}
 
 /// The handlers of one connection that are not done.
 #[derive(Default)]
@@ -30,7 +57,7 @@ pub(crate) struct Handlers {
 struct Running {
     key: StreamKey,
     /// Taken only to be dropped.
-    future: Option<BoxFuture<Ending>>,
+    future: Option<Work>,
 }
 
 impl Drop for Running {
@@ -50,16 +77,17 @@ impl Handlers {
         cx: &mut Context<'_>,
         key: StreamKey,
         own_task: bool,
-        answer: impl FnOnce() -> Answer,
+        start: impl FnOnce() -> Start,
     ) -> Result<Ending, AbortHandle> {
-        let future = match catch_unwind(AssertUnwindSafe(answer)) {
-            Ok(Answer::Ready(ending)) => return Ok(ending),
-            Ok(Answer::Later(future)) => future,
+        let future = match catch_unwind(AssertUnwindSafe(start)) {
+            Ok(Start::Plain(Answer::Ready(ending))) => return Ok(ending.map(Into::into)),
+            Ok(Start::Plain(Answer::Later(future))) => Work::Plain(future),
+            Ok(Start::Packed(future)) => Work::Packed(future),
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
         let mut running = Running { key, future: Some(future) };
         if own_task || self.running.len() >= SHARED {
-            running.future = running.future.take().map(|future| Box::pin(OwnTask(tokio::spawn(future))) as _);
+            running.future = running.future.take().map(|future| Work::Packed(Box::pin(OwnTask(tokio::spawn(future)))));
         } else if let Poll::Ready((_, ending)) = Pin::new(&mut running).poll(cx) {
             return Ok(ending);
         }
@@ -90,7 +118,7 @@ impl Future for Running {
             return Poll::Pending;
         };
         // A panic fails its call and nothing else: the future is never polled again.
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
         polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic)))).map(|ending| (key, ending))
     }
 }

@@ -7,6 +7,7 @@
 mod accept;
 mod clock;
 mod commands;
+mod compression;
 mod connect;
 mod connection;
 mod entropy;
@@ -23,6 +24,7 @@ mod task;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
 pub use clock::Clock;
+pub use compression::Compression;
 pub use connect::{ConnectError, ConnectorConfig, connect};
 pub use connection::{Connection, Request};
 pub use entropy::{EntropyError, random_psk, random_secret_key};

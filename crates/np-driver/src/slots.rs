@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::AbortHandle;
-use np_dispatch::{MessageStream, Reply};
-use np_session::{OpenKind, StreamKey};
+use np_dispatch::MessageStream;
+use np_session::{Answer, OpenKind, StreamKey};
 use np_types::CallError;
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use crate::stream_cell::StreamCell;
 
 pub(crate) enum Slot {
     /// A caller of this side waits for a reply.
-    Call(oneshot::Sender<Result<Reply, CallError>>),
+    Call(oneshot::Sender<Result<Answer, CallError>>),
     /// A sender of this side waits until its message was handed over.
     OneWay(oneshot::Sender<Result<(), CallError>>),
     /// A stream of this side whose opening was not sealed yet.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_driver::{ConnectorConfig, connect};
+use np_driver::{Compression, ConnectorConfig, connect};
 use np_noise::{Pattern, Role};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
@@ -22,6 +22,7 @@ pub struct ClientBuilder {
     psk: Option<Psk>,
     psk_id: Option<String>,
     link: ConnectOptions,
+    compression: Compression,
     limits: Limits,
     connect_timeout: Duration,
     handshake_timeout: Duration,
@@ -49,6 +50,7 @@ impl ClientBuilder {
             psk: None,
             psk_id: None,
             link: ConnectOptions::default(),
+            compression: Compression::default(),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -155,6 +157,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how messages are compressed, and whether they are where their call says nothing ([`Call::compress`]).
+    ///
+    /// [`Call::compress`]: crate::Call::compress
+    #[must_use]
+    pub const fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
     /// Sets what the connection may cost this side. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -234,6 +245,7 @@ impl ClientBuilder {
             psk: self.psk,
             psk_id,
             link: self.link,
+            compression: self.compression,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
@@ -262,6 +274,7 @@ impl ClientBuilder {
         };
         let config = ConnectorConfig {
             link: self.link,
+            compression: self.compression,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,

@@ -40,12 +40,13 @@ pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
+pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};
 pub use np_dispatch::{
     Answer, CallContext, CodecError, Handler, Health, HealthState, Message, MessageReceiver, MessageSender,
     MessageStream, MethodOptions, RegisterError, Reply, Router, StreamHandler, Target, bytes, bytes_async, decode,
     encode, stream, typed, typed_async,
 };
-pub use np_driver::{Clock, Connection, Request, random_psk, random_secret_key};
+pub use np_driver::{Clock, Compression, Connection, Request, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
     Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Connection, Roster};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, SecurityMode, TlsServer, TlsSetupError};
 use np_trust::{Policy, Psks};
@@ -217,6 +217,23 @@ impl ServerBuilder {
     #[must_use]
     pub fn patterns(mut self, patterns: impl Into<Vec<Pattern>>) -> Self {
         self.patterns = Some(patterns.into());
+        self
+    }
+
+    /// Sets how replies are compressed, and whether they are where their method says nothing; see
+    /// [`MethodOptions::compressed`]. Requests that come compressed are read whatever stands here.
+    ///
+    /// ```
+    /// use np_facade::prelude::*;
+    /// use np_facade::{Compression, CompressionSettings, Encoder};
+    /// let settings = CompressionSettings { encoder: Encoder::Zstd { level: 3 }, ..CompressionSettings::default() };
+    /// let builder = Server::builder(Identity::generate()?, Policy::anyone())
+    ///     .compression(Compression { settings, by_default: true });
+    /// # Ok::<(), np_facade::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = compression;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use np_types::{CallError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
-use np_wire::OpenKind;
+use np_wire::{Encoding, OpenKind};
 
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
@@ -51,7 +51,7 @@ impl Session {
         if self.queued.len() as u64 >= allowed {
             return Err(limit(LimitHit { limit: LimitName::MaxQueuedCalls, allowed, seen: allowed + 1 }));
         }
-        match self.message_limit(call.body.len()) {
+        match self.message_limit(call.body.len().max(raw(call.encoding))) {
             Some(hit) => Err(limit(hit)),
             None => Ok(()),
         }
@@ -78,7 +78,7 @@ impl Session {
             self.end_with(key, status, text);
             return Ok(());
         }
-        if let Some(hit) = self.message_limit(answer.body.len()) {
+        if let Some(hit) = self.message_limit(answer.body.len().max(raw(answer.encoding))) {
             self.end_with(key, Status::LimitReached, &format!("the answer is too large for the caller: {hit}"));
             return Ok(());
         }
@@ -293,6 +293,11 @@ impl Session {
             self.ready.push_back(key);
         }
     }
+}
+
+/// The bytes that a body will have once it is decompressed; 0 where it travels as it is.
+fn raw(encoding: Encoding) -> usize {
+    encoding.raw_size().map_or(0, |raw| raw as usize)
 }
 
 fn limit(hit: LimitHit) -> CallError {

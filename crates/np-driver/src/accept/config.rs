@@ -9,6 +9,7 @@ use np_session::server_hint;
 use np_trust::{Policy, Psks};
 use np_types::{Limits, LimitsError};
 
+use crate::compression::Compression;
 use crate::entropy::EntropyError;
 
 /// The most connections or handshakes that can be asked for, on any machine.
@@ -40,6 +41,8 @@ pub struct AcceptorConfig {
     pub handshake_timeout: Duration,
     /// First flights remembered against replay. Default 100,000; at least 10,000.
     pub replay_capacity: usize,
+    /// How messages of this side are compressed. Default: LZ4, where a method asks for it.
+    pub compression: Compression,
     /// The methods that peers may call.
     pub router: Router,
 }
@@ -64,6 +67,7 @@ impl AcceptorConfig {
             max_handshakes: 4_096,
             handshake_timeout: Duration::from_secs(10),
             replay_capacity: 100_000,
+            compression: Compression::default(),
             router,
         }
     }

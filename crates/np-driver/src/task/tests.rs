@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::start;
 use crate::clock::Clock;
+use crate::compression::{Bodies, Compression, Contexts};
 use crate::connection::{ConnectionInfo, Request};
 use crate::entropy::random_secret_key;
 use crate::establish::Established;
@@ -92,6 +93,10 @@ impl AsyncWrite for Breaking {
     }
 }
 
+fn no_bodies() -> Bodies {
+    Bodies::new(Contexts::new(Compression::default()).unwrap(), &Limits::default(), 0)
+}
+
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
     let established = Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, input: BytesMut::new() };
     let info = ConnectionInfo {
@@ -101,6 +106,7 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         local: None,
         tls: None,
         binding: [0; 32],
+        bodies: no_bodies(),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
     };

@@ -1,11 +1,11 @@
 //! What a peer may make this side hold: requests at work, answers without credit, records behind small bodies.
 
-use np_session::{Answer, Event, OpenKind};
-use np_testkit::Dialogue;
+use np_session::{Answer, Event, OpenCall, OpenKind};
+use np_testkit::{Dialogue, Setup};
 use np_types::{ConnectionError, Deadline, Limits, Metadata, Misbehaved, Outcome, Status, Time};
-use np_wire::{Frame, Open, RemainingTime, Side, StreamId, Trailers};
+use np_wire::{Encoding, Frame, Open, RemainingTime, Side, StreamId, Trailers};
 
-use crate::help::{first_call, frames, opened, small, stream};
+use crate::help::{first_call, frames, opened, request, small, stream};
 
 fn theirs(at: u64) -> StreamId {
     StreamId::new(Side::Initiator, at)
@@ -41,6 +41,35 @@ fn requests_beyond_call_budget_are_refused_until_some_have_ended() {
     talk.hear();
     talk.say(&[Frame::Open(Open { body: &body, ..Open::new(OpenKind::Request) })]);
     assert_eq!(opened(&talk.events()).len(), 1);
+}
+
+/// Nothing is reserved for what it would become: the head alone is looked at.
+#[test]
+fn a_body_that_would_be_too_long_once_decompressed_is_refused_by_its_head() {
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    for (at, raw) in [5_000, 5_001, u32::MAX].into_iter().enumerate() {
+        for (more, encoding) in [Encoding::Lz4 { raw }, Encoding::Zstd { raw }].into_iter().enumerate() {
+            talk.say(&[Frame::Open(Open { encoding, body: &[0; 40], ..Open::new(OpenKind::Request) })]);
+            let came = opened(&talk.events()).len();
+            assert_eq!(came, usize::from(raw <= 5_000), "{raw}");
+            let refused = ends(&talk.hear());
+            let expected = (theirs(2 * at as u64 + more as u64), Status::LimitReached);
+            assert_eq!(refused, if came == 0 { vec![expected] } else { Vec::new() });
+        }
+    }
+    assert_eq!(talk.session.error(), None);
+}
+
+/// A sender that knows the limit sends no such body.
+#[test]
+fn a_compressed_body_counts_by_what_it_becomes_for_its_sender_too() {
+    let mut pair = Setup::with_limits(&small()).connect();
+    for (raw, fine) in [(5_000, true), (5_001, false)] {
+        let call = OpenCall { encoding: Encoding::Lz4 { raw }, ..request(40) };
+        let opened = pair.client().open(call);
+        assert_eq!(opened.as_ref().map_err(|error| error.status).err(), (!fine).then_some(Status::LimitReached));
+    }
 }
 
 #[test]
