@@ -36,11 +36,7 @@ async fn connected(house: &House, change: impl FnOnce(&mut ConnectorConfig)) -> 
 }
 
 /// A house behind a line that counts what passes, each way.
-async fn counted(
-    name: &str,
-    router: Router,
-    change: impl FnOnce(&mut AcceptorConfig),
-) -> (House, Arc<[AtomicU64; 2]>, String) {
+async fn counted(router: Router, change: impl FnOnce(&mut AcceptorConfig)) -> (House, Arc<[AtomicU64; 2]>, String) {
     let house = serve_with("tcp://127.0.0.1:0", router, change).await;
     let counts: Arc<[AtomicU64; 2]> = Arc::default();
     let line = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
