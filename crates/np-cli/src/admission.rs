@@ -45,6 +45,10 @@ impl Ways {
         }
     }
 
+    const fn by_key_alone(self) -> bool {
+        self.by_key && !self.by_certificate && !self.by_user && !self.by_nothing
+    }
+
     const fn by_certificate_alone(self) -> bool {
         self.by_certificate && !self.by_key && !self.by_user && !self.by_nothing
     }
@@ -67,7 +71,7 @@ impl Admission {
                  --pattern away",
             ));
         }
-        let by_psk_alone = allow.is_empty() && offers_psk && patterns.iter().all(needs_psk);
+        let by_psk_alone = allow.is_empty() && offers_psk && patterns.iter().all(needs_psk) && ways.by_key_alone();
         let by_certificate_alone = allow.is_empty() && ways.by_certificate_alone();
         let policy = if by_psk_alone || by_certificate_alone { Policy::anyone() } else { policy(allow, ways)? };
         check_anonymous(allow, &patterns, ways)?;
@@ -147,12 +151,6 @@ fn policy(allow: &[String], ways: Ways) -> Result<Policy, Failure> {
 /// Clients that prove nothing come by patterns of their own, and by `--allow anonymous` alone.
 fn check_anonymous(allow: &[String], patterns: &[Pattern], ways: Ways) -> Result<(), Failure> {
     let allowed = allow.iter().any(|text| text == "anonymous");
-    if !allowed && ways.by_nothing && !allow.is_empty() && !ways.by_key && !ways.by_user && !ways.by_certificate {
-        return Err(Failure::usage(
-            "--allow: clients of a tls:// address without --ca, and of ?mode=danger-plaintext, prove nothing, so none of them \
-             would be let in; pass --ca FILE to ask for certificates, or --allow anonymous",
-        ));
-    }
     let offered = patterns.iter().find(|pattern| !pattern.authenticates_initiator() && !pattern.needs_psk());
     match offered {
         Some(pattern) if !allowed => Err(Failure::usage(format!(

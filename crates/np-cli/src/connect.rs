@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use np_facade::raw::transport::check_supported;
 use np_facade::{Address, Client, ConnectOptions, ErrorKind, Pattern, SecurityMode};
 use tokio::time::{Instant, timeout_at};
 
@@ -45,6 +46,7 @@ impl Target {
     /// Reads the address, and refuses it where this build lacks what it asks for, or the server would stay unproven.
     pub(crate) fn new(args: &ConnectArgs) -> Result<Self, Failure> {
         let address: Address = args.address.parse().map_err(|error| Failure::address("address", &error))?;
+        check_supported(&address).map_err(|error| Failure::usage(error.to_string()))?;
         let place = address.without_keys().to_string();
         check_trust(args, &address, &place)?;
         Ok(Self { address, place })
@@ -60,7 +62,7 @@ pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Targe
     let mut public = None;
     let tls = blocking({
         let (tls, address, unverified) = (args.tls.clone(), address.clone(), args.danger_trust_anyone);
-        move || tls.read(&address, unverified)
+        move || tls.read(&address, unverified, mode)
     });
     let link = ConnectOptions { tls: tls.await?, local_user: args.local_user.clone(), ..ConnectOptions::default() };
     builder = builder.connect_options(link);

@@ -62,10 +62,12 @@ impl Tried<'_> {
                 "use the address that the server prints now, if its key was changed on purpose"
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Incompatible, .. } if with_psk => {
-                "the server may take no pre-shared key: leave --psk away, or ask who runs it which --pattern it takes"
+                "the server may take no pre-shared key: leave --psk away, or ask who runs it which --pattern it takes; or it \
+                 speaks another mode than the address says: compare it with the one that the server printed"
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Incompatible, .. } => {
-                "the server may want a pre-shared key: pass --psk FILE, or ask who runs it which --pattern it takes"
+                "the server speaks another mode than the address says (compare it with the one that the server printed), or \
+                 it wants a pre-shared key (pass --psk FILE), or another --pattern"
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Authentication, .. }
             | ConnectionError::Misbehaved(Misbehaved::Truncated | Misbehaved::PreSharedKey)

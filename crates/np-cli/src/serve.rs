@@ -127,8 +127,8 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
     let others = identities.get(1..).unwrap_or_default();
     say(&admission, others);
     let tls = blocking({
-        let tls = command.tls.clone();
-        move || tls.read()
+        let (tls, mode) = (command.tls.clone(), command.key_mode);
+        move || tls.read(mode)
     });
     let mut builder = Server::builder_without_identity(admission.policy)
         .bind_options(bind_options(command, tls.await?))
@@ -249,5 +249,5 @@ fn check_address(text: &str) -> Result<Address, Failure> {
         let line = "--listen: a mem: address is reached from inside this process alone; choose tcp:// or unix:";
         return Err(Failure::usage(line));
     }
-    Ok(address.without_keys())
+    Ok(address)
 }

@@ -1,10 +1,11 @@
 //! The arguments about TLS: whom a client trusts, what a server shows. What they bring about is np's own affair.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use np_facade::{Address, ClientAuth, Fingerprint, Scheme, TlsClient, TlsServer, TlsVersion};
+use np_facade::{Address, ClientAuth, Fingerprint, KeyFileMode, Scheme, TlsClient, TlsServer, TlsVersion};
 
+use crate::args::KeyMode;
 use crate::failure::Failure;
 
 /// What every command that connects takes for tls:// and tls+noise:// addresses.
@@ -34,7 +35,12 @@ pub(crate) struct ClientTls {
 
 impl ClientTls {
     /// The facade's settings, where there is something to set. Reads the files.
-    pub(crate) fn read(&self, address: &Address, danger_trust_anyone: bool) -> Result<Option<TlsClient>, Failure> {
+    pub(crate) fn read(
+        &self,
+        address: &Address,
+        danger_trust_anyone: bool,
+        mode: KeyMode,
+    ) -> Result<Option<TlsClient>, Failure> {
         if !address.scheme().is_tls() {
             return self.check_unused(address).map(|()| None);
         }
@@ -47,6 +53,7 @@ impl ClientTls {
         builder = self.ca.iter().fold(builder, |builder, file| builder.ca_file(file));
         builder = self.pin.iter().fold(builder, |builder, pin| builder.pin(*pin));
         if let (Some(chain), Some(key)) = (&self.client_cert, &self.client_key) {
+            check_private("--client-key", key, mode)?;
             builder = builder.client_certificate_files(chain, key);
         }
         if let Some(least) = self.tls_min {
@@ -118,7 +125,7 @@ enum Asks {
 
 impl ServerTls {
     /// The facade's settings, where certificates are given. Reads the files.
-    pub(crate) fn read(&self) -> Result<Option<TlsServer>, Failure> {
+    pub(crate) fn read(&self, mode: KeyMode) -> Result<Option<TlsServer>, Failure> {
         if self.cert.is_empty() {
             return Ok(None);
         }
@@ -129,6 +136,7 @@ impl ServerTls {
                 self.cert.len()
             )));
         }
+        self.key.iter().try_for_each(|key| check_private("--key", key, mode))?;
         let pairs = self.cert.iter().zip(&self.key);
         let mut builder =
             pairs.fold(TlsServer::builder(), |builder, (chain, key)| builder.certificate_files(chain, key));
@@ -155,6 +163,29 @@ impl ServerTls {
     pub(crate) fn requires_certificates(&self) -> bool {
         !self.ca.is_empty() && self.client_auth == Asks::Required
     }
+}
+
+/// Refuses a private key that every user of this machine may read. Unlike np's own key files it may be a group's: other
+/// programs that renew certificates keep it so.
+#[cfg(unix)]
+fn check_private(argument: &str, key: &Path, mode: KeyMode) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // What cannot be looked at is refused by whoever reads it.
+    let Ok(meta) = std::fs::metadata(key) else { return Ok(()) };
+    let bits = meta.permissions().mode() & 0o777;
+    if mode.get() == KeyFileMode::DangerAny || bits & 0o007 == 0 {
+        return Ok(());
+    }
+    let shown = np_facade::escape(&key.to_string_lossy(), 4_096);
+    Err(Failure::usage(format!(
+        "{argument} {shown}: every user of this machine has access to it (mode {bits:03o}); chmod 600 it (or pass \
+         --danger-key-mode to accept it as it is)"
+    )))
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &str, _: &Path, _: KeyMode) -> Result<(), Failure> {
+    Ok(())
 }
 
 fn parse_pin(text: &str) -> Result<Fingerprint, String> {

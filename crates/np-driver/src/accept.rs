@@ -19,7 +19,7 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
 use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
-use crate::half_open::{Entered, HalfOpen};
+use crate::half_open::{Entered, HalfOpen, Place};
 use crate::task;
 
 mod config;
@@ -250,12 +250,12 @@ impl Shared {
         &self,
         incoming: Incoming,
         until: Instant,
-        evicted: &mut oneshot::Receiver<()>,
+        (place, evicted): (&Place, &mut oneshot::Receiver<()>),
         stop: watch::Receiver<bool>,
     ) -> Option<Link> {
         let peer = incoming.label().text.clone();
         let secured = tokio::select! {
-            secured = timeout_at(until, incoming.into_link()) => secured,
+            secured = timeout_at(until, incoming.into_link_hearing(|| place.greeted())) => secured,
             Ok(()) = evicted => {
                 self.audit_evicted(&peer);
                 return None;
@@ -322,7 +322,7 @@ impl Shared {
         let link = match incoming.try_into_link() {
             Ok(link) => link,
             // In its own box: most links have no such handshake.
-            Err(incoming) => Box::pin(self.secure(*incoming, until, &mut evicted, stop.clone())).await?,
+            Err(incoming) => Box::pin(self.secure(*incoming, until, (&place, &mut evicted), stop.clone())).await?,
         };
         let handshake = self.responder(&link);
         let inside = !link.mode.uses_keys();

@@ -94,6 +94,12 @@ impl Place {
         lock(&self.table.table).silent.remove(&self.id);
     }
 
+    /// The peer has got half-way through an outer handshake: it is no silent one any more, and may be answered in clear
+    /// all the same, inside of that.
+    pub(crate) fn greeted(&self) {
+        lock(&self.table.table).silent.remove(&self.id);
+    }
+
     /// Gives the place back before this is dropped: what is left is a farewell.
     pub(crate) fn leave(&self) {
         let mut table = lock(&self.table.table);
@@ -147,6 +153,17 @@ mod tests {
         three.heard();
         assert!(first.try_recv().is_ok() && second.try_recv().is_err());
         assert!(table.enter().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_half_way_through_tls_keeps_its_place_for_a_while() {
+        let table = HalfOpen::new(2);
+        let (one, mut first) = table.enter().unwrap();
+        one.greeted();
+        assert!(one.is_silent(), "it may be told in clear");
+        let (_two, mut second) = table.enter().unwrap();
+        let (_three, _third) = table.enter().unwrap();
+        assert!(first.try_recv().is_err() && second.try_recv().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

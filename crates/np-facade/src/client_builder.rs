@@ -384,7 +384,10 @@ impl ClientBuilder {
             }
             _ => {}
         }
-        let unproven = !any && !pattern.needs_psk() && matches!(address.mode(), SecurityMode::Noise);
+        // The handshake inside TLS is bound to it, so that a server which TLS has proven needs no key beside.
+        let by_tls = address.mode() == SecurityMode::TlsNoise
+            && (!address.pins().is_empty() || self.link.tls.as_ref().is_none_or(TlsClient::verifies));
+        let unproven = !any && !pattern.needs_psk() && !by_tls;
         let unproven = match &self.trust {
             Trust::Address => unproven,
             Trust::Policy(policy) => unproven && pattern == Pattern::XX && policy.accepts_anyone(),

@@ -171,14 +171,16 @@ pub enum Error {
         /// The address, without keys.
         address: String,
     },
-    /// A server's address whose clients prove nothing, and a policy that lets nobody in who has not proven something.
+    /// A server's address whose clients prove themselves otherwise than the policy asks for, so that it could let nobody in.
     #[error(
-        "clients of {address} prove nothing, and the policy lets no such client in; ask for certificates (an authority for \
-         clients), or allow anonymous clients (Policy::anonymous)"
+        "nobody could be let in at {address}: its clients prove who they are {proofs}, and no rule allows such a client; \
+         allow some of them, or let the address ask for another proof"
     )]
-    NobodyProven {
+    NobodyWelcome {
         /// The address, without keys.
         address: String,
+        /// By what its clients can prove who they are.
+        proofs: String,
     },
     /// A server's address that names the pin of somebody else.
     #[error(
@@ -236,7 +238,7 @@ impl Error {
             Self::NoAddress | Self::NeedsKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
                 ErrorKind::Usage
             }
-            Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) | Self::NobodyProven { .. } => ErrorKind::Usage,
+            Self::Unfit { .. } | Self::PskId(_) | Self::KnownPeers(_) | Self::NobodyWelcome { .. } => ErrorKind::Usage,
             Self::NoIdentity { .. } | Self::ForeignPin { .. } | Self::Tls(_) => ErrorKind::Usage,
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),

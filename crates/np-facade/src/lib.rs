@@ -32,6 +32,7 @@ mod client;
 mod client_builder;
 mod error;
 mod identity;
+mod listen;
 pub mod prelude;
 pub mod raw;
 mod server;
@@ -57,7 +58,7 @@ pub use np_transport::{
 pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use np_trust::{
     AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
-    KnownPeersError, NewFileMode, Policy, PolicyError, PskIdError, Psks, checks_mode, psk_id, read_psk,
+    KnownPeersError, NewFileMode, Policy, PolicyError, Proof, PskIdError, Psks, checks_mode, psk_id, read_psk,
     read_secret_key, write_new_file, write_new_secret,
 };
 pub use np_types::{

@@ -9,13 +9,14 @@ use np_dispatch::{
 };
 use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster};
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, Listener, SecurityMode, TlsServer, TlsSetupError};
+use np_transport::{Address, BindOptions, Listener, TlsServer};
 use np_trust::{Policy, Psks};
-use np_types::{CallError, Limits, PublicKey};
+use np_types::{CallError, Limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use crate::listen::Listen;
 use crate::{Error, Identity, MESSAGES};
 
 /// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
@@ -282,7 +283,7 @@ impl ServerBuilder {
         }
         let own: Vec<_> = config.identities.iter().map(|identity| identity.public()).collect();
         for listen in &listens {
-            listen.check(&own, &config.policy)?;
+            listen.check(&own, &config.policy, &config.patterns)?;
         }
         let proves_key = config.patterns.iter().any(|pattern| pattern.authenticates_responder());
         let shown = own.first().copied().filter(|_| proves_key);
@@ -310,54 +311,6 @@ impl ServerBuilder {
         if let Err(mistake) = added {
             self.mistake.get_or_insert(mistake);
         }
-    }
-}
-
-/// An address to listen on, and how.
-struct Listen {
-    address: Address,
-    options: BindOptions,
-}
-
-impl Listen {
-    fn new(text: &str, own: Option<BindOptions>, shared: &BindOptions) -> Result<Self, Error> {
-        let options = own.unwrap_or_else(|| shared.clone());
-        Ok(Self { address: text.parse()?, options })
-    }
-
-    /// Refuses an address under which clients would look for somebody else, and one that could let nobody in.
-    fn check(&self, own: &[PublicKey], policy: &Policy) -> Result<(), Error> {
-        let place = || self.address.without_keys().to_string();
-        let mode = self.address.mode();
-        if mode.uses_keys() && own.is_empty() {
-            return Err(Error::NoIdentity { address: place() });
-        }
-        check_key(&self.address, own)?;
-        if self.address.scheme().is_tls() && self.options.tls.is_none() {
-            return Err(TlsSetupError::NoCertificate.into());
-        }
-        let pins = self.options.tls.as_ref().map(TlsServer::pins).unwrap_or_default();
-        if let Some(pin) = self.address.pins().iter().find(|pin| !pins.contains(pin)) {
-            return Err(Error::ForeignPin { address: place(), pin: *pin });
-        }
-        let proves_nothing = match mode {
-            SecurityMode::Tls => !self.options.tls.as_ref().is_some_and(TlsServer::asks_clients),
-            mode => mode == SecurityMode::DangerPlaintext,
-        };
-        if proves_nothing && !policy.accepts_anonymous() {
-            return Err(Error::NobodyProven { address: place() });
-        }
-        Ok(())
-    }
-}
-
-/// Refuses an address under which clients would look for somebody else.
-fn check_key(address: &Address, own: &[PublicKey]) -> Result<(), Error> {
-    match (address.keys().iter().find(|key| !own.contains(key)), own.first()) {
-        (Some(key), Some(own)) => {
-            Err(Error::ForeignKey { address: address.without_keys().to_string(), key: *key, own: *own })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -192,8 +192,17 @@ fn server_name(address: &Address, host: &Host, client: &TlsClient) -> Option<Ser
     })
 }
 
-/// Refuses what this system lacks, and names the alternative.
-pub(crate) fn check_supported(address: &Address) -> Result<(), TransportError> {
+/// Refuses what this system lacks, and names the alternative: before keys are read and trust is weighed.
+///
+/// # Errors
+/// [`TransportError::NotSupported`].
+///
+/// ```
+/// assert!(np_transport::check_supported(&"tcp://127.0.0.1:9000".parse()?).is_ok());
+/// assert_eq!(np_transport::check_supported(&"pipe:db".parse()?).is_ok(), cfg!(windows));
+/// # Ok::<(), np_transport::AddressError>(())
+/// ```
+pub fn check_supported(address: &Address) -> Result<(), TransportError> {
     let missing = |what: &str, next: &'static str| TransportError::NotSupported {
         address: address.without_keys().to_string(),
         what: what.to_owned(),

@@ -74,12 +74,22 @@ impl Incoming {
     /// Does what is left before bytes can be exchanged: the header of a proxy, the handshake of TLS; nothing for
     /// other schemes.
     ///
-    /// There is no time limit here: the caller sets one. Dropping the future ends the connection. Before the handshake is
-    /// done at most some 100 KiB are kept of what the peer sends. A peer that is refused is told why, which takes up to 1 s.
+    /// There is no time limit here: the caller sets one. Dropping the future ends the connection. Of what a peer of TLS
+    /// sends at most 16 KiB are kept before its hello is there; with a certificate of its own, at most some 100 KiB before
+    /// the handshake is done. A peer that is refused is told why, which takes up to 1 s.
     ///
     /// # Errors
     /// [`TransportError::Tls`], and [`TransportError::Io`] for a proxy's header: both of this connection alone.
     pub async fn into_link(self) -> Result<Link, TransportError> {
+        self.into_link_hearing(|| {}).await
+    }
+
+    /// As [`into_link`](Self::into_link), and says when a peer of TLS has sent a whole hello that offers np: more than
+    /// somebody does who just takes up room.
+    ///
+    /// # Errors
+    /// As [`into_link`](Self::into_link).
+    pub async fn into_link_hearing(self, heard: impl FnOnce() + Send) -> Result<Link, TransportError> {
         match self.stage {
             Stage::Ready(link) => Ok(*link),
             Stage::Tcp { address, mut stream, tls, proxied } => {
@@ -92,7 +102,7 @@ impl Incoming {
                 let Some(server) = tls else { return Ok(Link::at(Box::new(stream), &address, label)) };
                 // A peer that says nothing costs none of what a handshake needs; an error comes again when it is read.
                 let _ = stream.peek(&mut [0]).await;
-                let secured = Box::pin(tls::accept(stream, &server)).await;
+                let secured = Box::pin(tls::accept(stream, &server, heard)).await;
                 let secured = secured.map_err(|error| TransportError::tls(Action::Accept, &address, error))?;
                 Ok(Link::secured(secured, &address, label))
             }

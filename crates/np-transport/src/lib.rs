@@ -43,7 +43,7 @@ mod unix_claim;
 mod unix_lock;
 
 pub use address::{Address, AddressError, Scheme, SecurityMode};
-pub use connect::{ConnectOptions, Dialled, connect, connect_with, dial};
+pub use connect::{ConnectOptions, Dialled, check_supported, connect, connect_with, dial};
 pub use error::{Action, Failure, TransportError};
 pub use incoming::Incoming;
 pub use link::{Io, Link, PeerLabel};

@@ -55,5 +55,5 @@ pub use key_file::{
 pub use known::{KnownPeer, KnownPeers, KnownPeersError, KnownPeersProblem};
 pub use list::{AllowEntry, AllowList, AllowListError, AllowListProblem};
 pub use new_file::{NewFileMode, write_new_file};
-pub use policy::{Decision, Policy, PolicyError};
+pub use policy::{Decision, Policy, PolicyError, Proof};
 pub use psk::{PskIdError, Psks, psk_id};

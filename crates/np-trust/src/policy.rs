@@ -25,6 +25,25 @@ const MAX_SAN: usize = 1_024;
 /// The longest SID: 15 parts of up to ten digits.
 const MAX_SID: usize = 184;
 
+/// By what a peer proves who it is.
+///
+/// ```
+/// assert_ne!(np_trust::Proof::Key, np_trust::Proof::Nothing);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// A key of np.
+    Key,
+    /// A pre-shared key and nothing else.
+    Psk,
+    /// A certificate.
+    Certificate,
+    /// The word of the operating system.
+    Local,
+    /// Nothing.
+    Nothing,
+}
+
 /// What a policy says about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -359,16 +378,18 @@ impl Policy {
         self.rules.iter().any(|rule| matches!(rule, Rule::Anyone | Rule::Anonymous))
     }
 
-    /// Whether peers that have proven nothing may be allowed.
+    /// Whether a rule is for peers that prove themselves so: without one none of them can be allowed, whoever it is.
     ///
     /// ```
-    /// use np_trust::Policy;
-    /// assert!(Policy::anyone().or(Policy::anonymous()).accepts_anonymous());
-    /// assert!(!Policy::anyone().accepts_anonymous());
+    /// use np_trust::{Policy, Proof};
+    /// let policy = Policy::allow_san("db.example")?;
+    /// assert!(policy.is_for(Proof::Certificate) && !policy.is_for(Proof::Key));
+    /// assert!(Policy::anyone().is_for(Proof::Key) && !Policy::anyone().is_for(Proof::Nothing));
+    /// # Ok::<(), np_trust::PolicyError>(())
     /// ```
     #[must_use]
-    pub fn accepts_anonymous(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule, Rule::Anonymous | Rule::DangerAnyone | Rule::Closure(_)))
+    pub fn is_for(&self, proof: Proof) -> bool {
+        self.rules.iter().any(|rule| rule.is_for(proof))
     }
 
     /// Decides about a peer at the system's time, and writes the decision to the audit log.

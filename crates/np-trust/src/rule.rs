@@ -7,7 +7,7 @@ use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, UnixMillis, esca
 
 use crate::file::shown;
 use crate::watch::WatchedList;
-use crate::{AllowList, Decision, KnownPeer, KnownPeers, KnownPeersError};
+use crate::{AllowList, Decision, KnownPeer, KnownPeers, KnownPeersError, Proof};
 
 /// A function that decides.
 type Judge = dyn Fn(&PeerIdentity) -> Decision + Send + Sync;
@@ -99,6 +99,19 @@ impl Rule {
             Self::Anonymous => "anonymous",
             Self::DangerAnyone => "danger-trust-anyone",
             Self::Closure(_) => "closure",
+        }
+    }
+
+    /// Whether it can allow a peer that proves itself so.
+    pub(crate) const fn is_for(&self, proof: Proof) -> bool {
+        match self {
+            Self::Keys { .. } | Self::File(_) | Self::FirstUse { .. } => matches!(proof, Proof::Key),
+            Self::Psk { .. } => matches!(proof, Proof::Psk),
+            Self::Spki { .. } | Self::San { .. } => matches!(proof, Proof::Certificate),
+            Self::User { .. } | Self::Group { .. } => matches!(proof, Proof::Local),
+            Self::Anyone => !matches!(proof, Proof::Nothing),
+            Self::Anonymous => matches!(proof, Proof::Nothing),
+            Self::DangerAnyone | Self::Closure(_) => true,
         }
     }
 

@@ -113,6 +113,14 @@ impl Folder {
         self.arg(name)
     }
 
+    /// A file with this content that its owner alone may read.
+    pub(crate) fn secret(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.file(name, content);
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    }
+
     /// A fresh key file, and its public key.
     pub(crate) fn key(&self, name: &str) -> (String, PublicKey) {
         let identity = Identity::create(self.path(name)).unwrap();

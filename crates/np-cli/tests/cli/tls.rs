@@ -27,7 +27,7 @@ impl Dev {
             ("client-key.pem", &made.client_key),
         ];
         for (name, text) in files {
-            folder.file(name, text);
+            folder.secret(name, text);
         }
         Self { folder, made }
     }
@@ -154,7 +154,7 @@ fn bad_certificates_are_refused_each_by_its_own_error() {
         (params.not_before, params.not_after) = dates;
         let key = KeyPair::generate().unwrap();
         let cert = folder.file(&format!("{name}.pem"), params.signed_by(&key, &ca).unwrap().pem());
-        let key_file = folder.file(&format!("{name}-key.pem"), key.serialize_pem());
+        let key_file = folder.secret(&format!("{name}-key.pem"), key.serialize_pem());
         let digest: [u8; 32] = Sha256::digest(key.subject_public_key_info()).into();
         pins.push(format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()));
         let arguments = ["--listen", "tls://127.0.0.1:0", "--cert", &cert, "--key", &key_file, "--allow", "anonymous"];
@@ -191,7 +191,7 @@ fn a_revoked_client_is_refused_by_that_name() {
         params.serial_number = Some(serial.into());
         let key = KeyPair::generate().unwrap();
         let cert = dev.folder.file(&format!("{serial}.pem"), params.signed_by(&key, &ca).unwrap().pem());
-        clients.push((cert, dev.folder.file(&format!("{serial}-key.pem"), key.serialize_pem())));
+        clients.push((cert, dev.folder.secret(&format!("{serial}-key.pem"), key.serialize_pem())));
     }
     let entry = RevokedCertParams {
         serial_number: SerialNumber::from(7),
@@ -234,6 +234,7 @@ fn tls_arguments_that_cannot_be_are_refused_by_name() {
     let [ca, cert, key] = ["ca.pem", "server.pem", "server-key.pem"].map(|name| dev.arg(name));
     let noise = format!("tcp://127.0.0.1:1?key={}", np_facade::Identity::generate().unwrap().public_key());
     let pin = format!("sha256:{}", "0".repeat(64));
+    let pin_parameter = format!("pin={pin}");
     for (flag, value) in [("--ca", ca.as_str()), ("--pin", &pin), ("--tls-min", "1.2")] {
         run(["call", &noise, "np.echo", flag, value]).fails(2, &[flag, "there is no TLS", "write tls://"]);
     }
@@ -254,7 +255,18 @@ fn tls_arguments_that_cannot_be_are_refused_by_name() {
     let serve = |more: &[&str]| run(["serve", "--listen", "tls://127.0.0.1:0"].iter().chain(more));
     let pair = ["--cert", cert.as_str(), "--key", key.as_str()];
     serve(&pair).fails(2, &["prove nothing", "--ca FILE", "--allow anonymous"]);
-    serve(&[&pair[..], &["--allow", "anyone"]].concat()).fails(2, &["prove nothing", "--allow anonymous"]);
+    serve(&[&pair[..], &["--allow", "anyone"]].concat()).fails(2, &["by nothing (anonymous)", "allow some of them"]);
+    let foreign = ["serve", "--listen", &format!("tls://127.0.0.1:0?{pin_parameter}"), "--allow", "anonymous"];
+    run(foreign.iter().chain(&pair)).fails(2, &["none of this server's certificates", "drop pin="]);
+    // A pre-shared key is no leave for those who come by another way.
+    let (psk, key_file) = (dev.folder.arg("team.psk"), dev.folder.key("psk-server.key").0);
+    run(["keygen", "--psk", "--out", &psk]).ok();
+    let mixed = ["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key_file, "--psk", &psk];
+    let local = ["--listen", "unix:np.sock?mode=local"];
+    let by_certificate = [&["--listen", "tls://127.0.0.1:0", "--ca", &ca][..], &pair].concat();
+    for other in [&local[..], &by_certificate] {
+        run(mixed.iter().chain(other)).fails(2, &["no --allow says who may connect"]);
+    }
     serve(&[&pair[..], &["--cert", &cert, "--allow", "anonymous"]].concat()).fails(2, &["--key: 1 given for 2"]);
     serve(&["--cert", &cert, "--key", &dev.arg("client-key.pem"), "--allow", "anonymous"]).fails(2, &["another key"]);
     serve(&["--allow", "anonymous"]).fails(2, &["needs a certificate", "--cert, --key"]);
@@ -333,6 +345,27 @@ fn local_mode_goes_by_users() {
     let other = format!("unix:{}?mode=local", folder.arg("other.sock"));
     let serve = Serve::start(&["--listen", &other, "--allow", "user:4294967294"]);
     run(["call", serve.address(), "np.echo"]).fails(4, &["not-allowed", "--allow user:ID"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_that_every_user_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dev = Dev::new();
+    let serve = dev.asking(&[]);
+    let [cert, key, client, client_key] =
+        ["server.pem", "server-key.pem", "client.pem", "client-key.pem"].map(|name| dev.arg(name));
+    let open = |path: &str, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open(&key, 0o644);
+    open(&client_key, 0o604);
+    let start = ["serve", "--listen", "tls://127.0.0.1:0", "--cert", &cert, "--key", &key, "--allow", "anonymous"];
+    run(start).fails(2, &["--key", "mode 644", "chmod 600", "--danger-key-mode"]);
+    let call = ["call", serve.address(), "np.echo", "x", "--client-cert", &client, "--client-key", &client_key];
+    run(call).fails(2, &["--client-key", "mode 604"]);
+    assert_eq!(run(call.iter().chain(&["--danger-key-mode"])).ok(), "x");
+    // A group may: whatever renews certificates keeps them so.
+    open(&client_key, 0o640);
+    assert_eq!(run(call).ok(), "x");
 }
 
 #[cfg(unix)]

@@ -64,6 +64,7 @@ impl Kind {
         let nobody = match self {
             // A client without a certificate meets a server that asks for one.
             Self::MutualTls => self.policy(),
+            Self::Tls => Policy::allow_spki(certificates().made.server_pin),
             Self::UnixLocal => Policy::allow_user("4294967294").unwrap(),
             Self::Plaintext => Policy::closure(|_| Decision::Refuse { reason: "nobody".to_owned() }),
             _ => Policy::allow_keys([Identity::generate().unwrap().public_key()]),

@@ -123,8 +123,9 @@ async fn a_peer_that_is_killed_fails_its_calls_as_unknown() {
             let client = client.clone();
             async move { client.call("forever", "").await }
         });
-        // What came after it was answered, so the call is at work.
-        assert_eq!(client.call("np.echo", "there").await.unwrap(), "there");
+        while client.call("begun", "").await.unwrap() != "1" {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         served.kill();
         let failed = timeout(PATIENCE, open).await.unwrap_or_else(|_| panic!("{kind:?}: the call hangs"));
         let error = failed.unwrap().unwrap_err();

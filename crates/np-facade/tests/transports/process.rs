@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use np_facade::CallError;
@@ -55,8 +57,15 @@ fn server_process() {
     let Ok(name) = std::env::var(KIND) else { return };
     let kind = Kind::all().into_iter().find(|kind| format!("{kind:?}") == name).unwrap();
     Runtime::new().unwrap().block_on(async {
-        let forever = |_, _: Bytes| std::future::pending::<Result<Bytes, CallError>>();
-        let server = kind.server().on_async("forever", forever).start().await.unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let forever = move |_, _: Bytes| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<Bytes, CallError>>()
+        };
+        let server = kind.server().on_async("forever", forever);
+        let server = server.on("begun", move |_, _| Ok(begun.load(Ordering::SeqCst).to_string()));
+        let server = server.start().await.unwrap();
         println!("address {}", server.addresses()[0]);
         // A parent that dies closes the pipe, so that no server is left behind.
         tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();

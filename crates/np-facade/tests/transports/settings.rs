@@ -16,10 +16,17 @@ fn keyless(policy: Policy) -> np_facade::ServerBuilder {
 #[tokio::test]
 async fn a_server_that_could_let_nobody_in_is_refused() {
     let tls = || server().build().unwrap();
+    let asking = || asking_server().build().unwrap();
+    let keyed = |policy| Server::builder(Identity::generate().unwrap(), policy);
     for (builder, says) in [
         (keyless(Policy::anyone()).listen("tcp://127.0.0.1:0"), "no identity"),
-        (keyless(Policy::anyone()).tls(tls()).listen("tls://127.0.0.1:0"), "prove nothing"),
-        (keyless(Policy::anyone()).listen("tcp://127.0.0.1:0?mode=danger-plaintext"), "prove nothing"),
+        (keyless(Policy::anyone()).tls(tls()).listen("tls://127.0.0.1:0"), "by nothing (anonymous)"),
+        (keyless(Policy::anyone()).listen("tcp://127.0.0.1:0?mode=danger-plaintext"), "by nothing (anonymous)"),
+        (keyless(Policy::allow_user("1").unwrap()).tls(asking()).listen("tls://127.0.0.1:0"), "by a certificate"),
+        (keyless(Policy::allow_san("a").unwrap()).listen("unix:/nowhere?mode=local"), "as a user of this machine"),
+        (keyed(Policy::allow_san("a").unwrap()).tls(asking()).listen("tls+noise://127.0.0.1:0"), "by a key"),
+        (keyed(Policy::allow_user("1").unwrap()).listen("tcp://127.0.0.1:0"), "by a key"),
+        (keyed(Policy::anyone()).patterns([Pattern::NK]).listen("tcp://127.0.0.1:0"), "by nothing (anonymous)"),
         (keyless(Policy::anonymous()).listen("tls://127.0.0.1:0"), "needs a certificate"),
         (keyless(Policy::anonymous()).tls(tls()).listen("unix:/nowhere?mode=local"), "tls does not fit"),
         (
@@ -70,6 +77,11 @@ async fn an_unverified_server_takes_a_name_with_danger() {
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
     let client = Client::builder(place.clone()).danger_trust_anyone().connect().await.unwrap();
     assert_eq!(client.call("np.echo", "who are you").await.unwrap(), "who are you");
+    // Inside unverified TLS the key of the address is all that proves a server, so there must be one.
+    let inside = place.replace("tls://", "tls+noise://");
+    let unverified = np_facade::TlsClient::builder().danger_no_verification().build().unwrap();
+    let error = Client::builder(inside).tls(unverified).connect().await.unwrap_err();
+    assert!(matches!(error, Error::NoServerKey { .. }), "{error}");
     // A certificate that nobody verified is no identity, and no policy but one with danger in its name takes that.
     let blind = np_facade::TlsClient::builder().danger_no_verification().build().unwrap();
     let error = Client::builder(place).tls(blind).connect().await.unwrap_err();

@@ -218,6 +218,34 @@ async fn noise_inside_tls_proves_both_and_is_bound_to_its_channel() {
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
 }
 
+/// Somebody in between who ends TLS on both sides, and passes on what is inside: without the binding nobody would notice.
+#[tokio::test]
+async fn noise_inside_tls_does_not_pass_somebody_who_ends_tls_in_between() {
+    use np_facade::raw::transport::{Listener, connect_with};
+    let server = Kind::TlsNoise.server().start().await.unwrap();
+    let key = server.addresses()[0].keys()[0];
+    let options = BindOptions { tls: Some(crate::certificates::server().build().unwrap()), ..BindOptions::default() };
+    let middle = Listener::bind(&"tls+noise://127.0.0.1:0".parse().unwrap(), &options).await.unwrap();
+    let between = middle.local_address().without_keys().with_key(key);
+    let target = server.addresses()[0].clone();
+    tokio::spawn(async move {
+        let blind = TlsClient::builder().danger_no_verification().build().unwrap();
+        let options = ConnectOptions { tls: Some(blind), ..ConnectOptions::default() };
+        while let Ok(mut near) = middle.accept().await {
+            let mut far = connect_with(&target, &options).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near.io, &mut far.io).await });
+        }
+    });
+    // The client takes any certificate, as one does who trusts the key inside alone.
+    let blind = || TlsClient::builder().danger_no_verification().build().unwrap();
+    let client = |address: String| Client::builder(address).tls(blind()).identity(crate::kinds::member());
+    let direct = server.addresses()[0].without_keys().with_key(key).to_string();
+    client(direct).connect().await.unwrap();
+    let error = client(between.to_string()).connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+    assert!(server.connections().len() <= 1);
+}
+
 #[tokio::test]
 async fn a_connection_that_is_cut_inside_tls_was_truncated() {
     let mut served = crate::process::Served::start(Kind::Tls);

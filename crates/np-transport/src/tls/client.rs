@@ -89,6 +89,20 @@ impl TlsClient {
         Ok(())
     }
 
+    /// Whether a server has to prove something beside the key of whatever certificate it shows; pins of an address
+    /// count beside this.
+    ///
+    /// ```
+    /// use np_transport::TlsClient;
+    /// assert!(TlsClient::builder().build()?.verifies());
+    /// assert!(!TlsClient::builder().danger_no_verification().build()?.verifies());
+    /// # Ok::<(), np_transport::TlsSetupError>(())
+    /// ```
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        !self.0.load().recipe.danger_no_verification
+    }
+
     /// The name that certificates must carry, where one is set for every address.
     pub(crate) fn server_name(&self) -> Option<ServerName<'static>> {
         let loaded = self.0.load();

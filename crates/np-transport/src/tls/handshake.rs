@@ -19,7 +19,7 @@ use super::identity;
 use super::refusal::{from_io, from_rustls};
 use super::server::TlsServer;
 use super::settings::TlsInfo;
-use super::stream::Named;
+use super::stream::{Greeting, Named};
 use crate::link::Io;
 
 /// RFC 9266: the value that both ends of this very channel know.
@@ -27,6 +27,10 @@ const BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// A fatal alert in clear, `no_application_protocol` (RFC 7301), for a peer that has not got a server hello yet.
 const NO_ALPN_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// The most bytes of a client's hello: ten times what the largest client says, post-quantum shares included. Strangers
+/// could have 64 KiB kept for each of them without it.
+const HELLO: usize = 16 * 1024;
 
 /// How much, and for how long, a refused peer's bytes are taken, lest a reset of the connection eat the reason.
 const LINGER_BYTES: usize = 64 * 1024;
@@ -41,8 +45,14 @@ pub(crate) struct Secured {
 }
 
 /// The server's side.
-pub(crate) async fn accept<S: Io>(stream: S, server: &TlsServer) -> Result<Secured, TlsError> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(from_io)?;
+pub(crate) async fn accept<S: Io>(
+    stream: S,
+    server: &TlsServer,
+    heard: impl FnOnce() + Send,
+) -> Result<Secured, TlsError> {
+    let stream = Greeting { stream, left: Some(HELLO) };
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(from_io)?;
+    start.io.left = None;
     let offers_np = start.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN));
     if !offers_np {
         let mut stream = start.io;
@@ -51,6 +61,7 @@ pub(crate) async fn accept<S: Io>(stream: S, server: &TlsServer) -> Result<Secur
         linger(stream).await;
         return Err(TlsError::NoAlpn);
     }
+    heard();
     // One state from here on, whatever is reloaded meanwhile.
     let ready = server.ready();
     let stream = match start.into_stream(ready.config.clone()).into_fallible().await {

@@ -100,10 +100,20 @@ impl TlsServer {
         self.0.load().pins.clone()
     }
 
-    /// Whether clients are asked for a certificate, so that some of them may prove one.
+    /// Whether clients are asked for a certificate, as it was decided at the last load.
+    ///
+    /// ```
+    /// use np_transport::{ClientAuth, TlsServer};
+    /// # let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    /// # let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let server = TlsServer::builder().certificate_pem(chain.clone(), key);
+    /// assert_eq!(server.clone().build()?.client_auth(), ClientAuth::Off);
+    /// assert_eq!(server.client_ca_pem(chain).build()?.client_auth(), ClientAuth::Required);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn asks_clients(&self) -> bool {
-        self.0.load().verifier.is_some()
+    pub fn client_auth(&self) -> ClientAuth {
+        self.0.load().recipe.auth()
     }
 
     pub(super) fn ready(&self) -> Arc<Ready> {
@@ -257,9 +267,14 @@ impl TlsServerBuilder {
         Ok(Chooser(self.certificates.iter().map(load).collect::<Result<_, _>>()?))
     }
 
+    fn auth(&self) -> ClientAuth {
+        let default = if self.client_authorities.is_empty() { ClientAuth::Off } else { ClientAuth::Required };
+        self.client_auth.unwrap_or(default)
+    }
+
     fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsSetupError> {
         let named = !self.client_authorities.is_empty();
-        let auth = self.client_auth.unwrap_or(if named { ClientAuth::Required } else { ClientAuth::Off });
+        let auth = self.auth();
         if auth == ClientAuth::Off {
             return match (named, self.revocation_lists.is_empty()) {
                 (false, true) => Ok(None),

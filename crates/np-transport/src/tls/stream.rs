@@ -4,12 +4,66 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+use super::error::TlsError;
 use super::refusal::from_rustls;
+
+/// What TLS reads from, with a bound on what comes before a hello is there.
+pub(super) struct Greeting<S> {
+    pub(super) stream: S,
+    /// Bytes that may still come; `None` lifts the bound.
+    pub(super) left: Option<usize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(left) = self.left else {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        };
+        if left == 0 {
+            let what = "its hello is longer than 16 KiB".to_owned();
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TlsError::Broken { what })));
+        }
+        let before = buf.filled().len();
+        let mut some = buf.take(left);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut some))?;
+        let count = some.filled().len();
+        // What was read stands in the same memory, behind what stood there before.
+        buf.set_filled(before.saturating_add(count));
+        self.left = Some(left.saturating_sub(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
 
 /// A TLS stream; an error of TLS comes out of it as a [`TlsError`](super::TlsError) inside the I/O error.
 pub(super) struct Named<S>(pub(super) TlsStream<S>);

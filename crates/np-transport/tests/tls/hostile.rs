@@ -127,3 +127,26 @@ async fn rubbish_never_becomes_a_link() {
         }
     }
 }
+
+/// Of a hello that is announced at its full 64 KiB, only so much is kept.
+#[tokio::test]
+async fn a_hello_beyond_16_kib_is_refused() {
+    let (_, leaf) = pair();
+    let listener = listen(leaf.server().build().unwrap()).await;
+    let at = (listener.local_address().host().unwrap(), listener.local_address().port().unwrap());
+    for (records, refused) in [(0u8, false), (1, true)] {
+        let mut stream = TcpStream::connect((at.0.as_str(), at.1)).await.unwrap();
+        let incoming = listener.accept_incoming().await.unwrap();
+        // A record whose message is a client hello of 60,000 bytes, of which there are 16,000, and perhaps another.
+        let first = [&[22, 3, 1, 0x3e, 0x80, 1, 0, 0xea, 0x60][..], &[0; 15_996]].concat();
+        let next = [&[22, 3, 1, 0x3e, 0x80][..], &[0; 16_000]].concat();
+        stream.write_all(&first).await.unwrap();
+        stream.write_all(&next.repeat(usize::from(records))).await.unwrap();
+        let greeted = timeout(Duration::from_millis(500), incoming.into_link()).await;
+        assert_eq!(greeted.is_ok(), refused, "{records}");
+        if let Ok(outcome) = greeted {
+            let error = tls_error(outcome);
+            assert!(error.to_string().contains("longer than 16 KiB"), "{error}");
+        }
+    }
+}
