@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use np_facade::{ErrorKind, Limits, MethodName, Reply};
+use np_facade::{Encoder, ErrorKind, Limits, MethodName, Reply};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
 
 use crate::args::ConnectArgs;
-use crate::connect::{Target, connect};
+use crate::compress::{always, parse_encoder};
+use crate::connect::{Target, connect, connect_with};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::refusal::failed_call;
+use crate::streaming;
 
 /// Calls a method and prints exactly the reply's bytes.
 #[derive(Debug, Args)]
@@ -29,6 +31,14 @@ pub(crate) struct CallCommand {
     /// The request: text, @FILE for a file's bytes, - for standard input, nothing for an empty body
     #[arg(value_name = "BODY")]
     body: Option<OsString>,
+
+    /// Open a stream: send each line of BODY (standard input where there is none) as a message, print each that comes
+    #[arg(long)]
+    stream: bool,
+
+    /// Compress the request where that makes it smaller: lz4, zstd, or zstd:LEVEL (1 to 19)
+    #[arg(long, value_name = "CODEC", value_parser = parse_encoder, conflicts_with = "stream")]
+    compress: Option<Encoder>,
 }
 
 /// Makes the call.
@@ -41,14 +51,43 @@ pub(crate) async fn run(command: CallCommand, output: Output) -> Result<(), Fail
         ))
     })?;
     let target = Target::new(&command.connect)?;
+    if command.stream {
+        return stream(command, target, output).await;
+    }
     let body = read_body(command.body).await?;
-    let connected = connect(&command.connect, target).await?;
+    let connected = connect_with(&command.connect, target, command.compress.map(always)).await?;
     let call = connected.client.request(method).body(body).deadline(connected.remaining());
     let reply = call.send().await.map_err(|error| failed_call(method, &connected.place, &error))?;
     if output.is_json() {
         output.json(&describe(method, &reply))?
     } else {
         output::write(&reply.body)?
+    }
+    connected.client.close().await;
+    Ok(())
+}
+
+async fn stream(command: CallCommand, target: Target, output: Output) -> Result<(), Failure> {
+    let method = command.method.as_str();
+    let connected = connect(&command.connect, target).await?;
+    match command.body {
+        None => streaming::run(&connected, method, BufReader::new(tokio::io::stdin()), output).await?,
+        Some(body) if body == "-" => {
+            streaming::run(&connected, method, BufReader::new(tokio::io::stdin()), output).await?;
+        }
+        Some(body) => match file_name(&body) {
+            Some(path) => {
+                let file = tokio::fs::File::open(&path).await.map_err(|error| {
+                    let path = np_facade::escape(&path.to_string_lossy(), 4_096);
+                    Failure::usage(format!("body file {path}: cannot be read: {error}; name a file behind the @"))
+                })?;
+                streaming::run(&connected, method, BufReader::new(file), output).await?;
+            }
+            None => {
+                let text = body.into_encoded_bytes();
+                streaming::run(&connected, method, text.as_slice(), output).await?;
+            }
+        },
     }
     connected.client.close().await;
     Ok(())

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{call, cert, demo, key, keygen, ping, serve};
+use crate::{call, cert, demo, key, keygen, ping, send, serve};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -15,10 +15,12 @@ pub(crate) enum Command {
     /// Make certificates
     #[command(subcommand)]
     Cert(CertCommand),
-    /// Run a server with the built-in methods np.echo, np.methods and np.health
+    /// Run a server with the built-in methods np.echo, np.echo-stream, np.methods and np.health
     Serve(serve::Serve),
     /// Call a method and print the reply's bytes
     Call(call::CallCommand),
+    /// Send a file to a server that runs with --receive
+    Send(send::Send),
     /// Measure the time to a server and back
     Ping(ping::Ping),
     /// Show two peers at work over real sockets, each claim checked

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use np_facade::raw::transport::check_supported;
-use np_facade::{Address, Client, ConnectOptions, ErrorKind, Pattern, SecurityMode};
+use np_facade::{Address, Client, Compression, ConnectOptions, ErrorKind, Pattern, SecurityMode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{ConnectArgs, PatternName, Trust};
@@ -54,11 +54,23 @@ impl Target {
 }
 
 /// Connects as the arguments say. The budget begins when the keys are there.
-pub(crate) async fn connect(args: &ConnectArgs, Target { address, place }: Target) -> Result<Connected, Failure> {
+pub(crate) async fn connect(args: &ConnectArgs, target: Target) -> Result<Connected, Failure> {
+    connect_with(args, target, None).await
+}
+
+/// As [`connect`], with messages compressed.
+pub(crate) async fn connect_with(
+    args: &ConnectArgs,
+    Target { address, place }: Target,
+    compression: Option<Compression>,
+) -> Result<Connected, Failure> {
     let mode = args.key_mode;
     let budget = args.timeout;
     let mut builder =
         Client::builder(address.to_string()).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
+    if let Some(compression) = compression {
+        builder = builder.compression(compression);
+    }
     let mut public = None;
     let tls = blocking({
         let (tls, address, unverified) = (args.tls.clone(), address.clone(), args.danger_trust_anyone);

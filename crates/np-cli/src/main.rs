@@ -8,10 +8,12 @@ mod args;
 mod call;
 mod cert;
 mod command;
+mod compress;
 mod connect;
 mod demo;
 mod descriptors;
 mod failure;
+mod files;
 mod first_use;
 mod key;
 mod key_file;
@@ -19,10 +21,14 @@ mod keygen;
 mod load;
 mod output;
 mod ping;
+mod progress;
+mod receive;
 mod refusal;
+mod send;
 mod serve;
 mod signals;
 mod span;
+mod streaming;
 mod tls;
 
 use std::process::ExitCode;
@@ -64,6 +70,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
         Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,
+        Command::Send(command) => until(&mut signals, send::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }

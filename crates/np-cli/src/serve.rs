@@ -1,23 +1,26 @@
 //! `np serve`: a server with the built-in methods, until a signal ends it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, BindOptions, Error, Identity, Psks, Scheme, Server, TlsServer};
+use np_facade::{Address, BindOptions, Encoder, Error, Identity, Psks, Scheme, Server, TlsServer};
 use serde_json::json;
 
 use crate::admission::{self, Admission, Ways};
 use crate::args::{KeyMode, PatternName};
+use crate::compress::{always, parse_encoder};
 use crate::descriptors;
 use crate::failure::Failure;
+use crate::files;
 use crate::load;
 use crate::output::{self, Output};
+use crate::receive::Receiver;
 use crate::signals::{Signals, blocking, interrupted};
 use crate::span::{parse_bound, parse_span, write_span};
 use crate::tls::ServerTls;
 
-/// Runs a server with the methods np.echo, np.methods and np.health.
+/// Runs a server with the methods np.echo, np.echo-stream, np.methods and np.health.
 ///
 /// Prints a line per address, in the form that clients take: `listening tcp://127.0.0.1:9000?key=np1...`. The first
 /// signal (SIGINT, SIGTERM, on Linux SIGHUP) lets open calls finish and ends with 0; the second ends at once with 130.
@@ -71,6 +74,18 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "10s")]
     drain: Duration,
 
+    /// Take files from clients that `np send` them, into this folder
+    #[arg(long, value_name = "DIR")]
+    receive: Option<PathBuf>,
+
+    /// The largest file that is taken, in bytes or with a unit (KiB, MiB, GiB, TiB)
+    #[arg(long, value_name = "SIZE", requires = "receive", value_parser = parse_size, default_value = "64GiB")]
+    receive_max: u64,
+
+    /// Compress replies where that makes them smaller: lz4, zstd, or zstd:LEVEL (1 to 19)
+    #[arg(long, value_name = "CODEC", value_parser = parse_encoder)]
+    compress: Option<Encoder>,
+
     /// The permission bits of Unix sockets, in octal: 600 lets this user connect alone, 660 its group as well
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     unix_mode: Option<u32>,
@@ -99,6 +114,10 @@ pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut si
         started = start(&command) => started?,
         () = signals.next() => return Err(interrupted()),
     };
+    if let Some(folder) = &command.receive {
+        let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
+        output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
+    }
     if command.allow.iter().any(|text| text == "anyone") {
         output::note("warning: --allow anyone: every client is let in that proves any key at all");
     }
@@ -137,6 +156,13 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
         .replay_capacity(command.replay_capacity)
         .handshake_timeout(command.handshake_timeout)
         .psks(admission.psks);
+    if let Some(encoder) = command.compress {
+        builder = builder.compression(always(encoder));
+    }
+    if let Some(folder) = &command.receive {
+        let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
+        builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
+    }
     if !admission.patterns.is_empty() {
         builder = builder.patterns(admission.patterns);
     }
@@ -151,6 +177,31 @@ async fn start(command: &Serve) -> Result<Server, Failure> {
         }
         other => Failure::of("serve", other),
     })
+}
+
+/// A folder that there is; whether it can be written to is found out by the first file.
+fn check_folder(folder: &Path) -> Result<PathBuf, Failure> {
+    if folder.is_dir() {
+        return Ok(folder.to_owned());
+    }
+    let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
+    Err(Failure::usage(format!("--receive {shown}: is no folder; make it first, or name another")))
+}
+
+/// Reads a number of bytes: `4096`, `64KiB`, `1GiB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err("a size is a number and perhaps a unit: B, KiB, MiB, GiB, TiB".to_owned()),
+    };
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    size.ok_or_else(|| "a size is a number and perhaps a unit: 64GiB".to_owned())
 }
 
 fn bind_options(command: &Serve, tls: Option<TlsServer>) -> BindOptions {

@@ -1,4 +1,4 @@
-//! The methods that np brings along: `np.echo`, `np.health`, `np.methods`. Must never know how a server drains.
+//! The methods that np brings along: `np.echo`, `np.echo-stream`, `np.health`, `np.methods`. Must never know how a server drains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -7,7 +7,7 @@ use np_types::{CallError, Codec};
 use serde::Serialize;
 
 use crate::router::WeakRouter;
-use crate::{CallContext, Handler, Reply, bytes};
+use crate::{CallContext, Handler, Reply, StreamHandler, bytes, stream};
 
 /// What `np.health` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -60,6 +60,16 @@ impl Health {
             _ => HealthState::Draining,
         }
     }
+}
+
+/// Sends each message of a stream back.
+pub(crate) fn echo_stream() -> impl StreamHandler {
+    stream(|_, mut messages| async move {
+        while let Some(message) = messages.recv().await {
+            messages.send(message?).await?;
+        }
+        messages.finish().await
+    })
 }
 
 /// `np.echo`: the body, in the codec it came in.

@@ -10,7 +10,7 @@
 //! let router = Router::with_builtins(Health::default());
 //! router.on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))?;
 //! router.on_typed("sum", |_ctx, (a, b): (u32, u32)| Ok(u64::from(a) + u64::from(b)))?;
-//! assert_eq!(router.methods(), ["np.echo", "np.health", "np.methods", "shout", "sum"]);
+//! assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.methods", "shout", "sum"]);
 //! # Ok::<(), np_dispatch::RegisterError>(())
 //! ```
 

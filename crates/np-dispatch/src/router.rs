@@ -156,12 +156,14 @@ impl Router {
         Self::default()
     }
 
-    /// A table that holds `np.echo`, `np.health` and `np.methods`.
+    /// A table that holds `np.echo`, `np.echo-stream`, `np.health` and `np.methods`.
     #[must_use]
     pub fn with_builtins(health: Health) -> Self {
         let router = Self::new();
         // The table is new and the names are constants, so none of these can fail; a test lists them.
         let _ = router.insert("np.echo", unary(builtin::echo()), MethodOptions::default());
+        let echo = Target::Stream(Arc::new(builtin::echo_stream()));
+        let _ = router.insert("np.echo-stream", echo, MethodOptions::default());
         let _ = router.insert("np.health", unary(builtin::health(health)), MethodOptions::default());
         let weak = WeakRouter(Arc::downgrade(&router.shared));
         let _ = router.insert("np.methods", unary(builtin::methods(weak)), MethodOptions::default());
