@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::call_limits::CallLimits;
 use crate::clock::{Clock, after};
 use crate::commands::lock;
 use crate::compression::Contexts;
@@ -57,6 +58,7 @@ struct Shared {
     hints: Vec<[u8; 4]>,
     replay: Mutex<ReplayGuard>,
     contexts: Arc<Contexts>,
+    calls: CallLimits,
     connections: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
@@ -85,6 +87,7 @@ impl Acceptor {
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
             contexts: Contexts::new(config.compression)?,
+            calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full),
             config,
             clock: Clock::start(),
             replay,
@@ -368,6 +371,8 @@ impl Shared {
             tls,
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &self.config.limits),
+            places: self.calls.of(&established.peer),
+            progress_timeout: self.config.progress_timeout,
             max_message: self.config.limits.max_message,
             reassembly_budget: self.config.limits.reassembly_budget,
         };

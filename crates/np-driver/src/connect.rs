@@ -11,6 +11,7 @@ use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::call_limits::CallPlaces;
 use crate::clock::{Clock, after, unix_now};
 use crate::compression::{Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo};
@@ -42,6 +43,9 @@ pub struct ConnectorConfig {
     pub connect_timeout: Duration,
     /// How long the handshake may take after that, the one of TLS included. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How long what is written may wait for the peer to take it, and a record that has begun to come for its end. Default
+    /// 60 s, in which the slowest peer takes 256 KiB and gives 64 KiB.
+    pub progress_timeout: Duration,
     /// How messages of this side are compressed. Default: LZ4, where a call asks for it.
     pub compression: Compression,
     /// How the link comes about: trust and certificates of TLS, the user of a local listener.
@@ -64,6 +68,7 @@ impl ConnectorConfig {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(60),
             compression: Compression::default(),
             link: ConnectOptions::default(),
             router: Router::new(),
@@ -114,7 +119,11 @@ pub enum ConnectError {
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
     config.limits.validate()?;
     let contexts = Contexts::new(config.compression)?;
-    let timeouts = [("connect_timeout", config.connect_timeout), ("handshake_timeout", config.handshake_timeout)];
+    let timeouts = [
+        ("connect_timeout", config.connect_timeout),
+        ("handshake_timeout", config.handshake_timeout),
+        ("progress_timeout", config.progress_timeout),
+    ];
     if let Some((setting, _)) = timeouts.into_iter().find(|(_, timeout)| timeout.is_zero()) {
         return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
     }
@@ -200,6 +209,8 @@ async fn shake(
         tls,
         binding: *established.session.binding(),
         bodies: established.bodies(Arc::clone(contexts), &config.limits),
+        places: CallPlaces::default(),
+        progress_timeout: config.progress_timeout,
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };

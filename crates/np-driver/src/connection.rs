@@ -13,6 +13,7 @@ use np_types::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::commands::{Command, Doorbell};
 use crate::compression::Bodies;
@@ -112,6 +113,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) tls: Option<TlsInfo>,
     pub(crate) binding: [u8; 32],
     pub(crate) bodies: Bodies,
+    pub(crate) places: CallPlaces,
+    pub(crate) progress_timeout: Duration,
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
     /// Bytes of streams' messages that are put together without credit, in bytes.

@@ -9,6 +9,7 @@ use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
 use tokio::sync::oneshot;
 
+use crate::call_limits::Permit;
 use crate::compression::{LARGE, Sealed};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
@@ -113,16 +114,25 @@ impl Task {
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
+        let (permit, wait) = match self.info.places.try_enter() {
+            Ok(permit) => (permit, false),
+            Err(_) if self.info.places.waits() => (Permit::default(), true),
+            Err(setting) => {
+                let text = format!("limit {setting} reached; try again later");
+                tracing::debug!(target: "np::audit", peer = %self.info.peer, setting, "a call was refused");
+                return self.refuse(key, Status::Unavailable, &text);
+            }
+        };
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
                 let start = || match encoding {
-                    Encoding::Plain if !packs => Start::Plain(handler.call(context, body)),
+                    Encoding::Plain if !packs && !wait => Start::Plain(handler.call(context, body)),
                     _ => {
-                        let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs };
+                        let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs, wait };
                         Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
                     }
                 };
-                (self.handlers.start(cx, key, own_task, start), None)
+                (self.handlers.start(cx, key, own_task, permit, start), None)
             }
             (Target::Stream(_), OpenKind::Stream) if encoding != Encoding::Plain => {
                 return self.refuse(
@@ -134,12 +144,15 @@ impl Task {
             (Target::Stream(handler), OpenKind::Stream) => {
                 let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
                 let stream = cell.open(key);
+                let (info, handler) = (Arc::clone(&self.info), Arc::clone(handler));
                 let start = || {
-                    let future = handler.open(context, stream);
-                    let ended = async move { future.await.map(|()| Reply::from(Bytes::new()).into()) };
+                    let ended = async move {
+                        let _place = if wait { Some(info.places.enter().await) } else { None };
+                        handler.open(context, stream).await.map(|()| Reply::from(Bytes::new()).into())
+                    };
                     Start::Packed(Box::pin(ended))
                 };
-                (self.handlers.start(cx, key, own_task, start), Some(cell))
+                (self.handlers.start(cx, key, own_task, permit, start), Some(cell))
             }
             (Target::Unary(_), _) => {
                 return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
@@ -286,18 +299,21 @@ fn wire_status(error: &CallError) -> Status {
     }
 }
 
-/// A handler whose request came compressed, or whose reply may leave so.
+/// A handler that waits for its place, whose request came compressed, or whose reply may leave so.
 struct Packing {
     info: Arc<ConnectionInfo>,
     method: MethodName,
     encoding: Encoding,
     compress: Option<bool>,
     packs: bool,
+    /// Whether a place has to be waited for.
+    wait: bool,
 }
 
 impl Packing {
     async fn around(self, handler: Arc<dyn Handler>, context: CallContext, body: Bytes) -> Ending {
-        let Self { info, method, encoding, compress, packs } = self;
+        let Self { info, method, encoding, compress, packs, wait } = self;
+        let _place = if wait { Some(info.places.enter().await) } else { None };
         let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
         let unpacking = Arc::clone(&info);
         // The body counts against the budget until the handler is done with its call.

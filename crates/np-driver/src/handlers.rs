@@ -13,6 +13,7 @@ use np_session::StreamKey;
 use np_types::{CallError, Status};
 use tokio::task::JoinHandle;
 
+use crate::call_limits::Permit;
 use crate::compression::Sealed;
 
 /// Handlers of one connection that share its task; past this many each gets a task of its own.
@@ -58,6 +59,8 @@ struct Running {
     key: StreamKey,
     /// Taken only to be dropped.
     future: Option<Work>,
+    /// Behind the future, so that a place is free only when the work has ended.
+    permit: Option<Permit>,
 }
 
 impl Drop for Running {
@@ -77,6 +80,7 @@ impl Handlers {
         cx: &mut Context<'_>,
         key: StreamKey,
         own_task: bool,
+        permit: Permit,
         start: impl FnOnce() -> Start,
     ) -> Result<Ending, AbortHandle> {
         let future = match catch_unwind(AssertUnwindSafe(start)) {
@@ -85,9 +89,17 @@ impl Handlers {
             Ok(Start::Packed(future)) => Work::Packed(future),
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
-        let mut running = Running { key, future: Some(future) };
+        let mut running = Running { key, future: Some(future), permit: Some(permit) };
         if own_task || self.running.len() >= SHARED {
-            running.future = running.future.take().map(|future| Work::Packed(Box::pin(OwnTask(tokio::spawn(future)))));
+            let permit = running.permit.take();
+            running.future = running.future.take().map(|future| {
+                let work = async move {
+                    let ending = future.await;
+                    drop(permit);
+                    ending
+                };
+                Work::Packed(Box::pin(OwnTask(tokio::spawn(work))))
+            });
         } else if let Poll::Ready((_, ending)) = Pin::new(&mut running).poll(cx) {
             return Ok(ending);
         }

@@ -5,6 +5,7 @@
 //! does) or what a method answers (handlers do).
 
 mod accept;
+mod call_limits;
 mod clock;
 mod commands;
 mod compression;
@@ -18,11 +19,13 @@ mod half_open;
 mod handlers;
 mod link_error;
 mod message_queue;
+mod progress;
 mod slots;
 mod stream_cell;
 mod task;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
+pub use call_limits::WhenFull;
 pub use clock::Clock;
 pub use compression::Compression;
 pub use connect::{ConnectError, ConnectorConfig, connect};

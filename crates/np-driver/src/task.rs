@@ -25,6 +25,7 @@ use crate::establish::Established;
 use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
 use crate::link_error::{is_end, link_error};
+use crate::progress::{Progress, Slow};
 use crate::slots::Slots;
 
 /// Bytes asked for per read; doubled up to the second figure while reads come back full.
@@ -66,6 +67,7 @@ pub(crate) struct Task {
     /// Whether something was written since the last flush.
     unflushed: bool,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
+    progress: Progress,
     /// When a drain is over, whatever is open.
     drain_until: Option<Time>,
     /// When a peer that does not take the last bytes is left alone.
@@ -92,6 +94,7 @@ pub(crate) fn start(
         io,
         session: established.session,
         router,
+        progress: Progress::new(info.progress_timeout),
         peer_info: Arc::new(connection.peer_info()),
         info,
         bell,
@@ -193,6 +196,8 @@ impl Task {
             self.drain_events(cx);
             return Poll::Ready(());
         }
+        let unwritten = self.written < self.out.len() || self.unflushed;
+        more |= self.progress.note(self.now, unwritten, !self.input.is_empty());
         // Writing may have made room in the session, and a close that began after the timer was set needs one.
         more |= self.feed_waiting();
         more |= self.session.error().is_some() && self.close_until.is_none();
@@ -219,7 +224,13 @@ impl Task {
                     self.eof = true;
                     self.session.handle_eof();
                 }
-                Poll::Ready(Ok(_)) => self.session.handle_bytes(self.now, &mut self.input),
+                Poll::Ready(Ok(_)) => {
+                    let before = self.input.len();
+                    self.session.handle_bytes(self.now, &mut self.input);
+                    if self.input.len() < before {
+                        self.progress.record();
+                    }
+                }
                 Poll::Ready(Err(error)) if is_end(&error) => {
                     self.eof = true;
                     self.session.handle_eof();
@@ -357,7 +368,13 @@ impl Task {
             if self.session.error().is_some() && self.close_until.is_none() {
                 self.close_until = Some(self.now + PATIENCE);
             }
-            let wanted = [self.session.poll_timeout(), self.drain_until, self.waiting_until, self.close_until];
+            let wanted = [
+                self.session.poll_timeout(),
+                self.drain_until,
+                self.waiting_until,
+                self.close_until,
+                self.progress.due(),
+            ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
                 return;
@@ -365,6 +382,9 @@ impl Task {
             if at <= self.now {
                 self.session.handle_timeout(self.now);
                 self.expire_waiting();
+                if let Some(slow) = self.progress.late(self.now) {
+                    self.cut(slow);
+                }
                 if self.close_until.is_some_and(|until| until <= self.now) {
                     // The error stands already; the peer does not take the rest.
                     self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));
@@ -459,6 +479,21 @@ impl Task {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.unflushed = false,
             Poll::Ready(Err(error)) => self.write_failed(cx, link_error("write to the connection", &error)),
+        }
+    }
+
+    /// Ends a connection whose peer is too slow: told, where it can still be told anything.
+    fn cut(&mut self, slow: Slow) {
+        tracing::warn!(
+            target: "np::audit", peer = %self.info.peer, ?slow, limit = ?self.info.progress_timeout,
+            "cut: progress_timeout passed"
+        );
+        self.progress = Progress::new(self.info.progress_timeout);
+        match slow {
+            Slow::Reader => self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress)),
+            Slow::Writer => {
+                self.session.close(CloseCode::Progress, "a record took longer than progress_timeout to come")
+            }
         }
     }
 

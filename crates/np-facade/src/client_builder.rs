@@ -23,6 +23,7 @@ pub struct ClientBuilder {
     psk_id: Option<String>,
     link: ConnectOptions,
     compression: Compression,
+    progress_timeout: Duration,
     limits: Limits,
     connect_timeout: Duration,
     handshake_timeout: Duration,
@@ -51,6 +52,7 @@ impl ClientBuilder {
             psk_id: None,
             link: ConnectOptions::default(),
             compression: Compression::default(),
+            progress_timeout: Duration::from_secs(60),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -157,6 +159,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how long written bytes may wait for the server to take them, and a record that has begun to come for its end.
+    /// Default 60 s.
+    #[must_use]
+    pub const fn progress_timeout(mut self, timeout: Duration) -> Self {
+        self.progress_timeout = timeout;
+        self
+    }
+
     /// Sets how messages are compressed, and whether they are where their call says nothing ([`Call::compress`]).
     ///
     /// [`Call::compress`]: crate::Call::compress
@@ -246,6 +256,7 @@ impl ClientBuilder {
             psk_id,
             link: self.link,
             compression: self.compression,
+            progress_timeout: self.progress_timeout,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
@@ -275,6 +286,7 @@ impl ClientBuilder {
         let config = ConnectorConfig {
             link: self.link,
             compression: self.compression,
+            progress_timeout: self.progress_timeout,
             limits: self.limits,
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,

@@ -47,7 +47,7 @@ pub use np_dispatch::{
     MessageStream, MethodOptions, RegisterError, Reply, Router, StreamHandler, Target, bytes, bytes_async, decode,
     encode, stream, typed, typed_async,
 };
-pub use np_driver::{Clock, Compression, Connection, Request, random_psk, random_secret_key};
+pub use np_driver::{Clock, Compression, Connection, Request, WhenFull, random_psk, random_secret_key};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
     Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,

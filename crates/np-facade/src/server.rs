@@ -7,7 +7,7 @@ use bytes::Bytes;
 use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, WhenFull};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, TlsServer};
 use np_trust::{Policy, Psks};
@@ -218,6 +218,35 @@ impl ServerBuilder {
     #[must_use]
     pub fn patterns(mut self, patterns: impl Into<Vec<Pattern>>) -> Self {
         self.patterns = Some(patterns.into());
+        self
+    }
+
+    /// Sets how long written bytes may wait for a client to take them, and a record that has begun to come for its end; a
+    /// slower client is cut. Default 60 s.
+    #[must_use]
+    pub const fn progress_timeout(mut self, timeout: Duration) -> Self {
+        self.config.progress_timeout = timeout;
+        self
+    }
+
+    /// Sets how many calls and streams may be at work for all clients. Default 65,536.
+    #[must_use]
+    pub const fn max_server_calls(mut self, calls: usize) -> Self {
+        self.config.max_server_calls = calls;
+        self
+    }
+
+    /// Sets how many calls and streams may be at work for one identity, over all of its connections. Default 8,192.
+    #[must_use]
+    pub const fn max_identity_calls(mut self, calls: usize) -> Self {
+        self.config.max_identity_calls = calls;
+        self
+    }
+
+    /// Sets what happens to a call beyond one of these two limits. Default: it is refused as safe to send again.
+    #[must_use]
+    pub const fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.config.when_full = when_full;
         self
     }
 

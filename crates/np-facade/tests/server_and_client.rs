@@ -527,3 +527,66 @@ async fn a_server_listens_on_all_its_addresses_under_one_key() {
         Client::connect(&address.to_string()).await.unwrap().call("np.echo", "").await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn compression_and_the_limits_of_calls_reach_the_connection() {
+    use np_facade::{Compression, WhenFull};
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (started, gate) = (Arc::clone(&begun), Arc::clone(&go));
+    let waiting = move |_, _: Bytes| {
+        let (started, gate) = (Arc::clone(&started), Arc::clone(&gate));
+        async move {
+            started.notify_one();
+            gate.notified().await;
+            Ok::<_, CallError>("through")
+        }
+    };
+    for (at, (server_calls, identity_calls, when)) in
+        [(1, 10, WhenFull::Refuse), (10, 1, WhenFull::Refuse), (10, 1, WhenFull::Wait)].into_iter().enumerate()
+    {
+        let compression = Compression { by_default: true, ..Compression::default() };
+        let server = builder(&format!("mem:call-limits-{at}"))
+            .max_server_calls(server_calls)
+            .max_identity_calls(identity_calls)
+            .when_full(when)
+            .progress_timeout(Duration::from_secs(5))
+            .compression(compression)
+            .on_async("gate", waiting.clone())
+            .start()
+            .await
+            .unwrap();
+        let client =
+            Client::builder(address(&server)).compression(compression).progress_timeout(Duration::from_secs(5));
+        let client = client.connect().await.unwrap();
+        let text = "again and again ".repeat(1_000);
+        assert_eq!(client.call("np.echo", text.clone()).await.unwrap(), text);
+        let open = tokio::spawn({
+            let client = client.clone();
+            async move { client.call("gate", "").await }
+        });
+        begun.notified().await;
+        let beyond = client.request("np.echo").deadline(Duration::from_millis(50)).send().await.unwrap_err();
+        match when {
+            WhenFull::Refuse => assert_eq!(beyond.outcome, Outcome::NotProcessed, "{beyond}"),
+            WhenFull::Wait => assert_eq!(beyond.status, Status::DeadlineExceeded, "{beyond}"),
+        }
+        go.notify_one();
+        open.await.unwrap().unwrap();
+        client.call("np.echo", "").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn settings_of_progress_and_call_limits_are_checked_by_name() {
+    for (setting, server) in [
+        ("progress_timeout", builder("mem:wrong").progress_timeout(Duration::ZERO)),
+        ("max_server_calls", builder("mem:wrong").max_server_calls(0)),
+        ("max_identity_calls", builder("mem:wrong").max_identity_calls(0)),
+    ] {
+        let error = server.start().await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Usage && error.to_string().contains(setting), "{error}");
+    }
+    let server = builder("mem:right").start().await.unwrap();
+    let error = Client::builder(address(&server)).progress_timeout(Duration::ZERO).connect().await.unwrap_err();
+    assert!(error.to_string().contains("progress_timeout"), "{error}");
+}

@@ -9,6 +9,7 @@ use np_session::server_hint;
 use np_trust::{Policy, Psks};
 use np_types::{Limits, LimitsError};
 
+use crate::call_limits::WhenFull;
 use crate::compression::Compression;
 use crate::entropy::EntropyError;
 
@@ -39,6 +40,16 @@ pub struct AcceptorConfig {
     pub max_handshakes: usize,
     /// How long a handshake may take, up to the peer's first record. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How long what is written may wait for a peer to take it, and a record that has begun to come for its end. A peer
+    /// that is slower is cut (`progress-timeout`). Default 60 s, in which the slowest takes 256 KiB and gives 64 KiB.
+    pub progress_timeout: Duration,
+    /// Calls and streams at work for all peers. Default 65,536.
+    pub max_server_calls: usize,
+    /// Calls and streams at work for one identity, over all of its connections; peers that have proven nothing are not
+    /// counted so. Default 8,192.
+    pub max_identity_calls: usize,
+    /// What happens to a call beyond one of these two. Default: it is refused as safe to send again.
+    pub when_full: WhenFull,
     /// First flights remembered against replay. Default 100,000; at least 10,000.
     pub replay_capacity: usize,
     /// How messages of this side are compressed. Default: LZ4, where a method asks for it.
@@ -66,6 +77,10 @@ impl AcceptorConfig {
             max_connections: 16_384,
             max_handshakes: 4_096,
             handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(60),
+            max_server_calls: 65_536,
+            max_identity_calls: 8_192,
+            when_full: WhenFull::Refuse,
             replay_capacity: 100_000,
             compression: Compression::default(),
             router,
@@ -75,13 +90,21 @@ impl AcceptorConfig {
     /// Checks every setting; the error names the first that cannot be.
     pub(super) fn validate(&self) -> Result<(), AcceptorError> {
         self.limits.validate()?;
-        for (setting, value) in [("max_connections", self.max_connections), ("max_handshakes", self.max_handshakes)] {
+        for (setting, value) in [
+            ("max_connections", self.max_connections),
+            ("max_handshakes", self.max_handshakes),
+            ("max_server_calls", self.max_server_calls),
+            ("max_identity_calls", self.max_identity_calls),
+        ] {
             if !(1..=MAX_COUNT).contains(&value) {
                 return Err(LimitsError { setting, value: value as u64, rule: "1 to 268435455" }.into());
             }
         }
         if self.handshake_timeout.is_zero() {
             return Err(LimitsError { setting: "handshake_timeout", value: 0, rule: "longer than 0" }.into());
+        }
+        if self.progress_timeout.is_zero() {
+            return Err(LimitsError { setting: "progress_timeout", value: 0, rule: "longer than 0" }.into());
         }
         self.check_identities()?;
         self.check_patterns()

@@ -11,6 +11,7 @@ use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::start;
+use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::compression::{Bodies, Compression, Contexts};
 use crate::connection::{ConnectionInfo, Request};
@@ -107,6 +108,8 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         tls: None,
         binding: [0; 32],
         bodies: no_bodies(),
+        places: CallPlaces::default(),
+        progress_timeout: std::time::Duration::from_secs(60),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
     };

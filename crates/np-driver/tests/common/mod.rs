@@ -20,6 +20,7 @@ use np_types::{CloseCode, ConnectionError, Psk, UnixMillis};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
+pub(crate) mod by_hand;
 pub(crate) mod middle;
 pub(crate) mod process;
 

@@ -1,0 +1,230 @@
+//! How many calls may be at work for one identity, and for all peers of a server. Must never know what a call does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use np_types::PeerIdentity;
+use tokio::sync::Notify;
+
+use crate::commands::lock;
+
+/// What happens to a call for which there is no room.
+///
+/// ```
+/// assert_eq!(np_driver::WhenFull::default(), np_driver::WhenFull::Refuse);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// It is refused at once, as safe to send again.
+    #[default]
+    Refuse,
+    /// It waits for room until its deadline. Its body counts against `call_budget` meanwhile.
+    Wait,
+}
+
+/// The limits of a server's calls, and what is in use.
+#[derive(Debug)]
+pub(crate) struct CallLimits {
+    server: Arc<Gauge>,
+    per_identity: usize,
+    when_full: WhenFull,
+    /// Those of identities with a connection.
+    identities: Mutex<BTreeMap<String, Weak<Gauge>>>,
+}
+
+/// A number of places.
+pub(crate) struct Gauge {
+    setting: &'static str,
+    most: usize,
+    used: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.setting, self.used.load(Ordering::Relaxed), self.most)
+    }
+}
+
+/// What the calls of one connection are counted by; a client counts none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallPlaces {
+    gauges: [Option<Arc<Gauge>>; 2],
+    when_full: WhenFull,
+}
+
+/// The places of one call, free again when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Permit {
+    _own: Option<Taken>,
+    _all: Option<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken(Arc<Gauge>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::AcqRel);
+        if self.0.waiting.load(Ordering::Acquire) > 0 {
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+impl CallLimits {
+    pub(crate) fn new(per_server: usize, per_identity: usize, when_full: WhenFull) -> Self {
+        let server = Gauge::new("max_server_calls", per_server);
+        Self { server, per_identity, when_full, identities: Mutex::default() }
+    }
+
+    /// The places of a peer's connections. Peers that have proven nothing have nobody to be counted with: for them the
+    /// server's limit stands alone.
+    pub(crate) fn of(&self, peer: &PeerIdentity) -> CallPlaces {
+        let own = peer.is_authenticated().then(|| self.identity(peer));
+        CallPlaces { gauges: [own, Some(Arc::clone(&self.server))], when_full: self.when_full }
+    }
+
+    fn identity(&self, peer: &PeerIdentity) -> Arc<Gauge> {
+        let mut identities = lock(&self.identities);
+        let name = peer.to_string();
+        if let Some(gauge) = identities.get(&name).and_then(Weak::upgrade) {
+            return gauge;
+        }
+        // Identities without a connection go, so that the table is never larger than the connections that stand.
+        identities.retain(|_, gauge| gauge.strong_count() > 0);
+        let gauge = Gauge::new("max_identity_calls", self.per_identity);
+        identities.insert(name, Arc::downgrade(&gauge));
+        gauge
+    }
+}
+
+impl Gauge {
+    fn new(setting: &'static str, most: usize) -> Arc<Self> {
+        let (used, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { setting, most, used, waiting, freed: Notify::new() })
+    }
+
+    fn try_take(self: &Arc<Self>) -> Option<Taken> {
+        let next = |used: usize| (used < self.most).then_some(used + 1);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
+        Some(Taken(Arc::clone(self)))
+    }
+
+    async fn take(self: &Arc<Self>) -> Taken {
+        let _waits = Waits::new(self);
+        loop {
+            let freed = self.freed.notified();
+            if let Some(taken) = self.try_take() {
+                return taken;
+            }
+            freed.await;
+        }
+    }
+}
+
+struct Waits<'a>(&'a Gauge);
+
+impl<'a> Waits<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(gauge)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        // A call that was woken and given up in the same moment hands its turn on.
+        self.0.freed.notify_one();
+    }
+}
+
+impl CallPlaces {
+    /// Places for one more call.
+    ///
+    /// # Errors
+    /// The setting that there is no room under.
+    pub(crate) fn try_enter(&self) -> Result<Permit, &'static str> {
+        let [identity, server] = &self.gauges;
+        let take = |gauge: &Option<Arc<Gauge>>| match gauge {
+            None => Ok(None),
+            Some(gauge) => gauge.try_take().map(Some).ok_or(gauge.setting),
+        };
+        Ok(Permit { _own: take(identity)?, _all: take(server)? })
+    }
+
+    /// Whether a call for which there is no room waits.
+    pub(crate) fn waits(&self) -> bool {
+        self.when_full == WhenFull::Wait
+    }
+
+    /// The same, once there is room; first come, first served within each limit.
+    pub(crate) async fn enter(&self) -> Permit {
+        let [identity, server] = &self.gauges;
+        // Its own limit first, so that an identity which is full holds no place of others while it waits.
+        let own = match identity {
+            None => None,
+            Some(gauge) => Some(gauge.take().await),
+        };
+        let all = match server {
+            None => None,
+            Some(gauge) => Some(gauge.take().await),
+        };
+        Permit { _own: own, _all: all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use np_types::{PeerIdentity, PublicKey};
+
+    use super::{CallLimits, WhenFull};
+
+    fn peer(byte: u8) -> PeerIdentity {
+        PeerIdentity::Noise(PublicKey::from_bytes([byte; 32]))
+    }
+
+    #[test]
+    fn each_limit_holds_at_n_and_n_plus_1_and_over_connections() {
+        let limits = CallLimits::new(5, 3, WhenFull::Refuse);
+        let (one, again, other) = (limits.of(&peer(1)), limits.of(&peer(1)), limits.of(&peer(2)));
+        let mut held: Vec<_> = [&one, &again, &one].into_iter().map(|places| places.try_enter().unwrap()).collect();
+        assert_eq!(again.try_enter().unwrap_err(), "max_identity_calls");
+        held.extend([&other, &other].into_iter().map(|places| places.try_enter().unwrap()));
+        assert_eq!(other.try_enter().unwrap_err(), "max_server_calls");
+        // A refusal by the second limit has given the place under the first one back.
+        held.truncate(4);
+        assert!(other.try_enter().is_ok());
+        assert_eq!(limits.of(&PeerIdentity::Anonymous).try_enter().map(drop), Ok(()));
+    }
+
+    #[test]
+    fn identities_without_a_connection_are_forgotten() {
+        let limits = CallLimits::new(5, 3, WhenFull::Refuse);
+        for byte in 0..200 {
+            drop(limits.of(&peer(byte)));
+        }
+        assert!(limits.identities.lock().unwrap().len() <= 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_in_as_places_come_free_also_past_one_that_gave_up() {
+        let limits = CallLimits::new(1, 1, WhenFull::Wait);
+        let (one, other) = (limits.of(&peer(1)), limits.of(&peer(2)));
+        let first = one.enter().await;
+        let mut second = Box::pin(other.enter());
+        let mut third = Box::pin(other.enter());
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        drop(second);
+        drop(first);
+        let third = third.await;
+        assert!(one.enter().now_or_never().is_none());
+        drop(third);
+        one.enter().await;
+    }
+}

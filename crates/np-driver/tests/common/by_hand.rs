@@ -1,0 +1,57 @@
+//! A client whose session a test moves by hand, in the mode without encryption: it says and reads what it likes, when it
+//! likes.
+
+use bytes::BytesMut;
+use np_driver::Clock;
+use np_session::{Event, Handshake, HandshakeEvent, Outer, Session};
+use np_transport::{Address, Link, connect};
+use np_types::{Limits, PeerIdentity, UnixMillis};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+pub(crate) struct ByHand {
+    pub(crate) link: Link,
+    pub(crate) session: Session,
+    pub(crate) clock: Clock,
+}
+
+impl ByHand {
+    pub(crate) async fn connect(address: &Address) -> Self {
+        let mut link = connect(address).await.unwrap();
+        let outer = Outer { peer: PeerIdentity::Anonymous, binding: None };
+        let mut handshake = Handshake::initiator_inside(outer, UnixMillis(0), [7; 16]);
+        let (mut out, mut input) = (Vec::new(), BytesMut::new());
+        let clock = Clock::start();
+        loop {
+            handshake.poll_transmit(&mut out);
+            link.io.write_all(&std::mem::take(&mut out)).await.unwrap();
+            handshake.handle_bytes(&mut input);
+            match handshake.poll_event() {
+                Some(HandshakeEvent::Peer(_)) => handshake.admit().unwrap(),
+                Some(HandshakeEvent::Done) => break,
+                Some(other) => panic!("{other:?}"),
+                None => drop(link.io.read_buf(&mut input).await.unwrap()),
+            }
+        }
+        let session = handshake.into_session(Limits::default(), clock.now()).unwrap();
+        let mut hand = Self { link, session, clock };
+        hand.session.handle_bytes(clock.now(), &mut input);
+        while !matches!(hand.event().await, Event::Ready(_)) {}
+        hand
+    }
+
+    /// Writes what there is to say, and waits for the next thing that happens.
+    pub(crate) async fn event(&mut self) -> Event {
+        let (mut out, mut input) = (Vec::new(), BytesMut::new());
+        loop {
+            self.session.poll_transmit(self.clock.now(), &mut out);
+            self.link.io.write_all(&out).await.unwrap();
+            self.session.handle_written(out.len());
+            out.clear();
+            if let Some(event) = self.session.poll_event() {
+                return event;
+            }
+            assert_ne!(self.link.io.read_buf(&mut input).await.unwrap(), 0);
+            self.session.handle_bytes(self.clock.now(), &mut input);
+        }
+    }
+}

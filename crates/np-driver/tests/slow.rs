@@ -1,0 +1,260 @@
+//! Peers that are slow, and calls beyond the limits of a server: who is cut, who is refused, who waits, and what it costs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use common::by_hand::ByHand;
+use common::{config, echo, gate, request, serve_with, until};
+use np_dispatch::{MethodOptions, Router, Target, bytes_async};
+use np_driver::{Acceptor, AcceptorConfig, Connection, ConnectorConfig, WhenFull, connect};
+use np_session::{Event, OpenCall, OpenKind};
+use np_transport::{Address, BindOptions, Listener};
+use np_trust::Policy;
+use np_types::{CloseCode, ConnectionError, Outcome, Status};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep, timeout};
+
+/// A server without encryption, for clients that are moved by hand.
+async fn open(name: &str, router: Router, change: impl FnOnce(&mut AcceptorConfig)) -> (Acceptor, Address) {
+    let mut config = AcceptorConfig::without_identity(Policy::anonymous(), router);
+    change(&mut config);
+    let mut acceptor = Acceptor::new(config).unwrap();
+    let at: Address = format!("mem:{name}?mode=danger-plaintext").parse().unwrap();
+    acceptor.listen(Listener::bind(&at, &BindOptions::default()).await.unwrap()).unwrap();
+    (acceptor, at)
+}
+
+fn large() -> Router {
+    let router = echo();
+    router.on("large", |_, _| Ok(vec![7u8; 200_000])).unwrap();
+    router
+}
+
+fn ask(hand: &mut ByHand, method: &str) -> Vec<u8> {
+    hand.session.open(OpenCall::new(OpenKind::Request, method.parse().unwrap())).unwrap();
+    let mut out = Vec::new();
+    hand.session.poll_transmit(hand.clock.now(), &mut out);
+    out
+}
+
+/// The pipe takes some bytes and then no more: nobody reads, or one byte a second.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_or_dribbles_is_cut_after_progress_timeout() {
+    for dribbles in [false, true] {
+        let limit = Duration::from_secs(30);
+        let (acceptor, at) =
+            open(if dribbles { "slow-drip" } else { "slow-stop" }, large(), |config| config.progress_timeout = limit)
+                .await;
+        let mut hand = ByHand::connect(&at).await;
+        until(|| acceptor.connections().len() == 1).await;
+        // More answers than the pipe between the two holds.
+        for _ in 0..4 {
+            let call = ask(&mut hand, "large");
+            hand.link.io.write_all(&call).await.unwrap();
+        }
+        let begun = Instant::now();
+        until_cut(&acceptor, async {
+            while dribbles {
+                sleep(Duration::from_secs(1)).await;
+                let _ = hand.link.io.read_u8().await;
+            }
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let took = begun.elapsed();
+        assert!(took >= limit && took < limit + Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// A record of which a byte comes each second.
+#[tokio::test(start_paused = true)]
+async fn a_writer_of_one_byte_a_second_is_cut_and_told() {
+    let limit = Duration::from_secs(30);
+    let (acceptor, at) = open("slow-writer", echo(), |config| config.progress_timeout = limit).await;
+    let mut hand = ByHand::connect(&at).await;
+    let call = ask(&mut hand, "np.echo");
+    hand.session
+        .open(OpenCall {
+            body: Bytes::from(vec![1; 500]),
+            ..OpenCall::new(OpenKind::Request, "np.echo".parse().unwrap())
+        })
+        .unwrap();
+    let mut record = Vec::new();
+    hand.session.poll_transmit(hand.clock.now(), &mut record);
+    hand.link.io.write_all(&call).await.unwrap();
+    // Whole records that come slowly are no offence.
+    sleep(limit * 3).await;
+    assert_eq!(acceptor.connections().len(), 1, "an idle peer has begun nothing");
+    let begun = Instant::now();
+    for byte in &record {
+        if hand.link.io.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+        if acceptor.connections().is_empty() {
+            break;
+        }
+    }
+    let took = begun.elapsed();
+    assert!(took >= limit && took < limit + Duration::from_secs(5), "{took:?}");
+    let mut input = BytesMut::new();
+    while hand.link.io.read_buf(&mut input).await.is_ok_and(|count| count > 0) {}
+    hand.session.handle_bytes(hand.clock.now(), &mut input);
+    let told = hand.session.error().cloned();
+    assert!(matches!(told, Some(ConnectionError::ClosedByPeer { code: CloseCode::Progress, .. })), "{told:?}");
+}
+
+async fn until_cut(acceptor: &Acceptor, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = async {
+            while !acceptor.connections().is_empty() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        } => {}
+    }
+}
+
+/// A client that reads slowly but does read is no slow peer, however long it takes.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_keeps_up_with_the_least_rate_is_not_cut() {
+    let (acceptor, at) = open("slow-enough", large(), |config| config.progress_timeout = Duration::from_secs(30)).await;
+    let mut hand = ByHand::connect(&at).await;
+    let call = ask(&mut hand, "large");
+    hand.link.io.write_all(&call).await.unwrap();
+    let mut input = BytesMut::new();
+    let answered = loop {
+        sleep(Duration::from_secs(1)).await;
+        let mut some = [0; 10_000];
+        let count = hand.link.io.read(&mut some).await.unwrap();
+        input.extend_from_slice(&some[..count]);
+        hand.session.handle_bytes(hand.clock.now(), &mut input);
+        if let Some(event @ (Event::Answered { .. } | Event::Closed(_))) = hand.session.poll_event() {
+            break event;
+        }
+    };
+    assert!(matches!(answered, Event::Answered { .. }), "{answered:?}");
+    assert_eq!(acceptor.connections().len(), 1);
+}
+
+async fn clients(address: &Address, base: &ConnectorConfig, count: usize) -> Vec<Connection> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(connect(address, base.clone()).await.unwrap());
+    }
+    all
+}
+
+/// At n and n + 1, over several connections of one key, and for all keys together.
+#[tokio::test]
+async fn calls_beyond_the_limits_of_identity_and_server_are_refused_as_safe_to_send_again() {
+    let router = echo();
+    let (begun, go) = gate(&router, "gate");
+    let house = serve_with("mem:call-limits", router, |config| {
+        (config.max_identity_calls, config.max_server_calls) = (3, 4);
+    })
+    .await;
+    let own = config(&house);
+    let mut all = clients(&house.address, &own, 2).await;
+    all.extend(clients(&house.address, &config(&house), 1).await);
+    let mut open = Vec::new();
+    for at in [0, 0, 1, 2] {
+        let client = all[at].clone();
+        open.push(tokio::spawn(async move { client.call(request("gate")).await }));
+        begun.notified().await;
+    }
+    for (at, setting) in [(1, "max_identity_calls"), (2, "max_server_calls")] {
+        let error = all[at].call(request("np.echo")).await.unwrap_err();
+        assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::NotProcessed), "{error}");
+        assert!(error.text.contains(setting), "{error}");
+    }
+    // The slot of a call that was given up is free when its handler has gone.
+    open.remove(0).abort();
+    let freed = async {
+        while all[1].call(request("np.echo")).await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), freed).await.unwrap();
+    for call in open {
+        go.notify_one();
+        call.await.unwrap().unwrap();
+    }
+    all[1].call(request("np.echo")).await.unwrap();
+}
+
+/// The other policy: they wait, and are answered in the end; their deadline still counts.
+#[tokio::test]
+async fn calls_wait_for_room_where_the_policy_says_so() {
+    let router = echo();
+    let (begun, go) = gate(&router, "gate");
+    let house = serve_with("mem:call-waits", router, |config| {
+        (config.max_identity_calls, config.when_full) = (1, WhenFull::Wait);
+    })
+    .await;
+    let client = clients(&house.address, &config(&house), 1).await.remove(0);
+    let open = {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(request("gate")).await })
+    };
+    begun.notified().await;
+    let deadline = client.clock().deadline(Duration::from_millis(50));
+    let late = client.call(request("np.echo").deadline(deadline)).await.unwrap_err();
+    assert_eq!(late.status, Status::DeadlineExceeded);
+    let waiting = {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(request("np.echo").body("patient")).await })
+    };
+    assert!(timeout(Duration::from_millis(50), client.ping()).await.is_ok(), "others go on meanwhile");
+    assert!(!waiting.is_finished());
+    go.notify_one();
+    open.await.unwrap().unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().body, "patient");
+}
+
+/// A method with tasks of its own is at work until its task has ended, whoever has gone.
+#[tokio::test]
+async fn a_cancelled_call_gives_its_slot_back_only_when_its_work_has_ended() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    struct Running(Arc<AtomicUsize>);
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let router = echo();
+    let handler = {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        bytes_async(move |_, _| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let guard = Running(Arc::clone(&running));
+            async move {
+                let _guard = guard;
+                sleep(Duration::from_secs(60)).await;
+                Ok("done")
+            }
+        })
+    };
+    let spawned = MethodOptions::default().spawned();
+    router.register_target("long", Target::Unary(Arc::new(handler)), spawned).unwrap();
+    let house = serve_with("mem:slots", router, |config| config.max_identity_calls = 2).await;
+    let client = clients(&house.address, &config(&house), 1).await.remove(0);
+    for _ in 0..300 {
+        let call = client.call(request("long"));
+        let _ = timeout(Duration::from_millis(1), call).await;
+    }
+    assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
+    until(|| running.load(Ordering::SeqCst) == 0).await;
+}
