@@ -15,7 +15,7 @@ use np_dispatch::{PeerInfo, Router};
 use np_session::{Event, Session, Side};
 use np_transport::Io;
 use np_types::{CallError, CloseCode, ConnectionError, Misbehaved, Status, Time};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 
@@ -25,7 +25,7 @@ use crate::establish::Established;
 use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
 use crate::link_error::{is_end, link_error};
-use crate::progress::{Progress, Slow};
+use crate::progress::Progress;
 use crate::slots::Slots;
 
 /// Bytes asked for per read; doubled up to the second figure while reads come back full.
@@ -429,92 +429,6 @@ impl Task {
         over
     }
 
-    /// Waits one turn before the flush when more calls are likely to come at once: callers that were just answered, or
-    /// others in flight. Worth a factor of two under load; an idle connection never waits.
-    fn should_yield(&mut self) -> bool {
-        let fresh = std::mem::take(&mut self.fresh);
-        let busy = fresh && (self.replies > 1 || self.session.open_here() > 1);
-        self.replies = 0;
-        self.yielded = busy && !self.yielded;
-        self.yielded
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) {
-        loop {
-            if self.written == self.out.len() {
-                self.out.clear();
-                self.written = 0;
-                if !self.session.poll_transmit(self.now, &mut self.out) {
-                    return self.poll_flush(cx);
-                }
-                self.drain_events(cx);
-            }
-            if self.session.is_closed() {
-                // The farewell sends what is left.
-                return;
-            }
-            let rest = self.out.get(self.written..).unwrap_or_default();
-            match Pin::new(&mut self.io).poll_write(cx, rest) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.written += count;
-                    self.unflushed = true;
-                    self.session.handle_written(count);
-                    self.drain_events(cx);
-                }
-                Poll::Ready(result) => {
-                    let error = result.err().unwrap_or_else(|| std::io::ErrorKind::WriteZero.into());
-                    return self.write_failed(cx, link_error("write to the connection", &error));
-                }
-            }
-        }
-    }
-
-    /// TLS may hold back the end of what it took, where the socket had no room for all of it.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) {
-        if !self.unflushed {
-            return;
-        }
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.unflushed = false,
-            Poll::Ready(Err(error)) => self.write_failed(cx, link_error("write to the connection", &error)),
-        }
-    }
-
-    /// Ends a connection whose peer is too slow: told, where it can still be told anything.
-    fn cut(&mut self, slow: Slow) {
-        tracing::warn!(
-            target: "np::audit", peer = %self.info.peer, ?slow, limit = ?self.info.progress_timeout,
-            "cut: progress_timeout passed"
-        );
-        self.progress = Progress::new(self.info.progress_timeout);
-        match slow {
-            Slow::Reader => self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress)),
-            Slow::Writer => {
-                self.session.close(CloseCode::Progress, "a record took longer than progress_timeout to come")
-            }
-        }
-    }
-
-    /// The peer's reason, and answers, may have come before the socket broke; they say more than the socket does.
-    fn write_failed(&mut self, cx: &mut Context<'_>, error: ConnectionError) {
-        for _ in 0..READS {
-            let read = if self.eof { Poll::Pending } else { self.poll_read_once(cx) };
-            match read {
-                Poll::Ready(Ok(1..)) => self.session.handle_bytes(self.now, &mut self.input),
-                Poll::Ready(Err(why)) if !is_end(&why) => {
-                    let refused = link_error("read from the connection", &why);
-                    let told = matches!(refused, ConnectionError::Tls(_));
-                    return self.session.handle_lost(if told { refused } else { error });
-                }
-                _ => break,
-            }
-            self.drain_events(cx);
-        }
-        self.session.handle_lost(error);
-    }
-
     pub(crate) fn answered_ping(&mut self, token: u64) {
         let now = self.info.clock.now();
         let at = self.pings.iter().take_while(|(waiting, ..)| *waiting <= token).count();
@@ -537,5 +451,6 @@ fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMu
     pin!(io.read_buf(input)).poll(cx)
 }
 
+mod output;
 #[cfg(test)]
 mod tests;
