@@ -245,6 +245,9 @@ impl Session {
         let Some(assembly) = self.table.stream_mut(key).and_then(|stream| stream.assembly.take()) else {
             return;
         };
+        if !assembly.large || assembly.granted {
+            self.flood.expect_late(u64::from(assembly.total).saturating_sub(assembly.buffer.len() as u64));
+        }
         if !assembly.large {
             self.receive_window.release(assembly.buffer.len() as u64);
         } else if assembly.granted {

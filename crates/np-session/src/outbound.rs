@@ -4,6 +4,8 @@ use bytes::Bytes;
 use np_types::{CallError, Deadline, Metadata, Status, Time};
 use np_wire::{Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
 
+use crate::flood::Act;
+use crate::inbound::CROSSING;
 use crate::session::{Phase, Session};
 use crate::stream::{Grant, Head, Outgoing};
 use crate::{Event, StreamKey};
@@ -129,7 +131,7 @@ impl Session {
             let (status, text, metadata) = *end;
             let trailers = Trailers { id, status, text: &text, metadata };
             self.emit(now, out, &Frame::Trailers(trailers), HEAD + METADATA + np_wire::MAX_TEXT);
-            self.table.remove(key);
+            self.finish_remote(key, status);
         }
     }
 
@@ -279,6 +281,8 @@ impl Session {
             Frame::Response(Response { id, codec, encoding, total, metadata, body: &piece })
         };
         encode_frame(out, &frame);
+        self.flood.bytes(first);
+        self.flood.message();
         if total.is_some() {
             self.restore(key, Outgoing::Body { rest: body, fin: true });
             if grant == Grant::Reserved {
@@ -326,6 +330,10 @@ impl Session {
         let end = last && !(kind == OpenKind::Stream && fin);
         let frame = Frame::Data { id, fin: fin && last, end, body: &piece };
         encode_frame(out, &frame);
+        if !piece.is_empty() {
+            self.flood.bytes(piece.len());
+            self.flood.message();
+        }
         if as_it_comes {
             if let Some(stream) = self.table.stream_mut(key) {
                 stream.talked |= kind == OpenKind::Stream;
@@ -378,7 +386,21 @@ impl Session {
             }
         } else {
             // A complete answer is the terminal frame.
-            self.table.remove(key);
+            self.finish_remote(key, Status::Ok);
+        }
+    }
+
+    /// A call of the peer has its terminal frame. What the peer sent before it knows is no fault of it.
+    fn finish_remote(&mut self, key: StreamKey, status: Status) {
+        let Some(stream) = self.table.remove(key) else {
+            return;
+        };
+        let coming = if stream.peer_finished { 0 } else { stream.receive_credit };
+        self.flood.expect_late(CROSSING + coming);
+        match status {
+            Status::UnknownMethod | Status::UnsupportedCodec | Status::WrongKind => self.flood.owe(Act::Refused),
+            _ if stream.abandoned => {}
+            _ => self.flood.answered(),
         }
     }
 

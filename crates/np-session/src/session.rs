@@ -8,6 +8,7 @@ use np_types::{CloseCode, ConnectionError, Limits, Misbehaved, PublicKey, Time};
 use np_wire::{Settings, Side, StreamId};
 
 use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
+use crate::flood::Flood;
 use crate::methods::{LocalMethods, PeerMethods};
 use crate::receiver::Receiver;
 use crate::sender::Sender;
@@ -71,6 +72,7 @@ pub struct Session {
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
     pub(crate) budget: ReassemblyBudget,
+    pub(crate) flood: Flood,
     pub(crate) control: Control,
     /// Calls of this side that have no id yet, in the order they were made.
     pub(crate) queued: VecDeque<StreamKey>,
@@ -159,6 +161,7 @@ impl Session {
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(limits.connection_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
+            flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
             queued: VecDeque::new(),
             control_ready: VecDeque::new(),
@@ -178,6 +181,7 @@ impl Session {
     ///
     /// Answers nothing once the session is closed: the input is discarded then.
     pub fn handle_bytes(&mut self, now: Time, input: &mut BytesMut) {
+        self.flood.at(now);
         while self.reads() {
             match self.receiver.next_record(input) {
                 Ok(Some(record)) => {

@@ -9,7 +9,7 @@
 //! A stream leaves the table by its terminal frame, on both sides.
 
 use bytes::Bytes;
-use np_types::{Codec, Deadline, Metadata, Status};
+use np_types::{Codec, Deadline, Metadata, Status, Time};
 use np_wire::{Encoding, OpenKind, StreamId};
 
 /// The head of a message that was not sent yet, and the message.
@@ -77,6 +77,8 @@ pub(crate) struct Stream {
     /// Whether this side opened it.
     pub(crate) local: bool,
     pub(crate) deadline: Deadline,
+    /// When the peer opened it.
+    pub(crate) since: Time,
     pub(crate) outgoing: Outgoing,
     pub(crate) grant: Grant,
     /// Bytes that the peer's stream window still takes.
@@ -113,8 +115,8 @@ impl Stream {
     }
 
     /// A call that the peer opened.
-    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline) -> Self {
-        Self::blank(Some(id), kind, deadline)
+    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) -> Self {
+        Self { since: now, ..Self::blank(Some(id), kind, deadline) }
     }
 
     fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
@@ -123,6 +125,7 @@ impl Stream {
             kind,
             local: false,
             deadline,
+            since: Time::ZERO,
             outgoing: Outgoing::Waiting,
             grant: Grant::Reserved,
             send_credit: 0,

@@ -130,6 +130,8 @@ fn limits(rng: &mut Rng) -> Limits {
         rekey_records: rng.pick(&[1, 2, 7, 1 << 20]),
         rekey_bytes: rng.pick(&[500, 64 << 30]),
         rekey_age: Duration::from_secs(rng.between(1, 120)),
+        // The least: no run may be taken for a flood.
+        useless_acts: 256,
         pad_records_to: rng.pick(&[0, 0, 0, 16, 100, 512]),
     };
     limits.validate().expect("limits in their ranges");

@@ -183,8 +183,28 @@ pub enum LimitName {
     Metadata,
     /// The 32 pairs of a settings frame.
     Settings,
-    /// Frames that are legal but useless.
-    UselessFrames,
+    /// PING frames, beyond `useless_acts`.
+    Pings,
+    /// Calls that were cancelled right after they were opened, beyond `useless_acts`.
+    CancelledCalls,
+    /// DATA frames that say nothing, beyond `useless_acts`.
+    EmptyData,
+    /// Pieces of a few bytes of messages that go on, beyond a sixteenth of `useless_acts`.
+    TinyPieces,
+    /// Credits of a few bytes, beyond `useless_acts`.
+    TinyCredits,
+    /// Frames of unknown kinds, beyond `useless_acts`.
+    UnknownFrames,
+    /// Records of padding alone, and padding in needless pieces, beyond `useless_acts`.
+    Padding,
+    /// Calls that could not go well, beyond `useless_acts`.
+    RefusedCalls,
+    /// KEY_UPDATE frames alone in their record, beyond `useless_acts`.
+    KeyUpdates,
+    /// CALL_ALLOWANCE frames, beyond `useless_acts`.
+    CallAllowances,
+    /// Frames for calls that are over, beyond `useless_acts`.
+    LateFrames,
     /// The 64 bytes of a key id in the preface.
     KeyId,
 }
@@ -208,9 +228,38 @@ impl LimitName {
             Self::Text => "text",
             Self::Metadata => "metadata",
             Self::Settings => "settings",
-            Self::UselessFrames => "useless frames",
+            Self::Pings => "pings",
+            Self::CancelledCalls => "cancelled calls",
+            Self::EmptyData => "empty data",
+            Self::TinyPieces => "tiny pieces",
+            Self::TinyCredits => "tiny credits",
+            Self::UnknownFrames => "unknown frames",
+            Self::Padding => "padding",
+            Self::RefusedCalls => "refused calls",
+            Self::KeyUpdates => "key updates",
+            Self::CallAllowances => "call allowances",
+            Self::LateFrames => "late frames",
             Self::KeyId => "key id",
         }
+    }
+
+    /// Whether it bounds acts that are legal and of no use: `useless_acts` is the setting behind it.
+    #[must_use]
+    pub const fn is_flood(self) -> bool {
+        matches!(
+            self,
+            Self::Pings
+                | Self::CancelledCalls
+                | Self::EmptyData
+                | Self::TinyPieces
+                | Self::TinyCredits
+                | Self::UnknownFrames
+                | Self::Padding
+                | Self::RefusedCalls
+                | Self::KeyUpdates
+                | Self::CallAllowances
+                | Self::LateFrames
+        )
     }
 }
 
@@ -371,7 +420,7 @@ impl ConnectionError {
             Self::Limit(hit) => match hit.limit {
                 LimitName::MaxConnections => CloseCode::ConnectionLimit,
                 LimitName::MaxHandshakes => CloseCode::HandshakeLimit,
-                LimitName::UselessFrames => CloseCode::Flood,
+                limit if limit.is_flood() => CloseCode::Flood,
                 _ => CloseCode::LimitExceeded,
             },
         }

@@ -58,6 +58,10 @@ pub struct Limits {
     pub rekey_bytes: u64,
     /// Age after which a direction's key is renewed before its next record. Default 120 s.
     pub rekey_age: Duration,
+    /// Acts of each kind that are legal and of no use, such as pings, that the peer may do: past it the connection ends
+    /// (`flood`). A budget is full again after 60 s, and useful work of the peer fills it at once. Default 4,096; 256 to
+    /// 2^20. Of tiny pieces of messages, which are held, a sixteenth of it is taken.
+    pub useless_acts: u32,
     /// Records are made a multiple of this many bytes long by padding, to hide sizes. Default 0: no padding.
     pub pad_records_to: u16,
 }
@@ -75,6 +79,7 @@ impl Default for Limits {
             rekey_records: 1 << 20,
             rekey_bytes: 64 << 30,
             rekey_age: Duration::from_secs(120),
+            useless_acts: 4_096,
             pad_records_to: 0,
         }
     }
@@ -114,6 +119,8 @@ impl Limits {
         check("rekey_bytes", bytes, (1..=64 << 30).contains(&bytes), "1 B to 64 GiB")?;
         let age = self.rekey_age.as_secs();
         check("rekey_age", age, age >= 1, "at least 1 s")?;
+        let acts = u64::from(self.useless_acts);
+        check("useless_acts", acts, (256..=1 << 20).contains(&acts), "256 to 1048576")?;
         let pad = u64::from(self.pad_records_to);
         check("pad_records_to", pad, pad <= 16_384, "0 to 16384")
     }
@@ -137,7 +144,9 @@ mod tests {
             ("max_queued_calls", Limits { max_queued_calls: 0, ..fine.clone() }),
             ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),
             ("rekey_bytes", Limits { rekey_bytes: 0, ..fine.clone() }),
-            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine }),
+            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine.clone() }),
+            ("useless_acts", Limits { useless_acts: 255, ..fine.clone() }),
+            ("useless_acts", Limits { useless_acts: (1 << 20) + 1, ..fine }),
         ];
         for (setting, limits) in wrong {
             assert_eq!(limits.validate().unwrap_err().setting, setting);

@@ -14,6 +14,8 @@ mod credit;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod help;
