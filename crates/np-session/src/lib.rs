@@ -31,12 +31,13 @@ mod methods;
 mod mutate;
 mod outbound;
 mod receiver;
+mod schedule;
 mod sender;
 mod session;
 mod stream;
 mod table;
 
-pub use event::{Answer, Event, OpenCall};
+pub use event::{Answer, Event, OpenCall, Priority};
 pub use handshake::{
     Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key,
     server_hint,

@@ -117,7 +117,7 @@ impl Session {
         for key in self.table.keys() {
             self.end_stream(key, &error);
         }
-        self.queued.clear();
+        self.schedule.clear_openings();
         self.one_way.clear();
         self.earliest = None;
         self.events.push_back(Event::Closed(error));
@@ -174,7 +174,7 @@ impl Session {
             self.drop_assembly(key);
             self.mark_control(key);
         } else {
-            self.queued.retain(|other| *other != key);
+            self.schedule.forget_opening(key);
             self.send_window.forget(key);
             self.table.remove(key);
         }
@@ -200,6 +200,6 @@ impl Session {
             self.drop_assembly(key);
             self.table.remove(key);
         }
-        self.queued.clear();
+        self.schedule.clear_openings();
     }
 }

@@ -6,12 +6,13 @@ use np_wire::OpenKind;
 
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
-use crate::{Answer, OpenCall, StreamKey};
+use crate::{Answer, OpenCall, Priority, StreamKey};
 
 impl Session {
     /// Opens a call, a one-way message or a stream, and gives the key that its events will carry.
     ///
-    /// It leaves when the peer's allowance of open calls and its credit let it, in the order of calls to this.
+    /// It leaves when the peer's allowance of open calls and its credit let it, in the order of calls to this within its
+    /// class.
     ///
     /// # Errors
     /// At once, and as not processed: when the connection has ended or the peer drains, when the message is larger than
@@ -19,14 +20,14 @@ impl Session {
     pub fn open(&mut self, call: OpenCall) -> Result<StreamKey, CallError> {
         self.check_open(&call)?;
         let method = self.local_methods.number(&call.method).map_err(limit)?;
-        let OpenCall { kind, codec, encoding, metadata, deadline, body, .. } = call;
+        let OpenCall { kind, codec, encoding, metadata, deadline, priority, body, .. } = call;
         let head = Head { method, codec, encoding, metadata, body };
-        let mut stream = Stream::queued(kind, deadline, head);
+        let mut stream = Stream::queued(kind, deadline, priority, head);
         if kind == OpenKind::Stream {
             stream.receive_credit = u64::from(self.limits.stream_window);
         }
         let key = self.table.insert(stream);
-        self.queued.push_back(key);
+        self.schedule.add_opening(priority, key);
         self.note_deadline(deadline);
         Ok(key)
     }
@@ -48,7 +49,7 @@ impl Session {
             return Err(CallError::not_processed(Status::InvalidArgument, "a stream's messages follow its opening"));
         }
         let allowed = u64::from(self.limits.max_queued_calls);
-        if self.queued.len() as u64 >= allowed {
+        if self.queued() as u64 >= allowed {
             return Err(limit(LimitHit { limit: LimitName::MaxQueuedCalls, allowed, seen: allowed + 1 }));
         }
         match self.message_limit(call.body.len()) {
@@ -160,6 +161,15 @@ impl Session {
             let open = stream.is_opened() && stream.pending.trailers.is_none();
             open && stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Waiting)
         })
+    }
+
+    /// Changes the class in which the bytes of a call or stream leave from its next turn on: answers and streams that the
+    /// peer opened are interactive until then. A call that waits to be opened keeps its place. Nothing happens where the
+    /// call is over.
+    pub fn set_priority(&mut self, key: StreamKey, priority: Priority) {
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.priority = priority;
+        }
     }
 
     /// Ends this side's direction of a stream that it opened; the callee's direction goes on.
@@ -293,7 +303,8 @@ impl Session {
         if let Some(stream) = self.table.stream_mut(key)
             && !std::mem::replace(&mut stream.in_ready, true)
         {
-            self.ready.push_back(key);
+            let class = stream.priority;
+            self.schedule.add_ready(class, key);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What leaves: control frames first, then openings in order, then bodies by turns.
+//! What leaves: control frames first, then what the schedule has of each class: openings in order, bodies by turns.
+//! It must never know how a record is sealed.
 
 use bytes::Bytes;
 use np_types::{CallError, Deadline, Metadata, Status, Time};
@@ -6,14 +7,13 @@ use np_wire::{Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId
 
 use crate::flood::Act;
 use crate::inbound::CROSSING;
+use crate::schedule::TURN;
 use crate::session::{Phase, Session};
 use crate::stream::{Grant, Head, Outgoing};
-use crate::{Event, StreamKey};
+use crate::{Event, Priority, StreamKey};
 
 /// A call of [`Session::poll_transmit`] stops adding records once the output holds this much.
 const TARGET: usize = 256 << 10;
-/// Bytes of one body per turn while others wait.
-const TURN: usize = 16 << 10;
 /// The most bytes of a head without its metadata: kind, id, length, and the fields of an opening.
 const HEAD: usize = 64;
 /// The most bytes that metadata takes in a head: keys and values, and a length before each and before them all.
@@ -60,15 +60,17 @@ impl Session {
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
         self.emit_control(now, out);
         while out.len() < TARGET {
-            let Some(key) = self.next_ready() else {
+            let Some((class, key)) = self.next_ready() else {
                 break;
             };
+            let before = out.len();
             self.emit_turn(now, out, key);
+            self.schedule.sent(class, out.len() - before);
         }
     }
 
     fn emit_close(&mut self, now: Time, out: &mut Vec<u8>) {
-        if matches!(self.phase, Phase::Closing(..)) && out.len() >= TARGET && !self.ready.is_empty() {
+        if matches!(self.phase, Phase::Closing(..)) && out.len() >= TARGET && !self.schedule.none_ready() {
             return;
         }
         if let Phase::Closing(code, text) | Phase::Failing(code, text) = &self.phase {
@@ -135,20 +137,9 @@ impl Session {
         }
     }
 
-    /// The next stream that may send: an answer whose reservation came, an opening that is its turn, or the next in
-    /// the round.
-    fn next_ready(&mut self) -> Option<StreamKey> {
-        if let Some(key) = self.answer_with_credit() {
-            return Some(key);
-        }
-        if let Some(key) = self.next_opening() {
-            return Some(key);
-        }
-        // An opening that may not be made now has left its place to the answer behind it.
-        if let Some(key) = self.answer_with_credit() {
-            return Some(key);
-        }
-        if self.ready.is_empty() && self.send_window.open_credit() > 0 {
+    /// The next stream that may send, and the class whose turn it takes.
+    fn next_ready(&mut self) -> Option<(Priority, StreamKey)> {
+        if self.send_window.open_credit() > 0 {
             // Each of them can send at least a byte, so this comes to an end.
             while let Some(key) = self.starved.pop_front() {
                 if let Some(stream) = self.table.stream_mut(key) {
@@ -157,19 +148,40 @@ impl Session {
                 self.mark_ready(key);
             }
         }
-        let key = self.ready.pop_front()?;
+        for class in self.schedule.order() {
+            if let Some(key) = self.next_of(class) {
+                return Some((class, key));
+            }
+            self.schedule.passed(class);
+        }
+        None
+    }
+
+    /// The next of a class: an answer whose reservation came, an opening that is its turn, or the next in the round.
+    fn next_of(&mut self, class: Priority) -> Option<StreamKey> {
+        if let Some(key) = self.answer_with_credit(class) {
+            return Some(key);
+        }
+        if let Some(key) = self.next_opening(class) {
+            return Some(key);
+        }
+        // An opening that may not be made now has left its place to the answer behind it.
+        if let Some(key) = self.answer_with_credit(class) {
+            return Some(key);
+        }
+        let key = self.schedule.next_ready(class)?;
         if let Some(stream) = self.table.stream_mut(key) {
             stream.in_ready = false;
         }
         Some(key)
     }
 
-    /// The answer that has waited longest for its reservation, once there is credit for it.
-    fn answer_with_credit(&mut self) -> Option<StreamKey> {
+    /// The answer that has waited longest for its reservation, once there is credit for it and its class has its turn.
+    fn answer_with_credit(&mut self, class: Priority) -> Option<StreamKey> {
         loop {
             let key = self.send_window.first_waiting()?;
             match self.table.stream(key) {
-                Some(stream) if stream.local => return None,
+                Some(stream) if stream.local || stream.priority != class => return None,
                 Some(stream) => {
                     let Outgoing::Queued(head) = &stream.outgoing else {
                         self.send_window.forget(key);
@@ -182,19 +194,19 @@ impl Session {
         }
     }
 
-    /// The oldest queued call, if the peer's allowance has room for it and its credit can be taken.
-    fn next_opening(&mut self) -> Option<StreamKey> {
+    /// The oldest queued call of a class, if the peer's allowance has room for it and its credit can be taken.
+    fn next_opening(&mut self, class: Priority) -> Option<StreamKey> {
         if self.phase != Phase::Open {
             return None;
         }
         loop {
-            let key = *self.queued.front()?;
+            let key = self.schedule.first_opening(class)?;
             let allowance = self.peer.map_or(0, |peer| peer.max_calls) as usize;
-            let opened = self.table.open_here().saturating_sub(self.queued.len());
+            let opened = self.table.open_here().saturating_sub(self.queued());
             let size = match self.table.stream(key).map(|stream| &stream.outgoing) {
                 Some(Outgoing::Queued(head)) => head.body.len(),
                 _ => {
-                    self.queued.pop_front();
+                    self.schedule.drop_first_opening(class);
                     continue;
                 }
             };
@@ -206,14 +218,14 @@ impl Session {
             if let Some(hit) = self.message_limit(size) {
                 let error = CallError::not_processed(Status::LimitReached, hit.to_string());
                 self.events.push_back(Event::Failed { key, error });
-                self.queued.pop_front();
+                self.schedule.drop_first_opening(class);
                 self.table.remove(key);
                 continue;
             }
             if !self.claim(key, size as u64) {
                 return None;
             }
-            self.queued.pop_front();
+            self.schedule.drop_first_opening(class);
             self.begin(key);
             return Some(key);
         }
@@ -224,6 +236,10 @@ impl Session {
         let large = size > u64::from(self.peer_stream_window());
         if let Some(stream) = self.table.stream_mut(key) {
             stream.grant = if large { Grant::AsItComes } else { Grant::Reserved };
+            if large {
+                // Small calls pass it.
+                stream.priority = Priority::Bulk;
+            }
         }
         large || self.send_window.reserve(key, size)
     }
@@ -355,7 +371,7 @@ impl Session {
 
     /// How many bytes of a body one turn may take.
     fn turn(&self, room: usize) -> usize {
-        if self.ready.is_empty() && self.queued.is_empty() { room } else { room.min(TURN) }
+        if self.schedule.is_empty() { room } else { room.min(TURN) }
     }
 
     fn restore(&mut self, key: StreamKey, outgoing: Outgoing) {

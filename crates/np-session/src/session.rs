@@ -11,6 +11,7 @@ use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
 use crate::flood::Flood;
 use crate::methods::{LocalMethods, PeerMethods};
 use crate::receiver::Receiver;
+use crate::schedule::Schedule;
 use crate::sender::Sender;
 use crate::table::{Opened, Table};
 use crate::{Event, StreamKey};
@@ -74,11 +75,10 @@ pub struct Session {
     pub(crate) budget: ReassemblyBudget,
     pub(crate) flood: Flood,
     pub(crate) control: Control,
-    /// Calls of this side that have no id yet, in the order they were made.
-    pub(crate) queued: VecDeque<StreamKey>,
-    /// Streams with control frames, and streams with bytes to send; each stream stands at most once in each.
+    /// Streams with control frames; each stands there at most once.
     pub(crate) control_ready: VecDeque<StreamKey>,
-    pub(crate) ready: VecDeque<StreamKey>,
+    /// Calls of this side that have no id yet, and streams with bytes to send.
+    pub(crate) schedule: Schedule,
     /// Streams whose bodies wait for the connection's credit.
     pub(crate) starved: VecDeque<StreamKey>,
     /// One-way messages that are sealed and wait to be handed over.
@@ -163,9 +163,8 @@ impl Session {
             budget: ReassemblyBudget::new(limits.reassembly_budget),
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
-            queued: VecDeque::new(),
             control_ready: VecDeque::new(),
-            ready: VecDeque::new(),
+            schedule: Schedule::default(),
             starved: VecDeque::new(),
             one_way: VecDeque::new(),
             earliest: None,
@@ -292,7 +291,7 @@ impl Session {
     /// Calls of this side that wait for the peer's allowance or for credit; one more than `max_queued_calls` is refused.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued.len()
+        self.schedule.openings()
     }
 
     /// Whether the session has ended and has nothing left to send.

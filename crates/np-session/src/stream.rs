@@ -12,6 +12,8 @@ use bytes::Bytes;
 use np_types::{Codec, Deadline, Metadata, Status, Time};
 use np_wire::{Encoding, OpenKind, StreamId};
 
+use crate::Priority;
+
 /// The head of a message that was not sent yet, and the message.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -79,6 +81,8 @@ pub(crate) struct Stream {
     pub(crate) deadline: Deadline,
     /// When the peer opened it.
     pub(crate) since: Time,
+    /// The class in which its bytes leave.
+    pub(crate) priority: Priority,
     pub(crate) outgoing: Outgoing,
     pub(crate) grant: Grant,
     /// Bytes that the peer's stream window still takes.
@@ -110,8 +114,9 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A call that this side opens; it gets its id when its first frame is sealed.
-    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, head: Head) -> Self {
-        Self { local: true, outgoing: Outgoing::Queued(Box::new(head)), ..Self::blank(None, kind, deadline) }
+    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
+        let outgoing = Outgoing::Queued(Box::new(head));
+        Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
     }
 
     /// A call that the peer opened.
@@ -126,6 +131,7 @@ impl Stream {
             local: false,
             deadline,
             since: Time::ZERO,
+            priority: Priority::default(),
             outgoing: Outgoing::Waiting,
             grant: Grant::Reserved,
             send_credit: 0,

@@ -28,6 +28,8 @@ mod outer;
 #[cfg(test)]
 mod patterns;
 #[cfg(test)]
+mod priority;
+#[cfg(test)]
 mod rekey;
 #[cfg(test)]
 mod streams;
