@@ -159,14 +159,14 @@ impl Session {
 
     /// The next of a class: an answer whose reservation came, an opening that is its turn, or the next in the round.
     fn next_of(&mut self, class: Priority) -> Option<StreamKey> {
-        if let Some(key) = self.answer_with_credit(class) {
+        if let Some(key) = self.answer_with_credit() {
             return Some(key);
         }
         if let Some(key) = self.next_opening(class) {
             return Some(key);
         }
         // An opening that may not be made now has left its place to the answer behind it.
-        if let Some(key) = self.answer_with_credit(class) {
+        if let Some(key) = self.answer_with_credit() {
             return Some(key);
         }
         let key = self.schedule.next_ready(class)?;
@@ -176,12 +176,13 @@ impl Session {
         Some(key)
     }
 
-    /// The answer that has waited longest for its reservation, once there is credit for it and its class has its turn.
-    fn answer_with_credit(&mut self, class: Priority) -> Option<StreamKey> {
+    /// The answer that has waited longest for its reservation, once there is credit for it. Nothing else takes credit
+    /// before it, so its class makes no difference.
+    fn answer_with_credit(&mut self) -> Option<StreamKey> {
         loop {
             let key = self.send_window.first_waiting()?;
             match self.table.stream(key) {
-                Some(stream) if stream.local || stream.priority != class => return None,
+                Some(stream) if stream.local => return None,
                 Some(stream) => {
                     let Outgoing::Queued(head) = &stream.outgoing else {
                         self.send_window.forget(key);

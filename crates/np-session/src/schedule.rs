@@ -38,10 +38,9 @@ impl Schedule {
     }
 
     /// Counts what a class sent.
-    pub(crate) fn sent(&mut self, class: Priority, bytes: usize) {
+    pub(crate) const fn sent(&mut self, class: Priority, bytes: usize) {
         let bytes = bytes as u64;
         self.owed = match class {
-            _ if self.is_without(Priority::Bulk) => 0,
             Priority::Interactive => self.owed.saturating_add(bytes),
             Priority::Bulk => self.owed.saturating_sub(bytes.saturating_mul(SHARE)),
         };
@@ -93,12 +92,7 @@ impl Schedule {
 
     /// Whether nothing waits for its turn.
     pub(crate) fn is_empty(&self) -> bool {
-        self.is_without(Priority::Interactive) && self.is_without(Priority::Bulk)
-    }
-
-    fn is_without(&self, class: Priority) -> bool {
-        let class = self.class(class);
-        class.openings.is_empty() && class.ready.is_empty()
+        self.none_ready() && self.openings() == 0
     }
 
     const fn class(&self, class: Priority) -> &Class {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use np_session::{Answer, Event, OpenKind, StreamKey};
 use np_testkit::{Dialogue, Pair, Recorder, Setup, body};
 use np_types::{CloseCode, ConnectionError, LimitHit, LimitName, Limits, Metadata, Status};
-use np_wire::{Encoding, Frame, Open, Side, StreamId, Trailers};
+use np_wire::{Encoding, Frame, Open, RemainingTime, Side, StreamId, Trailers};
 
 use crate::help::{answer, first_call, frames, opened, request, small, stream};
 
@@ -390,6 +390,44 @@ fn what_crosses_the_end_of_a_stream_is_not_late() {
     talk.say(&[data(theirs(0), true, b"x")]);
     let hit = LimitHit { limit: LimitName::LateFrames, allowed: 256, seen: 257 };
     assert_eq!(talk.session.error(), Some(&hit.into()));
+}
+
+/// Says `count` messages of a byte for a stream that is over, or about to be; none of them may be late.
+#[track_caller]
+fn check_crossing(mut talk: Dialogue, id: StreamId, count: usize) {
+    for at in 0..count {
+        talk.say(&[data(id, id.opener() == Side::Initiator && at % 2 == 0, b"x")]);
+        talk.hear();
+        assert_eq!(talk.session.error(), None, "byte {at}");
+    }
+    // And no more than a few.
+    talk.say(&vec![data(id, false, b"x"); 260]);
+    assert!(talk.session.error().is_some_and(|error| error.to_string().contains("late frames")));
+}
+
+#[test]
+fn what_crosses_a_refusal_a_deadline_or_a_cancel_is_not_late() {
+    let limits = Limits { useless_acts: 256, max_calls: 1, ..small() };
+    let talk = || Dialogue::open(Side::Responder, &limits);
+    let open = |kind, total| Frame::Open(Open { total, remaining: RemainingTime::Millis(5), ..Open::new(kind) });
+    let name = || Frame::Method { number: 0, name: "m" };
+    for (kind, total, size) in [(OpenKind::Request, Some(1_000), 1_000), (OpenKind::Stream, None, 1_024)] {
+        let mut refused = talk();
+        refused.say(&[name(), call(), open(kind, total)]);
+        check_crossing(refused, theirs(1), size);
+        let mut late = talk();
+        late.say(&[name(), open(kind, total)]);
+        late.session.handle_timeout(late.now + Duration::from_secs(1));
+        check_crossing(late, theirs(0), size);
+    }
+    let ours = StreamId::new(Side::Responder, 0);
+    for call in [request(1), stream()] {
+        let mut cancelled = talk();
+        let key = cancelled.session.open(call).unwrap();
+        cancelled.hear();
+        cancelled.session.cancel(key);
+        check_crossing(cancelled, ours, 1_024);
+    }
 }
 
 /// The peer refuses each call that its go-away did not accept, and none of the refusals is late.
