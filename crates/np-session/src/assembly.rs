@@ -103,7 +103,7 @@ impl Session {
         }
         if large {
             // Its memory is counted by the budget, so the connection's credit goes back at once.
-            self.receive_window.release(body.len());
+            self.give_credit(body.len());
         }
         if whole {
             return self.finish_assembly(key);

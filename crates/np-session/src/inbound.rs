@@ -144,7 +144,9 @@ impl Session {
             return Err(Misbehaved::Pong.into());
         }
         self.pings.answered = token;
-        self.events.push_back(Event::Pong { token });
+        if !self.rounds.answered(token) {
+            self.events.push_back(Event::Pong { token });
+        }
         Ok(())
     }
 
@@ -180,7 +182,7 @@ impl Session {
                 return Err(Misbehaved::StreamState.into());
             }
             stream.send_credit = u64::from(self.peer_stream_window());
-            stream.receive_credit = u64::from(self.limits.stream_window);
+            stream.open_window(&self.limits);
         }
         let key = self.table.insert(stream);
         self.note_deadline(deadline);

@@ -24,7 +24,7 @@ impl Session {
         let head = Head { method, codec, encoding, metadata, body };
         let mut stream = Stream::queued(kind, deadline, priority, head);
         if kind == OpenKind::Stream {
-            stream.receive_credit = u64::from(self.limits.stream_window);
+            stream.open_window(&self.limits);
         }
         let key = self.table.insert(stream);
         self.schedule.add_opening(priority, key);
@@ -194,23 +194,37 @@ impl Session {
     }
 
     /// Gives back the credit of a unary body, once its memory is the application's own affair.
-    pub const fn release(&mut self, credit: u32) {
-        self.receive_window.release(credit as u64);
+    pub fn release(&mut self, credit: u32) {
+        self.give_credit(u64::from(credit));
     }
 
     /// Gives back the credit of `bytes` of a stream's messages. The stream may be over.
     pub fn consumed(&mut self, key: StreamKey, bytes: usize) {
-        self.receive_window.release(bytes as u64);
-        let window = self.limits.stream_window;
-        let Some(stream) = self.table.stream_mut(key) else {
+        self.give_credit(bytes as u64);
+        let round = self.rounds.running();
+        let Some(stream) = self.table.stream_mut(key).filter(|stream| !stream.peer_finished && !stream.abandoned)
+        else {
             return;
         };
-        stream.consumed = stream.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if stream.consumed >= window / 4 && !stream.peer_finished && !stream.abandoned {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let grown = stream.growth.consumed(bytes, round);
+        stream.consumed = stream.consumed.saturating_add(bytes).saturating_add(grown);
+        if stream.consumed >= stream.growth.window() / 4 {
+            if stream.growth.may_grow() {
+                self.rounds.want();
+            }
             stream.receive_credit += u64::from(stream.consumed);
             stream.pending.credit = stream.pending.credit.saturating_add(stream.consumed);
             stream.consumed = 0;
             self.mark_control(key);
+        }
+    }
+
+    /// Owes the connection's credit for bytes that the application, or a budget of its own, has taken.
+    pub(crate) fn give_credit(&mut self, bytes: u64) {
+        self.receive_window.consume(bytes, self.rounds.running());
+        if self.receive_window.is_due() && self.receive_window.may_grow() {
+            self.rounds.want();
         }
     }
 

@@ -89,6 +89,7 @@ impl Session {
         if let Some(token) = self.control.pong.take() {
             self.emit(now, out, &Frame::Pong(token), HEAD);
         }
+        self.begin_round();
         if let Some(token) = self.control.ping.take() {
             self.emit(now, out, &Frame::Ping(token), HEAD);
         }
@@ -105,6 +106,20 @@ impl Session {
         }
         while let Some(key) = self.control_ready.pop_front() {
             self.emit_stream_control(now, out, key);
+        }
+    }
+
+    /// Measures a round trip beside credit that is given. The application's own ping goes first: one pong may answer both,
+    /// and would be taken for the round's alone.
+    fn begin_round(&mut self) {
+        if !self.rounds.is_due() || self.phase != Phase::Open {
+            return;
+        }
+        if self.pings.sent == self.pings.answered {
+            let token = self.ping();
+            self.rounds.begin(token);
+        } else {
+            self.rounds.pause();
         }
     }
 

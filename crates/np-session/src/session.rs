@@ -9,6 +9,7 @@ use np_wire::{Settings, Side, StreamId};
 
 use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
 use crate::flood::Flood;
+use crate::growth::Rounds;
 use crate::methods::{LocalMethods, PeerMethods};
 use crate::receiver::Receiver;
 use crate::schedule::Schedule;
@@ -50,7 +51,8 @@ pub(crate) struct Control {
 /// See the crate's page for the calling order. Nothing here reads a clock: `now` comes with each call that needs it.
 ///
 /// # Limits
-/// Worst case per connection, in bytes: `connection_window + reassembly_budget + call_budget` of bodies, about 300 for each of
+/// Worst case per connection, in bytes: `max_window + reassembly_budget + call_budget` of bodies (`connection_window` in
+/// place of `max_window` where that is larger; windows grow only as the application consumes), about 300 for each of
 /// `2 * max_calls + max_queued_calls` calls, 64 KiB of method names each way, and the caller's two buffers.
 #[derive(Debug)]
 pub struct Session {
@@ -86,6 +88,7 @@ pub struct Session {
     /// The earliest deadline that may still matter.
     pub(crate) earliest: Option<Time>,
     pub(crate) pings: PingState,
+    pub(crate) rounds: Rounds,
     /// How many of the peer's streams were accepted when this side said go-away.
     pub(crate) draining: Option<u64>,
     pub(crate) peer_draining: bool,
@@ -159,7 +162,7 @@ impl Session {
             local_methods: LocalMethods::default(),
             peer_methods: PeerMethods::default(),
             send_window: SendWindow::default(),
-            receive_window: ReceiveWindow::new(limits.connection_window),
+            receive_window: ReceiveWindow::new(limits.connection_window, limits.max_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
@@ -169,6 +172,7 @@ impl Session {
             one_way: VecDeque::new(),
             earliest: None,
             pings: PingState::default(),
+            rounds: Rounds::default(),
             draining: None,
             peer_draining: false,
             events: VecDeque::new(),

@@ -9,10 +9,11 @@
 //! A stream leaves the table by its terminal frame, on both sides.
 
 use bytes::Bytes;
-use np_types::{Codec, Deadline, Metadata, Status, Time};
+use np_types::{Codec, Deadline, Limits, Metadata, Status, Time};
 use np_wire::{Encoding, OpenKind, StreamId};
 
 use crate::Priority;
+use crate::growth::Growth;
 
 /// The head of a message that was not sent yet, and the message.
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub(crate) struct Stream {
     pub(crate) send_credit: u64,
     /// Bytes that this side's stream window still takes.
     pub(crate) receive_credit: u64,
+    /// How large that window is; of use in a stream alone.
+    pub(crate) growth: Growth,
     /// Bytes of the stream's message that has begun to come.
     pub(crate) message_size: u64,
     /// Bytes of this call that count against `call_budget`; kept by the table.
@@ -136,6 +139,7 @@ impl Stream {
             grant: Grant::Reserved,
             send_credit: 0,
             receive_credit: 0,
+            growth: Growth::new(0, 0),
             message_size: 0,
             held: 0,
             talked: false,
@@ -150,6 +154,12 @@ impl Stream {
             in_ready: false,
             in_starved: false,
         }
+    }
+
+    /// Opens this side's window of a stream.
+    pub(crate) fn open_window(&mut self, limits: &Limits) {
+        self.receive_credit = u64::from(limits.stream_window);
+        self.growth = Growth::new(limits.stream_window, limits.max_window);
     }
 
     /// Whether the application has said its last word on a call of the peer.

@@ -19,8 +19,8 @@ pub struct LimitsError {
 /// What one connection may cost this side, and when its keys are renewed.
 ///
 /// # Limits
-/// A peer can make a connection hold at most `connection_window + reassembly_budget` bytes of bodies that the
-/// application has not taken, besides `max_calls` call records and the
+/// A peer can make a connection hold at most `max_window + reassembly_budget` bytes of bodies that the application has not
+/// taken (`connection_window` in place of `max_window` where that is larger), besides `max_calls` call records and the
 /// [`MAX_METHODS`](crate::MAX_METHODS) names.
 ///
 /// ```
@@ -43,6 +43,10 @@ pub struct Limits {
     /// Credit of the whole connection at its start, in bytes. Default 1 MiB; at least twice
     /// `stream_window`, so that a whole message always finds credit in the end.
     pub connection_window: u32,
+    /// The most bytes that a window grows to: the stream's and the connection's double while the application consumes more
+    /// than half of them within a round trip. Default 16 MiB; at least `stream_window`, at most 1 GiB. A window that is
+    /// larger at its start stays as it is, and none grows where this is the `stream_window`.
+    pub max_window: u32,
     /// Bytes of messages larger than the stream window that are put together at once. Default 32 MiB; at least
     /// `max_message`.
     pub reassembly_budget: u32,
@@ -74,6 +78,7 @@ impl Default for Limits {
             max_queued_calls: 1_024,
             stream_window: 256 << 10,
             connection_window: 1 << 20,
+            max_window: 16 << 20,
             reassembly_budget: 32 << 20,
             call_budget: 64 << 20,
             rekey_records: 1 << 20,
@@ -104,6 +109,8 @@ impl Limits {
             (2 * window..=1 << 30).contains(&connection),
             "twice the stream_window to 1 GiB",
         )?;
+        let most = u64::from(self.max_window);
+        check("max_window", most, (window..=1 << 30).contains(&most), "stream_window to 1 GiB")?;
         let budget = u64::from(self.reassembly_budget);
         check("reassembly_budget", budget, budget >= message, "at least max_message")?;
         let held = u64::from(self.call_budget);
@@ -138,6 +145,8 @@ mod tests {
             ("max_message", Limits { max_message: 1, ..fine.clone() }),
             ("stream_window", Limits { stream_window: 1, ..fine.clone() }),
             ("connection_window", Limits { connection_window: 2_048, ..fine.clone() }),
+            ("max_window", Limits { max_window: fine.stream_window - 1, ..fine.clone() }),
+            ("max_window", Limits { max_window: (1 << 30) + 1, ..fine.clone() }),
             ("reassembly_budget", Limits { reassembly_budget: 1, ..fine.clone() }),
             ("call_budget", Limits { call_budget: 1, ..fine.clone() }),
             ("max_calls", Limits { max_calls: 0, ..fine.clone() }),

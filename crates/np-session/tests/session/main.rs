@@ -16,6 +16,8 @@ mod endings;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod help;
