@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use np_types::{ConnectionError, Misbehaved, Status};
 
+use crate::flood::Act;
 use crate::session::Session;
 use crate::stream::{Assembly, Head};
 use crate::{Answer, Event, StreamKey};
 
 /// Why a request is refused that handlers have no room for.
-pub(crate) const CALL_BUDGET: &str = "limit call_budget reached; try again later";
+const CALL_BUDGET: &str = "limit call_budget reached; try again later";
 
 /// Bytes of a body that came with a frame, as a slice of its record.
 pub(crate) struct Body<'a> {
@@ -95,9 +96,14 @@ impl Session {
             return Err(Misbehaved::DeclaredSize.into());
         }
         assembly.buffer.extend_from_slice(body.bytes);
-        if assembly.large {
+        let large = assembly.large;
+        match body.len() {
+            0 if !whole => self.flood.spend(Act::EmptyData)?,
+            bytes => self.flood.piece(bytes, whole)?,
+        }
+        if large {
             // Its memory is counted by the budget, so the connection's credit goes back at once.
-            self.receive_window.release(body.len());
+            self.give_credit(body.len());
         }
         if whole {
             return self.finish_assembly(key);
@@ -126,6 +132,7 @@ impl Session {
         let Head { method, codec, encoding, metadata, .. } = *head;
         let body = Bytes::from(buffer);
         if local {
+            self.flood.message();
             self.finish_local(key);
             let answer = Answer { codec, encoding, metadata, body };
             self.events.push_back(Event::Answered { key, answer, credit });
@@ -140,7 +147,8 @@ impl Session {
         let method = self.peer_methods.name(method)?;
         if !self.hold(key, body.len() + metadata.size()) {
             self.release(credit);
-            self.end_with(key, Status::Unavailable, CALL_BUDGET);
+            let coming = self.table.stream(key).map_or(0, |stream| stream.receive_credit);
+            self.turn_away(key, coming);
             return Ok(());
         }
         let Some(stream) = self.table.stream(key) else {
@@ -149,6 +157,15 @@ impl Session {
         let (kind, deadline) = (stream.kind, stream.deadline);
         self.events.push_back(Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit });
         Ok(())
+    }
+
+    /// Refuses a call that handlers have no room for. The application never hears of it, nor of what still comes for it.
+    pub(crate) fn turn_away(&mut self, key: StreamKey, coming: u64) {
+        if let Some(stream) = self.table.stream_mut(key) {
+            (stream.abandoned, stream.receive_credit) = (true, 0);
+        }
+        self.flood.expect_late(coming);
+        self.end_with(key, Status::Unavailable, CALL_BUDGET);
     }
 
     /// Makes a call count for `bytes` against `call_budget`, in place of what it counted for.

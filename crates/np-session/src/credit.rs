@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use np_types::Misbehaved;
 
 use crate::StreamKey;
+use crate::growth::Growth;
 
 /// The most credit that a window can hold; more is the peer's mistake.
 pub(crate) const MAX_WINDOW: u64 = (1 << 62) - 1;
@@ -76,14 +77,14 @@ impl SendWindow {
 /// What the peer may still send, and what it is to be credited.
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow {
-    window: u64,
+    growth: Growth,
     available: u64,
     owed: u64,
 }
 
 impl ReceiveWindow {
-    pub(crate) const fn new(window: u32) -> Self {
-        Self { window: window as u64, available: window as u64, owed: 0 }
+    pub(crate) const fn new(window: u32, most: u32) -> Self {
+        Self { growth: Growth::new(window, most), available: window as u64, owed: 0 }
     }
 
     /// Counts bytes that arrived.
@@ -97,10 +98,20 @@ impl ReceiveWindow {
         self.owed = self.owed.saturating_add(bytes);
     }
 
+    /// As [`Self::release`], for bytes that the application has taken: the window may grow.
+    pub(crate) fn consume(&mut self, bytes: u64, round: Option<u32>) {
+        let grown = self.growth.consumed(u32::try_from(bytes).unwrap_or(u32::MAX), round);
+        self.release(bytes.saturating_add(u64::from(grown)));
+    }
+
+    pub(crate) const fn may_grow(&self) -> bool {
+        self.growth.may_grow()
+    }
+
     /// Whether enough is owed for a frame: a quarter of the window, so that frames are few and the rest suffices for
     /// any message that needs no grant.
     pub(crate) const fn is_due(&self) -> bool {
-        self.owed > 0 && self.owed >= self.window / 4
+        self.owed > 0 && self.owed >= (self.growth.window() / 4) as u64
     }
 
     /// Takes what is owed, for a frame that is being written.

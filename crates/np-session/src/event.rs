@@ -6,6 +6,23 @@ use np_wire::{Encoding, OpenKind, Settings};
 
 use crate::StreamKey;
 
+/// Who goes first among what waits to be sent. It is this side's affair: nothing of it travels.
+///
+/// Interactive streams go before bulk ones, which keep an eighth of the bytes; within a class they take turns of 16 KiB. A
+/// unary message that needs a grant, being larger than the receiver's `stream_window`, is sent as bulk whatever was asked.
+///
+/// ```
+/// assert_eq!(np_session::Priority::default(), np_session::Priority::Interactive);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    /// Somebody waits for it.
+    #[default]
+    Interactive,
+    /// It may take its time: transfers, backups.
+    Bulk,
+}
+
 /// A call, one-way message or stream to open.
 ///
 /// ```
@@ -28,6 +45,8 @@ pub struct OpenCall {
     pub metadata: Metadata,
     /// When the caller stops waiting.
     pub deadline: Deadline,
+    /// How soon its bytes leave beside those of others. The callee's have a class of their own.
+    pub priority: Priority,
     /// The message; empty for a stream, whose messages follow.
     pub body: Bytes,
 }
@@ -43,6 +62,7 @@ impl OpenCall {
             encoding: Encoding::Plain,
             metadata: Metadata::default(),
             deadline: Deadline::NONE,
+            priority: Priority::default(),
             body: Bytes::new(),
         }
     }

@@ -6,11 +6,15 @@ use np_types::{
 };
 use np_wire::{Encoding, Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
 
-use crate::assembly::{Body, CALL_BUDGET};
+use crate::assembly::Body;
 use crate::credit::MAX_WINDOW;
+use crate::flood::{Act, PADDINGS, QUICK};
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Stream};
 use crate::{Answer, Event, StreamKey};
+
+/// Frames that may cross the end of a call: a cancel, and credit for what came before it.
+pub(crate) const CROSSING: u64 = 2;
 
 impl Session {
     /// Acts on every frame of an opened record.
@@ -19,18 +23,35 @@ impl Session {
         if self.phase == Phase::Opening {
             return self.first_record(frames);
         }
+        let (mut others, mut paddings) = (false, 0);
         while let Some(frame) = frames.next() {
-            let frame = frame?;
-            if matches!(frame, Frame::KeyUpdate) {
-                if !frames.is_empty() {
-                    return Err(Misbehaved::KeyUpdate.into());
+            match frame? {
+                Frame::KeyUpdate => {
+                    if !frames.is_empty() {
+                        return Err(Misbehaved::KeyUpdate.into());
+                    }
+                    if !others {
+                        self.flood.spend(Act::KeyUpdate)?;
+                    }
+                    return Ok(self.receiver.update_key()?);
                 }
-                return Ok(self.receiver.update_key()?);
+                Frame::Padding(_) => {
+                    paddings += 1;
+                    if paddings > PADDINGS {
+                        self.flood.spend(Act::Padding)?;
+                    }
+                }
+                frame => {
+                    others = true;
+                    self.handle_frame(now, frame, record)?;
+                }
             }
-            self.handle_frame(now, frame, record)?;
             if !self.reads() {
                 return Ok(());
             }
+        }
+        if !others {
+            self.flood.spend(Act::Padding)?;
         }
         Ok(())
     }
@@ -84,19 +105,22 @@ impl Session {
             }
             Frame::Data { id, fin, end, body } => self.on_data(id, fin, end, &Body { record, bytes: body }),
             Frame::Trailers(trailers) => self.on_trailers(trailers),
-            Frame::Cancel { id, status } => self.on_cancel(id, status),
+            Frame::Cancel { id, status } => self.on_cancel(now, id, status),
             Frame::StreamCredit { id, bytes } => self.on_stream_credit(id, bytes),
-            Frame::ConnectionCredit(bytes) => Ok(self.send_window.add(u64::from(bytes))?),
+            Frame::ConnectionCredit(bytes) => {
+                self.flood.credit(bytes)?;
+                Ok(self.send_window.add(u64::from(bytes))?)
+            }
             Frame::CallAllowance(calls) => {
                 if let Some(peer) = &mut self.peer {
                     peer.max_calls = calls;
                 }
-                Ok(())
+                Ok(self.flood.spend(Act::Allowance)?)
             }
             Frame::Method { number, name } => self.peer_methods.announced(number, name),
             Frame::Ping(token) => {
                 self.control.pong = Some(token);
-                Ok(())
+                Ok(self.flood.spend(Act::Ping)?)
             }
             Frame::Pong(token) => self.on_pong(token),
             Frame::GoAway { accepted, code } => self.on_go_away(accepted, code),
@@ -105,8 +129,8 @@ impl Session {
                 Ok(())
             }
             Frame::Settings(_) => Err(Misbehaved::SettingsTwice.into()),
-            // A key update is acted on where the end of its record is known.
-            Frame::KeyUpdate | Frame::Padding(_) | Frame::Unknown { .. } => Ok(()),
+            Frame::Unknown { .. } => Ok(self.flood.spend(Act::Unknown)?),
+            // Key updates and padding are acted on where the end of their record is known.
             _ => Ok(()),
         }
     }
@@ -120,7 +144,9 @@ impl Session {
             return Err(Misbehaved::Pong.into());
         }
         self.pings.answered = token;
-        self.events.push_back(Event::Pong { token });
+        if !self.rounds.answered(token) {
+            self.events.push_back(Event::Pong { token });
+        }
         Ok(())
     }
 
@@ -140,6 +166,8 @@ impl Session {
         self.receive_window.receive(body.len())?;
         if let Some(refusal) = self.refusal(&open) {
             self.receive_window.release(body.len());
+            self.flood.spend(Act::Refused)?;
+            self.flood.expect_late(CROSSING + self.on_its_way(&open));
             return self.refuse_call(id, refusal);
         }
         let deadline = match open.remaining {
@@ -147,13 +175,14 @@ impl Session {
             RemainingTime::Millis(millis) => Deadline::after(now, std::time::Duration::from_millis(millis)),
             RemainingTime::Unlimited => Deadline::NONE,
         };
-        let mut stream = Stream::accepted(id, open.kind, deadline);
+        let coming = self.on_its_way(&open);
+        let mut stream = Stream::accepted(id, open.kind, deadline, now);
         if open.kind == OpenKind::Stream {
             if open.total.is_some() || body.len() > 0 {
                 return Err(Misbehaved::StreamState.into());
             }
             stream.send_credit = u64::from(self.peer_stream_window());
-            stream.receive_credit = u64::from(self.limits.stream_window);
+            stream.open_window(&self.limits);
         }
         let key = self.table.insert(stream);
         self.note_deadline(deadline);
@@ -167,7 +196,7 @@ impl Session {
         // The head of a message that is still to come is held too.
         if !self.hold(key, head.metadata.size()) {
             self.receive_window.release(body.len());
-            self.end_with(key, Status::Unavailable, CALL_BUDGET);
+            self.turn_away(key, coming);
             return Ok(());
         }
         match open.total {
@@ -181,8 +210,19 @@ impl Session {
             }
             None => {
                 let credit = body.len() as u32;
+                self.flood.bytes(body.bytes.len());
                 self.deliver(key, Head { body: body.to_bytes(), ..head }, credit)
             }
+        }
+    }
+
+    /// Bytes that the peer may send behind an opening frame before it hears that the call is refused.
+    fn on_its_way(&self, open: &Open<'_>) -> u64 {
+        let window = self.limits.stream_window;
+        match open.total {
+            _ if open.kind == OpenKind::Stream => u64::from(window),
+            Some(total) if total <= window => u64::from(total).saturating_sub(open.body.len() as u64),
+            _ => 0,
         }
     }
 
@@ -215,8 +255,7 @@ impl Session {
     fn on_response(&mut self, response: Response<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
         self.receive_window.receive(body.len())?;
         let Some(key) = self.local_stream(response.id)? else {
-            self.receive_window.release(body.len());
-            return Ok(());
+            return self.drop_body(body);
         };
         let Some(stream) = self.table.stream(key) else {
             return Ok(());
@@ -238,8 +277,7 @@ impl Session {
             let head = Head { method: 0, codec, encoding, metadata, body: Bytes::new() };
             if abandoned {
                 // The callee will see the cancel and end the call; until then its bytes are credited back.
-                self.receive_window.release(body.len());
-                return Ok(());
+                return self.drop_body(body);
             }
             return self.begin_assembly(key, total, Some(head), body);
         }
@@ -248,6 +286,8 @@ impl Session {
             self.receive_window.release(body.len());
             return Ok(());
         }
+        self.flood.bytes(body.bytes.len());
+        self.flood.message();
         let Response { codec, encoding, metadata, .. } = response;
         let answer = Answer { codec, encoding, metadata, body: body.to_bytes() };
         self.events.push_back(Event::Answered { key, answer, credit: body.len() as u32 });
@@ -257,8 +297,7 @@ impl Session {
     fn on_data(&mut self, id: StreamId, fin: bool, end: bool, body: &Body<'_>) -> Result<(), ConnectionError> {
         self.receive_window.receive(body.len())?;
         let Some(key) = self.any_stream(id)? else {
-            self.receive_window.release(body.len());
-            return Ok(());
+            return self.drop_body(body);
         };
         let Some(stream) = self.table.stream_mut(key) else {
             return Ok(());
@@ -267,12 +306,11 @@ impl Session {
             return self.on_message_data(key, fin, end, body);
         }
         if stream.abandoned {
-            self.receive_window.release(body.len());
             // The end of an answer that nobody waits for is its terminal frame.
             if fin && stream.local && stream.kind == OpenKind::Request {
                 self.finish_local(key);
             }
-            return Ok(());
+            return self.drop_body(body);
         }
         if stream.kind != OpenKind::Stream || stream.peer_finished {
             return Err(Misbehaved::StreamState.into());
@@ -288,8 +326,7 @@ impl Session {
             return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
         }
         if body.len() == 0 && !end && !fin {
-            // It says nothing, so it costs nothing.
-            return Ok(());
+            return Ok(self.flood.spend(Act::EmptyData)?);
         }
         stream.talked = true;
         if fin && !end && seen > 0 {
@@ -299,13 +336,23 @@ impl Session {
         stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
         stream.peer_finished = fin;
+        self.flood.piece(body.len(), end || fin)?;
+        if end && body.len() > 0 {
+            self.flood.message();
+        }
         self.events.push_back(Event::Data { key, body: body.to_bytes(), end, fin });
         Ok(())
     }
 
+    /// A body that nobody takes: its credit is owed at once.
+    fn drop_body(&mut self, body: &Body<'_>) -> Result<(), ConnectionError> {
+        self.receive_window.release(body.len());
+        Ok(self.flood.late(body.len())?)
+    }
+
     fn on_trailers(&mut self, trailers: Trailers<'_>) -> Result<(), ConnectionError> {
         let Some(key) = self.local_stream(trailers.id)? else {
-            return Ok(());
+            return Ok(self.flood.late(0)?);
         };
         let Some(stream) = self.table.stream(key) else {
             return Ok(());
@@ -335,19 +382,23 @@ impl Session {
         Ok(())
     }
 
-    fn on_cancel(&mut self, id: StreamId, status: Status) -> Result<(), ConnectionError> {
+    fn on_cancel(&mut self, now: Time, id: StreamId, status: Status) -> Result<(), ConnectionError> {
         if id.opener() == self.side {
             return Err(Misbehaved::StreamState.into());
         }
-        if let Some(key) = self.any_stream(id)? {
-            self.cancel_work(key, status);
-        }
-        Ok(())
+        let Some(key) = self.any_stream(id)? else {
+            return Ok(self.flood.late(0)?);
+        };
+        let fresh = |stream: &Stream| !stream.abandoned && !stream.is_answered() && now.since(stream.since) < QUICK;
+        let hasty = self.table.stream(key).is_some_and(fresh);
+        self.cancel_work(key, status);
+        if hasty { Ok(self.flood.spend(Act::Cancel)?) } else { Ok(()) }
     }
 
     fn on_stream_credit(&mut self, id: StreamId, bytes: u32) -> Result<(), ConnectionError> {
+        self.flood.credit(bytes)?;
         let Some(key) = self.any_stream(id)? else {
-            return Ok(());
+            return Ok(self.flood.late(0)?);
         };
         if let Some(stream) = self.table.stream_mut(key) {
             let credit = stream.send_credit.checked_add(u64::from(bytes)).filter(|sum| *sum <= MAX_WINDOW);

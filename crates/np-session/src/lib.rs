@@ -14,13 +14,18 @@
 //! 4. Arm a timer for [`Session::poll_timeout`].
 //!
 //! # Limits
-//! A peer can make a session hold at most `connection_window + reassembly_budget + call_budget` bytes of bodies, `max_calls` call
+//! A peer can make a session hold at most `max_window + reassembly_budget + call_budget` bytes of bodies (the
+//! `connection_window` in place of `max_window` where that is larger), `max_calls` call
 //! records, one record of 64 KiB that is not yet whole, and [`np_types::MAX_METHOD_BYTES`] of names. Every answer that
-//! reading causes has one coalesced slot, so reading never waits for writing.
+//! reading causes has one coalesced slot, so reading never waits for writing. Acts that are legal and of no use, such as
+//! pings, have budgets ([`np_types::Limits::useless_acts`]): a peer that goes past one is cut, and holds nothing by it but
+//! the pieces of messages that the smallest of them lets through.
 
 mod assembly;
 mod credit;
 mod event;
+mod flood;
+mod growth;
 mod handshake;
 mod inbound;
 mod lifecycle;
@@ -28,12 +33,13 @@ mod methods;
 mod mutate;
 mod outbound;
 mod receiver;
+mod schedule;
 mod sender;
 mod session;
 mod stream;
 mod table;
 
-pub use event::{Answer, Event, OpenCall};
+pub use event::{Answer, Event, OpenCall, Priority};
 pub use handshake::{
     Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key,
     server_hint,

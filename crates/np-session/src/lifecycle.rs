@@ -2,6 +2,9 @@
 
 use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status, Time};
 
+use np_wire::OpenKind;
+
+use crate::inbound::CROSSING;
 use crate::session::{Phase, Session};
 use crate::stream::Stream;
 use crate::{Event, StreamKey};
@@ -56,6 +59,7 @@ impl Session {
             return;
         }
         stream.expired = status == Status::DeadlineExceeded;
+        self.flood.expect_late(std::mem::take(&mut stream.receive_credit));
         let answered = stream.is_answered();
         if stream.pending.trailers.is_some() {
             // Its end waited for a message that nobody reads any more.
@@ -113,7 +117,7 @@ impl Session {
         for key in self.table.keys() {
             self.end_stream(key, &error);
         }
-        self.queued.clear();
+        self.schedule.clear_openings();
         self.one_way.clear();
         self.earliest = None;
         self.events.push_back(Event::Closed(error));
@@ -160,11 +164,17 @@ impl Session {
         stream.abandoned = true;
         if stream.is_opened() {
             stream.pending.cancel = Some(status);
+            // What the callee sent before it knew: of its messages, or of an answer that needs no grant.
+            let coming = match stream.kind {
+                OpenKind::Request if stream.assembly.is_none() => u64::from(self.limits.stream_window),
+                _ => std::mem::take(&mut stream.receive_credit),
+            };
+            self.flood.expect_late(CROSSING + coming);
             self.stop_sending(key);
             self.drop_assembly(key);
             self.mark_control(key);
         } else {
-            self.queued.retain(|other| *other != key);
+            self.schedule.forget_opening(key);
             self.send_window.forget(key);
             self.table.remove(key);
         }
@@ -184,10 +194,12 @@ impl Session {
                 let error = CallError::not_processed(Status::Unavailable, "the peer is draining");
                 self.events.push_back(Event::Failed { key, error });
             }
+            // Its callee refuses it by a frame of its own.
+            self.flood.expect_late(CROSSING);
             self.stop_sending(key);
             self.drop_assembly(key);
             self.table.remove(key);
         }
-        self.queued.clear();
+        self.schedule.clear_openings();
     }
 }

@@ -6,12 +6,13 @@ use np_wire::{Encoding, OpenKind};
 
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
-use crate::{Answer, OpenCall, StreamKey};
+use crate::{Answer, OpenCall, Priority, StreamKey};
 
 impl Session {
     /// Opens a call, a one-way message or a stream, and gives the key that its events will carry.
     ///
-    /// It leaves when the peer's allowance of open calls and its credit let it, in the order of calls to this.
+    /// It leaves when the peer's allowance of open calls and its credit let it, in the order of calls to this within its
+    /// class.
     ///
     /// # Errors
     /// At once, and as not processed: when the connection has ended or the peer drains, when the message is larger than
@@ -19,14 +20,14 @@ impl Session {
     pub fn open(&mut self, call: OpenCall) -> Result<StreamKey, CallError> {
         self.check_open(&call)?;
         let method = self.local_methods.number(&call.method).map_err(limit)?;
-        let OpenCall { kind, codec, encoding, metadata, deadline, body, .. } = call;
+        let OpenCall { kind, codec, encoding, metadata, deadline, priority, body, .. } = call;
         let head = Head { method, codec, encoding, metadata, body };
-        let mut stream = Stream::queued(kind, deadline, head);
+        let mut stream = Stream::queued(kind, deadline, priority, head);
         if kind == OpenKind::Stream {
-            stream.receive_credit = u64::from(self.limits.stream_window);
+            stream.open_window(&self.limits);
         }
         let key = self.table.insert(stream);
-        self.queued.push_back(key);
+        self.schedule.add_opening(priority, key);
         self.note_deadline(deadline);
         Ok(key)
     }
@@ -48,7 +49,7 @@ impl Session {
             return Err(CallError::not_processed(Status::InvalidArgument, "a stream's messages follow its opening"));
         }
         let allowed = u64::from(self.limits.max_queued_calls);
-        if self.queued.len() as u64 >= allowed {
+        if self.queued() as u64 >= allowed {
             return Err(limit(LimitHit { limit: LimitName::MaxQueuedCalls, allowed, seen: allowed + 1 }));
         }
         match self.message_limit(call.body.len().max(raw(call.encoding))) {
@@ -162,6 +163,15 @@ impl Session {
         })
     }
 
+    /// Changes the class in which the bytes of a call or stream leave from its next turn on: answers and streams that the
+    /// peer opened are interactive until then. A call that waits to be opened keeps its place. Nothing happens where the
+    /// call is over.
+    pub fn set_priority(&mut self, key: StreamKey, priority: Priority) {
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.priority = priority;
+        }
+    }
+
     /// Ends this side's direction of a stream that it opened; the callee's direction goes on.
     ///
     /// # Errors
@@ -184,23 +194,37 @@ impl Session {
     }
 
     /// Gives back the credit of a unary body, once its memory is the application's own affair.
-    pub const fn release(&mut self, credit: u32) {
-        self.receive_window.release(credit as u64);
+    pub fn release(&mut self, credit: u32) {
+        self.give_credit(u64::from(credit));
     }
 
     /// Gives back the credit of `bytes` of a stream's messages. The stream may be over.
     pub fn consumed(&mut self, key: StreamKey, bytes: usize) {
-        self.receive_window.release(bytes as u64);
-        let window = self.limits.stream_window;
-        let Some(stream) = self.table.stream_mut(key) else {
+        self.give_credit(bytes as u64);
+        let round = self.rounds.running();
+        let Some(stream) = self.table.stream_mut(key).filter(|stream| !stream.peer_finished && !stream.abandoned)
+        else {
             return;
         };
-        stream.consumed = stream.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if stream.consumed >= window / 4 && !stream.peer_finished && !stream.abandoned {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let grown = stream.growth.consumed(bytes, round);
+        stream.consumed = stream.consumed.saturating_add(bytes).saturating_add(grown);
+        if stream.consumed >= stream.growth.window() / 4 {
+            if stream.growth.may_grow() {
+                self.rounds.want();
+            }
             stream.receive_credit += u64::from(stream.consumed);
             stream.pending.credit = stream.pending.credit.saturating_add(stream.consumed);
             stream.consumed = 0;
             self.mark_control(key);
+        }
+    }
+
+    /// Owes the connection's credit for bytes that the application, or a budget of its own, has taken.
+    pub(crate) fn give_credit(&mut self, bytes: u64) {
+        self.receive_window.consume(bytes, self.rounds.running());
+        if self.receive_window.is_due() && self.receive_window.may_grow() {
+            self.rounds.want();
         }
     }
 
@@ -245,6 +269,9 @@ impl Session {
         let Some(assembly) = self.table.stream_mut(key).and_then(|stream| stream.assembly.take()) else {
             return;
         };
+        if !assembly.large || assembly.granted {
+            self.flood.expect_late(u64::from(assembly.total).saturating_sub(assembly.buffer.len() as u64));
+        }
         if !assembly.large {
             self.receive_window.release(assembly.buffer.len() as u64);
         } else if assembly.granted {
@@ -290,7 +317,8 @@ impl Session {
         if let Some(stream) = self.table.stream_mut(key)
             && !std::mem::replace(&mut stream.in_ready, true)
         {
-            self.ready.push_back(key);
+            let class = stream.priority;
+            self.schedule.add_ready(class, key);
         }
     }
 }

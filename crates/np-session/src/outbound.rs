@@ -1,19 +1,21 @@
-//! What leaves: control frames first, then openings in order, then bodies by turns.
+//! What leaves: control frames first, then what the schedule has of each class: openings in order, bodies by turns.
+//! It must never know how a record is sealed.
 
 use bytes::Bytes;
 use np_types::{CallError, Deadline, Metadata, Status, Time};
 use np_wire::{Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
 
+use crate::flood::Act;
+use crate::inbound::CROSSING;
+use crate::schedule::TURN;
 use crate::session::{Phase, Session};
 use crate::stream::{Grant, Head, Outgoing};
-use crate::{Event, StreamKey};
+use crate::{Event, Priority, StreamKey};
 
 /// The encodings of bodies that this version knows: LZ4 (1) and Zstandard (2).
 const ENCODINGS: u32 = 1 << 1 | 1 << 2;
 /// A call of [`Session::poll_transmit`] stops adding records once the output holds this much.
 const TARGET: usize = 256 << 10;
-/// Bytes of one body per turn while others wait.
-const TURN: usize = 16 << 10;
 /// The most bytes of a head without its metadata: kind, id, length, and the fields of an opening.
 const HEAD: usize = 64;
 /// The most bytes that metadata takes in a head: keys and values, and a length before each and before them all.
@@ -61,15 +63,17 @@ impl Session {
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
         self.emit_control(now, out);
         while out.len() < TARGET {
-            let Some(key) = self.next_ready() else {
+            let Some((class, key)) = self.next_ready() else {
                 break;
             };
+            let before = out.len();
             self.emit_turn(now, out, key);
+            self.schedule.sent(class, out.len() - before);
         }
     }
 
     fn emit_close(&mut self, now: Time, out: &mut Vec<u8>) {
-        if matches!(self.phase, Phase::Closing(..)) && out.len() >= TARGET && !self.ready.is_empty() {
+        if matches!(self.phase, Phase::Closing(..)) && out.len() >= TARGET && !self.schedule.none_ready() {
             return;
         }
         if let Phase::Closing(code, text) | Phase::Failing(code, text) = &self.phase {
@@ -88,6 +92,7 @@ impl Session {
         if let Some(token) = self.control.pong.take() {
             self.emit(now, out, &Frame::Pong(token), HEAD);
         }
+        self.begin_round();
         if let Some(token) = self.control.ping.take() {
             self.emit(now, out, &Frame::Ping(token), HEAD);
         }
@@ -104,6 +109,20 @@ impl Session {
         }
         while let Some(key) = self.control_ready.pop_front() {
             self.emit_stream_control(now, out, key);
+        }
+    }
+
+    /// Measures a round trip beside credit that is given. The application's own ping goes first: one pong may answer both,
+    /// and would be taken for the round's alone.
+    fn begin_round(&mut self) {
+        if !self.rounds.is_due() || self.phase != Phase::Open {
+            return;
+        }
+        if self.pings.sent == self.pings.answered {
+            let token = self.ping();
+            self.rounds.begin(token);
+        } else {
+            self.rounds.pause();
         }
     }
 
@@ -132,24 +151,13 @@ impl Session {
             let (status, text, metadata) = *end;
             let trailers = Trailers { id, status, text: &text, metadata };
             self.emit(now, out, &Frame::Trailers(trailers), HEAD + METADATA + np_wire::MAX_TEXT);
-            self.table.remove(key);
+            self.finish_remote(key, status);
         }
     }
 
-    /// The next stream that may send: an answer whose reservation came, an opening that is its turn, or the next in
-    /// the round.
-    fn next_ready(&mut self) -> Option<StreamKey> {
-        if let Some(key) = self.answer_with_credit() {
-            return Some(key);
-        }
-        if let Some(key) = self.next_opening() {
-            return Some(key);
-        }
-        // An opening that may not be made now has left its place to the answer behind it.
-        if let Some(key) = self.answer_with_credit() {
-            return Some(key);
-        }
-        if self.ready.is_empty() && self.send_window.open_credit() > 0 {
+    /// The next stream that may send, and the class whose turn it takes.
+    fn next_ready(&mut self) -> Option<(Priority, StreamKey)> {
+        if self.send_window.open_credit() > 0 {
             // Each of them can send at least a byte, so this comes to an end.
             while let Some(key) = self.starved.pop_front() {
                 if let Some(stream) = self.table.stream_mut(key) {
@@ -158,14 +166,36 @@ impl Session {
                 self.mark_ready(key);
             }
         }
-        let key = self.ready.pop_front()?;
+        for class in self.schedule.order() {
+            if let Some(key) = self.next_of(class) {
+                return Some((class, key));
+            }
+            self.schedule.passed(class);
+        }
+        None
+    }
+
+    /// The next of a class: an answer whose reservation came, an opening that is its turn, or the next in the round.
+    fn next_of(&mut self, class: Priority) -> Option<StreamKey> {
+        if let Some(key) = self.answer_with_credit() {
+            return Some(key);
+        }
+        if let Some(key) = self.next_opening(class) {
+            return Some(key);
+        }
+        // An opening that may not be made now has left its place to the answer behind it.
+        if let Some(key) = self.answer_with_credit() {
+            return Some(key);
+        }
+        let key = self.schedule.next_ready(class)?;
         if let Some(stream) = self.table.stream_mut(key) {
             stream.in_ready = false;
         }
         Some(key)
     }
 
-    /// The answer that has waited longest for its reservation, once there is credit for it.
+    /// The answer that has waited longest for its reservation, once there is credit for it. Nothing else takes credit
+    /// before it, so its class makes no difference.
     fn answer_with_credit(&mut self) -> Option<StreamKey> {
         loop {
             let key = self.send_window.first_waiting()?;
@@ -183,19 +213,19 @@ impl Session {
         }
     }
 
-    /// The oldest queued call, if the peer's allowance has room for it and its credit can be taken.
-    fn next_opening(&mut self) -> Option<StreamKey> {
+    /// The oldest queued call of a class, if the peer's allowance has room for it and its credit can be taken.
+    fn next_opening(&mut self, class: Priority) -> Option<StreamKey> {
         if self.phase != Phase::Open {
             return None;
         }
         loop {
-            let key = *self.queued.front()?;
+            let key = self.schedule.first_opening(class)?;
             let allowance = self.peer.map_or(0, |peer| peer.max_calls) as usize;
-            let opened = self.table.open_here().saturating_sub(self.queued.len());
+            let opened = self.table.open_here().saturating_sub(self.queued());
             let size = match self.table.stream(key).map(|stream| &stream.outgoing) {
                 Some(Outgoing::Queued(head)) => head.body.len(),
                 _ => {
-                    self.queued.pop_front();
+                    self.schedule.drop_first_opening(class);
                     continue;
                 }
             };
@@ -207,14 +237,14 @@ impl Session {
             if let Some(hit) = self.message_limit(size) {
                 let error = CallError::not_processed(Status::LimitReached, hit.to_string());
                 self.events.push_back(Event::Failed { key, error });
-                self.queued.pop_front();
+                self.schedule.drop_first_opening(class);
                 self.table.remove(key);
                 continue;
             }
             if !self.claim(key, size as u64) {
                 return None;
             }
-            self.queued.pop_front();
+            self.schedule.drop_first_opening(class);
             self.begin(key);
             return Some(key);
         }
@@ -225,6 +255,10 @@ impl Session {
         let large = size > u64::from(self.peer_stream_window());
         if let Some(stream) = self.table.stream_mut(key) {
             stream.grant = if large { Grant::AsItComes } else { Grant::Reserved };
+            if large {
+                // Small calls pass it.
+                stream.priority = Priority::Bulk;
+            }
         }
         large || self.send_window.reserve(key, size)
     }
@@ -282,6 +316,8 @@ impl Session {
             Frame::Response(Response { id, codec, encoding, total, metadata, body: &piece })
         };
         encode_frame(out, &frame);
+        self.flood.bytes(first);
+        self.flood.message();
         if total.is_some() {
             self.restore(key, Outgoing::Body { rest: body, fin: true });
             if grant == Grant::Reserved {
@@ -329,6 +365,10 @@ impl Session {
         let end = last && !(kind == OpenKind::Stream && fin);
         let frame = Frame::Data { id, fin: fin && last, end, body: &piece };
         encode_frame(out, &frame);
+        if !piece.is_empty() {
+            self.flood.bytes(piece.len());
+            self.flood.message();
+        }
         if as_it_comes {
             if let Some(stream) = self.table.stream_mut(key) {
                 stream.talked |= kind == OpenKind::Stream;
@@ -350,7 +390,7 @@ impl Session {
 
     /// How many bytes of a body one turn may take.
     fn turn(&self, room: usize) -> usize {
-        if self.ready.is_empty() && self.queued.is_empty() { room } else { room.min(TURN) }
+        if self.schedule.is_empty() { room } else { room.min(TURN) }
     }
 
     fn restore(&mut self, key: StreamKey, outgoing: Outgoing) {
@@ -381,7 +421,21 @@ impl Session {
             }
         } else {
             // A complete answer is the terminal frame.
-            self.table.remove(key);
+            self.finish_remote(key, Status::Ok);
+        }
+    }
+
+    /// A call of the peer has its terminal frame. What the peer sent before it knows is no fault of it.
+    fn finish_remote(&mut self, key: StreamKey, status: Status) {
+        let Some(stream) = self.table.remove(key) else {
+            return;
+        };
+        let coming = if stream.peer_finished { 0 } else { stream.receive_credit };
+        self.flood.expect_late(CROSSING + coming);
+        match status {
+            Status::UnknownMethod | Status::UnsupportedCodec | Status::WrongKind => self.flood.owe(Act::Refused),
+            _ if stream.abandoned => {}
+            _ => self.flood.answered(),
         }
     }
 

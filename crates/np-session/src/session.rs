@@ -8,8 +8,11 @@ use np_types::{CloseCode, ConnectionError, Limits, Misbehaved, PublicKey, Time};
 use np_wire::{Settings, Side, StreamId};
 
 use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
+use crate::flood::Flood;
+use crate::growth::Rounds;
 use crate::methods::{LocalMethods, PeerMethods};
 use crate::receiver::Receiver;
+use crate::schedule::Schedule;
 use crate::sender::Sender;
 use crate::table::{Opened, Table};
 use crate::{Event, StreamKey};
@@ -48,7 +51,8 @@ pub(crate) struct Control {
 /// See the crate's page for the calling order. Nothing here reads a clock: `now` comes with each call that needs it.
 ///
 /// # Limits
-/// Worst case per connection, in bytes: `connection_window + reassembly_budget + call_budget` of bodies, about 300 for each of
+/// Worst case per connection, in bytes: `max_window + reassembly_budget + call_budget` of bodies (`connection_window` in
+/// place of `max_window` where that is larger; windows grow only as the application consumes), about 300 for each of
 /// `2 * max_calls + max_queued_calls` calls, 64 KiB of method names each way, and the caller's two buffers.
 #[derive(Debug)]
 pub struct Session {
@@ -71,12 +75,12 @@ pub struct Session {
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
     pub(crate) budget: ReassemblyBudget,
+    pub(crate) flood: Flood,
     pub(crate) control: Control,
-    /// Calls of this side that have no id yet, in the order they were made.
-    pub(crate) queued: VecDeque<StreamKey>,
-    /// Streams with control frames, and streams with bytes to send; each stream stands at most once in each.
+    /// Streams with control frames; each stands there at most once.
     pub(crate) control_ready: VecDeque<StreamKey>,
-    pub(crate) ready: VecDeque<StreamKey>,
+    /// Calls of this side that have no id yet, and streams with bytes to send.
+    pub(crate) schedule: Schedule,
     /// Streams whose bodies wait for the connection's credit.
     pub(crate) starved: VecDeque<StreamKey>,
     /// One-way messages that are sealed and wait to be handed over.
@@ -84,6 +88,7 @@ pub struct Session {
     /// The earliest deadline that may still matter.
     pub(crate) earliest: Option<Time>,
     pub(crate) pings: PingState,
+    pub(crate) rounds: Rounds,
     /// How many of the peer's streams were accepted when this side said go-away.
     pub(crate) draining: Option<u64>,
     pub(crate) peer_draining: bool,
@@ -157,16 +162,17 @@ impl Session {
             local_methods: LocalMethods::default(),
             peer_methods: PeerMethods::default(),
             send_window: SendWindow::default(),
-            receive_window: ReceiveWindow::new(limits.connection_window),
+            receive_window: ReceiveWindow::new(limits.connection_window, limits.max_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
+            flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
-            queued: VecDeque::new(),
             control_ready: VecDeque::new(),
-            ready: VecDeque::new(),
+            schedule: Schedule::default(),
             starved: VecDeque::new(),
             one_way: VecDeque::new(),
             earliest: None,
             pings: PingState::default(),
+            rounds: Rounds::default(),
             draining: None,
             peer_draining: false,
             events: VecDeque::new(),
@@ -178,6 +184,7 @@ impl Session {
     ///
     /// Answers nothing once the session is closed: the input is discarded then.
     pub fn handle_bytes(&mut self, now: Time, input: &mut BytesMut) {
+        self.flood.at(now);
         while self.reads() {
             match self.receiver.next_record(input) {
                 Ok(Some(record)) => {
@@ -288,7 +295,7 @@ impl Session {
     /// Calls of this side that wait for the peer's allowance or for credit; one more than `max_queued_calls` is refused.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued.len()
+        self.schedule.openings()
     }
 
     /// Whether the session has ended and has nothing left to send.

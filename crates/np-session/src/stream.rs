@@ -9,8 +9,11 @@
 //! A stream leaves the table by its terminal frame, on both sides.
 
 use bytes::Bytes;
-use np_types::{Codec, Deadline, Metadata, Status};
+use np_types::{Codec, Deadline, Limits, Metadata, Status, Time};
 use np_wire::{Encoding, OpenKind, StreamId};
+
+use crate::Priority;
+use crate::growth::Growth;
 
 /// The head of a message that was not sent yet, and the message.
 #[derive(Debug)]
@@ -77,12 +80,18 @@ pub(crate) struct Stream {
     /// Whether this side opened it.
     pub(crate) local: bool,
     pub(crate) deadline: Deadline,
+    /// When the peer opened it.
+    pub(crate) since: Time,
+    /// The class in which its bytes leave.
+    pub(crate) priority: Priority,
     pub(crate) outgoing: Outgoing,
     pub(crate) grant: Grant,
     /// Bytes that the peer's stream window still takes.
     pub(crate) send_credit: u64,
     /// Bytes that this side's stream window still takes.
     pub(crate) receive_credit: u64,
+    /// How large that window is; of use in a stream alone.
+    pub(crate) growth: Growth,
     /// Bytes of the stream's message that has begun to come.
     pub(crate) message_size: u64,
     /// Bytes of this call that count against `call_budget`; kept by the table.
@@ -108,13 +117,14 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A call that this side opens; it gets its id when its first frame is sealed.
-    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, head: Head) -> Self {
-        Self { local: true, outgoing: Outgoing::Queued(Box::new(head)), ..Self::blank(None, kind, deadline) }
+    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
+        let outgoing = Outgoing::Queued(Box::new(head));
+        Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
     }
 
     /// A call that the peer opened.
-    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline) -> Self {
-        Self::blank(Some(id), kind, deadline)
+    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) -> Self {
+        Self { since: now, ..Self::blank(Some(id), kind, deadline) }
     }
 
     fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
@@ -123,10 +133,13 @@ impl Stream {
             kind,
             local: false,
             deadline,
+            since: Time::ZERO,
+            priority: Priority::default(),
             outgoing: Outgoing::Waiting,
             grant: Grant::Reserved,
             send_credit: 0,
             receive_credit: 0,
+            growth: Growth::new(0, 0),
             message_size: 0,
             held: 0,
             talked: false,
@@ -141,6 +154,12 @@ impl Stream {
             in_ready: false,
             in_starved: false,
         }
+    }
+
+    /// Opens this side's window of a stream.
+    pub(crate) fn open_window(&mut self, limits: &Limits) {
+        self.receive_credit = u64::from(limits.stream_window);
+        self.growth = Growth::new(limits.stream_window, limits.max_window);
     }
 
     /// Whether the application has said its last word on a call of the peer.

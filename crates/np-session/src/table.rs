@@ -194,7 +194,7 @@ impl Hasher for IdHasher {
 
 #[cfg(test)]
 mod tests {
-    use np_types::Deadline;
+    use np_types::{Deadline, Time};
     use np_wire::{OpenKind, Side, StreamId};
 
     use super::Table;
@@ -204,11 +204,11 @@ mod tests {
     fn an_old_key_names_nothing() {
         let mut table = Table::default();
         let id = StreamId::new(Side::Responder, 0);
-        let key = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE));
+        let key = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert_eq!(table.find(id), Some(key));
         table.remove(key).unwrap();
         assert_eq!(table.find(id), None);
-        let again = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE));
+        let again = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert_eq!(again.slot(), key.slot());
         assert!(table.stream(key).is_none() && table.remove(key).is_none());
         assert!(table.stream(again).is_some());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_session::{Answer, Event, OpenCall, OpenKind, Session, StreamKey};
+use np_session::{Answer, Event, OpenCall, OpenKind, Priority, Session, StreamKey};
 use np_types::{CallError, CloseCode, Deadline, Metadata, MethodName, Outcome, Status, Time};
 
 use crate::{Application, Rng};
@@ -220,6 +220,7 @@ impl Actor {
         let to_send = if stream { messages() } else { VecDeque::new() };
         let mut call = OpenCall::new(kind, MethodName::new(method).expect("a name"));
         (call.metadata, call.deadline) = (metadata, deadline);
+        call.priority = if number.is_multiple_of(3) { Priority::Bulk } else { Priority::Interactive };
         call.body = if stream { Bytes::new() } else { body(number, 0, size) };
         match session.open(call) {
             Ok(key) => {

@@ -125,12 +125,15 @@ fn limits(rng: &mut Rng) -> Limits {
         max_queued_calls: rng.between(2, 20) as u32,
         stream_window,
         connection_window: 2 * stream_window + rng.below(10_000) as u32,
+        max_window: 3 * stream_window,
         reassembly_budget: max_message + rng.below(20_000) as u32,
         call_budget: Limits::default().call_budget,
         accept_compressed: true,
         rekey_records: rng.pick(&[1, 2, 7, 1 << 20]),
         rekey_bytes: rng.pick(&[500, 64 << 30]),
         rekey_age: Duration::from_secs(rng.between(1, 120)),
+        // The least: no run may be taken for a flood.
+        useless_acts: 256,
         pad_records_to: rng.pick(&[0, 0, 0, 16, 100, 512]),
     };
     limits.validate().expect("limits in their ranges");
@@ -250,9 +253,10 @@ fn check_answer(call: &CallRecord, broken: &mut Vec<String>) {
 fn check_credit(at: usize, state: &str, sender: &str, limits: &Limits, broken: &mut Vec<String>) {
     let receive = field(state, "receive_window: ReceiveWindow", "available: ");
     let owed = field(state, "receive_window: ReceiveWindow", "owed: ");
+    // It may have grown.
+    let window = field(state, "receive_window: ReceiveWindow", "window: ");
     let send = field(sender, "send_window: SendWindow", "available: ");
-    if receive != send || receive + owed != u64::from(limits.connection_window) {
-        let window = limits.connection_window;
+    if receive != send || receive + owed != window || window < u64::from(limits.connection_window) {
         broken.push(format!("peer {at} of {window}: lets {receive}, owes {owed}, the other may send {send}"));
     }
     if field(state, "budget: ReassemblyBudget", "left: ") != u64::from(limits.reassembly_budget) {

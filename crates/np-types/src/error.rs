@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::{CloseCode, Status, escape};
+use crate::{CloseCode, LimitHit, LimitName, Status, escape};
 
 /// Who has to change something for an error not to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,87 +151,6 @@ pub enum Misuse {
     Argument(&'static str),
 }
 
-/// The limits that an error can name: each is a setting or a constant of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LimitName {
-    /// `max_message`.
-    MaxMessage,
-    /// `call_budget`.
-    CallBudget,
-    /// `max_calls`.
-    MaxCalls,
-    /// `max_queued_calls`.
-    MaxQueuedCalls,
-    /// The 1,024 method names that a side may number.
-    MaxMethods,
-    /// The 64 KiB of method names that a side may number.
-    MaxMethodBytes,
-    /// `max_connections`.
-    MaxConnections,
-    /// `max_handshakes`.
-    MaxHandshakes,
-    /// A handshake message's 1,024 bytes.
-    HandshakeMessage,
-    /// A record's 65,535 bytes.
-    Record,
-    /// The 128 bytes of a method name.
-    MethodName,
-    /// The 1,024 bytes of a reason or error text.
-    Text,
-    /// The bounds of metadata: 32 pairs, 8 KiB.
-    Metadata,
-    /// The 32 pairs of a settings frame.
-    Settings,
-    /// Frames that are legal but useless.
-    UselessFrames,
-    /// The 64 bytes of a key id in the preface.
-    KeyId,
-}
-
-impl LimitName {
-    /// The setting's or constant's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MaxMessage => "max_message",
-            Self::CallBudget => "call_budget",
-            Self::MaxCalls => "max_calls",
-            Self::MaxQueuedCalls => "max_queued_calls",
-            Self::MaxMethods => "method names",
-            Self::MaxMethodBytes => "bytes of method names",
-            Self::MaxConnections => "max_connections",
-            Self::MaxHandshakes => "max_handshakes",
-            Self::HandshakeMessage => "handshake message",
-            Self::Record => "record",
-            Self::MethodName => "method name",
-            Self::Text => "text",
-            Self::Metadata => "metadata",
-            Self::Settings => "settings",
-            Self::UselessFrames => "useless frames",
-            Self::KeyId => "key id",
-        }
-    }
-}
-
-/// A limit that was reached: which, how high it stands, and what was seen.
-///
-/// ```
-/// use np_types::{LimitHit, LimitName};
-/// let hit = LimitHit { limit: LimitName::MaxMessage, allowed: 10, seen: 11 };
-/// assert_eq!(hit.to_string(), "limit max_message reached: 11 where 10 is allowed");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("limit {} reached: {seen} where {allowed} is allowed", limit.name())]
-pub struct LimitHit {
-    /// Which limit.
-    pub limit: LimitName,
-    /// How high it stands.
-    pub allowed: u64,
-    /// What was asked for.
-    pub seen: u64,
-}
-
 /// Why a connection ended, or was never made.
 ///
 /// After one of these a connection holds it and answers nothing else.
@@ -371,7 +290,7 @@ impl ConnectionError {
             Self::Limit(hit) => match hit.limit {
                 LimitName::MaxConnections => CloseCode::ConnectionLimit,
                 LimitName::MaxHandshakes => CloseCode::HandshakeLimit,
-                LimitName::UselessFrames => CloseCode::Flood,
+                limit if limit.is_flood() => CloseCode::Flood,
                 _ => CloseCode::LimitExceeded,
             },
         }

@@ -7,6 +7,7 @@ mod code;
 mod error;
 mod identity;
 mod key;
+mod limit_hit;
 mod limits;
 mod metadata;
 mod method;
@@ -14,11 +15,10 @@ mod text;
 mod time;
 
 pub use code::{CloseCode, CodeClass, Codec, Status};
-pub use error::{
-    Blame, CallError, ConnectionError, Incompatible, LimitHit, LimitName, Malformed, Misbehaved, Misuse, Outcome,
-};
+pub use error::{Blame, CallError, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, Outcome};
 pub use identity::{Fingerprint, FingerprintError, LocalPeer, PeerIdentity};
 pub use key::{KeyError, Psk, PublicKey, SecretKey};
+pub use limit_hit::{LimitHit, LimitName};
 pub use limits::{Limits, LimitsError};
 pub use metadata::{Metadata, MetadataError};
 pub use method::{MethodName, MethodNameError};

@@ -19,8 +19,8 @@ pub struct LimitsError {
 /// What one connection may cost this side, and when its keys are renewed.
 ///
 /// # Limits
-/// A peer can make a connection hold at most `connection_window + reassembly_budget` bytes of bodies that the
-/// application has not taken, besides `max_calls` call records and the
+/// A peer can make a connection hold at most `max_window + reassembly_budget` bytes of bodies that the application has not
+/// taken (`connection_window` in place of `max_window` where that is larger), besides `max_calls` call records and the
 /// [`MAX_METHODS`](crate::MAX_METHODS) names.
 ///
 /// ```
@@ -43,6 +43,10 @@ pub struct Limits {
     /// Credit of the whole connection at its start, in bytes. Default 1 MiB; at least twice
     /// `stream_window`, so that a whole message always finds credit in the end.
     pub connection_window: u32,
+    /// The most bytes that a window grows to: the stream's and the connection's double while the application consumes more
+    /// than half of them within a round trip. Default 16 MiB; at least `stream_window`, at most 1 GiB. A window that is
+    /// larger at its start stays as it is, and none grows where this is the `stream_window`.
+    pub max_window: u32,
     /// Bytes of messages larger than the stream window that are put together at once. Default 32 MiB; at least
     /// `max_message`.
     pub reassembly_budget: u32,
@@ -61,6 +65,10 @@ pub struct Limits {
     pub rekey_bytes: u64,
     /// Age after which a direction's key is renewed before its next record. Default 120 s.
     pub rekey_age: Duration,
+    /// Acts of each kind that are legal and of no use, such as pings, that the peer may do: past it the connection ends
+    /// (`flood`). A budget is full again after 60 s, and useful work of the peer fills it at once. Default 4,096; 256 to
+    /// 2^20. Of tiny pieces of messages, which are held, a sixteenth of it is taken.
+    pub useless_acts: u32,
     /// Records are made a multiple of this many bytes long by padding, to hide sizes. Default 0: no padding.
     pub pad_records_to: u16,
 }
@@ -73,12 +81,14 @@ impl Default for Limits {
             max_queued_calls: 1_024,
             stream_window: 256 << 10,
             connection_window: 1 << 20,
+            max_window: 16 << 20,
             reassembly_budget: 32 << 20,
             call_budget: 64 << 20,
             accept_compressed: true,
             rekey_records: 1 << 20,
             rekey_bytes: 64 << 30,
             rekey_age: Duration::from_secs(120),
+            useless_acts: 4_096,
             pad_records_to: 0,
         }
     }
@@ -103,6 +113,8 @@ impl Limits {
             (2 * window..=1 << 30).contains(&connection),
             "twice the stream_window to 1 GiB",
         )?;
+        let most = u64::from(self.max_window);
+        check("max_window", most, (window..=1 << 30).contains(&most), "stream_window to 1 GiB")?;
         let budget = u64::from(self.reassembly_budget);
         check("reassembly_budget", budget, budget >= message, "at least max_message")?;
         let held = u64::from(self.call_budget);
@@ -118,6 +130,8 @@ impl Limits {
         check("rekey_bytes", bytes, (1..=64 << 30).contains(&bytes), "1 B to 64 GiB")?;
         let age = self.rekey_age.as_secs();
         check("rekey_age", age, age >= 1, "at least 1 s")?;
+        let acts = u64::from(self.useless_acts);
+        check("useless_acts", acts, (256..=1 << 20).contains(&acts), "256 to 1048576")?;
         let pad = u64::from(self.pad_records_to);
         check("pad_records_to", pad, pad <= 16_384, "0 to 16384")
     }
@@ -135,13 +149,17 @@ mod tests {
             ("max_message", Limits { max_message: 1, ..fine.clone() }),
             ("stream_window", Limits { stream_window: 1, ..fine.clone() }),
             ("connection_window", Limits { connection_window: 2_048, ..fine.clone() }),
+            ("max_window", Limits { max_window: fine.stream_window - 1, ..fine.clone() }),
+            ("max_window", Limits { max_window: (1 << 30) + 1, ..fine.clone() }),
             ("reassembly_budget", Limits { reassembly_budget: 1, ..fine.clone() }),
             ("call_budget", Limits { call_budget: 1, ..fine.clone() }),
             ("max_calls", Limits { max_calls: 0, ..fine.clone() }),
             ("max_queued_calls", Limits { max_queued_calls: 0, ..fine.clone() }),
             ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),
             ("rekey_bytes", Limits { rekey_bytes: 0, ..fine.clone() }),
-            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine }),
+            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine.clone() }),
+            ("useless_acts", Limits { useless_acts: 255, ..fine.clone() }),
+            ("useless_acts", Limits { useless_acts: (1 << 20) + 1, ..fine }),
         ];
         for (setting, limits) in wrong {
             assert_eq!(limits.validate().unwrap_err().setting, setting);

@@ -84,6 +84,24 @@ fn metadata_counts_before_its_message_has_come() {
     assert_eq!(ends(&talk.hear()), [(theirs(1), Status::Unavailable)]);
 }
 
+/// What the peer sent before it heard of the refusal is no mistake of it, and the application hears of none of it.
+#[test]
+fn what_comes_for_a_call_that_was_turned_away_is_dropped() {
+    let mut metadata = Metadata::new();
+    metadata.insert("k", &[0; 8_000]).unwrap();
+    let opens = [(OpenKind::Request, Some(4_000)), (OpenKind::OneWay, Some(4_000)), (OpenKind::Stream, None)];
+    for (kind, total) in opens {
+        let mut talk = Dialogue::open(Side::Responder, &tight());
+        let head = |kind, total| Frame::Open(Open { total, metadata: metadata.clone(), ..Open::new(kind) });
+        talk.say(&[Frame::Method { number: 0, name: "m" }, head(OpenKind::Request, Some(4_000)), head(kind, total)]);
+        talk.say(&vec![Frame::Data { id: theirs(1), fin: false, end: false, body: &[7; 300] }; 5]);
+        assert!(talk.session.error().is_none() && talk.events().is_empty(), "{kind:?}");
+        assert_eq!(ends(&talk.hear()), [(theirs(1), Status::Unavailable)]);
+        talk.say(&vec![Frame::Data { id: theirs(1), fin: false, end: false, body: &[7; 300] }; 5]);
+        assert!(talk.session.error().is_none() && talk.events().is_empty(), "{kind:?}");
+    }
+}
+
 #[test]
 fn answers_that_get_no_credit_are_bounded_and_end_with_their_deadline() {
     // The other end gives this side credit for 2,048 bytes and no more.

@@ -14,6 +14,10 @@ mod credit;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod help;
@@ -25,6 +29,8 @@ mod misbehaviour;
 mod outer;
 #[cfg(test)]
 mod patterns;
+#[cfg(test)]
+mod priority;
 #[cfg(test)]
 mod rekey;
 #[cfg(test)]
