@@ -190,10 +190,8 @@ fn a_stream_that_talked_is_never_not_processed() {
 #[test]
 fn a_message_that_has_not_left_cannot_be_done() {
     let mut talk = Dialogue::open_with(Side::Responder, &small(), &small());
-    let large = np_session::OpenCall {
-        body: bytes::Bytes::from(vec![1; 4_000]),
-        ..np_session::OpenCall::new(OpenKind::OneWay, "m".parse().unwrap())
-    };
+    let large =
+        OpenCall { body: bytes::Bytes::from(vec![1; 4_000]), ..OpenCall::new(OpenKind::OneWay, "m".parse().unwrap()) };
     talk.session.open(large).unwrap();
     talk.hear();
     let id = StreamId::new(Side::Responder, 0);
