@@ -5,6 +5,7 @@
 //! does) or what a method answers (handlers do).
 
 mod accept;
+mod byte_stream;
 mod clock;
 mod commands;
 mod connect;
@@ -22,6 +23,7 @@ mod stream_cell;
 mod task;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
+pub use byte_stream::{ByteReader, ByteStream, ByteWriter};
 pub use clock::Clock;
 pub use connect::{ConnectError, ConnectorConfig, connect};
 pub use connection::{Connection, Request};

@@ -128,6 +128,19 @@ fn a_cancelled_stream_tells_its_handler_and_frees_its_slot() {
     assert!(pair.client().is_idle() && pair.server().is_idle());
 }
 
+#[test]
+fn a_cancel_may_say_why() {
+    let (mut pair, key, other) = joined(&small());
+    pair.client().cancel_with(key, Status::LimitReached);
+    // The first reason stands.
+    pair.client().cancel_with(key, Status::Failed);
+    pair.settle();
+    assert!(pair.events(1).contains(&Event::Cancelled { key: other, status: Status::LimitReached }));
+    pair.server().end(other, Status::LimitReached, "", Metadata::default()).unwrap();
+    pair.settle();
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
 /// The handler is done, so nobody would end the stream a second time.
 #[test]
 fn a_cancel_after_the_handlers_end_needs_no_second_end() {
