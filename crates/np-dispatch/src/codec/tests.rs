@@ -1,6 +1,7 @@
 //! Tests of the codecs: round trips, trailing bytes, borrowing, bombs.
 
 use np_types::{CallError, Codec, Status};
+use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{CodecError, MAX_DEPTH, decode, decode_borrowed, encode, encode_as};
@@ -18,7 +19,7 @@ enum Shape {
     Point,
     Circle(u32),
     Line(i64, f64),
-    Named { name: String, parts: Vec<Option<Shape>> },
+    Named { name: String, parts: Vec<Option<Self>> },
 }
 
 fn shapes() -> Vec<Shape> {
@@ -97,9 +98,9 @@ fn text_and_bytes_are_borrowed_from_the_body() {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Deep {
     End,
-    List(Vec<Deep>),
-    Boxed(Box<Deep>),
-    Maybe { inner: Option<Box<Deep>> },
+    List(Vec<Self>),
+    Boxed(Box<Self>),
+    Maybe { inner: Option<Box<Self>> },
 }
 
 fn nested(levels: usize, wrap: impl Fn(Deep) -> Deep) -> Deep {
@@ -109,7 +110,7 @@ fn nested(levels: usize, wrap: impl Fn(Deep) -> Deep) -> Deep {
 #[test]
 fn values_are_read_down_to_the_bound_and_no_deeper() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct List(Vec<List>);
+    struct List(Vec<Self>);
     // A level of this type is a newtype and a sequence.
     let list = |levels: usize| (1..levels).fold(List(Vec::new()), |inner, _| List(vec![inner]));
     for &codec in TYPED {
@@ -205,5 +206,19 @@ fn each_error_has_its_status() {
     ];
     for (error, status) in cases {
         assert_eq!(CallError::from(error).status, status);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_value_or_an_error(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        for &codec in TYPED {
+            let _ = decode::<Deep>(codec, &body);
+            let _ = decode::<Vec<Shape>>(codec, &body);
+            // A value that was read is written again to what reads as the same.
+            if let Ok(value) = decode::<Vec<(String, Option<u64>)>>(codec, &body) {
+                prop_assert_eq!(decode(codec, &encode_as(codec, &value).unwrap()), Ok(value));
+            }
+        }
     }
 }
