@@ -24,7 +24,7 @@ pub trait MessageSource: Send {
     /// After `None` or an error it is not polled again.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>>;
 
-    /// The pairs with which the peer ended the stream; asked once, after `None`.
+    /// The pairs with which the peer ended the stream; asked once, after `None` or an error.
     fn take_trailers(&mut self) -> Option<Metadata> {
         None
     }
@@ -215,7 +215,7 @@ impl MessageReceiver {
         };
         let message = ready!(source.poll_message(cx));
         if !matches!(message, Some(Ok(_))) {
-            self.trailers = if message.is_none() { source.take_trailers() } else { None };
+            self.trailers = source.take_trailers();
             self.source = None;
         }
         Poll::Ready(message)
@@ -234,7 +234,7 @@ impl MessageReceiver {
     }
 
     /// The pairs with which the callee ended the stream, for the side that opened it: there once [`Self::recv`] gave
-    /// `None`, empty where the callee set none. `None` before that, after an error, and for the callee.
+    /// `None`, or the error of a callee that sent some beside it. `None` before that, and for the callee.
     ///
     /// ```
     /// # async fn example(mut receiver: np_dispatch::MessageReceiver) -> Result<(), np_types::CallError> {
@@ -321,8 +321,8 @@ impl MessageSender {
         poll_fn(|cx| self.poll_finish(cx)).await
     }
 
-    /// Sets the pairs with which the stream ends, beside its status; the last ones set count. The caller reads them with
-    /// [`MessageReceiver::trailers`] when the stream ended well.
+    /// Sets the pairs with which the stream ends, beside its status, well or not; the last ones set count. The caller
+    /// reads them with [`MessageReceiver::trailers`].
     ///
     /// # Errors
     /// When this side opened the stream: its end is the callee's.

@@ -48,9 +48,11 @@ impl Task {
                     slot.fail(error);
                 }
             }
+            Event::Trailers { key, metadata } => self.trailers(key, metadata),
             Event::Ended { key, metadata } => {
+                self.trailers(key, metadata);
                 if let Some(Slot::Stream(cell)) = self.slots.remove(key) {
-                    cell.ended_with(metadata);
+                    cell.ended(None);
                 }
             }
             Event::Sent { key } => {
@@ -191,6 +193,12 @@ impl Task {
 
     fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
         let _ = self.session.end(key, status, text, Metadata::new());
+    }
+
+    fn trailers(&self, key: StreamKey, metadata: Metadata) {
+        if let Some(Slot::Stream(cell)) = self.slots.slot(key) {
+            cell.set_trailers(metadata);
+        }
     }
 
     fn opening(&self, local: bool, codec: Codec) -> Opening {

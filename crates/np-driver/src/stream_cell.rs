@@ -95,10 +95,12 @@ impl StreamCell {
         lock(&self.state).trailers.take().unwrap_or_default()
     }
 
-    /// The peer ended the stream well.
-    pub(crate) fn ended_with(&self, trailers: Metadata) {
-        lock(&self.state).trailers = Some(trailers);
-        self.ended(None);
+    /// Keeps the pairs of the stream's end: of the peer's, which comes next, or of this side's, which may be far.
+    pub(crate) fn set_trailers(&self, trailers: Metadata) {
+        let mut state = lock(&self.state);
+        if !state.detached {
+            state.trailers = Some(trailers);
+        }
     }
 
     fn give_up(&self, reason: CallError) {
@@ -376,10 +378,7 @@ impl MessageSink for Sink {
             let text = "the side that opened a stream does not end it; its callee sets the trailers";
             return Err(CallError::not_processed(Status::InvalidArgument, text));
         }
-        let mut state = lock(&self.cell.state);
-        if !state.detached {
-            state.trailers = Some(trailers);
-        }
+        self.cell.set_trailers(trailers);
         Ok(())
     }
 

@@ -417,6 +417,10 @@ async fn metadata_goes_with_requests_answers_openings_and_ends() {
             assert_eq!(messages.trailers(), None);
             Ok(())
         })
+        .on_stream("fail-with", |ctx, mut messages| async move {
+            messages.set_trailers(ctx.metadata().clone())?;
+            Err(CallError::failed("with trailers"))
+        })
         .on_stream("none", |_, _| async { Ok(()) })
         .start()
         .await
@@ -433,6 +437,10 @@ async fn metadata_goes_with_requests_answers_openings_and_ends() {
     assert_eq!(stream.trailers(), None);
     stream.finish().await.unwrap();
     assert!(within(stream.recv()).await.is_none());
+    assert_eq!(stream.trailers(), Some(&most()));
+
+    let mut stream = client.request("fail-with").metadata(most()).open_stream().await.unwrap();
+    assert_eq!(within(stream.recv()).await.unwrap().unwrap_err().text, "with trailers");
     assert_eq!(stream.trailers(), Some(&most()));
 
     let mut stream = client.open_stream("none").await.unwrap();

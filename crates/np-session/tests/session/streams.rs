@@ -129,6 +129,26 @@ fn a_cancelled_stream_tells_its_handler_and_frees_its_slot() {
 }
 
 #[test]
+fn pairs_beside_an_error_come_before_it_and_beside_ok_with_it() {
+    let mut metadata = Metadata::default();
+    metadata.insert("rows", b"3").unwrap();
+    let (mut pair, key, other) = joined(&small());
+    pair.server().end(other, Status::Failed, "no more", metadata.clone()).unwrap();
+    pair.settle();
+    let events = pair.events(0);
+    let trailers = Event::Trailers { key, metadata: metadata.clone() };
+    let at = events.iter().position(|event| *event == trailers).unwrap();
+    assert!(
+        matches!(&events[at + 1], Event::Failed { key: failed, error } if *failed == key && error.text == "no more")
+    );
+
+    let (mut pair, key, other) = joined(&small());
+    pair.server().end(other, Status::Ok, "", metadata.clone()).unwrap();
+    pair.settle();
+    assert!(pair.events(0).contains(&Event::Ended { key, metadata }));
+}
+
+#[test]
 fn a_cancel_may_say_why() {
     let (mut pair, key, other) = joined(&small());
     pair.client().cancel_with(key, Status::LimitReached);
