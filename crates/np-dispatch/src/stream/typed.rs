@@ -38,12 +38,37 @@ pub struct TypedStream<In, Out> {
 }
 
 /// The receiving half of a stream of values: a [`Stream`] of `In`.
+///
+/// ```
+/// use np_dispatch::{MessageReceiver, TypedReceiver};
+///
+/// async fn sum(receiver: MessageReceiver) -> Result<u64, np_types::CallError> {
+///     let mut numbers: TypedReceiver<u64> = receiver.typed();
+///     let mut sum = 0u64;
+///     while let Some(number) = numbers.recv().await {
+///         sum = sum.saturating_add(number?);
+///     }
+///     Ok(sum)
+/// }
+/// ```
 pub struct TypedReceiver<In> {
     receiver: MessageReceiver,
     values: PhantomData<fn() -> In>,
 }
 
 /// The sending half of a stream of values: a [`Sink`] of `Out`.
+///
+/// ```
+/// use np_dispatch::{MessageSender, TypedSender};
+///
+/// async fn count(sender: MessageSender) -> Result<(), np_types::CallError> {
+///     let mut numbers: TypedSender<u64> = sender.typed();
+///     for number in 0..10 {
+///         numbers.send(&number).await?;
+///     }
+///     numbers.finish().await
+/// }
+/// ```
 pub struct TypedSender<Out> {
     sender: MessageSender,
     values: PhantomData<fn(Out)>,
