@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use np_types::{CallError, Codec};
+use np_types::CallError;
 use serde::Serialize;
 
 use crate::router::WeakRouter;
-use crate::{CallContext, Handler, Reply, StreamHandler, bytes, stream};
+use crate::{CallContext, CodecError, Handler, Reply, StreamHandler, bytes, stream};
 
 /// What `np.health` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -85,11 +85,12 @@ pub(crate) fn health(health: Health) -> impl Handler {
     })
 }
 
-/// `np.methods`: all names in order, one a line; a list of text for a caller that speaks postcard.
+/// `np.methods`: all names in order, one a line, each with a space and its schema's fingerprint behind it where it has
+/// one; a list of the lines for a caller that speaks a typed codec.
 pub(crate) fn methods(router: WeakRouter) -> impl Handler {
     bytes(move |context, _| {
-        let names = router.methods();
-        text_or_typed(&context, &names, || names.join("\n"))
+        let lines = router.lines();
+        text_or_typed(&context, &lines, || lines.join("\n"))
     })
 }
 
@@ -98,8 +99,8 @@ fn text_or_typed<T: Serialize + ?Sized>(
     value: &T,
     text: impl FnOnce() -> String,
 ) -> Result<Reply, CallError> {
-    match context.codec() {
-        Codec::Postcard => Reply::typed(value).map_err(Into::into),
-        _ => Ok(text().into()),
+    match context.reply(value) {
+        Err(CodecError::Unsupported(_)) => Ok(text().into()),
+        typed => typed.map_err(Into::into),
     }
 }

@@ -1,28 +1,39 @@
-//! Turning values into bodies and back. Owns the postcard rules; must never know where a body came from.
+//! Turning values into bodies and back. Owns the codecs' rules; must never know where a body came from.
+
+mod depth;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "msgpack")]
+mod msgpack;
 
 use bytes::Bytes;
 use np_types::{CallError, Codec, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use depth::MAX_DEPTH;
+
 /// Why a value did not become a body, or a body not a value. Never holds any part of the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// The value cannot be written as postcard.
-    #[error("the value cannot be encoded as postcard: {0}")]
+    /// The value cannot be written in its codec.
+    #[error("the value cannot be encoded: {0}")]
     Encode(String),
     /// The bytes are not a value of this type.
     #[error("the body does not decode as the expected type: {0}")]
     Decode(String),
+    /// Values stand in values more than 100 levels deep.
+    #[error("limit codec_depth reached: the body's values are nested more than {MAX_DEPTH} levels deep")]
+    Depth,
     /// Bytes follow the value.
     #[error("the body has {left} bytes after the value")]
     Trailing {
         /// How many.
         left: usize,
     },
-    /// Typed values travel as postcard; the body says that it is something else.
-    #[error("the body's codec is {0}, but typed values need postcard")]
+    /// Typed values do not travel in this codec, or this build does not read and write it.
+    #[error("{}", unsupported(*.0))]
     Unsupported(Codec),
 }
 
@@ -31,11 +42,20 @@ impl From<CodecError> for CallError {
     fn from(error: CodecError) -> Self {
         let status = match error {
             CodecError::Encode(_) => Status::Internal,
-            CodecError::Decode(_) | CodecError::Trailing { .. } => Status::InvalidArgument,
+            CodecError::Decode(_) | CodecError::Depth | CodecError::Trailing { .. } => Status::InvalidArgument,
             CodecError::Unsupported(_) => Status::UnsupportedCodec,
         };
         Self::answered(status, error.to_string())
     }
+}
+
+fn unsupported(codec: Codec) -> String {
+    let feature = match codec {
+        Codec::Json => "json",
+        Codec::MessagePack => "msgpack",
+        other => return format!("the body's codec is {other}, but typed values need postcard, json or messagepack"),
+    };
+    format!("the body's codec is {codec}, which needs the feature `{feature}` of np-facade or np-dispatch")
 }
 
 /// Writes a value as postcard; the body's codec is then [`Codec::Postcard`].
@@ -49,13 +69,39 @@ impl From<CodecError> for CallError {
 /// # Ok::<(), np_dispatch::CodecError>(())
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
-    postcard::to_stdvec(value).map(Bytes::from).map_err(|error| CodecError::Encode(error.to_string()))
+    let written = postcard::to_stdvec(value).map(Bytes::from);
+    written.map_err(|error| CodecError::Encode(format!("postcard: {error}")))
+}
+
+/// Writes a value in a codec: [`Codec::Postcard`] always, [`Codec::Json`] with the feature `json`,
+/// [`Codec::MessagePack`] with the feature `msgpack`. Structs are maps of their fields' names in both of the latter.
+///
+/// # Errors
+/// When the type cannot be written in the codec, or the codec is no such one.
+///
+/// ```
+/// use np_types::Codec;
+/// # #[cfg(feature = "json")]
+/// assert_eq!(np_dispatch::encode_as(Codec::Json, &("ada", 36u8))?, r#"["ada",36]"#);
+/// assert!(np_dispatch::encode_as(Codec::Bytes, &36u8).is_err());
+/// # Ok::<(), np_dispatch::CodecError>(())
+/// ```
+pub fn encode_as<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Bytes, CodecError> {
+    match codec {
+        Codec::Postcard => encode(value),
+        #[cfg(feature = "json")]
+        Codec::Json => json::encode(value),
+        #[cfg(feature = "msgpack")]
+        Codec::MessagePack => msgpack::encode(value),
+        other => Err(CodecError::Unsupported(other)),
+    }
 }
 
 /// Reads a value that owns all it holds.
 ///
 /// # Errors
-/// When `codec` is not postcard, the bytes are no such value, or bytes follow it.
+/// When the bytes are no such value, bytes follow it, it is nested more than 100 levels deep, or this build does not
+/// read the codec: see [`encode_as`].
 ///
 /// ```
 /// use np_types::Codec;
@@ -68,7 +114,8 @@ pub fn decode<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, Codec
     decode_borrowed(codec, body)
 }
 
-/// Reads a value that may borrow text and bytes from the body.
+/// Reads a value that may borrow text and bytes from the body. JSON has no bytes to borrow, and its text can be
+/// borrowed only where it holds no escapes.
 ///
 /// # Errors
 /// As [`decode`].
@@ -80,45 +127,22 @@ pub fn decode<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, Codec
 /// # Ok::<(), np_dispatch::CodecError>(())
 /// ```
 pub fn decode_borrowed<'a, T: Deserialize<'a>>(codec: Codec, body: &'a [u8]) -> Result<T, CodecError> {
-    if codec != Codec::Postcard {
-        return Err(CodecError::Unsupported(codec));
+    match codec {
+        Codec::Postcard => decode_postcard(body),
+        #[cfg(feature = "json")]
+        Codec::Json => json::decode(body),
+        #[cfg(feature = "msgpack")]
+        Codec::MessagePack => msgpack::decode(body),
+        other => Err(CodecError::Unsupported(other)),
     }
-    let (value, rest) = postcard::take_from_bytes(body).map_err(|error| CodecError::Decode(error.to_string()))?;
+}
+
+fn decode_postcard<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
+    let mut reader = postcard::Deserializer::from_bytes(body);
+    let value = depth::guarded(&mut reader, |error| CodecError::Decode(error.to_string()))?;
+    let rest = reader.finalize().map_err(|error| CodecError::Decode(error.to_string()))?;
     if rest.is_empty() { Ok(value) } else { Err(CodecError::Trailing { left: rest.len() }) }
 }
 
 #[cfg(test)]
-mod tests {
-    use np_types::{CallError, Codec, Status};
-
-    use super::{CodecError, decode, encode};
-
-    #[test]
-    fn a_value_goes_round() {
-        let value = (String::from("ada"), vec![1u64, 2, 300]);
-        let body = encode(&value).unwrap();
-        assert_eq!(decode(Codec::Postcard, &body), Ok(value));
-    }
-
-    #[test]
-    fn other_codecs_short_and_long_bodies_are_refused() {
-        for codec in [Codec::Bytes, Codec::Json, Codec::MessagePack] {
-            assert_eq!(decode::<u32>(codec, &[7]), Err(CodecError::Unsupported(codec)));
-        }
-        assert!(matches!(decode::<u32>(Codec::Postcard, &[]), Err(CodecError::Decode(_))));
-        assert_eq!(decode::<u32>(Codec::Postcard, &[7, 0, 0]), Err(CodecError::Trailing { left: 2 }));
-    }
-
-    #[test]
-    fn each_error_has_its_status() {
-        let cases = [
-            (CodecError::Encode(String::new()), Status::Internal),
-            (CodecError::Decode(String::new()), Status::InvalidArgument),
-            (CodecError::Trailing { left: 1 }, Status::InvalidArgument),
-            (CodecError::Unsupported(Codec::Json), Status::UnsupportedCodec),
-        ];
-        for (error, status) in cases {
-            assert_eq!(CallError::from(error).status, status);
-        }
-    }
-}
+mod tests;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use np_types::{CallError, Codec, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::{Reply, encode};
+use crate::{CodecError, Reply, decode_borrowed, encode};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -203,6 +203,33 @@ impl CallContext {
     #[must_use]
     pub const fn codec(&self) -> Codec {
         self.codec
+    }
+
+    /// Reads the request's body, or a part of it, in the call's codec; the value may borrow text and bytes from it.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::decode); `?` makes it the handler's answer.
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize)]
+    /// struct Order<'a> { item: &'a str, count: u32 }
+    ///
+    /// // The order borrows from the body, and nothing is copied.
+    /// let handler = np_dispatch::bytes(|ctx, body| {
+    ///     let order: Order<'_> = ctx.decode(&body)?;
+    ///     Ok(ctx.reply(&format!("{} x {}", order.count, order.item))?)
+    /// });
+    /// ```
+    pub fn decode<'a, T: Deserialize<'a>>(&self, body: &'a [u8]) -> Result<T, CodecError> {
+        decode_borrowed(self.codec, body)
+    }
+
+    /// Writes an answer in the call's codec, as typed handlers do.
+    ///
+    /// # Errors
+    /// As [`encode_as`](crate::encode_as); `?` makes it the handler's answer.
+    pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Reply, CodecError> {
+        Reply::typed_as(self.codec, value)
     }
 
     /// The way back to the peer as it is, without this call's deadline; [`Self::call`] inherits it.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use np_types::{CallError, Codec, Metadata, Status};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::{BoxFuture, CallContext, CodecError, MessageStream, decode, encode};
+use crate::{BoxFuture, CallContext, CodecError, MessageStream, decode_borrowed, encode, encode_as};
 
 /// A successful answer.
 ///
@@ -44,12 +44,36 @@ impl Reply {
         encode(value).map(|body| Self::new(Codec::Postcard, body))
     }
 
-    /// Reads the body as a value; for the side that called.
+    /// A value in a codec: see [`encode_as`].
     ///
     /// # Errors
-    /// [`Status::Internal`] when the reply is not postcard, not of this type, or too long: the call itself was answered.
+    /// When the value cannot be written, or the codec is none of typed values.
+    pub fn typed_as<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Self, CodecError> {
+        encode_as(codec, value).map(|body| Self::new(codec, body))
+    }
+
+    /// Reads the body as a value, in the codec that it names; for the side that called.
+    ///
+    /// # Errors
+    /// [`Status::Internal`] when the reply is in a codec that this side does not read, not of this type, or too long:
+    /// the call itself was answered.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CallError> {
-        decode(self.codec, &self.body)
+        self.decode_borrowed()
+    }
+
+    /// As [`Reply::decode`], for values that borrow text and bytes from the body.
+    ///
+    /// # Errors
+    /// As [`Reply::decode`].
+    ///
+    /// ```
+    /// let reply = np_dispatch::Reply::typed("ada")?;
+    /// let name: &str = reply.decode_borrowed()?;
+    /// assert_eq!(name, "ada");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode_borrowed<'a, T: Deserialize<'a>>(&'a self) -> Result<T, CallError> {
+        decode_borrowed(self.codec, &self.body)
             .map_err(|error| CallError::answered(Status::Internal, format!("the reply cannot be read: {error}")))
     }
 }
@@ -191,9 +215,9 @@ where
     })
 }
 
-/// A handler on values that answers at once. Request and reply travel as postcard.
+/// A handler on values that answers at once, in the codec of its request: postcard, or what the features add.
 ///
-/// A body in another codec is answered with [`Status::UnsupportedCodec`]; one that does not decode, or has bytes left
+/// A body in a codec of none of these is answered with [`Status::UnsupportedCodec`]; one that does not decode, or has bytes left
 /// over, with [`Status::InvalidArgument`]. The closure does not run then.
 ///
 /// ```
@@ -206,9 +230,9 @@ where
     Resp: Serialize + 'static,
 {
     FromFn(move |context: CallContext, body: Bytes| {
-        Answer::Ready(
-            request(&context, &body).and_then(|value| handler(context, value)).and_then(|value| typed_reply(&value)),
-        )
+        let codec = context.codec();
+        let answer = request(&context, &body).and_then(|value| handler(context, value));
+        Answer::Ready(answer.and_then(|value| typed_reply(codec, &value)))
     })
 }
 
@@ -229,8 +253,9 @@ where
 {
     FromFn(move |context: CallContext, body: Bytes| match request(&context, &body) {
         Ok(value) => {
+            let codec = context.codec();
             let future = handler(context, value);
-            Answer::Later(Box::pin(async move { future.await.and_then(|value| typed_reply(&value)) }))
+            Answer::Later(Box::pin(async move { future.await.and_then(|value| typed_reply(codec, &value)) }))
         }
         Err(error) => Answer::Ready(Err(error)),
     })
@@ -255,11 +280,11 @@ where
 }
 
 fn request<T: DeserializeOwned>(context: &CallContext, body: &[u8]) -> Result<T, CallError> {
-    decode(context.codec(), body).map_err(Into::into)
+    context.decode(body).map_err(Into::into)
 }
 
-fn typed_reply<T: Serialize>(value: &T) -> Result<Reply, CallError> {
-    Reply::typed(value).map_err(Into::into)
+fn typed_reply<T: Serialize>(codec: Codec, value: &T) -> Result<Reply, CallError> {
+    Reply::typed_as(codec, value).map_err(Into::into)
 }
 
 struct FromFn<F>(F);

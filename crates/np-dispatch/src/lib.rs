@@ -20,14 +20,18 @@ mod context;
 mod handler;
 mod message;
 mod router;
+mod schema;
 mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use builtin::{Health, HealthState};
-pub use codec::{CodecError, decode, decode_borrowed, encode};
+pub use codec::{CodecError, decode, decode_borrowed, encode, encode_as};
 pub use context::{BoxFuture, CallContext, Caller, PeerInfo};
 pub use handler::{Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async};
 pub use message::Message;
 pub use router::{MethodOptions, RegisterError, Registered, Router, Target};
-pub use stream::{MessageReceiver, MessageSender, MessageSink, MessageSource, MessageStream};
+pub use schema::Schema;
+pub use stream::{
+    MessageReceiver, MessageSender, MessageSink, MessageSource, MessageStream, TypedReceiver, TypedSender, TypedStream,
+};

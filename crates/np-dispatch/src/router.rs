@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use np_types::{CallError, MethodName, MethodNameError};
+use np_types::{CallError, Metadata, MethodName, MethodNameError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CallContext, Handler, Health, MessageStream, Reply, StreamHandler, builtin, bytes, bytes_async, stream, typed,
-    typed_async,
+    CallContext, Handler, Health, MessageStream, Reply, Schema, StreamHandler, builtin, bytes, bytes_async, schema,
+    stream, typed, typed_async,
 };
 
 /// Why a method was not registered.
@@ -36,7 +36,7 @@ pub enum RegisterError {
     Reserved(MethodName),
 }
 
-/// How the driver is to run a method's handler.
+/// How the driver is to run a method's handler, and what the method tells about itself.
 ///
 /// ```
 /// use np_dispatch::MethodOptions;
@@ -46,6 +46,7 @@ pub enum RegisterError {
 pub struct MethodOptions {
     spawned: bool,
     compress: Option<bool>,
+    schema: Option<Schema>,
 }
 
 impl MethodOptions {
@@ -89,6 +90,25 @@ impl MethodOptions {
     pub const fn is_spawned(self) -> bool {
         self.spawned
     }
+
+    /// Names what the method reads and answers, by a text that changes with its types: see [`Schema`].
+    ///
+    /// ```
+    /// use np_dispatch::{MethodOptions, Schema};
+    /// let options = MethodOptions::default().schema("orders/3");
+    /// assert_eq!(options.fingerprint(), Some(Schema::of("orders/3")));
+    /// ```
+    #[must_use]
+    pub fn schema(mut self, text: &str) -> Self {
+        self.schema = Some(Schema::of(text));
+        self
+    }
+
+    /// The fingerprint of what the method reads and answers, where it tells one.
+    #[must_use]
+    pub const fn fingerprint(self) -> Option<Schema> {
+        self.schema
+    }
 }
 
 /// What a name stands for.
@@ -118,6 +138,36 @@ pub struct Registered {
     pub target: Target,
     /// How to run it.
     pub options: MethodOptions,
+}
+
+impl Registered {
+    /// Refuses a call that expects another [`Schema`] than the method has; asked before the handler runs.
+    ///
+    /// # Errors
+    /// [`Status::SchemaMismatch`](np_types::Status::SchemaMismatch), with both fingerprints in the text.
+    ///
+    /// ```
+    /// use np_dispatch::{Router, Schema};
+    /// let router = Router::new();
+    /// router.on("greet", |_ctx, _body| Ok("hello"))?;
+    /// let method = router.lookup("greet").ok_or("greet is gone")?;
+    /// let mut metadata = np_types::Metadata::new();
+    /// assert!(method.admit(&metadata).is_ok());
+    /// Schema::of("greetings/2").expect_in(&mut metadata)?;
+    /// assert!(method.admit(&metadata).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn admit(&self, metadata: &Metadata) -> Result<(), CallError> {
+        schema::check(self.options.schema, metadata)
+    }
+
+    /// A line of `np.methods`: the name, and behind a space the fingerprint where there is one.
+    fn line(&self) -> String {
+        match self.options.schema {
+            Some(schema) => format!("{} {schema}", self.name),
+            None => self.name.to_string(),
+        }
+    }
 }
 
 /// The method table; clones share it.
@@ -342,8 +392,10 @@ impl Shared {
 pub(crate) struct WeakRouter(Weak<Shared>);
 
 impl WeakRouter {
-    pub(crate) fn methods(&self) -> Vec<String> {
-        self.0.upgrade().map(|shared| shared.methods()).unwrap_or_default()
+    /// A line for each method, in order.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let shared = self.0.upgrade();
+        shared.map(|shared| shared.table.load().values().map(|row| row.line()).collect()).unwrap_or_default()
     }
 }
 

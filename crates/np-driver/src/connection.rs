@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{BoxFuture, Caller, MessageStream, PeerInfo, Reply};
+use np_dispatch::{BoxFuture, Caller, CodecError, MessageStream, PeerInfo, Reply, encode_as};
 use np_session::{Answer, Encoding, OpenCall, OpenKind};
 use np_transport::TlsInfo;
 use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
 };
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::call_limits::CallPlaces;
@@ -47,6 +48,21 @@ impl Request {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// Sets the body to a value, and says that it is to be read in that codec.
+    ///
+    /// # Errors
+    /// When the value cannot be written, or the codec is none of typed values: see [`np_dispatch::encode_as`].
+    ///
+    /// ```
+    /// use np_driver::Request;
+    /// use np_types::Codec;
+    /// let request = Request::new("sum".parse()?).value(Codec::Postcard, &(1u32, 2u32))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn value<T: Serialize + ?Sized>(self, codec: Codec, value: &T) -> Result<Self, CodecError> {
+        Ok(self.codec(codec).body(encode_as(codec, value)?))
     }
 
     /// Says how the body is to be read.

@@ -6,7 +6,7 @@ use std::task::Context;
 use bytes::Bytes;
 use np_dispatch::{CallContext, Handler, MessageStream, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Status};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
 use tokio::sync::oneshot;
 
 use crate::call_limits::Permit;
@@ -14,7 +14,7 @@ use crate::compression::{LARGE, Sealed};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
 use crate::slots::Slot;
-use crate::stream_cell::StreamCell;
+use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
 
 /// A call of the peer, as its event told.
@@ -51,7 +51,9 @@ impl Task {
                     slot.fail(error);
                 }
             }
-            Event::Ended { key, .. } => {
+            Event::Trailers { key, metadata } => self.trailers(key, metadata),
+            Event::Ended { key, metadata } => {
+                self.trailers(key, metadata);
                 if let Some(Slot::Stream(cell)) = self.slots.remove(key) {
                     cell.ended(None);
                 }
@@ -87,10 +89,10 @@ impl Task {
     }
 
     pub(crate) fn open_stream(&mut self, call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>>) {
-        let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
+        let (cell, codec) = (StreamCell::new(Arc::clone(&self.bell), &self.info), call.codec);
         match self.session.open(call) {
-            Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell)),
-            Err(error) => Slot::Opening(opened, cell).fail(error),
+            Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell, codec)),
+            Err(error) => Slot::Opening(opened, cell, codec).fail(error),
         }
     }
 
@@ -110,6 +112,9 @@ impl Task {
         let Some(registered) = self.router.lookup(method.as_str()) else {
             return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
         };
+        if let Err(error) = registered.admit(&metadata) {
+            return self.refuse(key, error.status, &error.text);
+        }
         let compress = registered.options.compresses().filter(|_| kind == OpenKind::Request);
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
@@ -143,7 +148,7 @@ impl Task {
             }
             (Target::Stream(handler), OpenKind::Stream) => {
                 let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
-                let stream = cell.open(key);
+                let stream = cell.open(key, self.opening(false, codec));
                 let (info, handler) = (Arc::clone(&self.info), Arc::clone(handler));
                 let start = || {
                     let ended = async move {
@@ -185,8 +190,14 @@ impl Task {
         if kind == OpenKind::Stream {
             // A message that the handler sent last leaves before the end.
             self.run_errands(key);
+            if self.slots.slot(key).is_none() {
+                // It cancelled its stream, which has its end.
+                return;
+            }
         }
+        let mut trailers = Metadata::new();
         if let Some(Slot::Handler { cell: Some(cell), .. }) = self.slots.remove(key) {
+            trailers = cell.take_trailers();
             // The handler may have left its stream to somebody else, who must not wait for ever.
             cell.ended(None);
         }
@@ -195,8 +206,8 @@ impl Task {
                 let Sealed { reply: Reply { codec, metadata, body }, encoding } = sealed;
                 self.session.respond(key, Answer { codec, encoding, metadata, body })
             }
-            (Ok(_), OpenKind::OneWay | OpenKind::Stream) => self.session.end(key, Status::Ok, "", Metadata::new()),
-            (Err(error), _) => self.session.end(key, wire_status(&error), &error.text, Metadata::new()),
+            (Ok(_), OpenKind::OneWay | OpenKind::Stream) => self.session.end(key, Status::Ok, "", trailers),
+            (Err(error), _) => self.session.end(key, wire_status(&error), &error.text, trailers),
         };
         if let Err(misuse) = result {
             // The call ended meanwhile: the peer gave it up, or the connection did.
@@ -208,13 +219,28 @@ impl Task {
         let _ = self.session.end(key, status, text, Metadata::new());
     }
 
+    fn trailers(&self, key: StreamKey, metadata: Metadata) {
+        if let Some(Slot::Stream(cell)) = self.slots.slot(key) {
+            cell.set_trailers(metadata);
+        }
+    }
+
+    fn opening(&self, local: bool, codec: Codec) -> Opening {
+        // A stream opens after the peer's settings came.
+        let max_message = self.session.peer_settings().map_or(usize::MAX, |peer| peer.max_message as usize);
+        Opening { local, codec, max_message }
+    }
+
     fn cancelled(&mut self, key: StreamKey, status: Status) {
+        tracing::trace!(peer = %self.info.peer, %status, "the caller gave a call up");
         if let Some(slot) = self.slots.remove(key) {
             slot.fail(CallError::answered(status, "the caller gave the call up"));
         }
         match status {
-            // The handler had begun, so this must not tell the caller that sending again is safe.
-            Status::Unavailable => self.refuse(key, Status::Cancelled, "closed before the handler was done"),
+            // The handler had begun, so this must not tell the caller that sending again is safe, nor that all is well.
+            Status::Unavailable | Status::Ok => {
+                self.refuse(key, Status::Cancelled, "closed before the handler was done")
+            }
             _ => self.refuse(key, status, "given up"),
         }
     }
@@ -230,22 +256,28 @@ impl Task {
             Ok(release) => self.session.consumed(key, release),
             Err(error) => {
                 self.session.consumed(key, size);
-                if self.slots.is_local(key) {
-                    self.session.cancel(key);
-                } else {
-                    self.refuse(key, error.status, &error.text);
-                }
-                if let Some(slot) = self.slots.remove(key) {
-                    slot.fail(error);
-                }
+                self.give_up(key, error);
             }
+        }
+    }
+
+    /// Ends a stream of either side for a reason that is this side's own.
+    fn give_up(&mut self, key: StreamKey, reason: CallError) {
+        let status = wire_status(&reason);
+        if self.slots.is_local(key) {
+            self.session.cancel_with(key, status);
+        } else {
+            self.refuse(key, status, &reason.text);
+        }
+        if let Some(slot) = self.slots.remove(key) {
+            slot.fail(reason);
         }
     }
 
     fn writable(&mut self, key: StreamKey) {
         match self.slots.remove(key) {
-            Some(Slot::Opening(opened, cell)) => {
-                let stream = cell.open(key);
+            Some(Slot::Opening(opened, cell, codec)) => {
+                let stream = cell.open(key, self.opening(true, codec));
                 self.slots.insert(key, Slot::Stream(cell));
                 // If whoever opened it has gone, the stream drops here and is cancelled by its own bell.
                 drop(opened.send(Ok(stream)));
@@ -271,6 +303,12 @@ impl Task {
         let errands = cell.errands();
         if errands.consumed > 0 {
             self.session.consumed(key, errands.consumed);
+        }
+        if let Some(mut reason) = errands.cancel {
+            if self.slots.is_local(key) {
+                reason.outcome = Outcome::Unknown;
+            }
+            return self.give_up(key, reason);
         }
         if let Some(message) = errands.message
             && let Err(misuse) = self.session.send(key, message)

@@ -5,6 +5,7 @@
 //! does) or what a method answers (handlers do).
 
 mod accept;
+mod byte_stream;
 mod call_limits;
 mod clock;
 mod commands;
@@ -25,6 +26,7 @@ mod stream_cell;
 mod task;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
+pub use byte_stream::{ByteReader, ByteStream, ByteWriter};
 pub use call_limits::WhenFull;
 pub use clock::Clock;
 pub use compression::Compression;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::AbortHandle;
 use np_dispatch::MessageStream;
 use np_session::{Answer, OpenKind, StreamKey};
-use np_types::CallError;
+use np_types::{CallError, Codec};
 use tokio::sync::oneshot;
 
 use crate::stream_cell::StreamCell;
@@ -16,7 +16,7 @@ pub(crate) enum Slot {
     /// A sender of this side waits until its message was handed over.
     OneWay(oneshot::Sender<Result<(), CallError>>),
     /// A stream of this side whose opening was not sealed yet.
-    Opening(oneshot::Sender<Result<MessageStream, CallError>>, Arc<StreamCell>),
+    Opening(oneshot::Sender<Result<MessageStream, CallError>>, Arc<StreamCell>, Codec),
     /// A stream of this side.
     Stream(Arc<StreamCell>),
     /// A handler of this side is at work for the peer.
@@ -30,7 +30,7 @@ impl Slot {
         match self {
             Self::Call(reply) => drop(reply.send(Err(error))),
             Self::OneWay(sent) => drop(sent.send(Err(error))),
-            Self::Opening(opened, _) => drop(opened.send(Err(error))),
+            Self::Opening(opened, ..) => drop(opened.send(Err(error))),
             Self::Stream(cell) => cell.ended(Some(error)),
             Self::Handler { abort, cell, .. } => {
                 if let Some(abort) = abort {
@@ -45,7 +45,7 @@ impl Slot {
 
     pub(crate) const fn cell(&self) -> Option<&Arc<StreamCell>> {
         match self {
-            Self::Stream(cell) | Self::Opening(_, cell) => Some(cell),
+            Self::Stream(cell) | Self::Opening(_, cell, _) => Some(cell),
             Self::Handler { cell, .. } => cell.as_ref(),
             Self::Call(_) | Self::OneWay(_) => None,
         }
@@ -59,7 +59,7 @@ impl Slot {
         match self {
             Self::Call(reply) => reply.is_closed(),
             Self::OneWay(sent) => sent.is_closed(),
-            Self::Opening(opened, _) => opened.is_closed(),
+            Self::Opening(opened, ..) => opened.is_closed(),
             Self::Stream(_) | Self::Handler { .. } => false,
         }
     }

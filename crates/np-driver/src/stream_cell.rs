@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use np_dispatch::{MessageSink, MessageSource, MessageStream};
 use np_session::StreamKey;
-use np_types::{CallError, Status};
+use np_types::{CallError, Codec, Metadata, Status};
 
 use crate::commands::{Doorbell, lock};
 use crate::connection::ConnectionInfo;
@@ -29,6 +29,10 @@ struct State {
     consumed: usize,
     peer_finished: bool,
     error: Option<CallError>,
+    /// Pairs of the stream's end: what came with it, or what this side's handler wants to go with it.
+    trailers: Option<Metadata>,
+    /// Why the user gave the stream up, until the task was told.
+    cancel: Option<CallError>,
     outgoing: Option<Bytes>,
     /// Whether the session holds a message of this stream.
     sending: bool,
@@ -44,12 +48,24 @@ struct State {
     writer: Option<Waker>,
 }
 
+/// What a stream's user has to know of its opening.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening {
+    /// Whether this side opened it.
+    pub(crate) local: bool,
+    pub(crate) codec: Codec,
+    /// The longest message that the peer takes, in bytes.
+    pub(crate) max_message: usize,
+}
+
 /// What the connection task has to do for a stream.
 #[derive(Default)]
 pub(crate) struct Errands {
     pub(crate) consumed: usize,
     pub(crate) message: Option<Bytes>,
     pub(crate) finish: bool,
+    /// The user gave the stream up for a reason.
+    pub(crate) cancel: Option<CallError>,
     /// The user dropped the stream before its end.
     pub(crate) dropped: bool,
 }
@@ -68,9 +84,32 @@ impl StreamCell {
     }
 
     /// The stream as its user sees it.
-    pub(crate) fn open(self: &Arc<Self>, key: StreamKey) -> MessageStream {
+    pub(crate) fn open(self: &Arc<Self>, key: StreamKey, opening: Opening) -> MessageStream {
         lock(&self.state).key = Some(key);
-        MessageStream::new(Box::new(Source(Arc::clone(self))), Box::new(Sink(Arc::clone(self))))
+        let sink = Sink { cell: Arc::clone(self), opening };
+        MessageStream::new(Box::new(Source(Arc::clone(self))), Box::new(sink)).with_codec(opening.codec)
+    }
+
+    /// The pairs that the handler wants to end its stream with.
+    pub(crate) fn take_trailers(&self) -> Metadata {
+        lock(&self.state).trailers.take().unwrap_or_default()
+    }
+
+    /// Keeps the pairs of the stream's end: of the peer's, which comes next, or of this side's, which may be far.
+    pub(crate) fn set_trailers(&self, trailers: Metadata) {
+        let mut state = lock(&self.state);
+        if !state.detached {
+            state.trailers = Some(trailers);
+        }
+    }
+
+    fn give_up(&self, reason: CallError) {
+        let mut state = lock(&self.state);
+        if !state.detached {
+            state.outgoing = None;
+            state.cancel.get_or_insert(reason);
+            self.ring(&mut state);
+        }
     }
 
     /// Takes bytes from the session; the bytes whose credit goes back at once, or what to end the stream with.
@@ -164,6 +203,7 @@ impl StreamCell {
             consumed: std::mem::take(&mut state.consumed),
             message,
             finish,
+            cancel: state.cancel.take(),
             dropped: state.source_gone && state.sink_gone && !state.finish,
         }
     }
@@ -243,6 +283,16 @@ impl MessageSource for Source {
         state.reader = Some(cx.waker().clone());
         Poll::Pending
     }
+
+    fn take_trailers(&mut self) -> Option<Metadata> {
+        let mut state = lock(&self.0.state);
+        // A stream of the peer's goes on: what is there is what its handler wants to end it with.
+        if state.detached { state.trailers.take() } else { None }
+    }
+
+    fn cancel(&mut self, reason: CallError) {
+        self.0.give_up(reason);
+    }
 }
 
 impl Drop for Source {
@@ -257,7 +307,10 @@ impl Drop for Source {
     }
 }
 
-struct Sink(Arc<StreamCell>);
+struct Sink {
+    cell: Arc<StreamCell>,
+    opening: Opening,
+}
 
 impl Sink {
     fn ended(state: &State) -> Option<CallError> {
@@ -269,7 +322,7 @@ impl Sink {
 
 impl MessageSink for Sink {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         if let Some(error) = Self::ended(&state) {
             return Poll::Ready(Err(error));
         }
@@ -281,7 +334,7 @@ impl MessageSink for Sink {
     }
 
     fn start_send(&mut self, message: Bytes) -> Result<(), CallError> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         if let Some(error) = Self::ended(&state) {
             return Err(error);
         }
@@ -289,12 +342,12 @@ impl MessageSink for Sink {
             return Err(CallError::not_processed(Status::Failed, "the sink was not ready"));
         }
         state.outgoing = Some(message);
-        self.0.ring(&mut state);
+        self.cell.ring(&mut state);
         Ok(())
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         if state.outgoing.is_none() && !state.sending {
             return Poll::Ready(Ok(()));
         }
@@ -311,20 +364,37 @@ impl MessageSink for Sink {
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         let flushed = self.poll_flush(cx);
         if flushed.is_ready() {
-            let mut state = lock(&self.0.state);
+            let mut state = lock(&self.cell.state);
             if !state.finish && !state.finished {
                 state.finish = true;
-                self.0.ring(&mut state);
+                self.cell.ring(&mut state);
             }
         }
         flushed
+    }
+
+    fn set_trailers(&mut self, trailers: Metadata) -> Result<(), CallError> {
+        if self.opening.local {
+            let text = "the side that opened a stream does not end it; its callee sets the trailers";
+            return Err(CallError::not_processed(Status::InvalidArgument, text));
+        }
+        self.cell.set_trailers(trailers);
+        Ok(())
+    }
+
+    fn cancel(&mut self, reason: CallError) {
+        self.cell.give_up(reason);
+    }
+
+    fn max_message(&self) -> usize {
+        self.opening.max_message
     }
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         state.sink_gone = true;
-        self.0.ring(&mut state);
+        self.cell.ring(&mut state);
     }
 }

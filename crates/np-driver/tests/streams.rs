@@ -14,10 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use common::{client, client_with, echo, request, serve, serve_with, until, within};
+use bytes::{Bytes, BytesMut};
+use common::{House, client, client_with, echo, now, request, serve, serve_with, until, within, xx_initiator};
 use np_dispatch::MessageStream;
-use np_types::{CallError, CloseCode, Limits, Outcome, Status};
+use np_session::{Event, HandshakeEvent, OpenCall, OpenKind, Session};
+use np_transport::Link;
+use np_types::{CallError, CloseCode, Limits, Outcome, Status, Time};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
 const KIB: usize = 1 << 10;
@@ -379,4 +382,92 @@ async fn large_messages_of_streams_share_one_budget() {
     assert!(arrived >= 1 && refused >= 1 && arrived + refused == 4, "{arrived} arrived, {refused} refused");
     stream.send(vec![0; 1 << 20]).await.unwrap();
     assert_eq!(within(stream.recv_as::<usize>()).await.unwrap().unwrap(), 1 << 20);
+}
+
+/// A peer that leads its session by hand, to say what no handle of ours would.
+struct Raw {
+    link: Link,
+    session: Session,
+    input: BytesMut,
+}
+
+impl Raw {
+    async fn connect(house: &House) -> Self {
+        let mut link = np_transport::connect(&house.address).await.unwrap();
+        let (mut handshake, mut input) = (xx_initiator(now()), BytesMut::new());
+        loop {
+            match handshake.poll_event() {
+                Some(HandshakeEvent::Done) => break,
+                Some(HandshakeEvent::Peer(_)) => handshake.admit().unwrap(),
+                Some(other) => panic!("{other:?}"),
+                None => {
+                    let mut out = Vec::new();
+                    handshake.poll_transmit(&mut out);
+                    link.io.write_all(&out).await.unwrap();
+                    link.io.read_buf(&mut input).await.unwrap();
+                    handshake.handle_bytes(&mut input);
+                }
+            }
+        }
+        let session = handshake.into_session(Limits::default(), Time::ZERO).unwrap();
+        let mut raw = Self { link, session, input };
+        raw.write().await;
+        while !matches!(raw.session.poll_event(), Some(Event::Ready(_))) {
+            raw.read().await;
+        }
+        raw
+    }
+
+    async fn read(&mut self) {
+        self.link.io.read_buf(&mut self.input).await.unwrap();
+        self.session.handle_bytes(Time::ZERO, &mut self.input);
+    }
+
+    async fn write(&mut self) {
+        let mut out = Vec::new();
+        self.session.poll_transmit(Time::ZERO, &mut out);
+        self.link.io.write_all(&out).await.unwrap();
+        self.session.handle_written(out.len());
+    }
+
+    /// Goes on until there is nothing open.
+    async fn until_idle(&mut self) {
+        self.write().await;
+        while !self.session.is_idle() {
+            self.read().await;
+            self.write().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_ends_whatever_reason_its_caller_names() {
+    let router = echo();
+    let dropped = Arc::new(Notify::new());
+    let tell = Arc::clone(&dropped);
+    router
+        .on_async("wait", move |_, _| {
+            let guard = Dropped(Arc::clone(&tell));
+            async move {
+                let _guard = guard;
+                std::future::pending::<Result<(), CallError>>().await
+            }
+        })
+        .unwrap();
+    let house = serve("mem:any-reason", router).await;
+    within(async {
+        let mut raw = Raw::connect(&house).await;
+        for status in [Status::Ok, Status::Unavailable, Status::Cancelled, Status::Other(999)] {
+            let call = OpenCall::new(OpenKind::Request, "wait".parse().unwrap());
+            let key = raw.session.open(call).unwrap();
+            raw.write().await;
+            raw.session.cancel_with(key, status);
+            raw.until_idle().await;
+            dropped.notified().await;
+            assert_eq!(raw.session.error(), None);
+            let events: Vec<_> = std::iter::from_fn(|| raw.session.poll_event()).collect();
+            assert!(!events.iter().any(|event| matches!(event, Event::Answered { .. })), "{events:?}");
+        }
+    })
+    .await;
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{MessageReceiver, MessageSender, MessageStream, Reply, decode, encode};
+use np_dispatch::{CodecError, MessageReceiver, MessageSender, MessageStream, Reply, Schema, encode_as};
 use np_driver::{Connection, Request};
-use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
+use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -59,7 +59,7 @@ impl Client {
         Ok(self.request(method).body(body).send().await?.body)
     }
 
-    /// Calls a method over serde types, postcard on the wire.
+    /// Calls a method over serde types, postcard on the wire; [`Call::send_as`] has other codecs.
     ///
     /// # Errors
     /// As [`Client::call`], and when the reply is not of the type.
@@ -68,8 +68,7 @@ impl Client {
         method: &str,
         request: &(impl Serialize + Sync + ?Sized),
     ) -> Result<Resp, CallError> {
-        let reply = self.request(method).codec(Codec::Postcard).body(encode(request)?).send().await?;
-        Ok(decode(reply.codec, &reply.body)?)
+        self.request(method).send_as(request).await
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.
@@ -77,28 +76,28 @@ impl Client {
     /// # Errors
     /// When it was not sent, or it is not known whether all of it was.
     pub async fn send_one_way(&self, method: &str, body: impl Into<Bytes>) -> Result<(), CallError> {
-        let call = self.request(method).body(body);
-        call.client.connection.send_one_way(call.into_request()?).await
+        self.request(method).body(body).send_one_way().await
     }
 
-    /// Opens a stream of messages both ways.
+    /// Opens a stream of messages both ways; [`Call::open_stream`] has options.
     ///
     /// # Errors
     /// When it could not be opened.
     pub async fn open_stream(&self, method: &str) -> Result<MessageStream, CallError> {
-        self.connection.open_stream(Request::new(name(method)?)).await
+        self.request(method).open_stream().await
     }
 
-    /// Starts a call with options.
+    /// Starts a call, one-way message or stream with options.
     #[must_use]
     pub fn request<'a>(&'a self, method: &'a str) -> Call<'a> {
         Call {
             client: self,
             method,
-            codec: Codec::Bytes,
+            codec: None,
             body: Bytes::new(),
             metadata: Metadata::new(),
-            deadline: self.deadline,
+            schema: None,
+            deadline: None,
             compress: None,
         }
     }
@@ -172,15 +171,27 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A call with options; [`Call::send`] makes it.
+/// A call, one-way message or stream with options; made by [`Call::send`], [`Call::send_as`], [`Call::send_one_way`] or
+/// [`Call::open_stream`].
+///
+/// ```
+/// # async fn example(client: np_facade::Client) -> Result<(), np_facade::CallError> {
+/// use std::time::Duration;
+/// use np_facade::Codec;
+/// // JSON needs the feature `json`.
+/// let call = client.request("orders.count").codec(Codec::Json).schema("orders/3").deadline(Duration::from_secs(5));
+/// let count: u64 = call.send_as(&("apples", 2024)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Call<'a> {
     client: &'a Client,
     method: &'a str,
-    codec: Codec,
+    codec: Option<Codec>,
     body: Bytes,
     metadata: Metadata,
-    deadline: Duration,
+    schema: Option<Schema>,
+    deadline: Option<Duration>,
     compress: Option<bool>,
 }
 
@@ -192,10 +203,10 @@ impl Call<'_> {
         self
     }
 
-    /// Says how the body is to be read.
+    /// Says how the body, or a stream's messages, are to be read. Default: bytes, and postcard for values.
     #[must_use]
     pub const fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+        self.codec = Some(codec);
         self
     }
 
@@ -206,10 +217,19 @@ impl Call<'_> {
         self
     }
 
-    /// Sets how long the answer may take.
+    /// Expects that the method names the same text in its [`MethodOptions::schema`](crate::MethodOptions::schema); else
+    /// the answer is [`Status::SchemaMismatch`]. It takes one pair of the metadata.
+    #[must_use]
+    pub fn schema(mut self, text: &str) -> Self {
+        self.schema = Some(Schema::of(text));
+        self
+    }
+
+    /// Sets how long the answer, or the whole stream, may take. Default: the client's deadline for a call, none for a
+    /// stream.
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = Some(deadline);
         self
     }
 
@@ -237,10 +257,50 @@ impl Call<'_> {
         connection.call(self.into_request()?).await
     }
 
-    fn into_request(self) -> Result<Request, CallError> {
-        let deadline = self.client.connection.clock().deadline(self.deadline);
-        let request = Request::new(name(self.method)?).codec(self.codec).body(self.body);
-        let request = request.metadata(self.metadata).deadline(deadline);
+    /// Calls the method with a value in place of the body, in the call's codec, and reads the answer's.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; also when the value cannot be written, or the reply is not of the type.
+    pub async fn send_as<Resp: DeserializeOwned>(
+        self,
+        value: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<Resp, CallError> {
+        let codec = self.codec.unwrap_or(Codec::Postcard);
+        let body = encode_as(codec, value).map_err(|error| match error {
+            CodecError::Unsupported(_) => CallError::not_processed(Status::UnsupportedCodec, error.to_string()),
+            _ => unsent(error.to_string()),
+        })?;
+        self.codec(codec).body(body).send().await?.decode()
+    }
+
+    /// Sends the body as a message that has no answer; done when all of it was handed to the operating system.
+    ///
+    /// # Errors
+    /// As [`Client::send_one_way`].
+    pub async fn send_one_way(self) -> Result<(), CallError> {
+        let connection = &self.client.connection;
+        connection.send_one_way(self.into_request()?).await
+    }
+
+    /// Opens a stream of messages both ways, whose values travel in the call's codec. The body must be empty.
+    ///
+    /// # Errors
+    /// When it could not be opened. What the method says to the opening is told by the stream itself.
+    pub async fn open_stream(self) -> Result<MessageStream, CallError> {
+        let (client, deadline) = (self.client, self.deadline);
+        let request = self.into_request()?;
+        // A stream lasts as long as its sides want, unless somebody said otherwise.
+        let deadline = deadline.map_or(Deadline::NONE, |within| client.connection.clock().deadline(within));
+        client.connection.open_stream(request.deadline(deadline)).await
+    }
+
+    fn into_request(mut self) -> Result<Request, CallError> {
+        if let Some(schema) = self.schema {
+            schema.expect_in(&mut self.metadata).map_err(|error| unsent(error.to_string()))?;
+        }
+        let deadline = self.deadline.unwrap_or(self.client.deadline);
+        let request = Request::new(name(self.method)?).codec(self.codec.unwrap_or_default()).body(self.body);
+        let request = request.metadata(self.metadata).deadline(self.client.connection.clock().deadline(deadline));
         Ok(match self.compress {
             Some(compress) => request.compress(compress),
             None => request,
@@ -249,7 +309,11 @@ impl Call<'_> {
 }
 
 fn name(method: &str) -> Result<MethodName, CallError> {
-    MethodName::new(method).map_err(|error| CallError::not_processed(Status::InvalidArgument, error.to_string()))
+    MethodName::new(method).map_err(|error| unsent(error.to_string()))
+}
+
+fn unsent(text: String) -> CallError {
+    CallError::not_processed(Status::InvalidArgument, text)
 }
 
 fn no_messages() -> CallError {

@@ -44,10 +44,13 @@ pub use identity::Identity;
 pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};
 pub use np_dispatch::{
     Answer, CallContext, CodecError, Handler, Health, HealthState, Message, MessageReceiver, MessageSender,
-    MessageStream, MethodOptions, RegisterError, Reply, Router, StreamHandler, Target, bytes, bytes_async, decode,
-    encode, stream, typed, typed_async,
+    MessageStream, MethodOptions, RegisterError, Reply, Router, Schema, StreamHandler, Target, TypedReceiver,
+    TypedSender, TypedStream, bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed,
+    typed_async,
 };
-pub use np_driver::{Clock, Compression, Connection, Request, WhenFull, random_psk, random_secret_key};
+pub use np_driver::{
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Request, WhenFull, random_psk, random_secret_key,
+};
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
     Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,
@@ -63,8 +66,8 @@ pub use np_trust::{
 };
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
-    LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MethodName, Misbehaved, Misuse, Outcome,
-    PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+    LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
 };
 pub use server::{Server, ServerBuilder};
 

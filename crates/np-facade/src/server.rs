@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_dispatch::{
-    CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router, Target,
+    CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router,
+    StreamHandler, Target,
 };
 use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, WhenFull};
 use np_noise::Pattern;
@@ -111,7 +112,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a method over serde types, postcard on the wire: a plain function. It must not block.
+    /// Adds a method over serde types, in the codec of each request: postcard, and what the features `json` and `msgpack`
+    /// add. A plain function; it must not block.
     #[must_use]
     pub fn on_typed<F, Req, Resp>(mut self, name: &str, handler: F) -> Self
     where
@@ -124,7 +126,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a method over serde types, postcard on the wire: an async function.
+    /// Adds a method over serde types, as [`ServerBuilder::on_typed`]: an async function.
     #[must_use]
     pub fn on_typed_async<F, Fut, Req, Resp>(mut self, name: &str, handler: F) -> Self
     where
@@ -160,10 +162,28 @@ impl ServerBuilder {
         self.on_stream(MESSAGES, handler)
     }
 
-    /// Adds any handler, with options: `MethodOptions::default().spawned()` gives it tasks of its own.
+    /// Adds any handler, with options: `MethodOptions::default().spawned()` gives it tasks of its own, `.schema("orders/3")`
+    /// lets callers find out that their types differ.
+    ///
+    /// ```
+    /// # fn example(builder: np_facade::ServerBuilder) -> np_facade::ServerBuilder {
+    /// use np_facade::{MethodOptions, typed};
+    /// let double = typed(|_ctx, number: u32| Ok(u64::from(number) * 2));
+    /// builder.method("double", double, MethodOptions::default().schema("double/1"))
+    /// # }
+    /// ```
     #[must_use]
-    pub fn method(mut self, name: &str, handler: impl Handler, options: MethodOptions) -> Self {
-        let target = Target::Unary(Arc::new(handler));
+    pub fn method(self, name: &str, handler: impl Handler, options: MethodOptions) -> Self {
+        self.target(name, Target::Unary(Arc::new(handler)), options)
+    }
+
+    /// As [`ServerBuilder::method`], for a stream.
+    #[must_use]
+    pub fn stream_method(self, name: &str, handler: impl StreamHandler, options: MethodOptions) -> Self {
+        self.target(name, Target::Stream(Arc::new(handler)), options)
+    }
+
+    fn target(mut self, name: &str, target: Target, options: MethodOptions) -> Self {
         let added = self.config.router.register_target(name, target, options);
         self.note(added);
         self

@@ -142,6 +142,13 @@ pub enum Event {
         /// Why, and what is known about the work.
         error: CallError,
     },
+    /// The pairs beside the status with which a stream of this side fails, where there are any; [`Event::Failed`] follows.
+    Trailers {
+        /// The stream.
+        key: StreamKey,
+        /// The pairs.
+        metadata: Metadata,
+    },
     /// A stream of this side ended well.
     Ended {
         /// The stream.

@@ -376,7 +376,12 @@ impl Session {
         let event = match (kind, trailers.status) {
             (OpenKind::Stream, Status::Ok) => Event::Ended { key, metadata: trailers.metadata },
             _ if was_sent => Event::Sent { key },
-            (_, status) => Event::Failed { key, error: call_error(status, trailers.text, talked) },
+            (_, status) => {
+                if kind == OpenKind::Stream && !trailers.metadata.is_empty() {
+                    self.events.push_back(Event::Trailers { key, metadata: trailers.metadata });
+                }
+                Event::Failed { key, error: call_error(status, trailers.text, talked) }
+            }
         };
         self.events.push_back(event);
         Ok(())

@@ -188,8 +188,13 @@ impl Session {
 
     /// Gives up a call of this side. No event follows for it; a call that is over is left alone.
     pub fn cancel(&mut self, key: StreamKey) {
+        self.cancel_with(key, Status::Cancelled);
+    }
+
+    /// As [`Session::cancel`], with the status that tells the callee why.
+    pub fn cancel_with(&mut self, key: StreamKey, status: Status) {
         if self.table.stream(key).is_some_and(|stream| stream.local && !stream.abandoned) {
-            self.abandon(key, Status::Cancelled);
+            self.abandon(key, status);
         }
     }
 

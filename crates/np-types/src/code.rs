@@ -89,6 +89,8 @@ wire_codes! {
         UnsupportedCodec = 10, "unsupported-codec";
         /// A unary method was opened as a stream, or a stream called as a unary method.
         WrongKind = 11, "wrong-kind";
+        /// The caller expects another schema of the method than the callee has.
+        SchemaMismatch = 12, "schema-mismatch";
     }
 }
 

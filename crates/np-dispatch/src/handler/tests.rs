@@ -146,3 +146,38 @@ fn a_reply_of_another_type_is_an_error_that_says_the_call_was_answered() {
     assert_eq!(error.outcome, np_types::Outcome::Answered);
     assert_eq!(error.status, Status::Internal);
 }
+
+#[cfg(all(feature = "json", feature = "msgpack"))]
+#[test]
+fn a_typed_handler_answers_in_the_codec_of_its_request() {
+    use crate::encode_as;
+    let later = typed_async(|_ctx, number: u32| async move { Ok(number * 2) });
+    for codec in [Codec::Postcard, Codec::Json, Codec::MessagePack] {
+        let body = encode_as(codec, &21u32).unwrap();
+        let expected = Reply::new(codec, encode_as(codec, &42u32).unwrap());
+        assert_eq!(ask(&double(), codec, &body), Ok(expected.clone()));
+        assert_eq!(now(later.call(context(codec), body).wait()), Ok(expected.clone()));
+        assert_eq!(expected.decode::<u32>(), Ok(42));
+    }
+    assert_eq!(ask(&double(), Codec::Json, b"21 x").unwrap_err().status, Status::InvalidArgument);
+}
+
+#[test]
+fn a_handler_reads_values_that_borrow_from_the_body() {
+    #[derive(serde::Deserialize)]
+    struct Order<'a> {
+        item: &'a str,
+        #[serde(borrow)]
+        tags: Vec<&'a [u8]>,
+    }
+    let handler = bytes(|ctx, body| {
+        let order: Order<'_> = ctx.decode(&body)?;
+        assert!(body.as_ptr_range().contains(&order.item.as_ptr()));
+        assert!(order.tags.iter().all(|tag| body.as_ptr_range().contains(&tag.as_ptr())));
+        Ok(ctx.reply(&(order.item, order.tags.len()))?)
+    });
+    let body = encode(&("apple", [b"red".to_vec(), b"old".to_vec()].as_slice())).unwrap();
+    let reply = ask(&handler, Codec::Postcard, &body).unwrap();
+    assert_eq!(reply.decode_borrowed::<(&str, usize)>(), Ok(("apple", 2)));
+    assert_eq!(ask(&handler, Codec::Postcard, b"\x01").unwrap_err().status, Status::InvalidArgument);
+}

@@ -7,7 +7,7 @@ use np_types::{Codec, MethodName, MethodNameError};
 
 use super::{MethodOptions, RegisterError, Router, Target};
 use crate::testing::call;
-use crate::{Health, HealthState, Reply, bytes};
+use crate::{Health, HealthState, Reply, Schema, bytes};
 
 fn text(router: &Router, method: &str, codec: Codec, body: &[u8]) -> Reply {
     call(&router.lookup(method).unwrap(), codec, body).unwrap()
@@ -164,7 +164,7 @@ fn health_says_what_the_server_set() {
     let router = Router::with_builtins(health.clone());
     assert_eq!(text(&router, "np.health", Codec::Bytes, b""), "ok".into());
     health.set(HealthState::Draining);
-    assert_eq!(text(&router, "np.health", Codec::Json, b""), "draining".into());
+    assert_eq!(text(&router, "np.health", Codec::Other(9), b""), "draining".into());
     let typed = text(&router, "np.health", Codec::Postcard, b"");
     assert_eq!(typed.decode::<String>(), Ok("draining".to_owned()));
     health.set(HealthState::Ok);
@@ -190,4 +190,23 @@ fn a_dropped_router_is_freed_though_its_table_refers_to_it() {
     router.on("hold", hold).unwrap();
     drop(router);
     assert!(watch.upgrade().is_none());
+}
+
+#[test]
+fn methods_shows_the_fingerprints_of_schemas() {
+    let router = Router::with_builtins(Health::default());
+    let options = MethodOptions::default().schema("orders/3");
+    let target = Target::Unary(Arc::new(bytes(|_ctx, body| Ok(body))));
+    router.register_target("orders", target, options).unwrap();
+    let line = format!("orders {}", Schema::of("orders/3"));
+    let expected = ["np.echo", "np.health", "np.methods", &line];
+    assert_eq!(text(&router, "np.methods", Codec::Bytes, b""), expected.join("\n").into());
+    let listed = text(&router, "np.methods", Codec::Postcard, b"").decode::<Vec<String>>().unwrap();
+    assert_eq!(listed, expected);
+    #[cfg(feature = "json")]
+    {
+        let listed = text(&router, "np.methods", Codec::Json, b"").decode::<Vec<String>>().unwrap();
+        assert_eq!(listed, expected);
+    }
+    assert_eq!(router.methods().last().unwrap(), "orders");
 }

@@ -1,14 +1,16 @@
 //! Tests of streams over an in-memory source and sink that count credit.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use np_types::{CallError, Codec, Status};
+use futures_core::{FusedStream as _, Stream};
+use futures_sink::Sink;
+use np_types::{CallError, Codec, Metadata, Status};
 
-use super::{MessageSink, MessageSource, MessageStream};
+use super::{MessageSink, MessageSource, MessageStream, TypedStream};
 use crate::testing::{context, now, poll_once};
 use crate::{StreamHandler, decode, encode, stream};
 
@@ -19,6 +21,8 @@ struct State {
     polls_after_end: usize,
     ended: bool,
     taken: usize,
+    trailers: Option<Metadata>,
+    cancelled: Option<CallError>,
     credit: usize,
     sent: Vec<Bytes>,
     finished: bool,
@@ -75,6 +79,14 @@ impl MessageSource for Fake {
             }
         }
     }
+
+    fn take_trailers(&mut self) -> Option<Metadata> {
+        self.state().trailers.take()
+    }
+
+    fn cancel(&mut self, reason: CallError) {
+        self.state().cancelled = Some(reason);
+    }
 }
 
 impl MessageSink for Fake {
@@ -100,6 +112,15 @@ impl MessageSink for Fake {
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         self.state().finished = true;
         Poll::Ready(Ok(()))
+    }
+
+    fn set_trailers(&mut self, trailers: Metadata) -> Result<(), CallError> {
+        self.state().trailers = Some(trailers);
+        Ok(())
+    }
+
+    fn cancel(&mut self, reason: CallError) {
+        self.state().cancelled = Some(reason);
     }
 }
 
@@ -231,4 +252,125 @@ fn halves_work_alone_and_join_again() {
     assert_eq!(now(stream.recv()), Some(Ok(Bytes::from_static(b"more"))));
     now(stream.send("again")).unwrap();
     assert_eq!(fake.state().sent, [&b"out"[..], b"again"]);
+}
+
+fn next<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+fn put<T, S: Sink<T, Error = CallError> + Unpin>(sink: &mut S, item: T) -> Poll<Result<(), CallError>> {
+    let ready = Pin::new(&mut *sink).poll_ready(&mut Context::from_waker(Waker::noop()));
+    ready.map(|ready| ready.and_then(|()| Pin::new(sink).start_send(item)))
+}
+
+fn close<T, S: Sink<T, Error = CallError> + Unpin>(sink: &mut S) -> Poll<Result<(), CallError>> {
+    Pin::new(sink).poll_close(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_stream_is_a_stream_and_a_sink_of_bytes() {
+    let fake = Fake::with_credit(1);
+    fake.feed(b"in");
+    let mut stream = fake.stream();
+    assert_eq!(next(&mut stream), Poll::Ready(Some(Ok(Bytes::from_static(b"in")))));
+    assert!(next(&mut stream).is_pending());
+    assert_eq!(put(&mut stream, Bytes::from_static(b"out")), Poll::Ready(Ok(())));
+    assert!(put(&mut stream, Bytes::from_static(b"no credit")).is_pending());
+    assert_eq!(fake.state().sent, [&b"out"[..]]);
+    assert!(Pin::new(&mut stream).poll_flush(&mut Context::from_waker(Waker::noop())).is_pending());
+    fake.state().peer_finished = true;
+    assert!(!stream.is_terminated());
+    assert_eq!(next(&mut stream), Poll::Ready(None));
+    assert!(stream.is_terminated());
+    assert_eq!(close(&mut stream), Poll::Ready(Ok(())));
+    assert!(fake.state().finished);
+}
+
+#[test]
+fn halves_are_a_stream_and_a_sink_too() {
+    let fake = Fake::with_credit(1);
+    fake.feed(b"in");
+    let (mut receiver, mut sender) = fake.stream().split();
+    assert_eq!(next(&mut receiver), Poll::Ready(Some(Ok(Bytes::from_static(b"in")))));
+    assert_eq!(put(&mut sender, Bytes::from_static(b"out")), Poll::Ready(Ok(())));
+    assert_eq!(close(&mut sender), Poll::Ready(Ok(())));
+    assert!(!receiver.is_terminated() && fake.state().finished);
+}
+
+#[test]
+fn a_typed_stream_is_a_stream_and_a_sink_of_values() {
+    let fake = Fake::with_credit(3);
+    fake.feed(b"\x05");
+    fake.feed(b"\x05\x05");
+    fake.feed(b"\x06");
+    let mut stream: TypedStream<u32, (u8, &str)> = fake.stream().typed();
+    assert_eq!(next(&mut stream), Poll::Ready(Some(Ok(5))));
+    assert!(matches!(next(&mut stream), Poll::Ready(Some(Err(error))) if error.status == Status::InvalidArgument));
+    assert_eq!(put(&mut stream, (1, "a")), Poll::Ready(Ok(())));
+    now(stream.send(&(2, "b"))).unwrap();
+    let (mut receiver, mut sender) = stream.split();
+    assert_eq!(next(&mut receiver), Poll::Ready(Some(Ok(6))));
+    assert_eq!(put(&mut sender, (3, "c")), Poll::Ready(Ok(())));
+    assert_eq!(close(&mut sender), Poll::Ready(Ok(())));
+    assert_eq!(fake.state().sent, [&b"\x01\x01a"[..], b"\x02\x01b", b"\x03\x01c"]);
+    let mut below = MessageStream::unsplit(receiver.into_inner(), sender.into_inner());
+    fake.state().peer_finished = true;
+    assert_eq!(now(below.recv()), None);
+}
+
+#[test]
+fn typed_messages_use_the_codec_of_the_opening() {
+    let stream = Fake::default().stream();
+    assert_eq!(stream.codec(), Codec::Postcard);
+    assert_eq!(stream.with_codec(Codec::Bytes).codec(), Codec::Postcard);
+    let fake = Fake::with_credit(1);
+    let mut stream = fake.stream().with_codec(Codec::Other(9));
+    assert_eq!(now(stream.send_as(&1u32)).unwrap_err().status, Status::UnsupportedCodec);
+    fake.feed(b"1");
+    assert_eq!(now(stream.recv_as::<u32>()).unwrap().unwrap_err().status, Status::UnsupportedCodec);
+    #[cfg(feature = "json")]
+    {
+        let mut stream = fake.stream().with_codec(Codec::Json);
+        now(stream.send_as(&("ada", 36))).unwrap();
+        fake.feed(b" [1, 2]");
+        assert_eq!(now(stream.recv_as()), Some(Ok(vec![1u8, 2])));
+        assert_eq!(fake.state().sent, [&br#"["ada",36]"#[..]]);
+    }
+}
+
+#[test]
+fn trailers_are_there_after_the_end() {
+    let mut trailers = Metadata::new();
+    trailers.insert("rows", b"3").unwrap();
+    let fake = Fake::default();
+    fake.state().incoming.push_back(Ok(Bytes::new()));
+    let mut stream = fake.stream();
+    stream.set_trailers(trailers.clone()).unwrap();
+    now(stream.recv()).unwrap().unwrap();
+    assert_eq!(stream.trailers(), None);
+    fake.state().peer_finished = true;
+    assert_eq!(now(stream.recv()), None);
+    assert_eq!(stream.trailers(), Some(&trailers));
+
+    let fake = Fake::default();
+    fake.state().incoming.push_back(Err(CallError::failed("cut")));
+    fake.state().trailers = Some(trailers.clone());
+    let mut stream = fake.stream();
+    now(stream.recv()).unwrap().unwrap_err();
+    assert_eq!(stream.trailers(), Some(&trailers));
+}
+
+#[test]
+fn a_cancel_carries_its_reason_from_the_stream_and_from_either_half() {
+    let reason = CallError::answered(Status::LimitReached, "enough");
+    let cancels: [fn(MessageStream); 3] = [
+        |stream| stream.cancel(Status::LimitReached, "enough"),
+        |stream| stream.split().0.cancel(Status::LimitReached, "enough"),
+        |stream| stream.split().1.cancel(Status::LimitReached, "enough"),
+    ];
+    for cancel in cancels {
+        let fake = Fake::default();
+        cancel(fake.stream());
+        assert_eq!(fake.state().cancelled, Some(reason.clone()));
+    }
 }

@@ -128,6 +128,39 @@ fn a_cancelled_stream_tells_its_handler_and_frees_its_slot() {
     assert!(pair.client().is_idle() && pair.server().is_idle());
 }
 
+#[test]
+fn pairs_beside_an_error_come_before_it_and_beside_ok_with_it() {
+    let mut metadata = Metadata::default();
+    metadata.insert("rows", b"3").unwrap();
+    let (mut pair, key, other) = joined(&small());
+    pair.server().end(other, Status::Failed, "no more", metadata.clone()).unwrap();
+    pair.settle();
+    let events = pair.events(0);
+    let trailers = Event::Trailers { key, metadata: metadata.clone() };
+    let at = events.iter().position(|event| *event == trailers).unwrap();
+    assert!(
+        matches!(&events[at + 1], Event::Failed { key: failed, error } if *failed == key && error.text == "no more")
+    );
+
+    let (mut pair, key, other) = joined(&small());
+    pair.server().end(other, Status::Ok, "", metadata.clone()).unwrap();
+    pair.settle();
+    assert!(pair.events(0).contains(&Event::Ended { key, metadata }));
+}
+
+#[test]
+fn a_cancel_may_say_why() {
+    let (mut pair, key, other) = joined(&small());
+    pair.client().cancel_with(key, Status::LimitReached);
+    // The first reason stands.
+    pair.client().cancel_with(key, Status::Failed);
+    pair.settle();
+    assert!(pair.events(1).contains(&Event::Cancelled { key: other, status: Status::LimitReached }));
+    pair.server().end(other, Status::LimitReached, "", Metadata::default()).unwrap();
+    pair.settle();
+    assert!(pair.client().is_idle() && pair.server().is_idle());
+}
+
 /// The handler is done, so nobody would end the stream a second time.
 #[test]
 fn a_cancel_after_the_handlers_end_needs_no_second_end() {

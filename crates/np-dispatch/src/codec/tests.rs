@@ -1,0 +1,224 @@
+//! Tests of the codecs: round trips, trailing bytes, borrowing, bombs.
+
+use np_types::{CallError, Codec, Status};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{CodecError, MAX_DEPTH, decode, decode_borrowed, encode, encode_as};
+
+const TYPED: &[Codec] = &[
+    Codec::Postcard,
+    #[cfg(feature = "json")]
+    Codec::Json,
+    #[cfg(feature = "msgpack")]
+    Codec::MessagePack,
+];
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Point,
+    Circle(u32),
+    Line(i64, f64),
+    Named { name: String, parts: Vec<Option<Self>> },
+}
+
+fn shapes() -> Vec<Shape> {
+    let parts = vec![None, Some(Shape::Point), Some(Shape::Line(-7, 0.5))];
+    vec![Shape::Circle(300), Shape::Named { name: "hé".to_owned(), parts }]
+}
+
+#[test]
+fn a_value_goes_round_in_every_codec() {
+    for &codec in TYPED {
+        let body = encode_as(codec, &shapes()).unwrap();
+        assert_eq!(decode(codec, &body), Ok(shapes()), "{codec}");
+        let text = (i128::MIN, 'ß', [1u8, 2], std::collections::BTreeMap::from([("k".to_owned(), ())]));
+        assert_eq!(decode(codec, &encode_as(codec, &text).unwrap()), Ok(text), "{codec}");
+    }
+}
+
+#[test]
+fn postcard_is_the_codec_without_a_name() {
+    assert_eq!(encode(&300u32), encode_as(Codec::Postcard, &300u32));
+}
+
+#[test]
+fn trailing_bytes_are_an_error_in_every_codec() {
+    for &codec in TYPED {
+        for tail in [&b"\x00"[..], b"\x91", b"\xc1\xc1", b"]", b"7 8 9"] {
+            let mut body = encode_as(codec, &(1u8, "x")).unwrap().to_vec();
+            body.extend_from_slice(tail);
+            let refused = decode::<(u8, String)>(codec, &body);
+            assert_eq!(refused, Err(CodecError::Trailing { left: tail.len() }), "{codec}");
+        }
+    }
+}
+
+#[test]
+fn short_and_foreign_bodies_are_refused() {
+    for &codec in TYPED {
+        assert!(matches!(decode::<u32>(codec, &[]), Err(CodecError::Decode(_))), "{codec}");
+        let body = encode_as(codec, &("text that is no list of numbers", 1u8)).unwrap();
+        for cut in 0..body.len() {
+            assert!(decode::<(String, u8)>(codec, &body[..cut]).is_err(), "{codec}, {cut} bytes");
+        }
+        let wrong = decode::<Vec<Vec<bool>>>(codec, &body).unwrap_err();
+        assert!(matches!(wrong, CodecError::Decode(_)), "{codec}");
+        assert!(!wrong.to_string().contains("text that is"), "{wrong}");
+    }
+}
+
+#[test]
+fn codecs_of_no_type_and_of_features_that_are_off_are_named() {
+    for codec in [Codec::Bytes, Codec::Other(9)] {
+        assert_eq!(decode::<u32>(codec, &[7]), Err(CodecError::Unsupported(codec)));
+        assert_eq!(encode_as(codec, &7u32), Err(CodecError::Unsupported(codec)));
+    }
+    for (codec, feature) in [(Codec::Json, "`json`"), (Codec::MessagePack, "`msgpack`")] {
+        assert!(CodecError::Unsupported(codec).to_string().contains(feature));
+        let written = encode_as(codec, &7u32);
+        assert_eq!(written.is_ok(), TYPED.contains(&codec), "{written:?}");
+    }
+}
+
+#[test]
+fn text_and_bytes_are_borrowed_from_the_body() {
+    for &codec in TYPED {
+        let body = encode_as(codec, &("borrowed text", 7u8)).unwrap();
+        let (text, number): (&str, u8) = decode_borrowed(codec, &body).unwrap();
+        assert_eq!((text, number), ("borrowed text", 7));
+        assert!(body.as_ptr_range().contains(&text.as_ptr()), "{codec}");
+    }
+    let body = encode_as(Codec::Postcard, &b"bytes".to_vec()).unwrap();
+    let bytes: &[u8] = decode_borrowed(Codec::Postcard, &body).unwrap();
+    assert_eq!((bytes, bytes.as_ptr()), (&b"bytes"[..], body[1..].as_ptr()));
+}
+
+/// A type that holds itself in each way that serde knows.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Deep {
+    End,
+    List(Vec<Self>),
+    Boxed(Box<Self>),
+    Maybe { inner: Option<Box<Self>> },
+}
+
+fn nested(levels: usize, wrap: impl Fn(Deep) -> Deep) -> Deep {
+    (0..levels).fold(Deep::End, |inner, _| wrap(inner))
+}
+
+#[test]
+fn values_are_read_down_to_the_bound_and_no_deeper() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct List(Vec<Self>);
+    // A level of this type is a newtype and a sequence.
+    let list = |levels: usize| (1..levels).fold(List(Vec::new()), |inner, _| List(vec![inner]));
+    for &codec in TYPED {
+        let most = MAX_DEPTH / 2;
+        let body = encode_as(codec, &list(most)).unwrap();
+        assert_eq!(decode(codec, &body), Ok(list(most)), "{codec}");
+        let body = encode_as(codec, &list(most + 1)).unwrap();
+        assert_eq!(decode::<List>(codec, &body), Err(CodecError::Depth), "{codec}");
+    }
+}
+
+#[test]
+fn a_body_of_many_levels_does_not_use_up_the_stack() {
+    const LEVELS: usize = 1 << 20;
+    let wraps: [fn(Deep) -> Deep; 3] = [
+        |inner| Deep::List(vec![inner]),
+        |inner| Deep::Boxed(Box::new(inner)),
+        |inner| Deep::Maybe { inner: Some(Box::new(inner)) },
+    ];
+    for &codec in TYPED {
+        for wrap in wraps {
+            let inner = encode_as(codec, &nested(1, wrap)).unwrap();
+            let end = encode_as(codec, &Deep::End).unwrap();
+            let at = inner.windows(end.len()).rposition(|part| part == end).unwrap();
+            let body = inner[..at].repeat(LEVELS);
+            assert_eq!(decode::<Deep>(codec, &body), Err(CodecError::Depth), "{codec}");
+        }
+    }
+    #[cfg(feature = "json")]
+    {
+        let body = "[".repeat(LEVELS);
+        assert_eq!(decode::<serde_json::Value>(Codec::Json, body.as_bytes()), Err(CodecError::Depth));
+        // Skipping does not recurse.
+        assert!(decode::<serde::de::IgnoredAny>(Codec::Json, body.as_bytes()).is_err());
+    }
+    #[cfg(feature = "msgpack")]
+    for level in [&b"\x91"[..], b"\x81\xc0", b"\xdd\x00\x00\x00\x01"] {
+        let body = level.repeat(LEVELS);
+        assert_eq!(decode::<serde::de::IgnoredAny>(Codec::MessagePack, &body), Err(CodecError::Depth));
+    }
+}
+
+#[test]
+fn a_length_that_was_only_announced_reserves_no_memory() {
+    let announced = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
+    assert!(decode::<Vec<u64>>(Codec::Postcard, announced).is_err());
+    assert!(decode::<String>(Codec::Postcard, announced).is_err());
+    #[cfg(feature = "msgpack")]
+    for head in [b'\xdd', b'\xdf', b'\xdb', b'\xc6'] {
+        let body = [head, 0xff, 0xff, 0xff, 0xff, 1];
+        assert!(decode::<Vec<u64>>(Codec::MessagePack, &body).is_err());
+        assert!(decode::<String>(Codec::MessagePack, &body).is_err());
+        assert!(decode::<std::collections::HashMap<u64, u64>>(Codec::MessagePack, &body).is_err());
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_may_have_space_around_it_and_no_field_twice() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Sum {
+        a: u32,
+    }
+    assert_eq!(decode(Codec::Json, b" \n {\"a\": 1, \"more\": [true]}\r\n"), Ok(Sum { a: 1 }));
+    assert!(matches!(decode::<Sum>(Codec::Json, br#"{"a":1,"a":2}"#), Err(CodecError::Decode(_))));
+    assert_eq!(decode::<u32>(Codec::Json, b"1\n\n 23"), Err(CodecError::Trailing { left: 2 }));
+    let error = decode::<Sum>(Codec::Json, br#"{"a": "secret"}"#).unwrap_err();
+    assert!(error.to_string().ends_with("json of another type, at line 1 column 14"), "{error}");
+}
+
+#[cfg(feature = "msgpack")]
+#[test]
+fn messagepack_writes_fields_by_name_and_reads_them_by_place_too() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Sum {
+        a: u32,
+        b: u32,
+    }
+    assert_eq!(encode_as(Codec::MessagePack, &Sum { a: 1, b: 2 }).unwrap(), &b"\x82\xa1a\x01\xa1b\x02"[..]);
+    assert_eq!(decode(Codec::MessagePack, b"\x82\xa1b\x02\xa1a\x01"), Ok(Sum { a: 1, b: 2 }));
+    assert_eq!(decode(Codec::MessagePack, b"\x92\x01\x02"), Ok(Sum { a: 1, b: 2 }));
+    assert!(decode::<Sum>(Codec::MessagePack, b"\x82\xa1a\x01\xa1a\x02").is_err());
+}
+
+#[test]
+fn each_error_has_its_status() {
+    let cases = [
+        (CodecError::Encode(String::new()), Status::Internal),
+        (CodecError::Decode(String::new()), Status::InvalidArgument),
+        (CodecError::Depth, Status::InvalidArgument),
+        (CodecError::Trailing { left: 1 }, Status::InvalidArgument),
+        (CodecError::Unsupported(Codec::Json), Status::UnsupportedCodec),
+    ];
+    for (error, status) in cases {
+        assert_eq!(CallError::from(error).status, status);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_value_or_an_error(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        for &codec in TYPED {
+            let _ = decode::<Deep>(codec, &body);
+            let _ = decode::<Vec<Shape>>(codec, &body);
+            // A value that was read is written again to what reads as the same.
+            if let Ok(value) = decode::<Vec<(String, Option<u64>)>>(codec, &body) {
+                prop_assert_eq!(decode(codec, &encode_as(codec, &value).unwrap()), Ok(value));
+            }
+        }
+    }
+}
