@@ -143,7 +143,10 @@ async fn a_reload_that_fails_changes_nothing() {
     std::fs::write(&chain, &second.pem).unwrap();
     assert!(matches!(server.reload(), Err(TlsSetupError::KeyMismatch { .. })));
     std::fs::write(&chain, "no certificate").unwrap();
-    assert!(matches!(server.reload(), Err(TlsSetupError::Missing { .. })));
+    let error = server.reload().unwrap_err();
+    assert!(matches!(error, TlsSetupError::Missing { .. }));
+    let says = "holds no certificate in PEM form; one starts with the line -----BEGIN CERTIFICATE-----";
+    assert!(error.to_string().ends_with(says), "{error}");
     std::fs::remove_file(&chain).unwrap();
     let error = server.reload().unwrap_err();
     assert!(matches!(error, TlsSetupError::Read { .. }));
