@@ -8,5 +8,6 @@ mod common;
 #[cfg(feature = "dev-certificates")]
 mod dev;
 mod hostile;
+mod resumed;
 mod servers;
 mod trust;
