@@ -7,6 +7,7 @@ mod clients;
 mod common;
 #[cfg(feature = "dev-certificates")]
 mod dev;
+mod ems;
 mod hostile;
 mod resumed;
 mod servers;
