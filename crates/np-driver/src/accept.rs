@@ -248,7 +248,7 @@ impl Shared {
         }
     }
 
-    /// The handshake of an outer channel.
+    /// What comes before np: the header of a proxy, the handshake of an outer channel.
     async fn secure(
         &self,
         incoming: Incoming,
@@ -268,11 +268,13 @@ impl Shared {
         match secured {
             Ok(Ok(link)) => Some(link),
             Ok(Err(error)) => {
-                tracing::info!(target: "np::audit", peer, %error, "no connection came of a TLS handshake");
+                let what = outer_step(&error);
+                tracing::info!(target: "np::audit", peer, %error, "no connection came of {what}");
                 None
             }
             Err(_) => {
-                tracing::info!(target: "np::audit", peer, "a TLS handshake took longer than handshake_timeout");
+                let what = "a PROXY header or a TLS handshake";
+                tracing::info!(target: "np::audit", peer, "{what} took longer than handshake_timeout");
                 None
             }
         }
@@ -397,6 +399,14 @@ impl Shared {
             tokio::spawn(async move { connection.drain(within).await });
         }
         Registered { shared: self, id }
+    }
+}
+
+/// What has failed of that which comes before np.
+const fn outer_step(error: &TransportError) -> &'static str {
+    match error {
+        TransportError::Tls { .. } => "a TLS handshake",
+        _ => "a PROXY header",
     }
 }
 

@@ -270,22 +270,28 @@ async fn accepting_goes_on_within_a_tenth_of_a_second_once_descriptors_are_back(
     let _alone = ALONE.lock().await;
     let server = Served::start_with("tcp", 4_096, Duration::from_secs(60), Some(FILES));
     known_client(&server.address).await.call(request("np.echo")).await.unwrap();
-    let mut fastest = Duration::MAX;
-    // A busy machine may be late; one that is not shows what the pause between two tries is.
-    for _ in 0..10 {
+    let mut took = Vec::new();
+    for round in 0..10 {
         let mut peers = Vec::new();
         for _ in 0..FILES + 20 {
             peers.push(np_transport::connect(&server.address).await.unwrap());
         }
         let address = server.address.clone();
         let waiting = tokio::spawn(async move { known_client(&address).await.call(request("np.echo")).await });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Never in step with the server's pause, of which the median then shows the half.
+        tokio::time::sleep(Duration::from_millis(150 + 41 * round)).await;
         assert!(!waiting.is_finished(), "the server had descriptors left");
         let freed = Instant::now();
         drop(peers);
         waiting.await.unwrap().unwrap();
-        fastest = fastest.min(freed.elapsed());
+        took.push(freed.elapsed());
     }
-    println!("accepting went on {fastest:?} after descriptors were back, at best of ten rounds");
-    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+    took.sort();
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "accepting went on after descriptors were back: the median of ten rounds {median:?}, the longest {longest:?}"
+    );
+    // A busy machine may be late now and then; the rule is the pause between two tries.
+    assert!(median < Duration::from_millis(100), "{took:?}");
+    assert!(longest < Duration::from_secs(2), "{took:?}");
 }

@@ -214,3 +214,22 @@ pub fn check_supported(address: &Address) -> Result<(), TransportError> {
         Scheme::Unix | Scheme::Pipe | Scheme::Tcp | Scheme::Mem | Scheme::Tls | Scheme::TlsNoise => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::{ConnectOptions, Dialled, Stage, dial};
+    use crate::TlsClient;
+    use crate::socket::tests::{assert_unusual, unusual};
+
+    #[tokio::test]
+    async fn a_connection_that_is_to_become_tls_has_the_socket_settings() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tls://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let tls = Some(TlsClient::builder().danger_no_verification().build().unwrap());
+        let options = ConnectOptions { tls, socket: unusual(), ..ConnectOptions::default() };
+        let Dialled(Stage::Tls(reached)) = dial(&address, &options).await.unwrap() else { panic!() };
+        assert_unusual(&reached.stream);
+    }
+}

@@ -122,3 +122,29 @@ impl fmt::Debug for Incoming {
         f.debug_struct("Incoming").field("label", &self.label).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::Stage;
+    use crate::socket::tests::{assert_unusual, unusual};
+    use crate::{BindOptions, Listener, TlsServer};
+
+    #[tokio::test]
+    async fn what_a_listener_accepts_has_its_socket_settings_also_before_tls() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let tls = TlsServer::builder().certificate_pem(made.cert.pem(), made.signing_key.serialize_pem());
+        let tls = Some(tls.build().unwrap());
+        for (address, proxy_protocol) in [("tcp://127.0.0.1:0", true), ("tls://127.0.0.1:0", false)] {
+            let (tls, socket) = (tls.clone(), unusual());
+            let options = BindOptions { tls, socket, proxy_protocol, ..BindOptions::default() };
+            let listener = Listener::bind(&address.parse().unwrap(), &options).await.unwrap();
+            let port = listener.local_address().port().unwrap();
+            let _client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let incoming = listener.accept_incoming().await.unwrap();
+            let Stage::Tcp { stream, .. } = &incoming.stage else { panic!("{address}") };
+            assert_unusual(stream);
+        }
+    }
+}

@@ -87,43 +87,32 @@ impl SocketOptions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use socket2::SockRef;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::SocketOptions;
+    use crate::address::{Address, Host};
+    use crate::{BindOptions, ConnectOptions, tcp};
 
-    async fn tuned(options: &SocketOptions) -> TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        options.prepare(SockRef::from(&stream)).unwrap();
-        options.try_tune(&SockRef::from(&stream)).unwrap();
-        stream
-    }
-
-    #[tokio::test]
-    async fn sockets_send_at_once_and_hold_little() {
-        let stream = tuned(&SocketOptions::default()).await;
-        assert!(stream.nodelay().unwrap());
-        assert!(!SockRef::from(&stream).keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), 128 * 1024);
-    }
-
-    #[tokio::test]
-    async fn every_socket_setting_reaches_the_socket() {
-        let options = SocketOptions {
+    /// Settings none of which is the default, here or of the system.
+    pub(crate) fn unusual() -> SocketOptions {
+        SocketOptions {
             no_delay: false,
             keep_alive: Some(Duration::from_secs(77)),
             send_buffer: Some(40_000),
             receive_buffer: Some(50_000),
             unsent_limit: Some(9000),
             user_timeout: Some(Duration::from_millis(12_345)),
-        };
-        let stream = tuned(&options).await;
-        let socket = SockRef::from(&stream);
+        }
+    }
+
+    /// Looks whether a stream has the settings of [`unusual`].
+    pub(crate) fn assert_unusual(stream: &TcpStream) {
+        let socket = SockRef::from(stream);
         assert!(!socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert!((40_000..=80_000).contains(&socket.send_buffer_size().unwrap()));
@@ -131,8 +120,37 @@ mod tests {
         #[cfg(target_os = "linux")]
         {
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(77));
             assert_eq!(socket.tcp_notsent_lowat().unwrap(), 9000);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), options.user_timeout);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), unusual().user_timeout);
+        }
+    }
+
+    /// Both ends of a connection, connected and accepted as for a link.
+    async fn pair(socket: &SocketOptions) -> [TcpStream; 2] {
+        let (address, host): (Address, _) = ("tcp://127.0.0.1:0".parse().unwrap(), Host::V4(Ipv4Addr::LOCALHOST));
+        let options = BindOptions { socket: socket.clone(), ..BindOptions::default() };
+        let (end, at) = tcp::bind(&address, &host, 0, &options).await.unwrap();
+        let options = ConnectOptions { socket: socket.clone(), ..ConnectOptions::default() };
+        let connected = tcp::connect(&address, &host, at.port(), &options);
+        let (connected, accepted) = tokio::try_join!(connected, tcp::accept(&address, &end, socket)).unwrap();
+        [connected.0, accepted.0]
+    }
+
+    #[tokio::test]
+    async fn both_ends_send_at_once_and_hold_little() {
+        for stream in pair(&SocketOptions::default()).await {
+            assert!(stream.nodelay().unwrap());
+            assert!(!SockRef::from(&stream).keepalive().unwrap());
+            #[cfg(target_os = "linux")]
+            assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), 128 * 1024);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_socket_setting_reaches_both_ends() {
+        for stream in pair(&unusual()).await {
+            assert_unusual(&stream);
         }
     }
 }

@@ -39,13 +39,16 @@ pub(crate) async fn connect(
             return Err(TransportError::unusable(Action::Connect, address, why));
         }
     }
-    let candidates = in_turn(&candidates);
-    let stream = first_answer(&candidates, options.stagger, |at| open(at, options))
-        .await
-        .map_err(|source| TransportError::connect(address, source))?;
+    let reached = reach(&in_turn(&candidates), options).await;
+    let stream = reached.map_err(|source| TransportError::connect(address, source))?;
     let peer = stream.peer_addr().map_err(|source| TransportError::connect(address, source))?;
-    options.socket.tune(SockRef::from(&stream));
     Ok((stream, PeerLabel::network(address.scheme(), peer)))
+}
+
+async fn reach(candidates: &[SocketAddr], options: &ConnectOptions) -> io::Result<TcpStream> {
+    let stream = first_answer(candidates, options.stagger, |at| open(at, options)).await?;
+    options.socket.tune(SockRef::from(&stream));
+    Ok(stream)
 }
 
 async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
@@ -197,6 +200,8 @@ mod tests {
 
     use tokio::time::{Instant, sleep};
 
+    #[cfg(target_os = "linux")]
+    use super::{ConnectOptions, TcpListener, TcpSocket, TcpStream, reach};
     use super::{first_answer, in_turn, reachable};
 
     const STAGGER: Duration = Duration::from_millis(250);
@@ -232,6 +237,33 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::from_millis(300));
     }
 
+    /// Where Linux leaves newcomers without an answer: a queue that is full. The guard keeps it so.
+    #[cfg(target_os = "linux")]
+    async fn silent() -> (SocketAddr, impl Sized) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        // Linux keeps one more than it is told to.
+        let listener = socket.listen(1).unwrap();
+        let at = listener.local_addr().unwrap();
+        let queued = [TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap()];
+        (at, (listener, queued))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_is_waited_for_as_long_as_the_options_say() {
+        let (silent, _full) = silent().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answering = listener.local_addr().unwrap();
+        for stagger in [Duration::from_secs(1), Duration::from_secs(600)] {
+            let options = ConnectOptions { stagger, ..ConnectOptions::default() };
+            let start = Instant::now();
+            let stream = reach(&[silent, answering], &options).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), answering);
+            assert_eq!(start.elapsed(), stagger);
+        }
+    }
+
     #[test]
     fn families_take_turns() {
         let read = |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|at| at.parse().unwrap()).collect() };
@@ -256,7 +288,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_socket_that_met_itself_is_refused() {
-        let socket = super::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();

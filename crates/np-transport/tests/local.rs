@@ -54,6 +54,62 @@ async fn a_listener_of_another_user_is_refused() {
     connect_with(&address, &options).await.unwrap();
 }
 
+/// Tells a process where it is to listen.
+#[cfg(target_os = "linux")]
+const LISTEN: &str = "NP_TEST_LISTEN";
+
+/// Skipped aloud where the tests are not run by root, who alone can become somebody else.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_listener_of_somebody_else_is_refused_where_no_user_is_named() {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+    const NOBODY: u32 = 65_534;
+
+    if own_user() != "0" {
+        return println!("SKIPPED: only root can run a process as another user");
+    }
+    // The folder of the build may be closed to others.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("listener");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let address: Address = format!("unix:@np-test-nobody-{}?mode=local", std::process::id()).parse().unwrap();
+    let mut child = Command::new(program)
+        .args(["--exact", "inner_listener_of_somebody_else", "--nocapture"])
+        .env(LISTEN, address.to_string())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("listening")));
+
+    let error = connect(&address).await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Authentication);
+    let TransportError::WrongUser { expected, found, .. } = error else { panic!("{error}") };
+    assert_eq!((expected.as_str(), found), ("0", NOBODY.to_string()));
+    let options = ConnectOptions { local_user: Some(NOBODY.to_string()), ..ConnectOptions::default() };
+    connect_with(&address, &options).await.unwrap();
+    drop(child.stdin.take());
+    assert!(lines.any(|line| line.unwrap().contains("1 passed")));
+    child.wait().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn inner_listener_of_somebody_else() {
+    let Ok(address) = std::env::var(LISTEN) else { return };
+    let _listener = bind(&address.parse().unwrap()).await.unwrap();
+    println!("listening");
+    // A parent that is done, or dies, closes the pipe.
+    std::io::read_to_string(std::io::stdin()).unwrap();
+}
+
 #[tokio::test]
 async fn in_other_modes_the_user_is_told_and_proves_nothing() {
     let (_directory, address) = local_place();

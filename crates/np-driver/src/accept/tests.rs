@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern};
-use np_transport::{Action, BindOptions, Incoming, Link, Listener, TransportError};
+use np_transport::{Action, BindOptions, Incoming, Link, Listener, TlsServer, TransportError};
 use np_trust::Policy;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::{Acceptor, AcceptorConfig, SHORTAGE_PAUSE, Source};
@@ -61,6 +62,26 @@ async fn an_accept_loop_ends_when_its_listener_is_gone() {
     assert_eq!(left, 1);
     let took = took.unwrap();
     assert!((SHORTAGE_PAUSE..SHORTAGE_PAUSE * 2).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_failed_before_np_is_called_by_its_name() {
+    let made = np_transport::dev_certificates(&[]).unwrap();
+    let tls = TlsServer::builder().certificate_pem(made.server, made.server_key.as_str()).build().unwrap();
+    for (address, proxy_protocol, what) in [
+        ("tcp://127.0.0.1:0", true, "a PROXY header"),
+        ("tls://127.0.0.1:0", true, "a PROXY header"),
+        ("tls://127.0.0.1:0", false, "a TLS handshake"),
+    ] {
+        let options = BindOptions { tls: Some(tls.clone()), proxy_protocol, ..BindOptions::default() };
+        let listener = Listener::bind(&address.parse().unwrap(), &options).await.unwrap();
+        let port = listener.local_address().port().unwrap();
+        let plain = format!("tcp://127.0.0.1:{port}").parse().unwrap();
+        let mut link = np_transport::connect(&plain).await.unwrap();
+        link.io.write_all(&[b'x'; 64]).await.unwrap();
+        drop(link);
+        assert_eq!(super::outer_step(&listener.accept().await.unwrap_err()), what, "{address}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use np_facade::raw::transport::{DevCertificates, dev_certificates};
 use np_facade::{TlsClient, TlsClientBuilder, TlsServer, TlsServerBuilder};
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// Tells a server in another process where the files are.
 pub(crate) const FOLDER: &str = "NP_TEST_CERTIFICATES";
@@ -53,4 +54,17 @@ pub(crate) fn client() -> TlsClientBuilder {
 pub(crate) fn known_client() -> TlsClientBuilder {
     let made = &certificates().made;
     client().client_certificate_pem(made.client.as_str(), made.client_key.as_str())
+}
+
+/// An authority, and two servers of it that have the same names and each a key of its own: chain and key.
+pub(crate) fn two_of_one_authority() -> (String, [[String; 2]; 2]) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let servers = [(); 2].map(|()| {
+        let params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        [params.signed_by(&key, &ca).unwrap().pem(), key.serialize_pem()]
+    });
+    (ca.pem(), servers)
 }

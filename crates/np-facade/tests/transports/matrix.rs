@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use np_facade::raw::driver::ConnectError;
 use np_facade::{
-    CallError, CloseCode, ConnectionError, Deadline, ErrorKind, Misbehaved, Outcome, Router, Server, Status,
+    CallError, CloseCode, ConnectionError, Deadline, Error, ErrorKind, Misbehaved, Outcome, Router, Server, Status,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -110,6 +111,13 @@ async fn a_peer_that_is_not_welcome_is_refused_and_told() {
         };
         let error = kind.stranger(&address(&server)).connect().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication, "{kind:?}: {error}");
+        let Error::Connect(ConnectError::Handshake { error: told, .. }) = &error else { panic!("{kind:?}: {error:?}") };
+        // A bare cut would be of the same kind, and tell nothing.
+        let as_it_must = match kind {
+            Kind::MutualTls => matches!(told, ConnectionError::Tls(why) if why.contains("certificate is required")),
+            _ => matches!(told, ConnectionError::ClosedByPeer { code: CloseCode::NotAllowed, .. }),
+        };
+        assert!(as_it_must, "{kind:?}: {told:?}");
         assert!(server.connections().is_empty(), "{kind:?}");
     }
 }

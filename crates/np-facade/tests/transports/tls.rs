@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_facade::raw::transport::dev_certificates;
 use np_facade::{
-    BindOptions, CallContext, CallError, Client, ConnectOptions, ConnectionError, Error, ErrorKind, PeerIdentity,
-    Policy, Server, SocketOptions, TlsClient, TlsServer,
+    BindOptions, CallContext, CallError, Client, ClientBuilder, ConnectOptions, ConnectionError, Error, ErrorKind,
+    PeerIdentity, Policy, Server, SocketOptions, TlsClient, TlsServer,
 };
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::certificates::{asking_server, certificates, client, known_client, server};
+use crate::certificates::{asking_server, certificates, client, known_client, server, two_of_one_authority};
 use crate::kinds::Kind;
 
 fn address(server: &Server) -> String {
@@ -57,47 +58,75 @@ async fn handlers_learn_the_process_behind_a_unix_socket_in_every_mode() {
     }
 }
 
+/// A server whose certificate and key are files, which are exchanged as a program that renews certificates does it.
+struct Renewed {
+    folder: tempfile::TempDir,
+    servers: [[String; 2]; 2],
+}
+
+impl Renewed {
+    const FILES: [&str; 2] = ["server.pem", "server-key.pem"];
+
+    /// Writes beside and renames, so that nobody reads half a file.
+    fn install(&self, which: usize) {
+        for (name, text) in Self::FILES.iter().zip(&self.servers[which]) {
+            let fresh = self.folder.path().join("fresh");
+            std::fs::write(&fresh, text).unwrap();
+            std::fs::rename(&fresh, self.folder.path().join(name)).unwrap();
+        }
+    }
+
+    fn tls(&self) -> TlsServer {
+        let [chain, key] = Self::FILES.map(|name| self.folder.path().join(name));
+        TlsServer::builder().certificate_files(chain, key).build().unwrap()
+    }
+}
+
+/// Calls until it is stopped, and counts the calls; some connect anew for each of them.
+async fn load(one: impl Fn() -> ClientBuilder, anew: bool, stop: Arc<AtomicBool>, calls: Arc<AtomicUsize>) {
+    let mut here = one().connect().await.unwrap();
+    while !stop.load(Ordering::SeqCst) {
+        if anew {
+            here = one().connect().await.unwrap();
+        }
+        assert_eq!(here.call("np.echo", "x").await.unwrap(), "x");
+        calls.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_reloads_under_load_fail_no_call() {
-    let tls = server().build().unwrap();
+    let (ca, servers) = two_of_one_authority();
+    let renewed = Renewed { folder: tempfile::tempdir().unwrap(), servers };
+    renewed.install(1);
+    let other = renewed.tls().pins();
+    renewed.install(0);
+    let tls = renewed.tls();
+    let pins = [tls.pins(), other];
     let builder = Server::builder_without_identity(Policy::anonymous()).tls(tls.clone());
     let server = builder.listen("tls://127.0.0.1:0").start().await.unwrap();
-    let (place, stop) = (server.addresses()[0].without_keys().to_string(), Arc::new(AtomicBool::new(false)));
-    let calls = Arc::new(AtomicUsize::new(0));
-    let load: Vec<_> = (0..4)
-        .map(|at| {
-            let (place, stop, calls) = (place.clone(), Arc::clone(&stop), Arc::clone(&calls));
-            // Of two clients one stays, the other connects anew, without a session of before.
-            let one = move || Client::builder(place.clone()).tls(client().resumption(false).build().unwrap());
-            tokio::spawn(async move {
-                let mut here = one().connect().await.unwrap();
-                while !stop.load(Ordering::SeqCst) {
-                    if at % 2 == 0 {
-                        here = one().connect().await.unwrap();
-                    }
-                    assert_eq!(here.call("np.echo", "x").await.unwrap(), "x");
-                    calls.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        })
-        .collect();
-    for round in 0..10 {
+    let place = server.addresses()[0].without_keys().to_string();
+    let trust = TlsClient::builder().ca_pem(ca.as_str()).resumption(false).build().unwrap();
+    let one = move || Client::builder(place.clone()).tls(trust.clone());
+    let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let start = |at| tokio::spawn(load(one.clone(), at % 2 == 0, Arc::clone(&stop), Arc::clone(&calls)));
+    let clients: Vec<_> = (0..4).map(start).collect();
+    for round in 1..=10 {
+        renewed.install(round % 2);
+        tls.reload().unwrap();
+        let newcomer = one().connect().await.unwrap();
+        let PeerIdentity::Certificate { spki, .. } = newcomer.connection().peer() else { panic!() };
+        assert_eq!(pins[round % 2], [*spki], "round {round}");
+        assert_eq!(newcomer.call("np.echo", "new").await.unwrap(), "new");
+        // The load goes on meanwhile; a client that has failed is told of below.
         let before = calls.load(Ordering::SeqCst);
-        // The same authority signs for another key in every other round; files and memory take turns.
-        let made = &certificates().made;
-        match round % 2 {
-            0 => tls.reload().unwrap(),
-            _ => {
-                let recipe = TlsServer::builder().certificate_pem(made.server.as_str(), made.server_key.as_str());
-                tls.reload_as(recipe).unwrap();
-            }
-        }
-        while calls.load(Ordering::SeqCst) < before + 20 {
+        while calls.load(Ordering::SeqCst) < before + 20 && !clients.iter().any(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+    assert_ne!(pins[0], pins[1]);
     stop.store(true, Ordering::SeqCst);
-    for client in load {
+    for client in clients {
         client.await.unwrap();
     }
     println!("10 reloads, {} calls, none failed", calls.load(Ordering::SeqCst));
@@ -254,9 +283,4 @@ async fn a_connection_that_is_cut_inside_tls_was_truncated() {
     let ended = timeout(Duration::from_secs(20), client.closed()).await.unwrap();
     let cut = matches!(ended, ConnectionError::Misbehaved(np_facade::Misbehaved::Truncated));
     assert!(cut || matches!(ended, ConnectionError::Io { .. }), "{ended:?}");
-}
-
-#[test]
-fn the_client_of_a_test_trusts_its_authority_alone() {
-    assert!(TlsClient::builder().ca_pem("nothing").build().is_err());
 }

@@ -63,8 +63,8 @@ pub enum TlsError {
     },
     /// The certificate is for other names than the one that was asked for.
     #[error(
-        "the peer's certificate is not for {expected} but for {presented}; connect to a name that it carries, or \
-         write it as &name= in the address"
+        "the peer's certificate is not for {expected} but for {presented}; connect to a name that it carries, or add it \
+         as name=... to the address"
     )]
     WrongName {
         /// The name that was looked for.
@@ -200,7 +200,7 @@ pub enum TlsSetupError {
         source: io::Error,
     },
     /// The PEM text holds nothing of the kind.
-    #[error("{place} holds no {what} in PEM form; it starts with {starts}")]
+    #[error("{place} holds no {what} in PEM form; one starts with the line {starts}")]
     Missing {
         /// What was wanted.
         what: &'static str,

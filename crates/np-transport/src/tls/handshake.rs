@@ -10,6 +10,7 @@ use np_types::{ALPN, PeerIdentity};
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::Acceptor;
+use rustls::{CommonState, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
@@ -73,8 +74,7 @@ pub(crate) async fn accept<S: Io>(
     };
     let connection = stream.get_ref().1;
     let certificates = connection.peer_certificates();
-    if let (Some(verifier), Some([leaf, rest @ ..])) = (&ready.verifier, certificates) {
-        // A session that is resumed brings the certificate of its first handshake: it may have expired since.
+    if let (true, Some(verifier), Some([leaf, rest @ ..])) = (resumed(connection), &ready.verifier, certificates) {
         verifier.verify_client_cert(leaf, rest, UnixTime::now()).map_err(|error| from_rustls(&error))?;
     }
     let identity = identity::of(certificates, true);
@@ -93,15 +93,22 @@ pub(crate) async fn connect<S: Io>(stream: S, ready: &Ready, name: ServerName<'s
     let Some([leaf, rest @ ..]) = certificates else {
         return Err(TlsError::Broken { what: "it shows no certificate".to_owned() });
     };
-    // As on the server's side: what was resumed is looked at again.
-    let verified = ready.checks.verify_server_cert(leaf, rest, &name, &[], UnixTime::now());
-    verified.map_err(|error| from_rustls(&error))?;
+    if resumed(connection) {
+        let verified = ready.checks.verify_server_cert(leaf, rest, &name, &[], UnixTime::now());
+        verified.map_err(|error| from_rustls(&error))?;
+    }
     let identity = if ready.checks.proves() {
         identity::of(certificates, ready.checks.vouches())
     } else {
         PeerIdentity::Anonymous
     };
     secured(TlsStream::Client(stream), identity)
+}
+
+/// Whether the session is one of before. It brings the certificate of its first handshake, which may have expired since
+/// and which rustls does not look at again.
+fn resumed(connection: &CommonState) -> bool {
+    connection.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 fn secured<S: Io>(stream: TlsStream<S>, identity: PeerIdentity) -> Result<Secured, TlsError> {

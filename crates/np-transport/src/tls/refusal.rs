@@ -3,6 +3,7 @@
 //! It must never show bytes of a peer unescaped.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use np_types::escape;
@@ -122,8 +123,15 @@ fn names(presented: &[String]) -> String {
     if presented.is_empty() {
         return "no name at all".to_owned();
     }
-    // What rustls lists is its own debug text: DnsName("a") and IpAddress(..).
-    escape(&presented.join(", "), SHOWN)
+    let names: Vec<String> = presented.iter().map(|listed| readable(listed)).collect();
+    escape(&names.join(", "), SHOWN)
+}
+
+/// What rustls lists is its own debug text, such as `DnsName("localhost")` and `IpAddress(0::1)`.
+fn readable(listed: &str) -> String {
+    let ip = listed.strip_prefix("IpAddress(").and_then(|rest| rest.strip_suffix(')')?.parse::<IpAddr>().ok());
+    let dns = listed.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
+    ip.map_or_else(|| dns.unwrap_or(listed).to_owned(), |ip| ip.to_string())
 }
 
 /// How long between two times, in the largest unit that fits.

@@ -17,7 +17,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::common::{Ca, Leaf, bare, listen, meet, met, pair, tls_error};
 
 /// A client that is not of np, with the versions and protocols given.
-fn foreign_client(ca: &Ca, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&[u8]]) -> ClientConfig {
+pub(crate) fn foreign_client(
+    ca: &Ca,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(ca.issuer.der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
@@ -28,17 +32,29 @@ fn foreign_client(ca: &Ca, versions: &[&'static rustls::SupportedProtocolVersion
 }
 
 fn foreign_server(leaf: &Leaf, alpn: &[&[u8]]) -> TlsAcceptor {
+    Arc::new(foreign_server_config(leaf, alpn)).into()
+}
+
+pub(crate) fn foreign_server_config(leaf: &Leaf, alpn: &[&[u8]]) -> ServerConfig {
     let chain = CertificateDer::pem_slice_iter(leaf.pem.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let mut config = builder.with_single_cert(chain, key).unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Arc::new(config).into()
+    config
 }
 
-async fn dial(port: u16, config: ClientConfig) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
+async fn dial(port: u16, config: ClientConfig) -> std::io::Result<Stream> {
+    dial_behind(&[], port, config).await
+}
+
+/// Dials with some bytes in front of TLS.
+pub(crate) async fn dial_behind(head: &[u8], port: u16, config: ClientConfig) -> std::io::Result<Stream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(head).await.unwrap();
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 

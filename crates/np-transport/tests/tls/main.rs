@@ -7,6 +7,8 @@ mod clients;
 mod common;
 #[cfg(feature = "dev-certificates")]
 mod dev;
+mod ems;
 mod hostile;
+mod resumed;
 mod servers;
 mod trust;

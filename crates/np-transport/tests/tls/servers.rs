@@ -1,9 +1,10 @@
 //! A server's certificates over time: several, reloaded, and sessions that are taken up again.
 
-use np_transport::{Address, Link, Listener, TlsClient, TlsServer, TlsSetupError, TlsSuite, TlsVersion};
+use np_transport::{Address, BindOptions, Link, Listener, TlsClient, TlsServer, TlsSetupError, TlsSuite, TlsVersion};
 use np_types::PeerIdentity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::agree::{dial_behind, foreign_client};
 use super::common::{Ca, HERE, bare, listen, meet_at, pair};
 
 /// A link each, after a byte has gone each way: by then a client of TLS 1.3 has its tickets.
@@ -45,6 +46,26 @@ async fn a_session_is_taken_up_again() {
             bindings.push(client.channel_binding);
         }
     }
+}
+
+#[tokio::test]
+async fn a_proxys_header_before_tls_says_where_the_client_is() {
+    const FROM_192_0_2_9: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x09\x0a\0\0\x01\x12\x34\0\x50";
+    let (ca, leaf) = pair();
+    let tls = Some(leaf.server().build().unwrap());
+    let options = BindOptions { tls, proxy_protocol: true, ..BindOptions::default() };
+    let listener = Listener::bind(&"tls://127.0.0.1:0".parse().unwrap(), &options).await.unwrap();
+    let port = bare(&listener).port().unwrap();
+    let config = foreign_client(&ca, rustls::DEFAULT_VERSIONS, &[b"np/1"]);
+    let (client, link) = tokio::join!(dial_behind(FROM_192_0_2_9, port, config.clone()), listener.accept());
+    let (mut client, mut link) = (client.unwrap(), link.unwrap());
+    assert_eq!(link.peer.text, "tls://192.0.2.9:4660");
+    assert_eq!(link.peer.ip, Some([192, 0, 2, 9].into()));
+    link.io.write_all(b"x").await.unwrap();
+    client.read_exact(&mut [0]).await.unwrap();
+    let (client, link) = tokio::join!(dial_behind(&[], port, config), listener.accept());
+    assert!(client.is_err());
+    assert!(link.unwrap_err().to_string().contains("PROXY"));
 }
 
 #[tokio::test]
@@ -143,7 +164,10 @@ async fn a_reload_that_fails_changes_nothing() {
     std::fs::write(&chain, &second.pem).unwrap();
     assert!(matches!(server.reload(), Err(TlsSetupError::KeyMismatch { .. })));
     std::fs::write(&chain, "no certificate").unwrap();
-    assert!(matches!(server.reload(), Err(TlsSetupError::Missing { .. })));
+    let error = server.reload().unwrap_err();
+    assert!(matches!(error, TlsSetupError::Missing { .. }));
+    let says = "holds no certificate in PEM form; one starts with the line -----BEGIN CERTIFICATE-----";
+    assert!(error.to_string().ends_with(says), "{error}");
     std::fs::remove_file(&chain).unwrap();
     let error = server.reload().unwrap_err();
     assert!(matches!(error, TlsSetupError::Read { .. }));

@@ -1,6 +1,6 @@
 //! Whom a client trusts, and the name of each refusal.
 
-use np_transport::{Failure, Party, TlsClient, TlsError, TlsSetupError, connect};
+use np_transport::{Failure, Party, TlsClient, TlsError, TlsServer, TlsSetupError, connect};
 use np_types::{Fingerprint, PeerIdentity};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 
@@ -29,10 +29,11 @@ async fn each_bad_certificate_is_refused_by_its_own_name() {
     let (client, _) = refused(&ca, &ca.sign(future, KeyPair::generate().unwrap())).await;
     assert!(matches!(client, TlsError::NotYetValid { .. }), "{client}");
 
-    let (client, _) = refused(&ca, &ca.leaf(&["other.example"])).await;
+    let (client, _) = refused(&ca, &ca.leaf(&["other.example", "::1", "192.0.2.7"])).await;
     let TlsError::WrongName { expected, presented } = &client else { panic!("{client}") };
     assert_eq!(expected, "127.0.0.1");
-    assert!(presented.contains("other.example"), "{presented}");
+    assert_eq!(presented, "other.example, ::1, 192.0.2.7");
+    assert!(client.to_string().ends_with("or add it as name=... to the address"), "{client}");
 
     let (client, server) = refused(&ca, &Ca::new().leaf(&HERE)).await;
     assert!(matches!(client, TlsError::UnknownIssuer { whose: Party::Peer }), "{client}");
@@ -190,27 +191,38 @@ fn a_pin_is_the_hash_of_the_public_key_alone() {
     }
 }
 
-/// The variables are of a process, so the check is made in one of its own.
+/// Runs one test in a process of its own, which alone can be given other authorities to trust as the operating system's.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn run_apart(test: &str, folder: &std::path::Path, trusted: &str) {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(APART, folder)
+        .env("SSL_CERT_FILE", folder.join(trusted))
+        .env("SSL_CERT_DIR", elsewhere.path())
+        .output()
+        .unwrap();
+    // A name that no test has would be no failure.
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Where a process of [`run_apart`] finds what it needs.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const APART: &str = "NP_TEST_APART";
+
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[test]
 fn an_empty_platform_store_is_told_and_nothing_is_sent() {
     let empty = tempfile::tempdir().unwrap();
-    let file = empty.path().join("none.pem");
-    std::fs::write(&file, "").unwrap();
-    let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "trust::inner_empty_platform_store", "--include-ignored", "--nocapture"])
-        .env("NP_TEST_EMPTY_STORE", "1")
-        .env("SSL_CERT_FILE", &file)
-        .env("SSL_CERT_DIR", empty.path())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    std::fs::write(empty.path().join("none.pem"), "").unwrap();
+    run_apart("trust::inner_empty_platform_store", empty.path(), "none.pem");
 }
 
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[tokio::test]
 async fn inner_empty_platform_store() {
-    if std::env::var_os("NP_TEST_EMPTY_STORE").is_none() {
+    if std::env::var_os(APART).is_none() {
         return;
     }
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -220,4 +232,37 @@ async fn inner_empty_platform_store() {
     let error = tls_error(Err(error));
     assert!(matches!(error, TlsError::EmptyPlatformStore), "{error}");
     assert!(error.to_string().contains("--ca") && error.to_string().contains("--pin"), "{error}");
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[test]
+fn the_authorities_of_the_system_are_trusted_where_nothing_else_is_said() {
+    let ((ca, leaf), folder) = (pair(), tempfile::tempdir().unwrap());
+    for (name, text) in [("ca.pem", ca.pem()), ("server.pem", leaf.pem), ("key.pem", leaf.key)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    run_apart("trust::inner_platform_store", folder.path(), "ca.pem");
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[tokio::test]
+async fn inner_platform_store() {
+    let Some(folder) = std::env::var_os(APART).map(std::path::PathBuf::from) else { return };
+    let known = TlsServer::builder().certificate_files(folder.join("server.pem"), folder.join("key.pem"));
+    let listener = listen(known.clone().build().unwrap()).await;
+    let address = bare(&listener);
+    let (client, _server) = tokio::join!(connect(&address), listener.accept());
+    let PeerIdentity::Certificate { names, .. } = client.unwrap().identity else { panic!() };
+    assert_eq!(names, HERE);
+    let (_, foreign) = pair();
+    let (client, _) = meet(foreign.server(), TlsClient::builder()).await;
+    assert!(matches!(tls_error(client), TlsError::UnknownIssuer { .. }));
+
+    // With a pin besides, both must hold.
+    let pinned = |pin| TlsClient::builder().trust_platform().pin(pin);
+    met(known.clone(), pinned(known.clone().build().unwrap().pins()[0])).await;
+    let (client, _) = meet(known, pinned(foreign.pin)).await;
+    assert!(matches!(tls_error(client), TlsError::PinMismatch { .. }));
+    let (client, _) = meet(foreign.server(), pinned(foreign.pin)).await;
+    assert!(matches!(tls_error(client), TlsError::UnknownIssuer { .. }));
 }
