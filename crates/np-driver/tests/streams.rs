@@ -350,6 +350,8 @@ async fn large_messages_of_streams_share_one_budget() {
         max_message: 1 << 20,
         stream_window: 16 << 10,
         connection_window: 64 << 10,
+        // Windows that grow let the messages pass one after the other.
+        max_window: 16 << 10,
         reassembly_budget: 1 << 20,
         ..Limits::default()
     };

@@ -58,8 +58,10 @@ pub(super) fn limits() -> Limits {
         max_queued_calls: 4,
         stream_window: 1_024,
         connection_window: 4_096,
+        max_window: 8_192,
         reassembly_budget: 8_192,
         call_budget: 16_384,
+        useless_acts: 256,
         ..Limits::default()
     }
 }
@@ -168,9 +170,9 @@ impl Host {
         let limits = limits();
         let credit: u64 = self.credit.iter().map(|credit| u64::from(*credit)).sum();
         let streamed: usize = self.streamed.iter().map(|(_, bytes)| bytes).sum();
-        assert!(credit + streamed as u64 <= u64::from(limits.connection_window), "{credit} and {streamed} are held");
+        assert!(credit + streamed as u64 <= u64::from(limits.max_window), "{credit} and {streamed} are held");
         let bodies: usize = self.theirs.iter().map(|(_, _, bytes)| bytes).sum();
-        assert!(bodies <= (limits.call_budget + limits.connection_window) as usize, "{bodies} bytes of requests");
+        assert!(bodies <= (limits.call_budget + limits.max_window) as usize, "{bodies} bytes of requests");
         let (open, queued) = (self.session.open_by_peer(), self.session.queued());
         assert!(open <= limits.max_calls as usize, "{open} calls of the peer");
         assert!(queued <= limits.max_queued_calls as usize, "{queued} calls wait");
