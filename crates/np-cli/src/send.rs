@@ -107,7 +107,8 @@ async fn transfer(connected: &Connected, file: &mut File, offer: &Offer, patienc
     let place = connected.place.as_str();
     let told = |error: CallError| failed_call(METHOD, place, &error);
     let long = patience.max(READING);
-    let mut stream = in_time(place, patience, connected.client.open_stream(METHOD)).await?.map_err(told)?;
+    let mut stream =
+        in_time(place, patience, connected.client.request(METHOD).bulk().open_stream()).await?.map_err(told)?;
     in_time(place, patience, stream.send_as(offer)).await?.map_err(told)?;
     let wanted: Wanted = answer(place, long, &mut stream).await?;
     let changed = || Failure::local("the file became shorter while it was sent; send it again");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_dispatch::{BoxFuture, Caller, CodecError, MessageStream, PeerInfo, Reply, encode_as};
-use np_session::{Answer, Encoding, OpenCall, OpenKind};
+use np_session::{Answer, Encoding, OpenCall, OpenKind, Priority};
 use np_transport::TlsInfo;
 use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
@@ -34,13 +34,22 @@ pub struct Request {
     metadata: Metadata,
     deadline: Option<Deadline>,
     compress: Option<bool>,
+    priority: Priority,
 }
 
 impl Request {
     /// A request with an empty body and the default deadline of 30 s.
     #[must_use]
     pub const fn new(method: MethodName) -> Self {
-        Self { method, codec: Codec::Bytes, body: Bytes::new(), metadata: EMPTY, deadline: None, compress: None }
+        Self {
+            method,
+            codec: Codec::Bytes,
+            body: Bytes::new(),
+            metadata: EMPTY,
+            deadline: None,
+            compress: None,
+            priority: Priority::Interactive,
+        }
     }
 
     /// Sets the body.
@@ -94,14 +103,21 @@ impl Request {
         self
     }
 
+    /// Sets who goes first among what this side has to send: interactive, unless it is said here. Nothing of it travels.
+    #[must_use]
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
     fn open(self, kind: OpenKind, clock: Clock) -> OpenCall {
         let default = || match kind {
             OpenKind::Request | OpenKind::OneWay => clock.deadline(Deadline::DEFAULT),
             OpenKind::Stream => Deadline::NONE,
         };
         let deadline = self.deadline.unwrap_or_else(default);
-        let Self { method, codec, body, metadata, .. } = self;
-        OpenCall { codec, metadata, deadline, body, ..OpenCall::new(kind, method) }
+        let Self { method, codec, body, metadata, priority, .. } = self;
+        OpenCall { codec, metadata, deadline, body, priority, ..OpenCall::new(kind, method) }
     }
 }
 
@@ -368,11 +384,27 @@ impl Caller for WeakCaller {
         };
         let connection =
             Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.closed.clone());
-        let request = Request { method, codec, body, metadata, deadline: Some(deadline), compress: None };
+        let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }
 }
 
 fn vanished() -> ConnectionError {
     ConnectionError::ClosedHere(CloseCode::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use np_session::{OpenKind, Priority};
+
+    use super::Request;
+    use crate::Clock;
+
+    #[test]
+    fn the_priority_of_a_request_reaches_the_session() {
+        let request = || Request::new("m".parse().unwrap());
+        let opened = |request: Request| request.open(OpenKind::Stream, Clock::start()).priority;
+        assert_eq!(opened(request()), Priority::Interactive);
+        assert_eq!(opened(request().priority(Priority::Bulk)), Priority::Bulk);
+    }
 }

@@ -33,3 +33,4 @@ pub use compression::Compression;
 pub use connect::{ConnectError, ConnectorConfig, connect};
 pub use connection::{Connection, Request};
 pub use entropy::{EntropyError, random_psk, random_secret_key};
+pub use np_session::Priority;

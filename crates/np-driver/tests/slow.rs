@@ -260,3 +260,43 @@ async fn a_cancelled_call_gives_its_slot_back_only_when_its_work_has_ended() {
     assert!(most.load(Ordering::SeqCst) <= 2, "{most:?}");
     until(|| running.load(Ordering::SeqCst) == 0).await;
 }
+
+/// A peer that asks for signs of life without end is cut by name, and nobody else notices.
+#[tokio::test]
+async fn a_flood_ends_its_own_connection_and_no_other_waits() {
+    let (acceptor, at) = open("flood", echo(), |_| {}).await;
+    let mut other = ByHand::connect(&at).await;
+    let mut hand = ByHand::connect(&at).await;
+    until(|| acceptor.connections().len() == 2).await;
+    let flood = tokio::spawn(async move {
+        let mut out = Vec::new();
+        let mut pings = 0u32;
+        loop {
+            hand.session.ping();
+            hand.session.poll_transmit(hand.clock.now(), &mut out);
+            pings += 1;
+            if hand.link.io.write_all(&std::mem::take(&mut out)).await.is_err() || pings > 100_000 {
+                break;
+            }
+            // What comes back is read, or the pipe would be what stops it.
+            let mut some = [0; 4_096];
+            while let Some(Ok(count @ 1..)) = futures_util::FutureExt::now_or_never(hand.link.io.read(&mut some)) {
+                let mut input = BytesMut::from(&some[..count]);
+                hand.session.handle_bytes(hand.clock.now(), &mut input);
+            }
+            if hand.session.error().is_some() {
+                break;
+            }
+        }
+        (pings, hand.session.error().cloned())
+    });
+    while !flood.is_finished() {
+        other.session.open(OpenCall::new(OpenKind::Request, "np.echo".parse().unwrap())).unwrap();
+        let answered = async { while !matches!(other.event().await, Event::Answered { .. }) {} };
+        timeout(Duration::from_secs(5), answered).await.expect("others are served");
+    }
+    let (pings, told) = flood.await.unwrap();
+    assert!(pings < 20_000, "{pings}");
+    assert!(matches!(told, Some(ConnectionError::ClosedByPeer { code: CloseCode::Flood, .. }) | None), "{told:?}");
+    until(|| acceptor.connections().len() == 1).await;
+}

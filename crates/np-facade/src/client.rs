@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_dispatch::{CodecError, MessageReceiver, MessageSender, MessageStream, Reply, Schema, encode_as};
-use np_driver::{Connection, Request};
+use np_driver::{Connection, Priority, Request};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,7 @@ impl Client {
             schema: None,
             deadline: None,
             compress: None,
+            priority: Priority::Interactive,
         }
     }
 
@@ -193,6 +194,7 @@ pub struct Call<'a> {
     schema: Option<Schema>,
     deadline: Option<Duration>,
     compress: Option<bool>,
+    priority: Priority,
 }
 
 impl Call<'_> {
@@ -230,6 +232,21 @@ impl Call<'_> {
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Lets interactive calls and streams of this side go first: for transfers and backups. Bulk keeps an eighth of the
+    /// bytes. Messages larger than the server's stream window are bulk by themselves.
+    ///
+    /// ```no_run
+    /// # async fn run(client: np_facade::Client) -> Result<(), np_facade::CallError> {
+    /// let backup = client.request("backup").bulk().open_stream().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn bulk(mut self) -> Self {
+        self.priority = Priority::Bulk;
         self
     }
 
@@ -300,7 +317,10 @@ impl Call<'_> {
         }
         let deadline = self.deadline.unwrap_or(self.client.deadline);
         let request = Request::new(name(self.method)?).codec(self.codec.unwrap_or_default()).body(self.body);
-        let request = request.metadata(self.metadata).deadline(self.client.connection.clock().deadline(deadline));
+        let request = request
+            .priority(self.priority)
+            .metadata(self.metadata)
+            .deadline(self.client.connection.clock().deadline(deadline));
         Ok(match self.compress {
             Some(compress) => request.compress(compress),
             None => request,

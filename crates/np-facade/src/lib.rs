@@ -49,7 +49,7 @@ pub use np_dispatch::{
     typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Request, WhenFull, random_psk,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Priority, Request, WhenFull, random_psk,
     random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};

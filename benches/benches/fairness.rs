@@ -1,0 +1,134 @@
+//! Small calls beside large ones on one connection: how much longer a call of 64 bytes takes while messages of 16 MiB
+//! travel the same way or the other, and what that costs them.
+//!
+//! `cargo bench -p np-benches --bench fairness -- [--rounds N] [--secs S]`.
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use np_benches::rounds::median;
+use np_facade::prelude::*;
+
+const LARGE: usize = 16 << 20;
+const SMALL: &[u8] = &[7; 64];
+
+#[derive(Clone, Copy)]
+enum Way {
+    /// The large messages are requests, as the small ones are.
+    Same,
+    /// The large messages are answers; the small calls' requests go against them.
+    Other,
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let option = |name: &str, default: f64| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
+    };
+    let (rounds, secs) = (option("--rounds", 5.0) as usize, option("--secs", 2.0));
+    let span = Duration::from_secs_f64(secs);
+    let large = Bytes::from(vec![0x5a; LARGE]);
+    let answer = large.clone();
+    let server = Server::builder(Identity::generate().unwrap(), Policy::anyone())
+        .on("take", |_, body: Bytes| Ok(u64::try_from(body.len()).unwrap_or_default().to_string()))
+        .on("give", move |_, _| Ok(answer.clone()))
+        .listen("tcp://127.0.0.1:0");
+    let server = server.start().await.unwrap();
+    let client = Client::connect(&server.addresses().first().unwrap().to_string()).await.unwrap();
+
+    println!("calls of 64 bytes, one at a time, beside messages of 16 MiB, one at a time, on one connection over TCP");
+    println!("{rounds} rounds of {secs} s for each figure, after one that warms up");
+    println!("large    p50 idle    p50 beside   ratio  p99 beside   alone MiB/s  beside MiB/s  ratio");
+    for way in [Way::Same, Way::Other] {
+        let mut rows = Vec::new();
+        for round in 0..=rounds {
+            let idle = small(&client, span).await;
+            let alone = transfers(&client, way, &large, span).await;
+            let stop = Arc::new(AtomicBool::new(false));
+            let (beside, times) = both(&client, way, &large, span, &stop).await;
+            if round > 0 {
+                rows.push([at(&idle, 0.5), at(&times, 0.5), at(&times, 0.99), alone, beside]);
+            }
+        }
+        let figure = |column: usize| median(rows.iter().filter_map(|row| row.get(column).copied()).collect());
+        let ratio = |over: usize, under: usize| {
+            median(rows.iter().filter_map(|row| Some(row.get(over)? / row.get(under)?)).collect())
+        };
+        let name = match way {
+            Way::Same => "same way ",
+            Way::Other => "other way",
+        };
+        println!(
+            "{name}  {:>6.0} µs  {:>8.0} µs  {:>6.2}  {:>7.0} µs  {:>12.0}  {:>12.0}  {:>5.2}",
+            figure(0),
+            figure(1),
+            ratio(1, 0),
+            figure(2),
+            figure(3),
+            figure(4),
+            ratio(4, 3)
+        );
+    }
+    server.shutdown(Duration::from_secs(1)).await;
+}
+
+/// The times of small calls, in microseconds, in order.
+async fn small(client: &Client, span: Duration) -> Vec<f64> {
+    let until = Instant::now() + span;
+    let mut times = Vec::new();
+    while Instant::now() < until {
+        let begun = Instant::now();
+        assert_eq!(client.call("np.echo", Bytes::from_static(SMALL)).await.unwrap(), SMALL);
+        times.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+fn at(times: &[f64], share: f64) -> f64 {
+    times.get((times.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+}
+
+async fn one(client: &Client, way: Way, large: &Bytes) {
+    match way {
+        Way::Same => assert_eq!(client.call("take", large.clone()).await.unwrap(), LARGE.to_string()),
+        Way::Other => assert_eq!(client.call("give", "").await.unwrap().len(), LARGE),
+    }
+}
+
+/// Large messages for a while; gives MiB/s.
+async fn transfers(client: &Client, way: Way, large: &Bytes, span: Duration) -> f64 {
+    let begun = Instant::now();
+    let mut count = 0u32;
+    while begun.elapsed() < span {
+        one(client, way, large).await;
+        count += 1;
+    }
+    f64::from(count) * 16.0 / begun.elapsed().as_secs_f64()
+}
+
+/// Both at once: MiB/s of the large ones and the times of the small ones.
+async fn both(client: &Client, way: Way, large: &Bytes, span: Duration, stop: &Arc<AtomicBool>) -> (f64, Vec<f64>) {
+    let (moved, stopped) = (Arc::new(AtomicU64::new(0)), Arc::clone(stop));
+    let transfer = {
+        let (client, large, moved) = (client.clone(), large.clone(), Arc::clone(&moved));
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                one(&client, way, &large).await;
+                moved.fetch_add(16, Ordering::Relaxed);
+            }
+            begun.elapsed()
+        })
+    };
+    let times = small(client, span).await;
+    stop.store(true, Ordering::Relaxed);
+    let took = transfer.await.unwrap();
+    (moved.load(Ordering::Relaxed) as f64 / took.as_secs_f64(), times)
+}
