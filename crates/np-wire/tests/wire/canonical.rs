@@ -136,9 +136,12 @@ fn unknown_kinds_are_skipped_with_any_flags() {
 
 #[test]
 fn unknown_settings_are_skipped() {
-    let bytes = [0x08, 12, 0, 9, 1, 1, 2, 2, 3, 3, 4, 4, 5, 9];
+    let bytes = [0x08, 14, 0, 9, 1, 1, 2, 2, 3, 3, 4, 4, 5, 1, 6, 9];
     assert_eq!(decode_frame(&bytes), Ok((Frame::Settings(settings([1, 2, 3, 4])), bytes.len())));
-    assert_eq!(again(&bytes), [0x08, 8, 1, 1, 2, 2, 3, 3, 4, 4]);
+    assert_eq!(again(&bytes), [0x08, 10, 1, 1, 2, 2, 3, 3, 4, 4, 5, 1]);
+    let without = [0x08, 8, 1, 1, 2, 2, 3, 3, 4, 4];
+    assert_eq!(again(&without), without, "the fifth need not be there");
+    assert!(decode_frame(&[0x08, 10, 1, 1, 2, 2, 3, 3, 4, 4, 5, 0]).is_err(), "and says something where it is");
 }
 
 #[test]
