@@ -6,6 +6,7 @@ mod items;
 mod refusals;
 mod relay;
 mod table;
+mod traffic;
 mod trust;
 
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use np_types::{CallError, Codec, Status};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use depth::MAX_DEPTH;
+use depth::{MAX_DEPTH, MAX_EMPTY};
 
 /// Why a value did not become a body, or a body not a value. Never holds any part of the body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum CodecError {
     /// Values stand in values more than 100 levels deep.
     #[error("limit codec_depth reached: the body's values are nested more than {MAX_DEPTH} levels deep")]
     Depth,
+    /// Lists and maps hold more than 1,024 elements that take no bytes, as those of a `Vec<()>` do in postcard.
+    #[error("limit codec_empty_elements reached: the body's lists have more than {MAX_EMPTY} elements of no bytes")]
+    EmptyElements,
     /// Bytes follow the value.
     #[error("the body has {left} bytes after the value")]
     Trailing {
@@ -42,7 +45,9 @@ impl From<CodecError> for CallError {
     fn from(error: CodecError) -> Self {
         let status = match error {
             CodecError::Encode(_) => Status::Internal,
-            CodecError::Decode(_) | CodecError::Depth | CodecError::Trailing { .. } => Status::InvalidArgument,
+            CodecError::Decode(_) | CodecError::Depth | CodecError::EmptyElements | CodecError::Trailing { .. } => {
+                Status::InvalidArgument
+            }
             CodecError::Unsupported(_) => Status::UnsupportedCodec,
         };
         Self::answered(status, error.to_string())
@@ -100,8 +105,8 @@ pub fn encode_as<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Bytes
 /// Reads a value that owns all it holds.
 ///
 /// # Errors
-/// When the bytes are no such value, bytes follow it, it is nested more than 100 levels deep, or this build does not
-/// read the codec: see [`encode_as`].
+/// When the bytes are no such value, bytes follow it, it is nested more than 100 levels deep, its lists
+/// hold more than 1,024 elements of no bytes, or this build does not read the codec: see [`encode_as`].
 ///
 /// ```
 /// use np_types::Codec;
@@ -139,7 +144,7 @@ pub fn decode_borrowed<'a, T: Deserialize<'a>>(codec: Codec, body: &'a [u8]) -> 
 
 fn decode_postcard<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
     let mut reader = postcard::Deserializer::from_bytes(body);
-    let value = depth::guarded(&mut reader, |error| CodecError::Decode(error.to_string()))?;
+    let value = depth::guarded(&mut reader, body.len(), |error| CodecError::Decode(error.to_string()))?;
     let rest = reader.finalize().map_err(|error| CodecError::Decode(error.to_string()))?;
     if rest.is_empty() { Ok(value) } else { Err(CodecError::Trailing { left: rest.len() }) }
 }

@@ -180,6 +180,11 @@ fn with_methods(builder: ServerBuilder, kept: Kept) -> ServerBuilder {
             Ok(body)
         })
         .on_stream("demo.file", receive_file)
+        .on_stream("demo.unread", |_, unread| async move {
+            std::future::pending::<()>().await;
+            drop(unread);
+            Ok(())
+        })
         .on_messages(answer_messages)
 }
 

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::demo::house::{FileSeen, Order, Place, Receipt};
 use crate::demo::refusals;
+use crate::demo::traffic;
 use crate::demo::trust;
 use crate::span::show_span;
 
@@ -38,6 +39,8 @@ pub(crate) enum Item {
     ConcurrentCalls,
     CallToClient,
     Messages,
+    Streams,
+    Compression,
     File,
     Stranger,
     WrongServer,
@@ -47,13 +50,15 @@ pub(crate) enum Item {
 }
 
 impl Item {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::MutualAuthentication,
         Self::PreSharedKey,
         Self::TypedCalls,
         Self::ConcurrentCalls,
         Self::CallToClient,
         Self::Messages,
+        Self::Streams,
+        Self::Compression,
         Self::File,
         Self::Stranger,
         Self::WrongServer,
@@ -71,6 +76,8 @@ impl Item {
             Self::ConcurrentCalls => "concurrent calls",
             Self::CallToClient => "call from server to client",
             Self::Messages => "messages both ways",
+            Self::Streams => "streams at once",
+            Self::Compression => "compressed calls",
             Self::File => "file, compared by SHA-256",
             Self::Stranger => "stranger's key refused",
             Self::WrongServer => "wrong server key refused",
@@ -89,6 +96,8 @@ impl Item {
             Self::ConcurrentCalls => concurrent_calls(place).await,
             Self::CallToClient => call_to_client(place).await,
             Self::Messages => messages(place).await,
+            Self::Streams => traffic::streams(place).await,
+            Self::Compression => traffic::compression(place).await,
             Self::File => file(place).await,
             Self::Stranger => refusals::stranger(place).await,
             Self::WrongServer => refusals::wrong_server(place).await,

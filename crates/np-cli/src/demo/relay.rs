@@ -1,9 +1,9 @@
 //! Somebody in the middle: passes bytes between a client and the server, and flips one bit of a sealed record when
-//! told to. It reads lengths, as anybody on the way can, and holds no key.
+//! told to. It reads lengths and counts bytes, as anybody on the way can, and holds no key.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use np_facade::raw::transport::{Io, Listener, connect};
@@ -34,7 +34,7 @@ impl fmt::Display for Way {
 #[derive(Debug)]
 pub(crate) struct Relay {
     address: Address,
-    flips: Arc<Flips>,
+    ways: Arc<Ways>,
     task: JoinHandle<()>,
 }
 
@@ -43,9 +43,9 @@ impl Relay {
     pub(crate) async fn start(at: &str, server: Address) -> Result<Self, String> {
         let listener = Listener::bind(&at.parse().map_err(told)?, &BindOptions::default()).await.map_err(told)?;
         let address = listener.local_address().clone();
-        let flips = Arc::new(Flips::default());
-        let task = tokio::spawn(relay(listener, server, Arc::clone(&flips)));
-        Ok(Self { address, flips, task })
+        let ways = Arc::new(Ways::default());
+        let task = tokio::spawn(relay(listener, server, Arc::clone(&ways)));
+        Ok(Self { address, ways, task })
     }
 
     /// Where clients connect to.
@@ -55,12 +55,17 @@ impl Relay {
 
     /// Flips one bit of the next record that travels this way.
     pub(crate) fn flip_next(&self, way: Way) {
-        self.flips.way(way).store(ARMED, Ordering::SeqCst);
+        self.ways.of(way).flip.store(ARMED, Ordering::SeqCst);
     }
 
     /// Whether a bit was flipped.
     pub(crate) fn has_flipped(&self) -> bool {
-        [Way::ToServer, Way::ToClient].iter().any(|way| self.flips.way(*way).load(Ordering::SeqCst) == DONE)
+        [Way::ToServer, Way::ToClient].iter().any(|way| self.ways.of(*way).flip.load(Ordering::SeqCst) == DONE)
+    }
+
+    /// Bytes that were passed on this way so far, handshake included.
+    pub(crate) fn carried(&self, way: Way) -> u64 {
+        self.ways.of(way).bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -74,13 +79,19 @@ const ARMED: u8 = 1;
 const DONE: u8 = 2;
 
 #[derive(Debug, Default)]
-struct Flips {
-    to_server: AtomicU8,
-    to_client: AtomicU8,
+struct Tap {
+    flip: AtomicU8,
+    bytes: AtomicU64,
 }
 
-impl Flips {
-    const fn way(&self, way: Way) -> &AtomicU8 {
+#[derive(Debug, Default)]
+struct Ways {
+    to_server: Tap,
+    to_client: Tap,
+}
+
+impl Ways {
+    const fn of(&self, way: Way) -> &Tap {
         match way {
             Way::ToServer => &self.to_server,
             Way::ToClient => &self.to_client,
@@ -88,7 +99,7 @@ impl Flips {
     }
 }
 
-async fn relay(listener: Listener, server: Address, flips: Arc<Flips>) {
+async fn relay(listener: Listener, server: Address, ways: Arc<Ways>) {
     let client = listener.accept().await;
     // The place is free for the next relay while this one works.
     drop(listener);
@@ -102,8 +113,8 @@ async fn relay(listener: Listener, server: Address, flips: Arc<Flips>) {
     let up = Opening { preface: true, messages: 2 };
     let down = Opening { preface: false, messages: 1 };
     tokio::join!(
-        pass(from_client, to_server, up, flips.way(Way::ToServer)),
-        pass(from_server, to_client, down, flips.way(Way::ToClient)),
+        pass(from_client, to_server, up, ways.of(Way::ToServer)),
+        pass(from_server, to_client, down, ways.of(Way::ToClient)),
     );
 }
 
@@ -113,17 +124,19 @@ struct Opening {
     messages: u8,
 }
 
-async fn pass(mut from: ReadHalf<Box<dyn Io>>, mut to: WriteHalf<Box<dyn Io>>, mut opening: Opening, flip: &AtomicU8) {
+async fn pass(mut from: ReadHalf<Box<dyn Io>>, mut to: WriteHalf<Box<dyn Io>>, mut opening: Opening, tap: &Tap) {
     let mut buffer = BytesMut::new();
     while matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
         while let Some((length, is_record)) = next_unit(&buffer, &mut opening) {
             let mut unit = buffer.split_to(length);
-            if is_record && flip.compare_exchange(ARMED, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            if is_record && tap.flip.compare_exchange(ARMED, DONE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 let middle = RECORD_HEAD + (length - RECORD_HEAD) / 2;
                 if let Some(byte) = unit.get_mut(middle) {
                     *byte ^= 1;
                 }
             }
+            // Counted first: whoever has the answer must find its call counted.
+            tap.bytes.fetch_add(length as u64, Ordering::SeqCst);
             if to.write_all(&unit).await.is_err() {
                 return;
             }

@@ -8,7 +8,7 @@ use crate::support::{Folder, run};
 fn every_row_is_ok() {
     let rows = run(["demo", "--json"]).ok_json();
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 27);
+    assert_eq!(rows.len(), 31);
     for row in rows {
         let fields: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(fields.len(), 3, "{row}");
@@ -16,7 +16,7 @@ fn every_row_is_ok() {
         assert!(row["name"].is_string() && !row["detail"].as_str().unwrap().is_empty(), "{row}");
     }
     for over in ["over tcp", if cfg!(unix) { "over unix" } else { "over mem" }] {
-        assert_eq!(rows.iter().filter(|row| row["name"].as_str().unwrap().ends_with(over)).count(), 12);
+        assert_eq!(rows.iter().filter(|row| row["name"].as_str().unwrap().ends_with(over)).count(), 14);
     }
     let names = ["server certificate over tls", "certificates both ways over tls", "pinned server key over tls"];
     assert!(names.iter().all(|name| rows.iter().any(|row| row["name"] == *name)), "{rows:?}");
@@ -30,9 +30,9 @@ fn the_table_is_for_people_and_the_file_is_the_one_that_was_named() {
     assert_eq!(ran.err, "");
     let out = ran.ok();
     assert!(!out.contains('\u{1b}'), "colour without a terminal");
-    assert_eq!(out.lines().filter(|line| line.starts_with("✓ ok  ")).count(), 27, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("✓ ok  ")).count(), 31, "{out}");
     assert_eq!(out.matches(" 3.0 MiB at ").count(), 2, "{out}");
-    assert!(out.contains("27 of 27 rows ok"), "{out}");
+    assert!(out.contains("31 of 31 rows ok"), "{out}");
 }
 
 #[test]

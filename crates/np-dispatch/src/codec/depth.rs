@@ -1,5 +1,6 @@
-//! A bound on how deep values stand in values, for every codec: types that hold themselves are read by recursion, and a
-//! body of many small levels would use up the stack. Must never change what is read within the bound.
+//! Bounds on what a body makes its reader do, for every codec. Types that hold themselves are read by recursion, and a body
+//! of many small levels would use up the stack. Postcard writes a list of values that take no bytes as its length alone,
+//! and ten bytes would be read for ever. Must never change what is read within the bounds.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,23 +12,40 @@ use super::CodecError;
 /// The most levels: below the bounds that the codecs' own readers have, so that it is the same in all of them.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Reads a value within the bound.
-pub(super) fn guarded<'de, T, D>(reader: D, describe: impl FnOnce(D::Error) -> CodecError) -> Result<T, CodecError>
+/// The most elements of lists and maps, in all, that take no bytes. Each of the others has a first byte of its own.
+pub(super) const MAX_EMPTY: usize = 1_024;
+
+/// Reads a value within the bounds, from a body of so many bytes.
+pub(super) fn guarded<'de, T, D>(
+    reader: D,
+    bytes: usize,
+    describe: impl FnOnce(D::Error) -> CodecError,
+) -> Result<T, CodecError>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    let passed = Cell::new(false);
-    let level = Level { left: MAX_DEPTH, passed: &passed };
+    let bounds = Bounds { elements: Cell::new(bytes.saturating_add(MAX_EMPTY)), passed: Cell::new(None) };
+    let level = Level { left: MAX_DEPTH, listed: false, bounds: &bounds };
     T::deserialize(Guard { inner: reader, level })
-        .map_err(|error| if passed.get() { CodecError::Depth } else { describe(error) })
+        .map_err(|error| bounds.passed.take().unwrap_or_else(|| describe(error)))
+}
+
+/// What is counted for a body as a whole.
+struct Bounds {
+    /// Elements that may still follow.
+    elements: Cell<usize>,
+    /// The bound that was passed.
+    passed: Cell<Option<CodecError>>,
 }
 
 /// How many levels may still follow.
 #[derive(Clone, Copy)]
 struct Level<'c> {
     left: usize,
-    passed: &'c Cell<bool>,
+    /// Whether the body says how many elements follow, not the type.
+    listed: bool,
+    bounds: &'c Bounds,
 }
 
 impl Level<'_> {
@@ -35,8 +53,25 @@ impl Level<'_> {
         match self.left.checked_sub(1) {
             Some(left) => Ok(Self { left, ..self }),
             None => {
-                self.passed.set(true);
+                self.bounds.passed.set(Some(CodecError::Depth));
                 Err(E::custom("nested too deep"))
+            }
+        }
+    }
+
+    /// Counts an element, where it is one and not the end.
+    fn count<T, E: serde::de::Error>(self, next: Option<T>) -> Result<Option<T>, E> {
+        if !self.listed || next.is_none() {
+            return Ok(next);
+        }
+        match self.bounds.elements.get().checked_sub(1) {
+            Some(left) => {
+                self.bounds.elements.set(left);
+                Ok(next)
+            }
+            None => {
+                self.bounds.passed.set(Some(CodecError::EmptyElements));
+                Err(E::custom("too many elements of no bytes"))
             }
         }
     }
@@ -55,9 +90,9 @@ impl<'c> Level<'c> {
 }
 
 macro_rules! deserialize {
-    ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
+    ($listed:expr; $($method:ident($($name:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            let visitor = self.level.with(visitor);
+            let visitor = Level { listed: $listed, ..self.level }.with(visitor);
             self.inner.$method($($name,)* visitor)
         }
     )*};
@@ -66,8 +101,14 @@ macro_rules! deserialize {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     type Error = D::Error;
 
-    deserialize! {
+    deserialize! { true;
         deserialize_any();
+        deserialize_ignored_any();
+        deserialize_map();
+        deserialize_seq();
+    }
+
+    deserialize! { false;
         deserialize_bool();
         deserialize_i8();
         deserialize_i16();
@@ -90,14 +131,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
         deserialize_newtype_struct(name: &'static str);
-        deserialize_seq();
         deserialize_tuple(len: usize);
         deserialize_tuple_struct(name: &'static str, len: usize);
-        deserialize_map();
         deserialize_struct(name: &'static str, fields: &'static [&'static str]);
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
         deserialize_identifier();
-        deserialize_ignored_any();
     }
 
     fn is_human_readable(&self) -> bool {
@@ -186,7 +224,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.level.with(seed);
-        self.inner.next_element_seed(seed)
+        let next = self.inner.next_element_seed(seed)?;
+        self.level.count(next)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -199,7 +238,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.level.with(seed);
-        self.inner.next_key_seed(seed)
+        let next = self.inner.next_key_seed(seed)?;
+        self.level.count(next)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
@@ -236,7 +276,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let visitor = self.level.with(visitor);
+        let visitor = Level { listed: false, ..self.level }.with(visitor);
         self.inner.tuple_variant(len, visitor)
     }
 
@@ -245,7 +285,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let visitor = self.level.with(visitor);
+        let visitor = Level { listed: false, ..self.level }.with(visitor);
         self.inner.struct_variant(fields, visitor)
     }
 }

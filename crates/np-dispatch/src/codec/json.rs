@@ -12,7 +12,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecErr
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = depth::guarded(&mut reader, |error| CodecError::Decode(describe(&error)))?;
+    let value = depth::guarded(&mut reader, body.len(), |error| CodecError::Decode(describe(&error)))?;
     match reader.end() {
         Ok(()) => Ok(value),
         Err(error) => Err(CodecError::Trailing { left: body.len() - offset(body, &error) }),

@@ -17,7 +17,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecErr
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(body);
-    let value = depth::guarded(&mut reader, |error| describe(&error))?;
+    let value = depth::guarded(&mut reader, body.len(), |error| describe(&error))?;
     // The reader does not say how far it came, but whether one more value begins.
     match <()>::deserialize(&mut reader) {
         Err(Error::InvalidMarkerRead(_)) => Ok(value),

@@ -4,7 +4,7 @@ use np_types::{CallError, Codec, Status};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, MAX_DEPTH, decode, decode_borrowed, encode, encode_as};
+use super::{CodecError, MAX_DEPTH, MAX_EMPTY, decode, decode_borrowed, encode, encode_as};
 
 const TYPED: &[Codec] = &[
     Codec::Postcard,
@@ -123,6 +123,27 @@ fn values_are_read_down_to_the_bound_and_no_deeper() {
 }
 
 #[test]
+fn lists_of_nothing_are_read_up_to_the_bound_and_no_further() {
+    use std::collections::BTreeMap;
+
+    for &codec in TYPED {
+        let body = encode_as(codec, &vec![(); MAX_EMPTY]).unwrap();
+        assert_eq!(decode(codec, &body), Ok(vec![(); MAX_EMPTY]), "{codec}");
+        // As many as there are bytes are always read: what the type says is not counted.
+        let many = vec![(1u8, (), [(); 32]); 4 * MAX_EMPTY];
+        assert_eq!(decode(codec, &encode_as(codec, &many).unwrap()), Ok(many), "{codec}");
+    }
+    // 2^63 - 1 elements in nine bytes, and lists of them.
+    let endless = [&[0xff; 8][..], &[0x7f]].concat();
+    let endless = endless.as_slice();
+    assert_eq!(decode::<Vec<()>>(Codec::Postcard, endless), Err(CodecError::EmptyElements));
+    assert_eq!(decode::<BTreeMap<(), ()>>(Codec::Postcard, endless), Err(CodecError::EmptyElements));
+    assert_eq!(decode::<Vec<((), [(); 4])>>(Codec::Postcard, endless), Err(CodecError::EmptyElements));
+    let nested = [&[100][..], &[0xff, 0x07].repeat(100)].concat();
+    assert_eq!(decode::<Vec<Vec<()>>>(Codec::Postcard, &nested), Err(CodecError::EmptyElements));
+}
+
+#[test]
 fn a_body_of_many_levels_does_not_use_up_the_stack() {
     const LEVELS: usize = 1 << 20;
     let wraps: [fn(Deep) -> Deep; 3] = [
@@ -201,6 +222,7 @@ fn each_error_has_its_status() {
         (CodecError::Encode(String::new()), Status::Internal),
         (CodecError::Decode(String::new()), Status::InvalidArgument),
         (CodecError::Depth, Status::InvalidArgument),
+        (CodecError::EmptyElements, Status::InvalidArgument),
         (CodecError::Trailing { left: 1 }, Status::InvalidArgument),
         (CodecError::Unsupported(Codec::Json), Status::UnsupportedCodec),
     ];
