@@ -65,7 +65,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
     }
 }
 
-/// A TLS stream; an error of TLS comes out of it as a [`TlsError`](super::TlsError) inside the I/O error.
+/// A TLS stream; an error of TLS comes out of it as a [`TlsError`] inside the I/O error.
 pub(super) struct Named<S>(pub(super) TlsStream<S>);
 
 fn named(error: io::Error) -> io::Error {
