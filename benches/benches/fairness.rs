@@ -1,7 +1,8 @@
 //! Small calls beside large ones on one connection: how much longer a call of 64 bytes takes while messages of 16 MiB
 //! travel the same way or the other, and what that costs them.
 //!
-//! `cargo bench -p np-benches --bench fairness -- [--rounds N] [--secs S]`.
+//! `cargo bench -p np-benches --bench fairness -- [--rounds N] [--secs S] [--window KIB]`; the window is that of the
+//! connection, and then does not grow.
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use np_benches::rounds::median;
+use np_facade::Limits;
 use np_facade::prelude::*;
 
 const LARGE: usize = 16 << 20;
@@ -35,12 +37,21 @@ async fn main() {
     let span = Duration::from_secs_f64(secs);
     let large = Bytes::from(vec![0x5a; LARGE]);
     let answer = large.clone();
+    let limits = match option("--window", 0.0) as u32 {
+        0 => Limits::default(),
+        kib => {
+            let window = kib << 10;
+            Limits { stream_window: window / 2, connection_window: window, max_window: window / 2, ..Limits::default() }
+        }
+    };
     let server = Server::builder(Identity::generate().unwrap(), Policy::anyone())
+        .limits(limits.clone())
         .on("take", |_, body: Bytes| Ok(u64::try_from(body.len()).unwrap_or_default().to_string()))
         .on("give", move |_, _| Ok(answer.clone()))
         .listen("tcp://127.0.0.1:0");
     let server = server.start().await.unwrap();
-    let client = Client::connect(&server.addresses().first().unwrap().to_string()).await.unwrap();
+    let address = server.addresses().first().unwrap().to_string();
+    let client = Client::builder(&address).limits(limits).connect().await.unwrap();
 
     println!("calls of 64 bytes, one at a time, beside messages of 16 MiB, one at a time, on one connection over TCP");
     println!("{rounds} rounds of {secs} s for each figure, after one that warms up");
