@@ -44,13 +44,9 @@ impl Rounds {
         self.runs = false;
     }
 
-    /// A pong came; gives whether it answers the session's own ping alone.
-    pub(crate) fn answered(&mut self, token: u64) -> bool {
-        let own = self.token.filter(|own| *own <= token);
-        if own.is_some() {
-            self.token = None;
-        }
-        own == Some(token)
+    /// A pong came, for this ping or a later one.
+    pub(crate) fn answered(&mut self, token: u64) {
+        self.token = self.token.filter(|own| *own > token);
     }
 }
 
@@ -117,14 +113,17 @@ mod tests {
         assert!(rounds.is_due());
         rounds.begin(7);
         rounds.want();
-        assert!(!rounds.is_due() && !rounds.answered(6));
+        rounds.answered(6);
+        assert!(!rounds.is_due());
         assert_eq!(rounds.running(), Some(1));
-        assert!(rounds.answered(7) && rounds.is_due());
+        rounds.answered(7);
+        assert!(rounds.is_due());
         assert_eq!(rounds.running(), Some(1));
         rounds.begin(8);
         assert_eq!(rounds.running(), Some(2));
-        // The application's own, which answers both.
-        assert!(!rounds.answered(9));
+        rounds.answered(9);
+        rounds.want();
+        assert!(rounds.is_due(), "a later pong answers it too");
         rounds.pause();
         assert_eq!(rounds.running(), None);
     }

@@ -122,7 +122,7 @@ impl Session {
                 self.control.pong = Some(token);
                 Ok(self.flood.spend(Act::Ping)?)
             }
-            Frame::Pong(token) => self.on_pong(token),
+            Frame::Pong(token) => self.on_pong(now, token),
             Frame::GoAway { accepted, code } => self.on_go_away(accepted, code),
             Frame::Close { code, text } => {
                 self.closed_by_peer(code, text);
@@ -139,12 +139,11 @@ impl Session {
         self.lose(ConnectionError::ClosedByPeer { code, text: text.to_owned(), in_clear: false });
     }
 
-    fn on_pong(&mut self, token: u64) -> Result<(), ConnectionError> {
-        if token <= self.pings.answered || token > self.pings.sent {
-            return Err(Misbehaved::Pong.into());
-        }
-        self.pings.answered = token;
-        if !self.rounds.answered(token) {
+    fn on_pong(&mut self, now: Time, token: u64) -> Result<(), ConnectionError> {
+        let answers = self.pings.answer(token)?;
+        self.rounds.answered(token);
+        self.pace_answered(token, now);
+        if answers {
             self.events.push_back(Event::Pong { token });
         }
         Ok(())

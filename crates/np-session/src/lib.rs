@@ -32,6 +32,7 @@ mod lifecycle;
 mod methods;
 mod mutate;
 mod outbound;
+mod pace;
 mod receiver;
 mod schedule;
 mod sender;

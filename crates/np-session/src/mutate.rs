@@ -4,6 +4,7 @@ use bytes::Bytes;
 use np_types::{CallError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
 use np_wire::{Encoding, OpenKind};
 
+use crate::pace::SMALL;
 use crate::session::{Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
 use crate::{Answer, OpenCall, Priority, StreamKey};
@@ -148,6 +149,7 @@ impl Session {
             return Err(Misuse::State("the stream still holds a message, or is finished"));
         }
         if let Some(stream) = self.table.stream_mut(key) {
+            stream.heavy = message.len() > SMALL;
             stream.outgoing = Outgoing::Body { rest: message, fin: false };
         }
         self.mark_ready(key);
@@ -239,9 +241,9 @@ impl Session {
     ///
     /// [`Event::Pong`]: crate::Event::Pong
     pub const fn ping(&mut self) -> u64 {
-        self.pings.sent += 1;
-        self.control.ping = Some(self.pings.sent);
-        self.pings.sent
+        let token = self.pings.ask();
+        self.control.ping = Some(token);
+        token
     }
 
     /// Renews this direction's key with the next record; of no effect inside an outer channel, which has its own keys.
@@ -257,6 +259,9 @@ impl Session {
         };
         if std::mem::take(&mut stream.in_starved) {
             self.starved.retain(|other| *other != key);
+        }
+        if std::mem::take(&mut stream.in_held) {
+            self.pace.forget(key);
         }
         let last = std::mem::replace(&mut stream.outgoing, Outgoing::Done);
         // A stream's messages take credit as it comes: what was not sent has taken none.

@@ -69,6 +69,9 @@ impl Session {
             let before = out.len();
             self.emit_turn(now, out, key);
             self.schedule.sent(class, out.len() - before);
+            if let Some(token) = self.mark_due(now) {
+                self.emit_ping(now, out, token);
+            }
         }
     }
 
@@ -94,7 +97,7 @@ impl Session {
         }
         self.begin_round();
         if let Some(token) = self.control.ping.take() {
-            self.emit(now, out, &Frame::Ping(token), HEAD);
+            self.emit_ping(now, out, token);
         }
         if self.receive_window.is_due() {
             let bytes = self.receive_window.credit();
@@ -112,17 +115,23 @@ impl Session {
         }
     }
 
+    fn emit_ping(&mut self, now: Time, out: &mut Vec<u8>, token: u64) {
+        self.emit(now, out, &Frame::Ping(token), HEAD);
+        self.pace.mark(token, now);
+    }
+
     /// Measures a round trip beside credit that is given. The application's own ping goes first: one pong may answer both,
     /// and would be taken for the round's alone.
     fn begin_round(&mut self) {
         if !self.rounds.is_due() || self.phase != Phase::Open {
             return;
         }
-        if self.pings.sent == self.pings.answered {
-            let token = self.ping();
-            self.rounds.begin(token);
-        } else {
+        if self.pings.is_asked() {
             self.rounds.pause();
+        } else {
+            let token = self.pings.next();
+            self.control.ping = Some(token);
+            self.rounds.begin(token);
         }
     }
 
@@ -303,13 +312,15 @@ impl Session {
         if local {
             self.announce_methods(now, out, head.method);
         }
+        let paced = self.begin_message(now, key, size);
         let need = HEAD + if head.metadata.is_empty() { 0 } else { METADATA };
         self.sender.make_room(now, out, need + size.min(LEAST));
         let room = self.sender.room(out).saturating_sub(need);
-        let first = if grant == Grant::Reserved { size.min(self.turn(room)) } else { 0 };
+        let first = if grant == Grant::Reserved && paced { size.min(self.turn(now, room)) } else { 0 };
         let total = (first < size).then_some(size as u32);
         let Head { method, codec, encoding, metadata, mut body } = *head;
         let piece = body.split_to(first);
+        self.count_head(size, first);
         let frame = if local {
             Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body: &piece })
         } else {
@@ -340,7 +351,7 @@ impl Session {
         let Some(stream) = self.table.stream(key) else {
             return;
         };
-        let (kind, grant) = (stream.kind, stream.grant);
+        let (kind, grant, heavy) = (stream.kind, stream.grant, stream.heavy);
         let as_it_comes = grant == Grant::AsItComes || kind == OpenKind::Stream;
         let allowed = if as_it_comes {
             let credit = stream.send_credit.min(self.send_window.open_credit());
@@ -357,9 +368,13 @@ impl Session {
             }
             return;
         }
+        if heavy && !self.paced(now, key) {
+            return self.restore(key, Outgoing::Body { rest, fin });
+        }
         self.sender.make_room(now, out, HEAD + allowed.min(LEAST));
         let room = self.sender.room(out).saturating_sub(HEAD);
-        let piece = rest.split_to(allowed.min(self.turn(room)));
+        let piece = rest.split_to(allowed.min(self.turn(now, room)));
+        self.count_piece(now, heavy, piece.len());
         let last = rest.is_empty();
         // On a stream the flag `fin` stands alone, at the end of the caller's direction.
         let end = last && !(kind == OpenKind::Stream && fin);
@@ -389,8 +404,8 @@ impl Session {
     }
 
     /// How many bytes of a body one turn may take.
-    fn turn(&self, room: usize) -> usize {
-        if self.schedule.is_empty() { room } else { room.min(TURN) }
+    fn turn(&self, now: Time, room: usize) -> usize {
+        if self.schedule.is_empty() && !self.pace.holds(now) { room } else { room.min(TURN) }
     }
 
     fn restore(&mut self, key: StreamKey, outgoing: Outgoing) {

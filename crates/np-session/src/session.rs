@@ -11,6 +11,7 @@ use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
 use crate::flood::Flood;
 use crate::growth::Rounds;
 use crate::methods::{LocalMethods, PeerMethods};
+use crate::pace::Pace;
 use crate::receiver::Receiver;
 use crate::schedule::Schedule;
 use crate::sender::Sender;
@@ -83,6 +84,7 @@ pub struct Session {
     pub(crate) schedule: Schedule,
     /// Streams whose bodies wait for the connection's credit.
     pub(crate) starved: VecDeque<StreamKey>,
+    pub(crate) pace: Pace,
     /// One-way messages that are sealed and wait to be handed over.
     pub(crate) one_way: VecDeque<StreamKey>,
     /// The earliest deadline that may still matter.
@@ -98,8 +100,46 @@ pub struct Session {
 /// Pings that were sent: tokens count up, and pongs answer the latest or an earlier one.
 #[derive(Debug, Default)]
 pub(crate) struct PingState {
-    pub(crate) sent: u64,
-    pub(crate) answered: u64,
+    sent: u64,
+    answered: u64,
+    /// The first and the last token that the application waits for; the session's own stand between them.
+    asked: Option<(u64, u64)>,
+}
+
+impl PingState {
+    /// The token of the next ping.
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// The token of the next ping, whose answer the application is told.
+    pub(crate) const fn ask(&mut self) -> u64 {
+        let token = self.next();
+        self.asked = match self.asked {
+            Some((first, _)) => Some((first, token)),
+            None => Some((token, token)),
+        };
+        token
+    }
+
+    /// Whether the application waits for an answer.
+    pub(crate) const fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// A pong came; gives whether it answers a ping of the application.
+    pub(crate) fn answer(&mut self, token: u64) -> Result<bool, Misbehaved> {
+        if token <= self.answered || token > self.sent {
+            return Err(Misbehaved::Pong);
+        }
+        self.answered = token;
+        let answers = self.asked.is_some_and(|(first, _)| first <= token);
+        if answers {
+            self.asked = self.asked.filter(|(_, last)| *last > token).map(|(_, last)| (token + 1, last));
+        }
+        Ok(answers)
+    }
 }
 
 /// What the records of a session travel under.
@@ -169,6 +209,7 @@ impl Session {
             control_ready: VecDeque::new(),
             schedule: Schedule::default(),
             starved: VecDeque::new(),
+            pace: Pace::default(),
             one_way: VecDeque::new(),
             earliest: None,
             pings: PingState::default(),

@@ -96,6 +96,8 @@ pub(crate) struct Stream {
     pub(crate) message_size: u64,
     /// Bytes of this call that count against `call_budget`; kept by the table.
     pub(crate) held: u64,
+    /// Whether what it sends is a large message, which the pace may hold.
+    pub(crate) heavy: bool,
     /// Whether a stream's message, or a part of one, went either way.
     pub(crate) talked: bool,
     /// Bytes consumed by the application and not yet credited.
@@ -113,6 +115,7 @@ pub(crate) struct Stream {
     pub(crate) in_control: bool,
     pub(crate) in_ready: bool,
     pub(crate) in_starved: bool,
+    pub(crate) in_held: bool,
 }
 
 impl Stream {
@@ -142,6 +145,7 @@ impl Stream {
             growth: Growth::new(0, 0),
             message_size: 0,
             held: 0,
+            heavy: false,
             talked: false,
             consumed: 0,
             assembly: None,
@@ -153,6 +157,7 @@ impl Stream {
             in_control: false,
             in_ready: false,
             in_starved: false,
+            in_held: false,
         }
     }
 

@@ -33,12 +33,20 @@ fn bulk(kind: OpenKind) -> OpenCall {
     OpenCall { priority: Priority::Bulk, ..OpenCall::new(kind, "np.echo".parse().unwrap()) }
 }
 
-/// What leaves with one poll: 256 KiB, or all there is.
+/// What leaves with one poll: 256 KiB, or all there is. The peer reads it at once.
 fn poll(talk: &mut Dialogue) -> Vec<u8> {
     let mut out = Vec::new();
     talk.session.poll_transmit(talk.now, &mut out);
     talk.session.handle_written(out.len());
-    talk.hand.open(&out)
+    let heard = talk.hand.open(&out);
+    let pings = frames(&heard).into_iter().filter_map(|frame| match frame {
+        Frame::Ping(token) => Some(token),
+        _ => None,
+    });
+    if let Some(token) = pings.last() {
+        talk.say(&[Frame::Pong(token)]);
+    }
+    heard
 }
 
 /// The streams whose bodies `heard` holds, in order, with their bytes.

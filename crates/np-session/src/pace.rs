@@ -1,0 +1,327 @@
+//! How much of large messages may be on its way at once while small ones share the connection.
+//!
+//! What was sent and not yet read stands in front of a small message, in buffers that nobody here can reorder. So while
+//! small messages come, large ones are held to a few of what the way itself holds: marks, which are PINGs between the
+//! pieces, tell what has been read and how long it took; a round trip far longer than the shortest seen is a queue of
+//! our own making, and the limit shrinks; one hardly longer means that the way was not full, and it grows (the idea of
+//! TCP Vegas, Brakmo and Peterson 1995). Without small messages nothing is held and nothing is marked. It must never
+//! know what the messages are.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use np_types::Time;
+
+use crate::StreamKey;
+use crate::schedule::TURN;
+use crate::session::{Phase, Session};
+
+/// A message up to this many bytes is small: others make room for it, and nothing holds it.
+pub(crate) const SMALL: usize = TURN;
+/// For how long after a small message the next one is expected.
+const EXPECTED: Duration = Duration::from_secs(2);
+/// The limit never shrinks below this: a few pieces, so that the peer has one to read while the next is on its way.
+const LEAST: u64 = 64 << 10;
+/// The limit never grows beyond this, the largest way that the windows of the defaults fill.
+const MOST: u64 = 16 << 20;
+/// For how long the shortest round trip is believed; ways change.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// Marks that may be unanswered at once.
+const MARKS: usize = 16;
+
+/// A PING between pieces.
+#[derive(Debug)]
+struct Mark {
+    token: u64,
+    /// Bytes of large messages that went before it.
+    sent: u64,
+    at: Time,
+}
+
+/// What of large messages is on its way, and how much may be.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// When the last small message was sent.
+    small: Option<Time>,
+    limit: u64,
+    sent: u64,
+    read: u64,
+    marks: VecDeque<Mark>,
+    /// Whether the limit was met since it was judged last: only then does it say anything to have been quick.
+    met: bool,
+    shortest: Shortest,
+    /// Streams that wait for what is on its way to be read.
+    held: VecDeque<StreamKey>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            small: None,
+            limit: LEAST,
+            sent: 0,
+            read: 0,
+            marks: VecDeque::new(),
+            met: false,
+            shortest: Shortest::default(),
+            held: VecDeque::new(),
+        }
+    }
+}
+
+impl Pace {
+    /// A small message leaves. What is on its way already is past holding.
+    pub(crate) fn small(&mut self, now: Time) {
+        if !self.holds(now) {
+            (self.read, self.met) = (self.sent, false);
+            self.marks.clear();
+        }
+        self.small = Some(now);
+    }
+
+    /// Whether large messages are held at all.
+    pub(crate) fn holds(&self, now: Time) -> bool {
+        self.small.is_some_and(|at| now.since(at) < EXPECTED)
+    }
+
+    /// Counts bytes of large messages.
+    pub(crate) const fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// Whether a piece of a large message may leave.
+    fn takes(&mut self, now: Time) -> bool {
+        let takes = !self.holds(now) || self.sent - self.read < self.limit;
+        self.met |= !takes;
+        takes
+    }
+
+    /// Whether a PING belongs behind what was sent last: four to a limit, and one wherever streams are held.
+    fn wants_mark(&self, now: Time) -> bool {
+        let marked = self.marks.back().map_or(self.read, |mark| mark.sent);
+        let unmarked = self.sent - marked;
+        self.holds(now)
+            && unmarked > 0
+            && self.marks.len() < MARKS
+            && (unmarked >= self.limit / 4 || (self.marks.is_empty() && !self.held.is_empty()))
+    }
+
+    /// A PING leaves, whoever asked for it.
+    pub(crate) fn mark(&mut self, token: u64, now: Time) {
+        if self.holds(now) && self.marks.len() < MARKS {
+            self.marks.push_back(Mark { token, sent: self.sent, at: now });
+        }
+    }
+
+    /// A PONG came: everything before its mark has been read.
+    fn answered(&mut self, token: u64, now: Time) {
+        let mut last = None;
+        while self.marks.front().is_some_and(|mark| mark.token <= token) {
+            last = self.marks.pop_front();
+        }
+        let Some(mark) = last else {
+            return;
+        };
+        let bytes = mark.sent - self.read;
+        self.read = mark.sent;
+        self.judge(bytes, now.since(mark.at), now);
+    }
+
+    /// A stream that was held has nothing more to send.
+    pub(crate) fn forget(&mut self, key: StreamKey) {
+        self.held.retain(|other| *other != key);
+    }
+
+    /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most.
+    fn judge(&mut self, bytes: u64, took: Duration, now: Time) {
+        let shortest = self.shortest.note(took, now);
+        if took > shortest * 3 {
+            self.limit = self.limit.saturating_sub(bytes / 2).max(LEAST);
+        } else if took <= shortest * 2 && std::mem::take(&mut self.met) {
+            self.limit = (self.limit + bytes).min(MOST);
+        }
+    }
+}
+
+/// The shortest round trip of late: of this span and the one before.
+#[derive(Debug, Default)]
+struct Shortest {
+    since: Time,
+    now: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl Shortest {
+    fn note(&mut self, took: Duration, now: Time) -> Duration {
+        if now.since(self.since) >= BELIEVED {
+            (self.since, self.before, self.now) = (now, self.now, None);
+        }
+        let least = self.now.map_or(took, |other| other.min(took));
+        self.now = Some(least);
+        self.before.map_or(least, |other| other.min(least))
+    }
+}
+
+impl Session {
+    /// Whether a piece of a large message may leave now; the stream waits for its turn otherwise.
+    pub(crate) fn paced(&mut self, now: Time, key: StreamKey) -> bool {
+        if self.pace.takes(now) {
+            return true;
+        }
+        if let Some(stream) = self.table.stream_mut(key)
+            && !std::mem::replace(&mut stream.in_held, true)
+        {
+            self.pace.held.push_back(key);
+        }
+        false
+    }
+
+    /// A unary message begins; gives whether its first piece may leave with its head.
+    pub(crate) fn begin_message(&mut self, now: Time, key: StreamKey, size: usize) -> bool {
+        let heavy = size > SMALL;
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.heavy = heavy;
+        }
+        match heavy {
+            true => self.pace.takes(now),
+            false => {
+                // The opening of a stream says nothing of its messages.
+                if size > 0 {
+                    self.pace.small(now);
+                }
+                true
+            }
+        }
+    }
+
+    /// A piece of a message leaves.
+    pub(crate) fn count_piece(&mut self, now: Time, heavy: bool, bytes: usize) {
+        match heavy {
+            true => self.pace.sent(bytes),
+            false if bytes > 0 => self.pace.small(now),
+            false => {}
+        }
+    }
+
+    /// What of a unary message leaves with its head.
+    pub(crate) const fn count_head(&mut self, size: usize, first: usize) {
+        if size > SMALL {
+            self.pace.sent(first);
+        }
+    }
+
+    /// A mark behind a piece, where one is due.
+    pub(crate) fn mark_due(&mut self, now: Time) -> Option<u64> {
+        (self.phase == Phase::Open && self.pace.wants_mark(now)).then(|| match self.control.ping.take() {
+            Some(token) => token,
+            None => self.pings.next(),
+        })
+    }
+
+    /// What a PONG says of the pace: streams that were held may go on.
+    pub(crate) fn pace_answered(&mut self, token: u64, now: Time) {
+        self.pace.answered(token, now);
+        if self.pace.held.is_empty() || !self.pace.takes(now) {
+            return;
+        }
+        while let Some(key) = self.pace.held.pop_front() {
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.in_held = false;
+            }
+            self.mark_ready(key);
+        }
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use np_types::Time;
+
+    use super::{BELIEVED, EXPECTED, LEAST, MOST, Pace, SMALL};
+
+    const WAY: Duration = Duration::from_millis(1);
+
+    fn after(span: Duration) -> Time {
+        Time::ZERO + span
+    }
+
+    /// Sends what the pace takes, with a mark behind it, which is answered after `took`.
+    fn round(pace: &mut Pace, token: u64, now: Time, took: Duration) -> Time {
+        pace.small(now);
+        while pace.takes(now) {
+            pace.sent(SMALL);
+        }
+        pace.mark(token, now);
+        pace.answered(token, now + took);
+        now + took
+    }
+
+    #[test]
+    fn nothing_is_held_before_a_small_message_and_long_after_it() {
+        let mut pace = Pace::default();
+        pace.sent(100 << 20);
+        assert!(pace.takes(Time::ZERO) && !pace.wants_mark(Time::ZERO));
+        pace.small(Time::ZERO);
+        assert!(pace.takes(Time::ZERO), "what is on its way is past holding");
+        pace.sent(LEAST as usize - 1);
+        assert!(pace.takes(Time::ZERO));
+        pace.sent(1);
+        assert!(!pace.takes(Time::ZERO) && pace.wants_mark(Time::ZERO));
+        assert!(pace.takes(after(EXPECTED)) && !pace.wants_mark(after(EXPECTED)));
+    }
+
+    #[test]
+    fn a_limit_grows_while_round_trips_stay_short_and_shrinks_when_they_are_long() {
+        let mut pace = Pace::default();
+        let mut now = Time::ZERO;
+        for token in 1..20 {
+            now = round(&mut pace, token, now, WAY);
+        }
+        assert_eq!(pace.limit, MOST);
+        now = round(&mut pace, 20, now, 3 * WAY);
+        assert_eq!(pace.limit, MOST, "between two and three times the shortest it stays");
+        for token in 21..40 {
+            now = round(&mut pace, token, now, 4 * WAY);
+        }
+        assert_eq!(pace.limit, LEAST);
+        // The shortest was a long time ago: what is usual now is the way.
+        now = now + BELIEVED;
+        round(&mut pace, 40, now, 4 * WAY);
+        now = now + BELIEVED;
+        for token in 41..44 {
+            now = round(&mut pace, token, now, 4 * WAY);
+        }
+        assert!(pace.limit > LEAST);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_met_does_not_grow() {
+        let mut pace = Pace::default();
+        for token in 1..20 {
+            pace.small(Time::ZERO);
+            pace.sent(SMALL);
+            pace.mark(token, Time::ZERO);
+            pace.answered(token, after(WAY));
+        }
+        assert_eq!(pace.limit, LEAST);
+    }
+
+    #[test]
+    fn a_late_answer_frees_what_its_mark_and_those_before_it_stand_behind() {
+        let mut pace = Pace::default();
+        pace.small(Time::ZERO);
+        for token in 1..=4 {
+            pace.sent(SMALL);
+            pace.mark(token, Time::ZERO);
+        }
+        assert!(!pace.takes(Time::ZERO));
+        pace.answered(0, Time::ZERO);
+        assert!(!pace.takes(Time::ZERO));
+        pace.answered(3, Time::ZERO);
+        assert_eq!((pace.sent - pace.read, pace.marks.len()), (SMALL as u64, 1));
+        assert!(pace.takes(Time::ZERO));
+    }
+}
