@@ -28,6 +28,7 @@ mod misbehaviour;
 #[cfg(test)]
 mod outer;
 #[cfg(test)]
+mod pace;
 mod patterns;
 #[cfg(test)]
 mod priority;

@@ -1,0 +1,191 @@
+//! Large messages beside small ones: how much may be on its way, who lets it go on, and that nothing is held for ever.
+
+use std::time::Duration;
+
+use np_session::{Event, OpenCall, OpenKind, Priority, Session, StreamKey};
+use np_testkit::{Application, Dialogue, NetworkConfig, Pair, Setup, body};
+use np_types::{Limits, Time};
+use np_wire::{Frame, Open, Side};
+
+use crate::help::{frames, open, request, stream};
+
+/// The floor of what may be on its way, and a piece.
+const HELD: usize = 64 << 10;
+const PIECE: usize = 16 << 10;
+
+/// As much credit as there can be, so that nothing else holds anything up.
+fn wide() -> Limits {
+    Limits { connection_window: 16 << 20, stream_window: 8 << 20, ..Limits::default() }
+}
+
+/// A session with a stream that has `size` bytes to send, and has sent nothing of them.
+fn talk(size: usize) -> (Dialogue, StreamKey) {
+    let mut talk = Dialogue::open_with(Side::Initiator, &wide(), &wide());
+    let key = talk.session.open(OpenCall { priority: Priority::Bulk, ..stream() }).unwrap();
+    talk.hear();
+    talk.session.send(key, body(1, 0, size)).unwrap();
+    (talk, key)
+}
+
+/// Bytes of streams' messages that leave before the peer says anything, and the last ping among them.
+fn leaves(talk: &mut Dialogue) -> (usize, Option<u64>) {
+    let heard = talk.hear();
+    let frames = frames(&heard);
+    let bytes = frames.iter().map(|frame| if let Frame::Data { body, .. } = frame { body.len() } else { 0 });
+    let pings = frames.iter().filter_map(|frame| if let Frame::Ping(token) = frame { Some(*token) } else { None });
+    (bytes.sum(), pings.last())
+}
+
+#[test]
+fn a_transfer_alone_is_not_held_nor_measured() {
+    let (mut talk, _) = talk(8 << 20);
+    assert_eq!(leaves(&mut talk), (8 << 20, None));
+}
+
+#[test]
+fn a_transfer_beside_a_small_call_is_held_until_the_peer_has_read() {
+    let (mut talk, _) = talk(8 << 20);
+    talk.session.open(request(64)).unwrap();
+    let (bytes, ping) = leaves(&mut talk);
+    assert!((HELD..HELD + PIECE).contains(&bytes), "{bytes}");
+    assert_eq!(leaves(&mut talk), (0, None));
+    // All of it was read, at once: as much again, and a little more, for the way is not full.
+    talk.say(&[Frame::Pong(ping.unwrap())]);
+    let (bytes, ping) = leaves(&mut talk);
+    assert!((HELD..3 * HELD).contains(&bytes), "{bytes}");
+    // Nobody has sent a small message for a while: it goes on as if alone.
+    talk.now = talk.now + Duration::from_secs(2);
+    talk.say(&[Frame::Pong(ping.unwrap())]);
+    assert!(leaves(&mut talk).0 > 7 << 20);
+}
+
+/// A unary message of more than a piece is large too; its bytes were reserved before it was held.
+#[test]
+fn large_calls_are_held_and_what_is_cancelled_holds_nothing() {
+    let (mut talk, stream) = talk(1 << 20);
+    talk.session.open(request(64)).unwrap();
+    leaves(&mut talk);
+    let call = talk.session.open(request(1 << 20)).unwrap();
+    let heard = talk.hear();
+    let opening = frames(&heard);
+    assert!(matches!(&opening[..], [Frame::Open(open)] if open.body.is_empty() && open.total == Some(1 << 20)));
+    talk.session.cancel(call);
+    talk.session.cancel(stream);
+    assert_eq!(leaves(&mut talk).0, 0);
+    // The credit of the call that was cut short is there for another.
+    talk.now = talk.now + Duration::from_secs(2);
+    for _ in 0..15 {
+        talk.session.open(open(OpenKind::OneWay, body(1, 0, 1 << 20))).unwrap();
+    }
+    let heard = talk.hear();
+    let bytes = frames(&heard).into_iter().map(|frame| match frame {
+        Frame::Open(Open { body, .. }) | Frame::Data { body, .. } => body.len(),
+        _ => 0,
+    });
+    assert_eq!(bytes.sum::<usize>(), 15 << 20);
+}
+
+#[test]
+fn a_small_message_of_a_stream_makes_room_for_itself_and_is_never_held() {
+    let (mut talk, _) = talk(8 << 20);
+    let small = talk.session.open(stream()).unwrap();
+    talk.session.poll_event();
+    let mut total = leaves(&mut talk).0;
+    assert_eq!(total, 8 << 20, "an opening says nothing of messages");
+    let large = talk.session.open(stream()).unwrap();
+    talk.hear();
+    for round in 0..100 {
+        talk.session.send(small, body(1, 0, PIECE)).unwrap();
+        if round == 0 {
+            talk.session.send(large, body(1, 0, 8 << 20)).unwrap();
+        }
+        total = leaves(&mut talk).0;
+        assert!(total >= PIECE && total < HELD + 2 * PIECE, "{round}: {total}");
+    }
+}
+
+/// A mark may go with the application's ping, and may be answered with it.
+#[test]
+fn the_applications_pings_are_answered_beside_marks() {
+    let (mut talk, _) = talk(8 << 20);
+    talk.session.open(request(64)).unwrap();
+    let first = talk.session.ping();
+    let (_, mark) = leaves(&mut talk);
+    let second = talk.session.ping();
+    talk.hear();
+    assert!(first < mark.unwrap() && mark.unwrap() < second);
+    talk.events();
+    talk.say(&[Frame::Pong(mark.unwrap())]);
+    assert_eq!(talk.events(), [Event::Pong { token: mark.unwrap() }], "it answers the first");
+    let (_, mark) = leaves(&mut talk);
+    talk.say(&[Frame::Pong(mark.unwrap())]);
+    assert_eq!(talk.events(), [Event::Pong { token: mark.unwrap() }], "it answers the second");
+    let (_, mark) = leaves(&mut talk);
+    talk.say(&[Frame::Pong(mark.unwrap())]);
+    assert_eq!(talk.events(), [], "a mark alone is nobody's business");
+}
+
+/// Streams what it can, beside a small call whenever the last is answered; the other end echoes and takes what comes.
+#[derive(Debug, Default)]
+struct Pump {
+    calls: bool,
+    got: usize,
+    answered: usize,
+}
+
+impl Application for Pump {
+    fn on_event(&mut self, _: Time, session: &mut Session, event: Event) {
+        match event {
+            Event::Writable { key } => session.send(key, body(1, 0, 1_000_000)).unwrap(),
+            Event::Data { key, body, .. } => {
+                self.got += body.len();
+                session.consumed(key, body.len());
+            }
+            Event::Opened { key, kind: OpenKind::Request, body, credit, .. } => {
+                session.release(credit);
+                session.respond(key, body.into()).unwrap();
+            }
+            Event::Answered { .. } => {
+                self.answered += 1;
+                if self.calls {
+                    session.open(request(64)).unwrap();
+                }
+            }
+            Event::Pong { token } => panic!("nobody asked for {token}"),
+            Event::Closed(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes of the stream and answers to calls in two seconds, after two of a warm-up, over a way of 100 ms and 4 MiB/s
+/// that holds `capacity` bytes.
+fn over_a_long_way(calls: bool, capacity: usize) -> (usize, usize) {
+    let network = NetworkConfig { latency: Duration::from_millis(50), capacity, ..NetworkConfig::default() };
+    let pump = || Pump { calls, ..Pump::default() };
+    let limits = Limits { max_window: 1 << 20, ..Limits::default() };
+    let mut pair = Pair::new(&Setup { network, ..Setup::with_limits(&limits) }, [pump(), pump()]);
+    pair.run_until(Time::ZERO + Duration::from_millis(500));
+    pair.peers[0].session().open(OpenCall { priority: Priority::Bulk, ..stream() }).unwrap();
+    if calls {
+        pair.peers[0].session().open(request(64)).unwrap();
+    }
+    pair.run_for(Duration::from_secs(2));
+    let before = (pair.peers[1].app.got, pair.peers[0].app.answered);
+    pair.run_for(Duration::from_secs(2));
+    (pair.peers[1].app.got - before.0, pair.peers[0].app.answered - before.1)
+}
+
+/// The pace finds out how much the way holds: beside calls a transfer keeps its rate, and calls take a round trip each.
+#[test]
+fn a_long_way_is_filled_beside_small_calls() {
+    let (alone, _) = over_a_long_way(false, 2 << 20);
+    let (beside, answered) = over_a_long_way(true, 2 << 20);
+    assert!(alone > 8 << 20, "{alone}");
+    assert!(4 * beside >= 3 * alone, "{beside} beside calls, {alone} alone");
+    // Twenty round trips of 100 ms in two seconds; three times as long would be seven.
+    assert!(answered >= 14, "{answered}");
+    // A way that holds less than windows allow: without a pace the rest would queue in front of each call.
+    let (_, answered) = over_a_long_way(true, 128 << 10);
+    assert!(answered >= 7, "{answered}");
+}
