@@ -21,8 +21,8 @@ pub(crate) enum Command {
     Call { call: OpenCall, nested: bool, reply: oneshot::Sender<Result<Answer, CallError>> },
     /// A one-way message; the answer is that it was handed over.
     OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
-    /// A stream of messages.
-    Stream { call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>> },
+    /// A stream of messages; `compress` says whether they are made smaller.
+    Stream { call: OpenCall, compress: Option<bool>, opened: oneshot::Sender<Result<MessageStream, CallError>> },
     /// A sign of life.
     Ping { answered: oneshot::Sender<Duration> },
     /// A new key for this direction.

@@ -164,7 +164,7 @@ impl Bodies {
         Sealed { reply: Reply { body, ..reply }, encoding }
     }
 
-    fn pack(&self, method: &MethodName, body: Bytes) -> (Encoding, Bytes) {
+    pub(crate) fn pack(&self, method: &MethodName, body: Bytes) -> (Encoding, Bytes) {
         let at = place(method);
         let mut remembered = lock(&self.memory).get(at).copied().unwrap_or_default();
         let packed = self.contexts.compress(&body, &mut remembered);

@@ -96,7 +96,7 @@ impl Request {
     }
 
     /// Says whether the body is compressed, where the peer reads that and it is worth it; else the default of the
-    /// connection's [`Compression`](crate::Compression) stands. The messages of a stream are not compressed.
+    /// connection's [`Compression`](crate::Compression) stands. For a stream it says so of the messages of this side.
     #[must_use]
     pub const fn compress(mut self, compress: bool) -> Self {
         self.compress = Some(compress);
@@ -206,9 +206,10 @@ impl Connection {
     /// # Errors
     /// When it could not be opened.
     pub async fn open_stream(&self, request: Request) -> Result<MessageStream, CallError> {
+        let compress = request.compress;
         let call = request.open(OpenKind::Stream, self.info.clock);
         let (opened, answer) = oneshot::channel();
-        self.send(Command::Stream { call, opened }).await?;
+        self.send(Command::Stream { call, compress, opened }).await?;
         self.wait(answer).await
     }
 

@@ -64,7 +64,7 @@ impl Task {
                     let _ = sent.send(Ok(()));
                 }
             }
-            Event::Data { key, body, end, fin } => self.data(key, body, end, fin),
+            Event::Data { key, body, encoding, end, fin } => self.data(key, body, encoding, (end, fin)),
             Event::Writable { key } => self.writable(key),
             Event::Cancelled { key, status } => self.cancelled(key, status),
             Event::Pong { token } => self.answered_ping(token),
@@ -88,8 +88,13 @@ impl Task {
         }
     }
 
-    pub(crate) fn open_stream(&mut self, call: OpenCall, opened: oneshot::Sender<Result<MessageStream, CallError>>) {
-        let (cell, codec) = (StreamCell::new(Arc::clone(&self.bell), &self.info), call.codec);
+    pub(crate) fn open_stream(
+        &mut self,
+        call: OpenCall,
+        compress: Option<bool>,
+        opened: oneshot::Sender<Result<MessageStream, CallError>>,
+    ) {
+        let (cell, codec) = (StreamCell::new(&self.bell, &self.info, call.method.clone(), compress), call.codec);
         match self.session.open(call) {
             Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell, codec)),
             Err(error) => Slot::Opening(opened, cell, codec).fail(error),
@@ -115,7 +120,7 @@ impl Task {
         if let Err(error) = registered.admit(&metadata) {
             return self.refuse(key, error.status, &error.text);
         }
-        let compress = registered.options.compresses().filter(|_| kind == OpenKind::Request);
+        let compress = registered.options.compresses();
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
@@ -147,13 +152,16 @@ impl Task {
                 );
             }
             (Target::Stream(handler), OpenKind::Stream) => {
-                let cell = StreamCell::new(Arc::clone(&self.bell), &self.info);
+                let cell = StreamCell::new(&self.bell, &self.info, method, compress);
+                let packed = Arc::clone(&cell);
                 let stream = cell.open(key, self.opening(false, codec));
                 let (info, handler) = (Arc::clone(&self.info), Arc::clone(handler));
                 let start = || {
                     let ended = async move {
                         let _place = if wait { Some(info.places.enter().await) } else { None };
-                        handler.open(context, stream).await.map(|()| Reply::from(Bytes::new()).into())
+                        let ended = handler.open(context, stream).await;
+                        packed.packed().await;
+                        ended.map(|()| Reply::from(Bytes::new()).into())
                     };
                     Start::Packed(Box::pin(ended))
                 };
@@ -216,7 +224,7 @@ impl Task {
     }
 
     fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
-        let _ = self.session.end(key, status, text, Metadata::new());
+        let _ = self.session.cut(key, status, text);
     }
 
     fn trailers(&self, key: StreamKey, metadata: Metadata) {
@@ -245,13 +253,13 @@ impl Task {
         }
     }
 
-    fn data(&mut self, key: StreamKey, body: Bytes, end: bool, fin: bool) {
+    fn data(&mut self, key: StreamKey, body: Bytes, encoding: Encoding, (end, fin): (bool, bool)) {
         let size = body.len();
         let Some(cell) = self.slots.slot(key).and_then(Slot::cell) else {
             self.session.consumed(key, size);
             return;
         };
-        match cell.arrived(body, end, fin) {
+        match cell.arrived(body, encoding, end, fin) {
             Ok(0) => {}
             Ok(release) => self.session.consumed(key, release),
             Err(error) => {
@@ -311,7 +319,7 @@ impl Task {
             return self.give_up(key, reason);
         }
         if let Some(message) = errands.message
-            && let Err(misuse) = self.session.send(key, message)
+            && let Err(misuse) = self.session.send_encoded(key, message.0, message.1)
         {
             let error = CallError::not_processed(Status::InvalidArgument, misuse.to_string());
             cell.refused(error);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use np_session::Encoding;
 
 /// Messages up to this size are copied together; larger ones stay slices of what was received.
 const SMALL: usize = 4 << 10;
@@ -13,12 +14,21 @@ const MAX_EMPTY: usize = 16_384;
 /// Marks a message that stands in the queue of the large ones.
 const LARGE: u32 = u32::MAX;
 
+/// A message as it came.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) body: Bytes,
+    pub(crate) encoding: Encoding,
+    /// Bytes of credit that it holds.
+    pub(crate) held: usize,
+}
+
 #[derive(Default)]
 pub(crate) struct MessageQueue {
     /// The sizes of all messages in order; [`LARGE`] stands for one of `large`.
     sizes: VecDeque<u32>,
     small: BytesMut,
-    large: VecDeque<(Bytes, usize)>,
+    large: VecDeque<Message>,
     empty: usize,
 }
 
@@ -31,62 +41,67 @@ impl MessageQueue {
         self.empty >= MAX_EMPTY
     }
 
-    /// Adds a message that holds credit for all of its bytes.
-    pub(crate) fn push(&mut self, message: Bytes) {
-        let held = message.len();
-        self.push_held(message, held);
-    }
-
-    /// Adds a message that holds credit for `held` of its bytes.
-    pub(crate) fn push_held(&mut self, message: Bytes, held: usize) {
-        if message.len() > SMALL || message.len() != held {
+    /// Adds a message. Compressed ones are few and worth a place of their own.
+    pub(crate) fn push(&mut self, message: Message) {
+        let Message { body, encoding, held } = &message;
+        if body.len() > SMALL || body.len() != *held || *encoding != Encoding::Plain {
             self.sizes.push_back(LARGE);
-            self.large.push_back((message, held));
+            self.large.push_back(message);
         } else {
-            self.empty += usize::from(message.is_empty());
-            self.sizes.push_back(held as u32);
-            self.small.extend_from_slice(&message);
+            self.empty += usize::from(body.is_empty());
+            self.sizes.push_back(*held as u32);
+            self.small.extend_from_slice(body);
         }
     }
 
-    /// The oldest message, and the bytes whose credit goes back.
-    pub(crate) fn pop(&mut self) -> Option<(Bytes, usize)> {
+    /// The oldest message.
+    pub(crate) fn pop(&mut self) -> Option<Message> {
         let size = self.sizes.pop_front()?;
         if size == LARGE {
             return self.large.pop_front();
         }
-        let size = size as usize;
-        self.empty -= usize::from(size == 0);
-        let message = self.small.get(..size).map(Bytes::copy_from_slice).unwrap_or_default();
-        self.small.advance(size);
-        Some((message, size))
+        let held = size as usize;
+        self.empty -= usize::from(held == 0);
+        let body = self.small.get(..held).map(Bytes::copy_from_slice).unwrap_or_default();
+        self.small.advance(held);
+        Some(Message { body, encoding: Encoding::Plain, held })
     }
 
     /// The bytes whose credit all messages together hold.
     pub(crate) fn held(&self) -> usize {
-        self.small.len() + self.large.iter().map(|(_, held)| held).sum::<usize>()
+        self.small.len() + self.large.iter().map(|message| message.held).sum::<usize>()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use np_session::Encoding;
 
-    use super::{MAX_EMPTY, MessageQueue, SMALL};
+    use super::{MAX_EMPTY, Message, MessageQueue, SMALL};
+
+    fn message(body: impl Into<Bytes>) -> Message {
+        let body = body.into();
+        Message { held: body.len(), body, encoding: Encoding::Plain }
+    }
 
     #[test]
     fn messages_of_all_sizes_come_out_in_order_with_their_credit() {
         let mut queue = MessageQueue::default();
         let sizes = [0, 1, SMALL, SMALL + 1, 0, 7, 100_000, 3];
+        let plain = |at: usize, size: usize| message(vec![at as u8; size]);
+        let assembled = || Message { held: 4, ..message("assembled") };
+        let packed = || Message { encoding: Encoding::Lz4 { raw: 9 }, ..message("packed") };
         for (at, size) in sizes.into_iter().enumerate() {
-            queue.push(Bytes::from(vec![at as u8; size]));
+            queue.push(plain(at, size));
         }
-        queue.push_held(Bytes::from_static(b"assembled"), 4);
-        assert_eq!(queue.held(), sizes.iter().sum::<usize>() + 4);
+        queue.push(assembled());
+        queue.push(packed());
+        assert_eq!(queue.held(), sizes.iter().sum::<usize>() + 4 + 6);
         for (at, size) in sizes.into_iter().enumerate() {
-            assert_eq!(queue.pop(), Some((Bytes::from(vec![at as u8; size]), size)));
+            assert_eq!(queue.pop(), Some(plain(at, size)));
         }
-        assert_eq!(queue.pop(), Some((Bytes::from_static(b"assembled"), 4)));
+        assert_eq!((queue.pop(), queue.pop()), (Some(assembled()), Some(packed())));
         assert_eq!((queue.pop(), queue.held(), queue.is_empty()), (None, 0, true));
     }
 
@@ -94,10 +109,10 @@ mod tests {
     fn empty_messages_are_counted_as_long_as_they_wait() {
         let mut queue = MessageQueue::default();
         for _ in 0..MAX_EMPTY - 1 {
-            queue.push(Bytes::new());
+            queue.push(message(""));
         }
         assert!(!queue.is_full_of_empty());
-        queue.push(Bytes::new());
+        queue.push(message(""));
         assert!(queue.is_full_of_empty());
         queue.pop().unwrap();
         assert!(!queue.is_full_of_empty());
@@ -107,8 +122,8 @@ mod tests {
     fn a_small_message_does_not_pin_what_it_came_in() {
         let mut queue = MessageQueue::default();
         let record = Bytes::from(vec![0; 65_000]);
-        queue.push(record.slice(5..6));
-        queue.push(record.slice(6..9));
+        queue.push(message(record.slice(5..6)));
+        queue.push(message(record.slice(6..9)));
         assert!(record.is_unique());
     }
 }

@@ -5,17 +5,25 @@
 //! `reassembly_budget` for all streams of a connection together. So the cells of a connection hold at most
 //! `max_window + reassembly_budget`, and four bytes for each small message.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use np_dispatch::{MessageSink, MessageSource, MessageStream};
-use np_session::StreamKey;
-use np_types::{CallError, Codec, Metadata, Status};
+use np_dispatch::{MessageSource, MessageStream};
+use np_session::{Encoding, StreamKey};
+use np_types::{CallError, Codec, Metadata, MethodName, Status};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::commands::{Doorbell, lock};
+use crate::compression::LARGE;
 use crate::connection::ConnectionInfo;
-use crate::message_queue::MessageQueue;
+use crate::message_queue::{Message, MessageQueue};
+
+mod sink;
+
+use sink::Sink;
 
 #[derive(Default)]
 struct State {
@@ -33,7 +41,9 @@ struct State {
     trailers: Option<Metadata>,
     /// Why the user gave the stream up, until the task was told.
     cancel: Option<CallError>,
-    outgoing: Option<Bytes>,
+    outgoing: Option<(Encoding, Bytes)>,
+    /// Whether a message is being made smaller in a task of its own.
+    packing: bool,
     /// Whether the session holds a message of this stream.
     sending: bool,
     finish: bool,
@@ -62,7 +72,7 @@ pub(crate) struct Opening {
 #[derive(Default)]
 pub(crate) struct Errands {
     pub(crate) consumed: usize,
-    pub(crate) message: Option<Bytes>,
+    pub(crate) message: Option<(Encoding, Bytes)>,
     pub(crate) finish: bool,
     /// The user gave the stream up for a reason.
     pub(crate) cancel: Option<CallError>,
@@ -73,21 +83,28 @@ pub(crate) struct Errands {
 pub(crate) struct StreamCell {
     state: Mutex<State>,
     bell: Arc<Doorbell>,
-    max_message: usize,
-    budget: usize,
+    info: Arc<ConnectionInfo>,
+    method: MethodName,
+    /// Whether its messages are compressed; `None` leaves that to the connection.
+    compress: Option<bool>,
 }
 
 impl StreamCell {
-    pub(crate) fn new(bell: Arc<Doorbell>, info: &ConnectionInfo) -> Arc<Self> {
-        let (max_message, budget) = (info.max_message as usize, info.reassembly_budget as usize);
-        Arc::new(Self { state: Mutex::default(), bell, max_message, budget })
+    pub(crate) fn new(
+        bell: &Arc<Doorbell>,
+        info: &Arc<ConnectionInfo>,
+        method: MethodName,
+        compress: Option<bool>,
+    ) -> Arc<Self> {
+        let (bell, info) = (Arc::clone(bell), Arc::clone(info));
+        Arc::new(Self { state: Mutex::default(), bell, info, method, compress })
     }
 
     /// The stream as its user sees it.
     pub(crate) fn open(self: &Arc<Self>, key: StreamKey, opening: Opening) -> MessageStream {
         lock(&self.state).key = Some(key);
         let sink = Sink { cell: Arc::clone(self), opening };
-        MessageStream::new(Box::new(Source(Arc::clone(self))), Box::new(sink)).with_codec(opening.codec)
+        MessageStream::new(Box::new(Source::new(Arc::clone(self))), Box::new(sink)).with_codec(opening.codec)
     }
 
     /// The pairs that the handler wants to end its stream with.
@@ -113,7 +130,7 @@ impl StreamCell {
     }
 
     /// Takes bytes from the session; the bytes whose credit goes back at once, or what to end the stream with.
-    pub(crate) fn arrived(&self, body: Bytes, end: bool, fin: bool) -> Result<usize, CallError> {
+    pub(crate) fn arrived(&self, body: Bytes, encoding: Encoding, end: bool, fin: bool) -> Result<usize, CallError> {
         let mut state = lock(&self.state);
         state.peer_finished |= fin;
         let mut release = 0;
@@ -122,7 +139,7 @@ impl StreamCell {
         } else if end || !body.is_empty() {
             let size = body.len();
             self.check(&state, size, end)?;
-            release = state.take(body, end);
+            release = state.take(body, encoding, end);
             if !self.borrow(&mut state, release) {
                 // The caller gives these bytes' credit back; that of the bytes before them stays held.
                 state.partial_held = release.saturating_sub(size);
@@ -137,14 +154,14 @@ impl StreamCell {
 
     /// Notes that bytes of the message being put together hold no credit any more.
     fn borrow(&self, state: &mut State, bytes: usize) -> bool {
-        let fits = bytes == 0 || self.bell.borrow(bytes, self.budget);
+        let fits = bytes == 0 || self.bell.borrow(bytes, self.info.reassembly_budget as usize);
         state.uncredited += if fits { bytes } else { 0 };
         fits
     }
 
     fn check(&self, state: &State, size: usize, end: bool) -> Result<(), CallError> {
         let reached = |text| Err(CallError::answered(Status::LimitReached, text));
-        if state.partial.len().saturating_add(size) > self.max_message {
+        if state.partial.len().saturating_add(size) > self.info.max_message as usize {
             return reached("limit max_message reached by a stream's message");
         }
         if end && size == 0 && state.partial.is_empty() && state.incoming.is_full_of_empty() {
@@ -198,7 +215,7 @@ impl StreamCell {
         state.rung = false;
         let message = state.outgoing.take();
         state.sending |= message.is_some();
-        let finish = state.finish && !state.sending && !std::mem::replace(&mut state.finish_told, true);
+        let finish = state.finish && !state.holds_message() && !std::mem::replace(&mut state.finish_told, true);
         Errands {
             consumed: std::mem::take(&mut state.consumed),
             message,
@@ -206,6 +223,31 @@ impl StreamCell {
             cancel: state.cancel.take(),
             dropped: state.source_gone && state.sink_gone && !state.finish,
         }
+    }
+
+    /// Makes a message smaller and hands it over.
+    fn pack(&self, message: Bytes) {
+        let packed = self.info.bodies.pack(&self.method, message);
+        let mut state = lock(&self.state);
+        state.packing = false;
+        state.outgoing = Some(packed);
+        self.ring(&mut state);
+        let waker = state.writer.take();
+        drop(state);
+        wake(waker);
+    }
+
+    /// Waits until no message is being made smaller: what a handler sent last must leave before the end.
+    pub(crate) async fn packed(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = lock(&self.state);
+            if !state.packing {
+                return Poll::Ready(());
+            }
+            state.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn ring(&self, state: &mut State) {
@@ -220,23 +262,33 @@ impl StreamCell {
 }
 
 impl State {
+    /// Whether a message is on its way from the user to the session, or in the session.
+    const fn holds_message(&self) -> bool {
+        self.outgoing.is_some() || self.sending || self.packing
+    }
+
     /// Adds bytes to the message being put together; what of them gives its credit back at once.
-    fn take(&mut self, body: Bytes, end: bool) -> usize {
+    fn take(&mut self, body: Bytes, encoding: Encoding, end: bool) -> usize {
         if end && self.partial.is_empty() {
-            self.incoming.push(body);
+            self.incoming.push(Message { held: body.len(), body, encoding });
             return 0;
         }
         self.partial.extend_from_slice(&body);
         self.partial_held += body.len();
         if end {
             let held = std::mem::take(&mut self.partial_held);
-            self.incoming.push_held(std::mem::take(&mut self.partial).freeze(), held);
+            let body = std::mem::take(&mut self.partial).freeze();
+            self.incoming.push(Message { body, encoding, held });
             return 0;
         }
         // A message larger than the window could never come whole if its bytes held their credit; it may grow only
         // while no other message waits.
         if self.incoming.is_empty() { std::mem::take(&mut self.partial_held) } else { 0 }
     }
+}
+
+fn stopped() -> CallError {
+    CallError::answered(Status::Internal, "the work on a compressed message was stopped")
 }
 
 fn over_budget() -> CallError {
@@ -250,19 +302,28 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-struct Source(Arc<StreamCell>);
+struct Source {
+    cell: Arc<StreamCell>,
+    /// A large message that is being made whole, in a task of its own.
+    unpacking: Option<JoinHandle<Result<Bytes, CallError>>>,
+}
 
-impl MessageSource for Source {
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
-        let mut state = lock(&self.0.state);
-        if let Some((message, held)) = state.incoming.pop() {
-            state.consumed += held;
-            let repaid = message.len().saturating_sub(held).min(state.uncredited);
+impl Source {
+    const fn new(cell: Arc<StreamCell>) -> Self {
+        Self { cell, unpacking: None }
+    }
+
+    /// The next message as it came, which releases its credit.
+    fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Result<Message, CallError>>> {
+        let mut state = lock(&self.cell.state);
+        if let Some(message) = state.incoming.pop() {
+            state.consumed += message.held;
+            let repaid = message.body.len().saturating_sub(message.held).min(state.uncredited);
             state.uncredited -= repaid;
-            self.0.bell.repay(repaid);
+            self.cell.bell.repay(repaid);
             if state.incoming.is_empty() {
                 let held = std::mem::take(&mut state.partial_held);
-                if self.0.borrow(&mut state, held) {
+                if self.cell.borrow(&mut state, held) {
                     state.consumed += held;
                 } else {
                     state.partial_held = held;
@@ -270,7 +331,7 @@ impl MessageSource for Source {
                 }
             }
             if state.consumed > 0 {
-                self.0.ring(&mut state);
+                self.cell.ring(&mut state);
             }
             return Poll::Ready(Some(Ok(message)));
         }
@@ -284,117 +345,66 @@ impl MessageSource for Source {
         Poll::Pending
     }
 
+    /// Makes a message whole: here, or in a task of its own where that is long.
+    fn unpack(&mut self, Message { body, encoding, .. }: Message) -> Option<Result<Bytes, CallError>> {
+        let info = Arc::clone(&self.cell.info);
+        // It counts against the budget while it is made; whoever takes it then holds it.
+        let work = move || info.bodies.unpack(encoding, body).map(|whole| whole.body);
+        match Handle::try_current() {
+            Ok(runtime) if encoding.raw_size().unwrap_or_default() as usize > LARGE => {
+                self.unpacking = Some(runtime.spawn(async move { work() }));
+                None
+            }
+            _ => Some(work()),
+        }
+    }
+}
+
+impl MessageSource for Source {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        loop {
+            if let Some(unpacking) = &mut self.unpacking {
+                let Poll::Ready(done) = Pin::new(unpacking).poll(cx) else {
+                    return Poll::Pending;
+                };
+                self.unpacking = None;
+                let done = done.unwrap_or_else(|_| Err(stopped()));
+                return Poll::Ready(Some(done.inspect_err(|error| self.cell.give_up(error.clone()))));
+            }
+            let message = match self.poll_next(cx) {
+                Poll::Ready(Some(Ok(message))) if message.encoding == Encoding::Plain => {
+                    return Poll::Ready(Some(Ok(message.body)));
+                }
+                Poll::Ready(Some(Ok(message))) => message,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Some(done) = self.unpack(message) {
+                return Poll::Ready(Some(done.inspect_err(|error| self.cell.give_up(error.clone()))));
+            }
+        }
+    }
+
     fn take_trailers(&mut self) -> Option<Metadata> {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         // A stream of the peer's goes on: what is there is what its handler wants to end it with.
         if state.detached { state.trailers.take() } else { None }
     }
 
     fn cancel(&mut self, reason: CallError) {
-        self.0.give_up(reason);
+        self.cell.give_up(reason);
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock(&self.cell.state);
         state.source_gone = true;
         let held = std::mem::take(&mut state.incoming).held();
         state.consumed += held + std::mem::take(&mut state.partial_held);
-        self.0.bell.repay(std::mem::take(&mut state.uncredited));
+        self.cell.bell.repay(std::mem::take(&mut state.uncredited));
         state.partial = BytesMut::new();
-        self.0.ring(&mut state);
-    }
-}
-
-struct Sink {
-    cell: Arc<StreamCell>,
-    opening: Opening,
-}
-
-impl Sink {
-    fn ended(state: &State) -> Option<CallError> {
-        (state.finished || state.finish).then(|| {
-            state.error.clone().unwrap_or_else(|| CallError::answered(Status::Cancelled, "the stream has ended"))
-        })
-    }
-}
-
-impl MessageSink for Sink {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut state = lock(&self.cell.state);
-        if let Some(error) = Self::ended(&state) {
-            return Poll::Ready(Err(error));
-        }
-        if state.outgoing.is_none() && !state.sending {
-            return Poll::Ready(Ok(()));
-        }
-        state.writer = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn start_send(&mut self, message: Bytes) -> Result<(), CallError> {
-        let mut state = lock(&self.cell.state);
-        if let Some(error) = Self::ended(&state) {
-            return Err(error);
-        }
-        if state.outgoing.is_some() || state.sending {
-            return Err(CallError::not_processed(Status::Failed, "the sink was not ready"));
-        }
-        state.outgoing = Some(message);
-        self.cell.ring(&mut state);
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut state = lock(&self.cell.state);
-        if state.outgoing.is_none() && !state.sending {
-            return Poll::Ready(Ok(()));
-        }
-        if state.finished {
-            let error = state.error.clone();
-            return Poll::Ready(Err(error.unwrap_or_else(|| {
-                CallError::unknown(Status::Cancelled, "the stream ended before its message left")
-            })));
-        }
-        state.writer = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let flushed = self.poll_flush(cx);
-        if flushed.is_ready() {
-            let mut state = lock(&self.cell.state);
-            if !state.finish && !state.finished {
-                state.finish = true;
-                self.cell.ring(&mut state);
-            }
-        }
-        flushed
-    }
-
-    fn set_trailers(&mut self, trailers: Metadata) -> Result<(), CallError> {
-        if self.opening.local {
-            let text = "the side that opened a stream does not end it; its callee sets the trailers";
-            return Err(CallError::not_processed(Status::InvalidArgument, text));
-        }
-        self.cell.set_trailers(trailers);
-        Ok(())
-    }
-
-    fn cancel(&mut self, reason: CallError) {
-        self.cell.give_up(reason);
-    }
-
-    fn max_message(&self) -> usize {
-        self.opening.max_message
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let mut state = lock(&self.cell.state);
-        state.sink_gone = true;
         self.cell.ring(&mut state);
     }
 }

@@ -329,7 +329,7 @@ impl Task {
         match command {
             Command::Call { call, reply, .. } => self.open_call(call, reply),
             Command::OneWay { call, sent } => self.open_one_way(call, sent),
-            Command::Stream { call, opened } => self.open_stream(call, opened),
+            Command::Stream { call, compress, opened } => self.open_stream(call, compress, opened),
             Command::Ping { answered } => {
                 let token = self.session.ping();
                 self.pings.retain(|(_, _, waiting)| !waiting.is_closed());

@@ -14,11 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use common::by_hand::ByHand;
 use common::{House, config, echo, request, serve_with};
 use np_compress::{Encoder, Settings};
-use np_dispatch::{MethodOptions, Router, Target, bytes};
-use np_driver::{AcceptorConfig, Compression, Connection, ConnectorConfig, connect};
-use np_types::{Limits, Status};
+use np_dispatch::{MessageStream, MethodOptions, Router, Target, bytes};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, ConnectorConfig, connect};
+use np_session::{Encoding, Event, OpenCall, OpenKind};
+use np_transport::{BindOptions, Listener};
+use np_trust::Policy;
+use np_types::{CallError, Limits, Status};
 
 fn text(size: usize) -> Bytes {
     let line = b"id=4711 name=Ada street=Main town=London; ";
@@ -136,6 +140,105 @@ async fn one_way_messages_and_calls_back_are_compressed_too() {
     assert_eq!(server.call(request("np.echo").body(text(70_000))).await.unwrap().body, text(70_000));
 }
 
+/// Streams back whatever comes, message by message.
+async fn mirror(mut stream: MessageStream) -> Result<(), CallError> {
+    while let Some(message) = stream.recv().await {
+        stream.send(message?).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_of_streams_are_compressed_where_their_call_or_method_says_so() {
+    for encoder in [Encoder::Lz4, Encoder::Zstd { level: 3 }] {
+        let compression = Compression { settings: Settings { encoder, ..Settings::default() }, by_default: false };
+        let router = router();
+        router.on_stream("mirror", |_, stream| mirror(stream)).unwrap();
+        let small = Target::Stream(Arc::new(np_dispatch::stream(|_, stream| mirror(stream))));
+        router.register_target("small-mirror", small, MethodOptions::default().compressed()).unwrap();
+        let (house, counts, at) = counted(router, |config| config.compression = compression).await;
+        let config = ConnectorConfig { compression, ..config(&house) };
+        let client = connect(&at.parse().unwrap(), config).await.unwrap();
+        for (method, asked, expected) in [
+            ("mirror", None, [false, false]),
+            ("mirror", Some(true), [true, false]),
+            ("small-mirror", None, [false, true]),
+            ("small-mirror", Some(true), [true, true]),
+        ] {
+            let before = [0, 1].map(|at| counts[at].load(Ordering::SeqCst));
+            let opening = asked.into_iter().fold(request(method), np_driver::Request::compress);
+            let mut stream = client.open_stream(opening).await.unwrap();
+            // Sizes around the threshold and where work moves to a task of its own, in order all the same.
+            let sizes = [200_000, 0, 100, 511, 512, 40_000, 3];
+            for size in sizes {
+                stream.send(text(size)).await.unwrap();
+            }
+            stream.finish().await.unwrap();
+            for size in sizes {
+                assert_eq!(stream.recv().await.unwrap().unwrap(), text(size), "{method} {size}");
+            }
+            assert!(stream.recv().await.is_none());
+            let small = [0, 1].map(|at| counts[at].load(Ordering::SeqCst) - before[at] < 170_000);
+            assert_eq!(small, expected, "{method} {asked:?} {encoder:?}");
+        }
+    }
+}
+
+/// It is packed in a task of its own, and leaves before the end though its handler does not wait for it.
+#[tokio::test]
+async fn the_last_message_of_a_handler_leaves_before_a_good_end_and_before_a_bad_one() {
+    let compression = by_default(Encoder::Zstd { level: 3 });
+    for size in [1_000, 300_000] {
+        for good in [true, false] {
+            let router = Router::default();
+            let last = move |_, mut stream: MessageStream| async move {
+                stream.send(text(size)).await?;
+                if good { Ok(()) } else { Err(CallError::failed("no more")) }
+            };
+            router.on_stream("last", last).unwrap();
+            let house = serve_with(&format!("mem:last-message-{size}-{good}"), router, |config| {
+                config.compression = compression
+            })
+            .await;
+            let client = connected(&house, |_| {}).await;
+            let mut stream = client.open_stream(request("last")).await.unwrap();
+            assert_eq!(stream.recv().await.unwrap().unwrap(), text(size), "{size} {good}");
+            let end = stream.recv().await;
+            assert_eq!(end.is_none(), good, "{end:?}");
+            assert!(end.is_none_or(|end| end.unwrap_err().text == "no more"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_lies_about_its_message_ends_alone() {
+    let router = echo();
+    router.on_stream("mirror", |_, stream| mirror(stream)).unwrap();
+    let config = AcceptorConfig { router, ..AcceptorConfig::without_identity(Policy::anonymous(), echo()) };
+    let mut acceptor = Acceptor::new(config).unwrap();
+    let at = "mem:compressed-lies?mode=danger-plaintext".parse().unwrap();
+    acceptor.listen(Listener::bind(&at, &BindOptions::default()).await.unwrap()).unwrap();
+    let mut liar = ByHand::connect(&at).await;
+    for (encoding, expected) in [
+        (Encoding::Lz4 { raw: 100 }, Status::InvalidArgument),
+        (Encoding::Zstd { raw: 1 << 20 }, Status::LimitReached),
+        (Encoding::Other { number: 9, raw: 100 }, Status::UnsupportedCodec),
+    ] {
+        let key = liar.session.open(OpenCall::new(OpenKind::Stream, "mirror".parse().unwrap())).unwrap();
+        while liar.event().await != (Event::Writable { key }) {}
+        liar.session.send_encoded(key, encoding, Bytes::from_static(b"no such thing")).unwrap();
+        let error = loop {
+            if let Event::Failed { error, .. } = liar.event().await {
+                break error;
+            }
+        };
+        assert_eq!(error.status, expected, "{error}");
+        // The connection stands.
+        liar.session.open(OpenCall::new(OpenKind::Request, "np.echo".parse().unwrap())).unwrap();
+        while !matches!(liar.event().await, Event::Answered { .. }) {}
+    }
+}
+
 #[tokio::test]
 async fn a_message_that_would_be_too_long_once_decompressed_is_refused_by_its_sender() {
     let limits = Limits { max_message: 100_000, ..Limits::default() };
@@ -151,7 +254,7 @@ async fn settings_of_compression_are_checked_on_both_sides() {
     let wrong = Compression { settings: Settings { threshold: 0, ..Settings::default() }, by_default: false };
     let mut config = common::defaults();
     config.compression = wrong;
-    let error = np_driver::Acceptor::new(config).unwrap_err();
+    let error = Acceptor::new(config).unwrap_err();
     assert!(error.to_string().contains("threshold"), "{error}");
     let house = serve_with("mem:compressed-wrong", echo(), |_| {}).await;
     let error =

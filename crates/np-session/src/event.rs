@@ -169,6 +169,8 @@ pub enum Event {
         key: StreamKey,
         /// The bytes.
         body: Bytes,
+        /// How the message was made smaller; the same for all of its bytes.
+        encoding: Encoding,
         /// Whether the message ends here.
         end: bool,
         /// Whether the peer sends no more on this stream.

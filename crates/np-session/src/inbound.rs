@@ -104,6 +104,9 @@ impl Session {
                 self.on_response(response, &body)
             }
             Frame::Data { id, fin, end, body } => self.on_data(id, fin, end, &Body { record, bytes: body }),
+            Frame::Compressed { id, encoding, end, body: bytes } => {
+                self.on_compressed(id, encoding, end, &Body { record, bytes })
+            }
             Frame::Trailers(trailers) => self.on_trailers(trailers),
             Frame::Cancel { id, status } => self.on_cancel(now, id, status),
             Frame::StreamCredit { id, bytes } => self.on_stream_credit(id, bytes),
@@ -332,6 +335,10 @@ impl Session {
             // Its direction is over, but its message is not.
             return Err(Misbehaved::StreamState.into());
         }
+        let encoding = stream.message_encoding;
+        if end || fin {
+            stream.message_encoding = Encoding::Plain;
+        }
         stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
         stream.peer_finished = fin;
@@ -339,8 +346,33 @@ impl Session {
         if end && body.len() > 0 {
             self.flood.message();
         }
-        self.events.push_back(Event::Data { key, body: body.to_bytes(), end, fin });
+        self.events.push_back(Event::Data { key, body: body.to_bytes(), encoding, end, fin });
         Ok(())
+    }
+
+    /// The first bytes of a message of a stream that was made smaller; it declares what it will be.
+    fn on_compressed(
+        &mut self,
+        id: StreamId,
+        encoding: Encoding,
+        end: bool,
+        body: &Body<'_>,
+    ) -> Result<(), ConnectionError> {
+        if let Some(key) = self.any_stream(id)?
+            && let Some(stream) = self.table.stream_mut(key)
+        {
+            // What comes for a stream that was given up is not followed.
+            let within = stream.message_size > 0 && !stream.abandoned;
+            if stream.kind != OpenKind::Stream || within || body.len() == 0 {
+                return Err(Misbehaved::StreamState.into());
+            }
+            let (allowed, seen) = (u64::from(self.limits.max_message), declared(encoding));
+            if seen > allowed {
+                return Err(LimitHit { limit: LimitName::MaxMessage, allowed, seen }.into());
+            }
+            stream.message_encoding = encoding;
+        }
+        self.on_data(id, false, end, body)
     }
 
     /// A body that nobody takes: its credit is owed at once.

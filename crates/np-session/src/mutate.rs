@@ -101,7 +101,8 @@ impl Session {
     /// Ends a call, one-way message or stream of the peer with a status; the only end of the latter two.
     ///
     /// For a one-way message the status tells the peer only that its slot is free again. A stream whose work was given
-    /// up, by its caller or by its deadline, ends with that reason even where [`Status::Ok`] is asked for.
+    /// up, by its caller or by its deadline, ends with that reason even where [`Status::Ok`] is asked for. A message that
+    /// a stream still holds leaves before its end; [`Session::cut`] does not wait for it.
     ///
     /// # Errors
     /// When the call is over, or a unary call is ended with [`Status::Ok`], which takes an answer.
@@ -116,7 +117,7 @@ impl Session {
         let drains = stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Body { .. });
         stream.pending.trailers = Some(Box::new((status, text.to_owned(), metadata)));
         stream.deadline = Deadline::NONE;
-        if status == Status::Ok && drains {
+        if drains && !cut_short && !stream.abandoned {
             // The messages before it leave first.
             return Ok(());
         }
@@ -125,10 +126,22 @@ impl Session {
         Ok(())
     }
 
+    /// As [`Session::end`], at once: what a stream still has to send is dropped. For ends that are nobody's answer, such
+    /// as a limit that was reached.
+    ///
+    /// # Errors
+    /// As [`Session::end`].
+    pub fn cut(&mut self, key: StreamKey, status: Status, text: &str) -> Result<(), Misuse> {
+        self.end(key, status, text, Metadata::default())?;
+        self.stop_sending(key);
+        self.mark_control(key);
+        Ok(())
+    }
+
     pub(crate) fn end_with(&mut self, key: StreamKey, status: Status, text: &str) {
         self.drop_assembly(key);
         // A call that is gone needs no end.
-        let _ = self.end(key, status, text, Metadata::default());
+        let _ = self.cut(key, status, text);
     }
 
     /// Sends a message on a stream. A stream holds one message at a time: wait for [`Event::Writable`] before the next.
@@ -138,7 +151,19 @@ impl Session {
     /// # Errors
     /// When the stream is over or finished, still holds a message, or the message is too large for the peer.
     pub fn send(&mut self, key: StreamKey, message: Bytes) -> Result<(), Misuse> {
-        if self.message_limit(message.len()).is_some() {
+        self.send_encoded(key, Encoding::Plain, message)
+    }
+
+    /// As [`Session::send`], for a message that was made smaller. The peer's settings say which encodings it reads.
+    ///
+    /// # Errors
+    /// As [`Session::send`], also when it would be too large once it is whole again; and when a compressed message is
+    /// empty.
+    pub fn send_encoded(&mut self, key: StreamKey, encoding: Encoding, message: Bytes) -> Result<(), Misuse> {
+        if encoding != Encoding::Plain && message.is_empty() {
+            return Err(Misuse::Argument("no compressed message is empty"));
+        }
+        if self.message_limit(message.len().max(raw(encoding))).is_some() {
             return Err(Misuse::Argument("the message is larger than the peer's max_message"));
         }
         let stream = self.table.stream_mut(key).ok_or(Misuse::NoSuchCall)?;
@@ -150,7 +175,7 @@ impl Session {
         }
         if let Some(stream) = self.table.stream_mut(key) {
             stream.heavy = message.len() > SMALL;
-            stream.outgoing = Outgoing::Body { rest: message, fin: false };
+            stream.outgoing = Outgoing::Body { rest: message, encoding, fin: false };
         }
         self.mark_ready(key);
         Ok(())
@@ -183,7 +208,7 @@ impl Session {
             return Err(Misuse::State("the stream still holds a message, or is finished"));
         }
         let stream = self.table.stream_mut(key).filter(|stream| stream.local).ok_or(Misuse::NoSuchCall)?;
-        stream.outgoing = Outgoing::Body { rest: Bytes::new(), fin: true };
+        stream.outgoing = Outgoing::Body { rest: Bytes::new(), encoding: Encoding::Plain, fin: true };
         self.mark_ready(key);
         Ok(())
     }

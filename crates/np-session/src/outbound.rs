@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use np_types::{CallError, Deadline, Metadata, Status, Time};
-use np_wire::{Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
+use np_wire::{Encoding, Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
 
 use crate::flood::Act;
 use crate::inbound::CROSSING;
@@ -293,7 +293,7 @@ impl Session {
         };
         match std::mem::replace(&mut stream.outgoing, Outgoing::Done) {
             Outgoing::Queued(head) => self.emit_head(now, out, key, id, head),
-            Outgoing::Body { rest, fin } => self.emit_body(now, out, key, id, rest, fin),
+            Outgoing::Body { rest, encoding, fin } => self.emit_body(now, out, (key, id), rest, encoding, fin),
             other => stream.outgoing = other,
         }
     }
@@ -330,7 +330,7 @@ impl Session {
         self.flood.bytes(first);
         self.flood.message();
         if total.is_some() {
-            self.restore(key, Outgoing::Body { rest: body, fin: true });
+            self.restore(key, Outgoing::Body { rest: body, encoding: Encoding::Plain, fin: true });
             if grant == Grant::Reserved {
                 self.mark_ready(key);
             }
@@ -347,7 +347,15 @@ impl Session {
         }
     }
 
-    fn emit_body(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey, id: StreamId, mut rest: Bytes, fin: bool) {
+    fn emit_body(
+        &mut self,
+        now: Time,
+        out: &mut Vec<u8>,
+        (key, id): (StreamKey, StreamId),
+        mut rest: Bytes,
+        encoding: Encoding,
+        fin: bool,
+    ) {
         let Some(stream) = self.table.stream(key) else {
             return;
         };
@@ -362,14 +370,14 @@ impl Session {
         if allowed == 0 && !rest.is_empty() {
             // Credit will make it ready again: the stream's by its frame, the connection's by the next turn.
             let starved = stream.send_credit == 0;
-            self.restore(key, Outgoing::Body { rest, fin });
+            self.restore(key, Outgoing::Body { rest, encoding, fin });
             if !starved {
                 self.mark_starved(key);
             }
             return;
         }
         if heavy && !self.paced(now, key) {
-            return self.restore(key, Outgoing::Body { rest, fin });
+            return self.restore(key, Outgoing::Body { rest, encoding, fin });
         }
         self.sender.make_room(now, out, HEAD + allowed.min(LEAST));
         let room = self.sender.room(out).saturating_sub(HEAD);
@@ -378,7 +386,10 @@ impl Session {
         let last = rest.is_empty();
         // On a stream the flag `fin` stands alone, at the end of the caller's direction.
         let end = last && !(kind == OpenKind::Stream && fin);
-        let frame = Frame::Data { id, fin: fin && last, end, body: &piece };
+        let frame = match encoding {
+            Encoding::Plain => Frame::Data { id, fin: fin && last, end, body: &piece },
+            encoding => Frame::Compressed { id, encoding, end, body: &piece },
+        };
         encode_frame(out, &frame);
         if !piece.is_empty() {
             self.flood.bytes(piece.len());
@@ -394,7 +405,7 @@ impl Session {
             }
         }
         if !last {
-            self.restore(key, Outgoing::Body { rest, fin });
+            self.restore(key, Outgoing::Body { rest, encoding: Encoding::Plain, fin });
             self.mark_ready(key);
         } else if kind == OpenKind::Stream && !fin {
             self.message_done(key);

@@ -231,7 +231,6 @@ impl Session {
             self.mark_ready(key);
         }
     }
-
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub(crate) enum Outgoing {
     /// The rest of a message.
     Body {
         rest: Bytes,
+        /// How it was made smaller, where its first bytes have to say so.
+        encoding: Encoding,
         /// Whether this side's direction ends with it.
         fin: bool,
     },
@@ -94,6 +96,8 @@ pub(crate) struct Stream {
     pub(crate) growth: Growth,
     /// Bytes of the stream's message that has begun to come.
     pub(crate) message_size: u64,
+    /// How that message was made smaller.
+    pub(crate) message_encoding: Encoding,
     /// Bytes of this call that count against `call_budget`; kept by the table.
     pub(crate) held: u64,
     /// Whether what it sends is a large message, which the pace may hold.
@@ -144,6 +148,7 @@ impl Stream {
             receive_credit: 0,
             growth: Growth::new(0, 0),
             message_size: 0,
+            message_encoding: Encoding::Plain,
             held: 0,
             heavy: false,
             talked: false,

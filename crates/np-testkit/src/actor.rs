@@ -429,7 +429,7 @@ impl Application for Actor {
             Event::Failed { key, error } => self.ended(now, key, CallResult::Failed(error.outcome, error.status)),
             Event::Ended { key, .. } => self.ended(now, key, CallResult::Ended),
             Event::Sent { key } => self.ended(now, key, CallResult::Sent),
-            Event::Data { key, body, end, fin } => self.data(now, session, key, &body, (end, fin)),
+            Event::Data { key, body, end, fin, .. } => self.data(now, session, key, &body, (end, fin)),
             Event::Writable { key } => self.speak(now, session, key),
             Event::Cancelled { key, status } => {
                 if self.served.get(&key).is_some_and(|served| served.kind == OpenKind::Request && self.rng.chance(30)) {

@@ -111,6 +111,7 @@ fn decode_payload<'a>(kind: FrameKind, flags: u8, id: StreamId, payload: &'a [u8
         FrameKind::Trailers => return trailers(id, flags, reader),
         FrameKind::Cancel => Frame::Cancel { id, status: status(&mut reader)? },
         FrameKind::StreamCredit => Frame::StreamCredit { id, bytes: reader.varint32("a credit")? },
+        FrameKind::Compressed => return compressed(id, flags, reader),
     };
     reader.finish("a frame")?;
     Ok(frame)
@@ -146,14 +147,21 @@ fn trailers(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>
     Ok(Frame::Trailers(Trailers { id, status, text: text(reader.rest())?, metadata }))
 }
 
+/// Its codec is that of the stream, and a message that is not compressed travels as DATA.
+fn compressed(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
+    match codec_and_encoding(&mut reader)? {
+        (_, Encoding::Plain) => Err(Malformed::Value("an encoding").into()),
+        (Codec::Bytes, encoding) => Ok(Frame::Compressed { id, encoding, end: flags & END != 0, body: reader.rest() }),
+        _ => Err(Malformed::Value("a codec").into()),
+    }
+}
+
 fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), WireError> {
     let byte = reader.u8("a codec")?;
     let codec = Codec::from_wire(byte);
     let encoding = match byte >> 4 {
         0 => Encoding::Plain,
-        1 => Encoding::Lz4 { raw: reader.varint32("a size")? },
-        2 => Encoding::Zstd { raw: reader.varint32("a size")? },
-        number => Encoding::Other { number, raw: reader.varint32("a size")? },
+        number => Encoding::declared(number, reader.varint32("a size")?),
     };
     Ok((codec, encoding))
 }

@@ -81,6 +81,12 @@ pub fn encode_frame_head<'a>(out: &mut Vec<u8>, frame: &Frame<'a>) -> &'a [u8] {
             start_stream(out, FrameKind::StreamCredit, 0, *id, varint_len(bytes));
             put_varint(out, bytes);
         }
+        Frame::Compressed { id, encoding, end, body } => {
+            let size = encoding_size(*encoding).saturating_add(body.len());
+            start_stream(out, FrameKind::Compressed, flag(*end, END), *id, size);
+            put_encoding(out, Codec::Bytes, *encoding);
+            return body;
+        }
         Frame::Unknown { .. } => {}
     }
     &[]

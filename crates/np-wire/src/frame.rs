@@ -52,6 +52,8 @@ pub enum FrameKind {
     Cancel = 0x13,
     /// More credit for a stream.
     StreamCredit = 0x14,
+    /// The first bytes of a stream's message that was made smaller.
+    Compressed = 0x15,
 }
 
 impl FrameKind {
@@ -75,6 +77,7 @@ impl FrameKind {
         Self::Trailers,
         Self::Cancel,
         Self::StreamCredit,
+        Self::Compressed,
     ];
 
     /// The number on the wire: five bits.
@@ -105,6 +108,7 @@ impl FrameKind {
             0x12 => Self::Trailers,
             0x13 => Self::Cancel,
             0x14 => Self::StreamCredit,
+            0x15 => Self::Compressed,
             _ => return None,
         })
     }
@@ -121,6 +125,7 @@ impl FrameKind {
             Self::Request | Self::OneWay | Self::Stream => DEFAULT_DEADLINE | MORE | EXTENSION,
             Self::Response => MORE | EXTENSION,
             Self::Data => FIN | END,
+            Self::Compressed => END,
             Self::Trailers => EXTENSION,
             _ => 0,
         }
@@ -165,6 +170,15 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// The encoding of a number and a declared size; [`Encoding::Plain`] declares none.
+    pub(crate) const fn declared(number: u8, raw: u32) -> Self {
+        match number {
+            1 => Self::Lz4 { raw },
+            2 => Self::Zstd { raw },
+            number => Self::Other { number, raw },
+        }
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn to_wire(self) -> u8 {
@@ -378,6 +392,17 @@ pub enum Frame<'a> {
         id: StreamId,
         /// As many more bytes.
         bytes: u32,
+    },
+    /// The first bytes of a stream's message that was made smaller; DATA holds the rest.
+    Compressed {
+        /// The stream.
+        id: StreamId,
+        /// How; never [`Encoding::Plain`].
+        encoding: Encoding,
+        /// Whether the message ends here.
+        end: bool,
+        /// The bytes.
+        body: &'a [u8],
     },
     /// A frame of a kind that this version does not know: to be skipped, and counted.
     Unknown {

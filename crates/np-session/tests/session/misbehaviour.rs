@@ -3,7 +3,7 @@
 use np_session::{Answer, Event, OpenKind};
 use np_testkit::{Dialogue, Rng, body, settings};
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Metadata, Misbehaved, Misuse, Status, Time};
-use np_wire::{Frame, Open, Response, Side, StreamId, Trailers};
+use np_wire::{Encoding, Frame, Open, Response, Side, StreamId, Trailers};
 
 use crate::help::{first_call, frames, opened, request, small, stream};
 
@@ -26,6 +26,11 @@ fn trailers(id: StreamId, status: Status) -> Frame<'static> {
 
 fn data(id: StreamId, size: usize) -> Frame<'static> {
     Frame::Data { id, fin: false, end: false, body: &[0; 4_096][..size] }
+}
+
+/// The first bytes of a message of `raw` bytes.
+fn compressed(id: StreamId, body: &[u8], raw: u32) -> Frame<'_> {
+    Frame::Compressed { id, encoding: Encoding::Lz4 { raw }, end: false, body }
 }
 
 /// After its error a session says CLOSE with the code of the error and is silent.
@@ -94,6 +99,12 @@ fn frames_that_a_stream_cannot_get() {
     check(&[fin(theirs(1)), fin(theirs(1))], wrong);
     check(&[Frame::Open(Open { body: b"x", ..Open::new(OpenKind::Stream) })], wrong);
     check(&[Frame::Open(Open { total: Some(9), ..Open::new(OpenKind::Stream) })], wrong);
+    // A compressed message begins on a stream alone, with a byte, and between messages.
+    check(&[compressed(theirs(0), b"x", 9)], wrong);
+    check(&[compressed(ours(0), b"x", 9)], wrong);
+    check(&[compressed(theirs(1), b"", 9)], wrong);
+    check(&[data(theirs(1), 1), compressed(theirs(1), b"x", 9)], wrong);
+    check(&[compressed(theirs(1), b"x", 9), compressed(theirs(1), b"x", 9)], wrong);
     // A second answer while the first comes.
     check(&[response(ours(0), Some(900), b""), response(ours(0), None, b"")], wrong);
 }
@@ -210,7 +221,7 @@ fn a_compressed_message_that_declares_more_than_max_message_is_refused_before_it
     let most = small().max_message;
     for raw in [most, most + 1] {
         let mut talk = busy();
-        let encoding = np_wire::Encoding::Zstd { raw };
+        let encoding = Encoding::Zstd { raw };
         talk.say(&[Frame::Open(Open { encoding, body: b"x", ..Open::new(OpenKind::Request) })]);
         let refused = talk.hear();
         let refused = frames(&refused)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use np_session::{Event, OpenCall, StreamKey};
 use np_testkit::{Dialogue, Pair, Recorder, Setup, body};
 use np_types::{Deadline, Limits, Metadata, Outcome, Status};
-use np_wire::{Frame, OpenKind, Side, StreamId, Trailers};
+use np_wire::{Encoding, Frame, OpenKind, Side, StreamId, Trailers};
 
 use crate::help::{data, failures, first_call, frames, opened, small, stream};
 
@@ -48,7 +48,10 @@ fn messages_go_both_ways_and_each_side_ends_its_own() {
     pair.events(1);
     pair.client().finish(key).unwrap();
     pair.settle();
-    assert_eq!(pair.events(1), [Event::Data { key: other, body: Bytes::new(), end: false, fin: true }]);
+    assert_eq!(
+        pair.events(1),
+        [Event::Data { key: other, body: Bytes::new(), encoding: Encoding::Plain, end: false, fin: true }]
+    );
     assert!(pair.client().send(key, Bytes::new()).is_err());
     // The other direction goes on.
     pair.server().send(other, body(3, 0, 10)).unwrap();
@@ -68,7 +71,8 @@ fn marks_of_messages_survive_the_way() {
     for size in [0usize, 1, 100] {
         pair.client().send(key, body(1, 0, size)).unwrap();
         pair.settle();
-        let expected = Event::Data { key: other, body: body(1, 0, size), end: true, fin: false };
+        let expected =
+            Event::Data { key: other, body: body(1, 0, size), encoding: Encoding::Plain, end: true, fin: false };
         assert_eq!(pair.events(1), [expected]);
     }
 }
@@ -225,4 +229,49 @@ fn the_end_of_a_stream_names_it() {
     let id = StreamId::new(Side::Initiator, 0);
     let expected = Trailers { id, status: Status::Ok, text: "done", metadata: Metadata::default() };
     assert_eq!(frames(&talk.hear()), [Frame::Trailers(expected)]);
+}
+
+/// It says so once, however many pieces it takes, and the next message is another one.
+#[test]
+fn a_compressed_message_tells_its_encoding_with_all_of_its_bytes() {
+    let (mut pair, key, other) = joined(&Limits::default());
+    let encoding = Encoding::Zstd { raw: 1 << 20 };
+    for (encoding, size) in [(encoding, 100_000), (Encoding::Plain, 10), (Encoding::Lz4 { raw: 500 }, 3)] {
+        pair.client().send_encoded(key, encoding, body(1, 0, size)).unwrap();
+        pair.settle();
+        let events = pair.events(1);
+        let told = events.iter().map(|event| match event {
+            Event::Data { key, encoding, .. } if *key == other => *encoding,
+            other => panic!("{other:?}"),
+        });
+        assert!(told.clone().count() > 0 && told.eq(std::iter::repeat_n(encoding, events.len())));
+        assert_eq!(data(&events), body(1, 0, size));
+    }
+    let empty = pair.client().send_encoded(key, encoding, Bytes::new());
+    assert!(empty.is_err_and(|error| error.to_string().contains("empty")));
+    let long = Encoding::Lz4 { raw: Limits::default().max_message + 1 };
+    assert!(pair.client().send_encoded(key, long, body(1, 0, 9)).is_err());
+}
+
+#[test]
+fn a_message_that_declares_too_much_ends_the_connection_and_one_for_a_stream_given_up_does_not() {
+    let id = StreamId::new(Side::Responder, 0);
+    let frame = |raw, body| Frame::Compressed { id, encoding: Encoding::Lz4 { raw }, end: false, body };
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    let key = talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.say(&[Frame::Data { id, fin: false, end: false, body: &[0; 300] }]);
+    talk.session.cancel(key);
+    talk.say(&[frame(9, &[0; 300])]);
+    assert_eq!(talk.session.error(), None);
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.say(&[frame(small().max_message, b"x")]);
+    assert_eq!(talk.session.error(), None);
+    let mut talk = Dialogue::open(Side::Responder, &small());
+    talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.say(&[frame(small().max_message + 1, b"x")]);
+    assert!(talk.session.error().unwrap().to_string().contains("max_message"));
 }

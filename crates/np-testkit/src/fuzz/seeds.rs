@@ -229,6 +229,10 @@ fn frames(side: Side) -> Vec<(&'static str, Frame<'static>)> {
         ("cancel", Frame::Cancel { id: theirs, status: Status::Cancelled }),
         ("stream_credit", Frame::StreamCredit { id: theirs, bytes: 500 }),
         ("stream_credit_ours", Frame::StreamCredit { id: ours, bytes: 500 }),
+        (
+            "compressed",
+            Frame::Compressed { id: theirs, encoding: np_wire::Encoding::Lz4 { raw: 20 }, end: true, body: b"part" },
+        ),
     ]
 }
 

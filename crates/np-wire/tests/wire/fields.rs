@@ -48,6 +48,13 @@ impl Fields {
             FrameKind::Trailers => self.trailers(id),
             FrameKind::Cancel => Frame::Cancel { id, status: Status::from_wire(self.code) },
             FrameKind::StreamCredit => Frame::StreamCredit { id, bytes: self.small[0] },
+            FrameKind::Compressed => {
+                let encoding = match self.encoding {
+                    Encoding::Plain => Encoding::Zstd { raw: self.small[1] },
+                    other => other,
+                };
+                Frame::Compressed { id, encoding, end: self.flags.1, body: &self.body }
+            }
             other => panic!("no frame is drawn for {other:?}"),
         }
     }

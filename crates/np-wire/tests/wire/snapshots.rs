@@ -31,7 +31,7 @@ fn one_pair(key: &str, value: &[u8]) -> Metadata {
 fn kinds() {
     let numbers: Vec<u8> = FrameKind::ALL.iter().map(|kind| kind.to_wire()).collect();
     let below = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c];
-    let with_stream = [0x10, 0x11, 0x12, 0x13, 0x14];
+    let with_stream = [0x10, 0x11, 0x12, 0x13, 0x14, 0x15];
     assert_eq!(numbers, [&below[..], &with_stream].concat());
     for kind in FrameKind::ALL {
         assert_eq!(FrameKind::from_wire(kind.to_wire()), Some(*kind));
@@ -373,6 +373,17 @@ fn cancel_and_stream_credit() {
             "01",       // stream: the responder's first
             "04",       // payload: 4 bytes
             "80040000", // 262,144 more bytes
+        ],
+    );
+    check(
+        &Frame::Compressed { id, encoding: Encoding::Zstd { raw: 300 }, end: true, body: b"ab" },
+        &[
+            "aa",   // kind 0x15, flag END
+            "01",   // stream: the responder's first
+            "05",   // payload: 5 bytes
+            "20",   // Zstandard
+            "412c", // 300 bytes once decompressed
+            "6162",
         ],
     );
 }

@@ -15,6 +15,7 @@ fn shortest(kind: u8, flags: u8) -> Option<Vec<u8>> {
         0x10 => (0b110, &[0]),
         0x11 => (0b011, &[]),
         0x12 => (0b100, &[0]),
+        0x15 => (0b010, &[0x10, 0]),
         other => panic!("no payload for kind {other:#04x}"),
     };
     let mut payload = payload.to_vec();
@@ -130,12 +131,14 @@ fn fields_that_are_not_there_are_named() {
 
 #[test]
 fn values_that_a_field_cannot_have_are_named() {
-    let frames: [(Malformed, &[u8]); 5] = [
+    let frames: [(Malformed, &[u8]); 7] = [
         (Malformed::Value("padding"), b"\x00\x02\x00\x01"),
         // An encoding that nobody knows declares its size all the same.
         (Malformed::Truncated("a size"), b"\x41\x02\x00\x30"),
         (Malformed::Text("a text"), b"\x10\x02\x00\xff"),
         (Malformed::Text("a text"), b"\x90\x00\x02\x00\xff"),
+        (Malformed::Value("an encoding"), b"\xa8\x00\x01\x00"),
+        (Malformed::Value("a codec"), b"\xa8\x00\x02\x11\x00"),
         (Malformed::Text("a method name"), b"\x38\x02\x00\xff"),
     ];
     for (error, bytes) in frames {
