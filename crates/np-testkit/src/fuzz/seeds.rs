@@ -229,10 +229,7 @@ fn frames(side: Side) -> Vec<(&'static str, Frame<'static>)> {
         ("cancel", Frame::Cancel { id: theirs, status: Status::Cancelled }),
         ("stream_credit", Frame::StreamCredit { id: theirs, bytes: 500 }),
         ("stream_credit_ours", Frame::StreamCredit { id: ours, bytes: 500 }),
-        (
-            "compressed",
-            Frame::Compressed { id: theirs, encoding: np_wire::Encoding::Lz4 { raw: 20 }, end: true, body: b"part" },
-        ),
+        ("compressed", Frame::Compressed { id: theirs, encoding: Encoding::Lz4 { raw: 20 }, end: true, body: b"part" }),
     ]
 }
 
@@ -295,7 +292,7 @@ impl Frames {
     fn one_by_one(&self) -> Vec<Seed> {
         let prelude = [vec![APPLICATION, 2, APPLICATION + 11, 0], record(&self.find("method"))].concat();
         let seed = |(name, frame): (&str, Frame<'_>)| {
-            let stream = matches!(name, "data" | "data_fin" | "cancel" | "stream_credit");
+            let stream = matches!(name, "data" | "data_fin" | "compressed" | "cancel" | "stream_credit");
             let before = if stream { record(&self.find("stream")) } else { Vec::new() };
             let own = if name == "data_ours" { vec![APPLICATION + 2, 2] } else { Vec::new() };
             let data = [vec![self.flag], own, prelude.clone(), before, record(&encoded(&frame))].concat();
