@@ -54,6 +54,8 @@ impl fmt::Debug for Gauge {
 pub(crate) struct CallPlaces {
     gauges: [Option<Arc<Gauge>>; 2],
     when_full: WhenFull,
+    /// Calls of the connection that wait for a place.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The places of one call, free again when this is dropped.
@@ -85,7 +87,8 @@ impl CallLimits {
     /// server's limit stands alone.
     pub(crate) fn of(&self, peer: &PeerIdentity) -> CallPlaces {
         let own = peer.is_authenticated().then(|| self.identity(peer));
-        CallPlaces { gauges: [own, Some(Arc::clone(&self.server))], when_full: self.when_full }
+        let gauges = [own, Some(Arc::clone(&self.server))];
+        CallPlaces { gauges, when_full: self.when_full, waiting: Arc::default() }
     }
 
     fn identity(&self, peer: &PeerIdentity) -> Arc<Gauge> {
@@ -126,6 +129,22 @@ impl Gauge {
     }
 }
 
+/// One more for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 struct Waits<'a>(&'a Gauge);
 
 impl<'a> Waits<'a> {
@@ -162,9 +181,15 @@ impl CallPlaces {
         self.when_full == WhenFull::Wait
     }
 
+    /// How many calls of the connection wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// The same, once there is room; first come, first served within each limit.
     pub(crate) async fn enter(&self) -> Permit {
         let [identity, server] = &self.gauges;
+        let _counted = Counted::new(&self.waiting);
         // Its own limit first, so that an identity which is full holds no place of others while it waits.
         let own = match identity {
             None => None,

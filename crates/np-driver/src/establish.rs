@@ -40,6 +40,7 @@ pub(crate) struct Established {
     pub(crate) peer: PeerIdentity,
     /// Calls of this side that may wait in the session.
     pub(crate) max_queued: usize,
+    pub(crate) max_calls: u32,
     /// Bytes that came after the peer's first record.
     pub(crate) input: BytesMut,
 }
@@ -136,7 +137,8 @@ impl<J: Judge> Establish<'_, J> {
                 match event {
                     Event::Ready(_) => {
                         let max_queued = self.limits.max_queued_calls as usize;
-                        return Ok(Box::new(Established { session, peer, max_queued, input }));
+                        let max_calls = self.limits.max_calls;
+                        return Ok(Box::new(Established { session, peer, max_queued, max_calls, input }));
                     }
                     Event::Closed(error) => {
                         session.poll_transmit(self.clock.now(), &mut out);

@@ -133,6 +133,9 @@ impl Task {
                 return self.refuse(key, Status::Unavailable, &text);
             }
         };
+        if wait {
+            self.lower_allowance();
+        }
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
                 let start = || match encoding {
@@ -194,7 +197,22 @@ impl Task {
         }
     }
 
+    /// A call waits for a place: the peer is told to keep further ones to itself.
+    fn lower_allowance(&mut self) {
+        // The one that waits now is not counted yet.
+        let at_work = self.session.open_by_peer().saturating_sub(self.info.places.waiting() + 1);
+        if let Some(calls) = self.allowance.full(self.now, at_work) {
+            tracing::debug!(target: "np::audit", peer = %self.info.peer, calls, "no place for calls: fewer are allowed");
+            self.session.announce_allowance(calls);
+        }
+    }
+
     fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
+        if self.info.places.waiting() == 0
+            && let Some(calls) = self.allowance.free(self.now)
+        {
+            self.session.announce_allowance(calls);
+        }
         if kind == OpenKind::Stream {
             // A message that the handler sent last leaves before the end.
             self.run_errands(key);

@@ -5,6 +5,7 @@
 //! does) or what a method answers (handlers do).
 
 mod accept;
+mod allowance;
 mod byte_stream;
 mod call_limits;
 mod clock;

@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 
+use crate::allowance::Allowance;
 use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
@@ -46,6 +47,7 @@ pub(crate) struct Task {
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
+    pub(crate) allowance: Allowance,
     pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
     pub(crate) now: Time,
     /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
@@ -100,6 +102,7 @@ pub(crate) fn start(
         bell,
         slots: Slots::default(),
         handlers: Handlers::default(),
+        allowance: Allowance::new(established.max_calls),
         pings: Vec::new(),
         now,
         replies: 0,

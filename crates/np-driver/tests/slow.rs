@@ -226,6 +226,45 @@ async fn calls_wait_for_room_where_the_policy_says_so() {
     assert_eq!(waiting.await.unwrap().unwrap().body, "patient");
 }
 
+/// A peer whose calls wait is told to keep the next to itself, and is told of the end of that; nobody else is.
+#[tokio::test(start_paused = true)]
+async fn a_peer_whose_calls_find_no_place_is_told_to_open_fewer() {
+    let router = echo();
+    let (begun, go) = gate(&router, "gate");
+    let (_acceptor, at) = open("allowance", router, |config| {
+        (config.max_server_calls, config.when_full) = (2, WhenFull::Wait);
+    })
+    .await;
+    let (mut busy, mut other) = (ByHand::connect(&at).await, ByHand::connect(&at).await);
+    let call = |name: &str| OpenCall::new(OpenKind::Request, name.parse().unwrap());
+    let allowed = |hand: &ByHand| hand.session.peer_settings().unwrap().max_calls;
+    let usual = allowed(&busy);
+    for _ in 0..3 {
+        busy.session.open(call("gate")).unwrap();
+    }
+    busy.ping().await;
+    begun.notified().await;
+    busy.ping().await;
+    assert_eq!(allowed(&busy), 2, "as many as are at work");
+    // Three go on, and the rest stays here.
+    for _ in 0..10 {
+        busy.session.open(call("np.echo")).unwrap();
+    }
+    busy.ping().await;
+    assert_eq!(busy.session.queued(), 10);
+    other.ping().await;
+    assert_eq!(allowed(&other), usual);
+    sleep(Duration::from_secs(60)).await;
+    for _ in 0..3 {
+        go.notify_one();
+        while !matches!(busy.event().await, Event::Answered { .. }) {}
+    }
+    for _ in 0..10 {
+        while !matches!(busy.event().await, Event::Answered { .. }) {}
+    }
+    assert_eq!((allowed(&busy), busy.session.queued()), (usual, 0));
+}
+
 /// A method with tasks of its own is at work until its task has ended, whoever has gone.
 #[tokio::test]
 async fn a_cancelled_call_gives_its_slot_back_only_when_its_work_has_ended() {

@@ -271,6 +271,14 @@ impl Session {
         token
     }
 
+    /// Tells the peer how many calls it should have open from now on; one more waits on its side. Of several that were not
+    /// sent yet the last one counts. `max_calls` stays what is enforced, since calls that cross this are no fault.
+    pub fn announce_allowance(&mut self, calls: u32) {
+        if self.reads() {
+            self.control.allowance = Some(calls.min(self.limits.max_calls));
+        }
+    }
+
     /// Renews this direction's key with the next record; of no effect inside an outer channel, which has its own keys.
     pub fn update_key(&mut self) {
         self.sender.ask_key_update();

@@ -103,6 +103,9 @@ impl Session {
             let bytes = self.receive_window.credit();
             self.emit(now, out, &Frame::ConnectionCredit(bytes), HEAD);
         }
+        if let Some(calls) = self.control.allowance.take() {
+            self.emit(now, out, &Frame::CallAllowance(calls), HEAD);
+        }
         if let Some((accepted, code)) = self.control.go_away.take() {
             self.emit(now, out, &Frame::GoAway { accepted, code }, HEAD);
         }

@@ -42,6 +42,7 @@ pub(crate) struct Control {
     pub(crate) settings: bool,
     pub(crate) ping: Option<u64>,
     pub(crate) pong: Option<u64>,
+    pub(crate) allowance: Option<u32>,
     pub(crate) go_away: Option<(u64, CloseCode)>,
     /// Calls that were refused at their opening frame: an id and a reason each.
     pub(crate) refused: VecDeque<(StreamId, np_types::Status, &'static str)>,

@@ -99,7 +99,8 @@ fn no_bodies() -> Bodies {
 }
 
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
-    let established = Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, input: BytesMut::new() };
+    let established =
+        Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, max_calls: 10, input: BytesMut::new() };
     let info = ConnectionInfo {
         clock: Clock::start(),
         peer: PeerIdentity::Anonymous,

@@ -54,4 +54,10 @@ impl ByHand {
             self.session.handle_bytes(self.clock.now(), &mut input);
         }
     }
+
+    /// Waits until the other end has read all that was said, and has said what it had to say.
+    pub(crate) async fn ping(&mut self) {
+        let token = self.session.ping();
+        while self.event().await != (Event::Pong { token }) {}
+    }
 }

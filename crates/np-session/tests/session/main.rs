@@ -29,6 +29,7 @@ mod misbehaviour;
 mod outer;
 #[cfg(test)]
 mod pace;
+#[cfg(test)]
 mod patterns;
 #[cfg(test)]
 mod priority;

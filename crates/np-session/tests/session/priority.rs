@@ -39,11 +39,11 @@ fn poll(talk: &mut Dialogue) -> Vec<u8> {
     talk.session.poll_transmit(talk.now, &mut out);
     talk.session.handle_written(out.len());
     let heard = talk.hand.open(&out);
-    let pings = frames(&heard).into_iter().filter_map(|frame| match frame {
+    let mut pings = frames(&heard).into_iter().filter_map(|frame| match frame {
         Frame::Ping(token) => Some(token),
         _ => None,
     });
-    if let Some(token) = pings.last() {
+    if let Some(token) = pings.next_back() {
         talk.say(&[Frame::Pong(token)]);
     }
     heard
