@@ -21,6 +21,7 @@ use crate::entropy;
 use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
 use crate::half_open::{Entered, HalfOpen, Place};
+use crate::memory::Memory;
 use crate::task;
 
 mod config;
@@ -59,6 +60,7 @@ struct Shared {
     replay: Mutex<ReplayGuard>,
     contexts: Arc<Contexts>,
     calls: CallLimits,
+    memory: Option<Arc<Memory>>,
     connections: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
@@ -87,6 +89,7 @@ impl Acceptor {
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
             contexts: Contexts::new(config.compression)?,
+            memory: config.max_memory.map(Memory::new),
             calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full),
             config,
             clock: Clock::start(),
@@ -379,7 +382,8 @@ impl Shared {
             reassembly_budget: self.config.limits.reassembly_budget,
         };
         tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
-        let (connection, task) = task::start(*established, io, info, self.config.router.clone());
+        let share = self.memory.as_ref().map(Memory::share).unwrap_or_default();
+        let (connection, task) = task::start(*established, io, info, share, self.config.router.clone());
         let registered = self.register(&connection);
         drop(connection);
         let error = task.await;

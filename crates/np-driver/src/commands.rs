@@ -132,6 +132,11 @@ impl Doorbell {
         }
     }
 
+    /// Bytes that are kept without credit.
+    pub(crate) fn uncredited(&self) -> usize {
+        self.uncredited.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn take_leftover(&self) -> usize {
         if self.leftover.load(Ordering::Relaxed) == 0 { 0 } else { self.leftover.swap(0, Ordering::AcqRel) }
     }

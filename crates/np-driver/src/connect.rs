@@ -17,6 +17,7 @@ use crate::compression::{Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge, too_long};
+use crate::memory::Share;
 use crate::task;
 
 /// What a connecting side brings.
@@ -214,7 +215,7 @@ async fn shake(
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };
-    let (connection, task) = task::start(*established, io, info, config.router.clone());
+    let (connection, task) = task::start(*established, io, info, Share::default(), config.router.clone());
     tokio::spawn(task);
     Ok(connection)
 }

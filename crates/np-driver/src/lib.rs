@@ -20,6 +20,7 @@ mod farewell;
 mod half_open;
 mod handlers;
 mod link_error;
+mod memory;
 mod message_queue;
 mod progress;
 mod slots;

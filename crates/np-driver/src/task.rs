@@ -26,6 +26,7 @@ use crate::establish::Established;
 use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
 use crate::link_error::{is_end, link_error};
+use crate::memory::Share;
 use crate::progress::Progress;
 use crate::slots::Slots;
 
@@ -48,6 +49,7 @@ pub(crate) struct Task {
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
     pub(crate) allowance: Allowance,
+    share: Share,
     pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
     pub(crate) now: Time,
     /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
@@ -84,6 +86,7 @@ pub(crate) fn start(
     established: Established,
     io: Box<dyn Io>,
     info: ConnectionInfo,
+    share: Share,
     router: Router,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
     let (sender, commands) = mpsc::channel(QUEUE);
@@ -103,6 +106,7 @@ pub(crate) fn start(
         slots: Slots::default(),
         handlers: Handlers::default(),
         allowance: Allowance::new(established.max_calls),
+        share,
         pings: Vec::new(),
         now,
         replies: 0,
@@ -200,7 +204,9 @@ impl Task {
             return Poll::Ready(());
         }
         let unwritten = self.written < self.out.len() || self.unflushed;
-        more |= self.progress.note(self.now, unwritten, !self.input.is_empty());
+        // What this side does not read is not late.
+        let unread = !self.input.is_empty() && !self.share.is_stopped();
+        more |= self.progress.note(self.now, unwritten, unread);
         // Writing may have made room in the session, and a close that began after the timer was set needs one.
         more |= self.feed_waiting();
         more |= self.session.error().is_some() && self.close_until.is_none();
@@ -218,7 +224,7 @@ impl Task {
             self.drain_events(cx);
         }
         for _ in 0..READS {
-            if self.eof || self.session.is_closed() {
+            if self.eof || self.session.is_closed() || !self.has_memory() {
                 return false;
             }
             match self.poll_read_once(cx) {
@@ -246,6 +252,17 @@ impl Task {
             self.drain_events(cx);
         }
         true
+    }
+
+    /// Whether the server's memory lets this connection read on.
+    fn has_memory(&mut self) -> bool {
+        if !self.share.counts() {
+            return true;
+        }
+        let bodies = usize::try_from(self.session.held_bytes()).unwrap_or(usize::MAX);
+        let held = bodies + self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
+        let at_work = usize::try_from(self.session.held_by_calls()).unwrap_or(usize::MAX);
+        self.share.note(self.now, held, at_work)
     }
 
     fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
@@ -377,6 +394,7 @@ impl Task {
                 self.waiting_until,
                 self.close_until,
                 self.progress.due(),
+                self.share.due(self.now),
             ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
@@ -385,9 +403,7 @@ impl Task {
             if at <= self.now {
                 self.session.handle_timeout(self.now);
                 self.expire_waiting();
-                if let Some(slow) = self.progress.late(self.now) {
-                    self.cut(slow);
-                }
+                self.cut_who_is_late();
                 if self.close_until.is_some_and(|until| until <= self.now) {
                     // The error stands already; the peer does not take the rest.
                     self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));

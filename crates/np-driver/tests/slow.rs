@@ -226,6 +226,68 @@ async fn calls_wait_for_room_where_the_policy_says_so() {
     assert_eq!(waiting.await.unwrap().unwrap().body, "patient");
 }
 
+/// At the server's memory those who hold much are not read, the others go on; and that is not for ever.
+#[tokio::test(start_paused = true)]
+async fn whoever_fills_the_servers_memory_waits_and_is_cut_and_nobody_else_is() {
+    const BODY: usize = 100_000;
+    let router = echo();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let go = Arc::new(tokio::sync::Notify::new());
+    let (count, gate) = (Arc::clone(&begun), Arc::clone(&go));
+    let held = bytes_async(move |_, body: Bytes| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.notified().await;
+            Ok(body.slice(..1))
+        }
+    });
+    router.register_target("hold", Target::Unary(Arc::new(held)), MethodOptions::default()).unwrap();
+    let house = serve_with("mem:memory", router, |config| {
+        (config.max_memory, config.progress_timeout) = (Some(1 << 20), Duration::from_secs(20));
+    })
+    .await;
+    let all = clients(&house.address, &config(&house), 2).await;
+    let hog = |count: usize| {
+        let calls = (0..count).map(|_| {
+            let client = all[0].clone();
+            tokio::spawn(async move { client.call(request("hold").body(vec![1; BODY])).await })
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let first = hog(40);
+    let small = |text: &'static str| {
+        let client = all[1].clone();
+        async move { assert_eq!(client.call(request("np.echo").body(text)).await.unwrap().body, text) }
+    };
+    sleep(Duration::from_secs(5)).await;
+    small("beside").await;
+    let at_once = begun.load(Ordering::SeqCst);
+    // The limit, and one read more.
+    assert!((10..=14).contains(&at_once), "{at_once}");
+    for _ in 0..40 {
+        sleep(Duration::from_millis(100)).await;
+        go.notify_one();
+    }
+    println!("{at_once} calls of {BODY} bytes at work under a limit of 1 MiB; {} in all", begun.load(Ordering::SeqCst));
+    for call in first {
+        assert_eq!(call.await.unwrap().unwrap().body.len(), 1);
+    }
+    // Nobody opens the gate any more.
+    let again = hog(40);
+    sleep(Duration::from_secs(30)).await;
+    small("after").await;
+    for call in again {
+        call.await.unwrap().unwrap_err();
+    }
+    match all[0].closed().await {
+        ConnectionError::ClosedByPeer { code: CloseCode::LimitExceeded, text, .. } => {
+            assert!(text.contains("max_memory"), "{text}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
 /// A peer whose calls wait is told to keep the next to itself, and is told of the end of that; nobody else is.
 #[tokio::test(start_paused = true)]
 async fn a_peer_whose_calls_find_no_place_is_told_to_open_fewer() {

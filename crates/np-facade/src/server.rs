@@ -263,7 +263,16 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets what happens to a call beyond one of these two limits. Default: it is refused as safe to send again.
+    /// Sets how many bytes of bodies all connections may hold together, requests at work and answers included. Above it
+    /// those whose calls at work hold more than 64 KiB are not read, and are cut when that lasts as long as
+    /// `progress_timeout`. Default: no limit but that of each connection.
+    #[must_use]
+    pub const fn max_memory(mut self, bytes: usize) -> Self {
+        self.config.max_memory = Some(bytes);
+        self
+    }
+
+    /// Sets what happens to a call beyond one of the limits of calls. Default: it is refused as safe to send again.
     #[must_use]
     pub const fn when_full(mut self, when_full: WhenFull) -> Self {
         self.config.when_full = when_full;

@@ -590,3 +590,34 @@ async fn settings_of_progress_and_call_limits_are_checked_by_name() {
     let error = Client::builder(address(&server)).progress_timeout(Duration::ZERO).connect().await.unwrap_err();
     assert!(error.to_string().contains("progress_timeout"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_a_server_is_a_setting() {
+    for (memory, fits) in [(100_000, false), (1_000_000, true)] {
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (started, gate) = (Arc::clone(&begun), Arc::clone(&go));
+        let waiting = move |_, _: Bytes| {
+            let (started, gate) = (Arc::clone(&started), Arc::clone(&gate));
+            async move {
+                started.notify_one();
+                gate.notified().await;
+                Ok::<_, CallError>("through")
+            }
+        };
+        let server = builder(&format!("mem:memory-{memory}")).max_memory(memory).on_async("gate", waiting);
+        let server = server.start().await.unwrap();
+        let full = Client::connect(&address(&server)).await.unwrap();
+        let open = tokio::spawn({
+            let client = full.clone();
+            async move { client.call("gate", vec![0; 200_000]).await }
+        });
+        begun.notified().await;
+        let beside = full.request("np.echo").deadline(Duration::from_secs(5)).send().await;
+        assert_eq!(beside.is_ok(), fits, "{beside:?}");
+        Client::connect(&address(&server)).await.unwrap().call("np.echo", "").await.unwrap();
+        go.notify_one();
+        assert_eq!(open.await.unwrap().unwrap(), "through");
+    }
+    let error = builder("mem:memory-none").max_memory(0).start().await.unwrap_err();
+    assert!(error.to_string().contains("max_memory"), "{error}");
+}

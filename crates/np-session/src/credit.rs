@@ -80,28 +80,37 @@ pub(crate) struct ReceiveWindow {
     growth: Growth,
     available: u64,
     owed: u64,
+    /// Bytes that came and whose memory is not free again.
+    held: u64,
 }
 
 impl ReceiveWindow {
     pub(crate) const fn new(window: u32, most: u32) -> Self {
-        Self { growth: Growth::new(window, most), available: window as u64, owed: 0 }
+        Self { growth: Growth::new(window, most), available: window as u64, owed: 0, held: 0 }
     }
 
     /// Counts bytes that arrived.
     pub(crate) fn receive(&mut self, bytes: u64) -> Result<(), Misbehaved> {
         self.available = self.available.checked_sub(bytes).ok_or(Misbehaved::Credit)?;
+        self.held += bytes;
         Ok(())
     }
 
     /// Notes bytes whose memory is free again.
     pub(crate) const fn release(&mut self, bytes: u64) {
+        self.held = self.held.saturating_sub(bytes);
         self.owed = self.owed.saturating_add(bytes);
+    }
+
+    pub(crate) const fn held(&self) -> u64 {
+        self.held
     }
 
     /// As [`Self::release`], for bytes that the application has taken: the window may grow.
     pub(crate) fn consume(&mut self, bytes: u64, round: Option<u32>) {
         let grown = self.growth.consumed(u32::try_from(bytes).unwrap_or(u32::MAX), round);
-        self.release(bytes.saturating_add(u64::from(grown)));
+        self.release(bytes);
+        self.owed = self.owed.saturating_add(u64::from(grown));
     }
 
     pub(crate) const fn may_grow(&self) -> bool {
@@ -126,13 +135,18 @@ impl ReceiveWindow {
 /// The bytes of large messages that may be put together at once; first come, first served.
 #[derive(Debug)]
 pub(crate) struct ReassemblyBudget {
+    all: u64,
     left: u64,
     waiting: VecDeque<(StreamKey, u32)>,
 }
 
 impl ReassemblyBudget {
     pub(crate) const fn new(bytes: u32) -> Self {
-        Self { left: bytes as u64, waiting: VecDeque::new() }
+        Self { all: bytes as u64, left: bytes as u64, waiting: VecDeque::new() }
+    }
+
+    pub(crate) const fn used(&self) -> u64 {
+        self.all - self.left
     }
 
     pub(crate) fn ask(&mut self, key: StreamKey, bytes: u32) {

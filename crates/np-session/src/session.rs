@@ -340,6 +340,19 @@ impl Session {
         self.schedule.openings()
     }
 
+    /// Bytes of bodies that the peer makes this side hold: those that wait for their rest or for the application, and those
+    /// of calls at work, their answers included.
+    #[must_use]
+    pub const fn held_bytes(&self) -> u64 {
+        self.receive_window.held() + self.budget.used() + self.table.held_bytes()
+    }
+
+    /// The part of [`Session::held_bytes`] that calls at work hold. It becomes free as they end, whatever the peer does.
+    #[must_use]
+    pub const fn held_by_calls(&self) -> u64 {
+        self.table.held_bytes()
+    }
+
     /// Whether the session has ended and has nothing left to send.
     #[must_use]
     pub fn is_closed(&self) -> bool {

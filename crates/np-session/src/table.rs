@@ -47,6 +47,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Bytes that the calls of the peer hold.
+    pub(crate) const fn held_bytes(&self) -> u64 {
+        self.held
+    }
+
     pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
         if stream.local {
             self.open_here += 1;

@@ -48,6 +48,10 @@ pub struct AcceptorConfig {
     /// Calls and streams at work for one identity, over all of its connections; peers that have proven nothing are not
     /// counted so. Default 8,192.
     pub max_identity_calls: usize,
+    /// Bytes of bodies, requests and answers that all connections may hold together. Above it those whose calls at work
+    /// hold more than 64 KiB are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`;
+    /// messages that are half-way in are finished first. Default: no limit but that of each connection.
+    pub max_memory: Option<usize>,
     /// What happens to a call beyond one of these two. Default: it is refused as safe to send again.
     pub when_full: WhenFull,
     /// First flights remembered against replay. Default 100,000; at least 10,000.
@@ -80,6 +84,7 @@ impl AcceptorConfig {
             progress_timeout: Duration::from_secs(60),
             max_server_calls: 65_536,
             max_identity_calls: 8_192,
+            max_memory: None,
             when_full: WhenFull::Refuse,
             replay_capacity: 100_000,
             compression: Compression::default(),
@@ -105,6 +110,9 @@ impl AcceptorConfig {
         }
         if self.progress_timeout.is_zero() {
             return Err(LimitsError { setting: "progress_timeout", value: 0, rule: "longer than 0" }.into());
+        }
+        if self.max_memory == Some(0) {
+            return Err(LimitsError { setting: "max_memory", value: 0, rule: "at least 1, or none" }.into());
         }
         self.check_identities()?;
         self.check_patterns()

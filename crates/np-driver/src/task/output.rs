@@ -64,8 +64,21 @@ impl Task {
         }
     }
 
+    /// Ends a connection that has not moved for as long as one may.
+    pub(super) fn cut_who_is_late(&mut self) {
+        if let Some(slow) = self.progress.late(self.now) {
+            self.cut(slow);
+        }
+        if self.session.error().is_none() && self.share.stopped_for(self.now, self.info.progress_timeout) {
+            tracing::warn!(
+                target: "np::audit", peer = %self.info.peer, limit = "max_memory", "cut: not read for progress_timeout"
+            );
+            self.session.close(CloseCode::LimitExceeded, "limit max_memory of the server reached; try again later");
+        }
+    }
+
     /// Ends a connection whose peer is too slow: told, where it can still be told anything.
-    pub(super) fn cut(&mut self, slow: Slow) {
+    fn cut(&mut self, slow: Slow) {
         tracing::warn!(
             target: "np::audit", peer = %self.info.peer, ?slow, limit = ?self.info.progress_timeout,
             "cut: progress_timeout passed"

@@ -17,6 +17,7 @@ use crate::compression::{Bodies, Compression, Contexts};
 use crate::connection::{ConnectionInfo, Request};
 use crate::entropy::random_secret_key;
 use crate::establish::Established;
+use crate::memory::Share;
 
 fn keys() -> Keypair {
     Keypair::from_secret(random_secret_key().unwrap())
@@ -114,7 +115,8 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
     };
-    let (connection, task) = start(established, Box::new(Breaking { last_words, broken: false }), info, Router::new());
+    let (connection, task) =
+        start(established, Box::new(Breaking { last_words, broken: false }), info, Share::default(), Router::new());
     let task = tokio::spawn(task);
     let error = connection.call(Request::new("np.echo".parse().unwrap())).await.unwrap_err();
     assert_eq!(error.outcome, Outcome::NotProcessed, "nothing was taken by the system");

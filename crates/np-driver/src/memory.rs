@@ -1,0 +1,113 @@
+//! What the connections of a server hold together, and which of them stop reading at its limit.
+//!
+//! Credit bounds each connection by itself; this bounds all of them. Whoever holds little goes on, so that a few who fill
+//! the memory stop themselves and nobody else. So does whoever has messages half-way in and no calls at work, since
+//! only the rest of them makes that memory free again. It must never know what is held.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use np_types::Time;
+
+/// A connection whose calls at work hold no more than this, in bytes, always reads on.
+const FREE: usize = 64 << 10;
+/// How soon a connection that has stopped looks again.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The memory of all connections of a server.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    }
+
+    /// The share of one more connection.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        Share { all: Some(Arc::clone(self)), ..Share::default() }
+    }
+}
+
+/// What one connection holds of it; nothing is counted where there is no limit.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    all: Option<Arc<Memory>>,
+    held: usize,
+    /// Since when the connection does not read.
+    since: Option<Time>,
+}
+
+impl Share {
+    pub(crate) const fn counts(&self) -> bool {
+        self.all.is_some()
+    }
+
+    /// Notes what the connection holds now, and what of it its calls at work hold; gives whether it may read on.
+    pub(crate) fn note(&mut self, now: Time, held: usize, at_work: usize) -> bool {
+        let Some(all) = &self.all else {
+            return true;
+        };
+        if held >= self.held {
+            all.used.fetch_add(held - self.held, Ordering::AcqRel);
+        } else {
+            all.used.fetch_sub(self.held - held, Ordering::AcqRel);
+        }
+        self.held = held;
+        let reads = at_work <= FREE || all.used.load(Ordering::Acquire) <= all.most;
+        self.since = if reads { None } else { self.since.or(Some(now)) };
+        reads
+    }
+
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// When to look again, where the connection does not read.
+    pub(crate) fn due(&self, now: Time) -> Option<Time> {
+        self.since.map(|_| now + AGAIN)
+    }
+
+    /// Whether it has not read for as long as that.
+    pub(crate) fn stopped_for(&self, now: Time, span: Duration) -> bool {
+        self.since.is_some_and(|since| now.since(since) >= span)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.note(Time::ZERO, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use np_types::Time;
+
+    use super::{FREE, Memory, Share};
+
+    #[test]
+    fn those_who_hold_much_stop_at_the_limit_and_go_on_below_it() {
+        let memory = Memory::new(10 * FREE);
+        let (mut one, mut other) = (memory.share(), memory.share());
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        assert!(one.note(at(0), 10 * FREE, 10 * FREE) && one.due(at(0)).is_none());
+        assert!(other.note(at(0), FREE, FREE), "a little is always free");
+        assert!(!one.note(at(1), 10 * FREE, 10 * FREE) && one.due(at(1)).is_some() && one.is_stopped());
+        assert!(!other.note(at(1), FREE + 1, FREE + 1));
+        assert!(other.note(at(1), 5 * FREE, FREE), "the rest of messages makes room");
+        assert!(!one.note(at(3), 10 * FREE, 10 * FREE) && one.stopped_for(at(3), Duration::from_secs(2)));
+        assert!(!one.stopped_for(at(3), Duration::from_secs(3)));
+        drop(other);
+        assert!(one.note(at(4), 10 * FREE, 10 * FREE) && !one.stopped_for(at(9), Duration::ZERO));
+        drop(one);
+        assert!(memory.share().note(at(5), 10 * FREE, 10 * FREE), "what is gone holds nothing");
+        assert!(Share::default().note(at(0), usize::MAX, usize::MAX));
+    }
+}
