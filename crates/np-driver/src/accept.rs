@@ -378,6 +378,7 @@ impl Shared {
             bodies: established.bodies(Arc::clone(&self.contexts), &self.config.limits),
             places: self.calls.of(&established.peer),
             progress_timeout: self.config.progress_timeout,
+            lifetime: self.config.lifetime,
             max_message: self.config.limits.max_message,
             reassembly_budget: self.config.limits.reassembly_budget,
         };

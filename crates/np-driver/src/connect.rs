@@ -17,6 +17,7 @@ use crate::compression::{Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge, too_long};
+use crate::lifetime::Lifetime;
 use crate::memory::Share;
 use crate::task;
 
@@ -47,6 +48,8 @@ pub struct ConnectorConfig {
     /// How long what is written may wait for the peer to take it, and a record that has begun to come for its end. Default
     /// 60 s, in which the slowest peer takes 256 KiB and gives 64 KiB.
     pub progress_timeout: Duration,
+    /// How long the connection lives. Default: as long as its peer is heard.
+    pub lifetime: Lifetime,
     /// How messages of this side are compressed. Default: LZ4, where a call asks for it.
     pub compression: Compression,
     /// How the link comes about: trust and certificates of TLS, the user of a local listener.
@@ -70,6 +73,7 @@ impl ConnectorConfig {
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(60),
+            lifetime: Lifetime::default(),
             compression: Compression::default(),
             link: ConnectOptions::default(),
             router: Router::new(),
@@ -119,6 +123,7 @@ pub enum ConnectError {
 /// Once, and at once: nothing is retried here.
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
     config.limits.validate()?;
+    config.lifetime.validate()?;
     let contexts = Contexts::new(config.compression)?;
     let timeouts = [
         ("connect_timeout", config.connect_timeout),
@@ -212,6 +217,7 @@ async fn shake(
         bodies: established.bodies(Arc::clone(contexts), &config.limits),
         places: CallPlaces::default(),
         progress_timeout: config.progress_timeout,
+        lifetime: config.lifetime,
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
     };

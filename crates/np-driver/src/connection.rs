@@ -18,6 +18,7 @@ use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::commands::{Command, Doorbell};
 use crate::compression::Bodies;
+use crate::lifetime::Lifetime;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
 ///
@@ -147,6 +148,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) bodies: Bodies,
     pub(crate) places: CallPlaces,
     pub(crate) progress_timeout: Duration,
+    /// How long the connection lives.
+    pub(crate) lifetime: Lifetime,
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
     /// Bytes of streams' messages that are put together without credit, in bytes.

@@ -25,6 +25,7 @@ use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
 use crate::farewell::{PATIENCE, farewell};
 use crate::handlers::Handlers;
+use crate::lifetime::{GRACE, Life};
 use crate::link_error::{is_end, link_error};
 use crate::memory::Share;
 use crate::progress::Progress;
@@ -50,6 +51,7 @@ pub(crate) struct Task {
     pub(crate) handlers: Handlers,
     pub(crate) allowance: Allowance,
     share: Share,
+    life: Life,
     pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
     pub(crate) now: Time,
     /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
@@ -74,6 +76,8 @@ pub(crate) struct Task {
     progress: Progress,
     /// When a drain is over, whatever is open.
     drain_until: Option<Time>,
+    /// What a connection that was drained ends with.
+    drained: CloseCode,
     /// When a peer that does not take the last bytes is left alone.
     close_until: Option<Time>,
     handles_gone: bool,
@@ -83,7 +87,7 @@ pub(crate) struct Task {
 
 /// Starts the task of an established connection on the current runtime, and gives its first handle.
 pub(crate) fn start(
-    established: Established,
+    mut established: Established,
     io: Box<dyn Io>,
     info: ConnectionInfo,
     share: Share,
@@ -95,6 +99,8 @@ pub(crate) fn start(
     let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
     let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
     let now = info.clock.now();
+    let life = Life::new(&info.lifetime, now, info.binding.first().copied().unwrap_or_default());
+    established.session.keep_alive(info.lifetime.heartbeat_interval, now);
     let task = Task {
         io,
         session: established.session,
@@ -107,6 +113,7 @@ pub(crate) fn start(
         handlers: Handlers::default(),
         allowance: Allowance::new(established.max_calls),
         share,
+        life,
         pings: Vec::new(),
         now,
         replies: 0,
@@ -125,6 +132,7 @@ pub(crate) fn start(
         unflushed: false,
         timer: None,
         drain_until: None,
+        drained: CloseCode::Drained,
         close_until: None,
         handles_gone: false,
         yielded: false,
@@ -204,6 +212,7 @@ impl Task {
             return Poll::Ready(());
         }
         let unwritten = self.written < self.out.len() || self.unflushed;
+        self.life.note(self.now, !self.session.is_idle() || !self.waiting.is_empty(), self.session.opened());
         // What this side does not read is not late.
         let unread = !self.input.is_empty() && !self.share.is_stopped();
         more |= self.progress.note(self.now, unwritten, unread);
@@ -258,6 +267,10 @@ impl Task {
     fn has_memory(&mut self) -> bool {
         if !self.share.counts() {
             return true;
+        }
+        if self.share.is_stopped() {
+            // What is not read cannot be heard.
+            self.session.note_heard(self.now);
         }
         let bodies = usize::try_from(self.session.held_bytes()).unwrap_or(usize::MAX);
         let held = bodies + self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
@@ -356,13 +369,19 @@ impl Task {
                 self.pings.push((token, self.now, answered));
             }
             Command::UpdateKey => self.session.update_key(),
-            Command::Drain { within } => {
-                self.session.go_away(CloseCode::Drained);
-                let until = self.now + within;
-                self.drain_until = Some(self.drain_until.map_or(until, |other| other.min(until)));
-            }
+            Command::Drain { within } => self.drain(CloseCode::Drained, within),
             Command::Close { code, text } => self.session.close(code, &text),
         }
+    }
+
+    /// Accepts nothing new, and ends once nothing is open, or when the time is over.
+    fn drain(&mut self, code: CloseCode, within: Duration) {
+        self.session.go_away(code);
+        let until = self.now + within;
+        if self.drain_until.is_none() {
+            self.drained = code;
+        }
+        self.drain_until = Some(self.drain_until.map_or(until, |other| other.min(until)));
     }
 
     /// Cancelled calls, and streams whose users did something.
@@ -395,6 +414,7 @@ impl Task {
                 self.close_until,
                 self.progress.due(),
                 self.share.due(self.now),
+                self.life.due(),
             ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
@@ -404,6 +424,9 @@ impl Task {
                 self.session.handle_timeout(self.now);
                 self.expire_waiting();
                 self.cut_who_is_late();
+                if let Some(code) = self.life.is_over(self.now) {
+                    self.drain(code, GRACE);
+                }
                 if self.close_until.is_some_and(|until| until <= self.now) {
                     // The error stands already; the peer does not take the rest.
                     self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));
@@ -412,18 +435,36 @@ impl Task {
                 }
                 if self.drain_until.is_some_and(|until| until <= self.now) {
                     self.drain_until = None;
-                    self.session.close(CloseCode::Drained, "the time to drain is over");
+                    self.session.close(self.drained, "the time to drain is over");
                 }
                 continue;
             }
-            if self.timer.as_ref().is_none_or(|(armed, _)| *armed != at) {
-                self.timer = Some((at, Box::pin(tokio::time::sleep_until(self.info.clock.instant(at)))));
-            }
-            match self.timer.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => self.now = self.info.clock.now().max(at),
-                _ => return,
-            }
+            let Some(armed) = self.poll_alarm(cx, at) else {
+                return;
+            };
+            self.now = self.info.clock.now().max(armed);
         }
+    }
+
+    /// Waits for `at`. An alarm that rings too soon is kept, since most times that are waited for move on with each turn;
+    /// gives for when it was set once it rang.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, at: Time) -> Option<Time> {
+        let instant = self.info.clock.instant(at);
+        match &mut self.timer {
+            None => self.timer = Some((at, Box::pin(tokio::time::sleep_until(instant)))),
+            Some((armed, sleep)) if *armed > at => {
+                sleep.as_mut().reset(instant);
+                *armed = at;
+            }
+            Some(_) => {}
+        }
+        let (armed, sleep) = self.timer.as_mut()?;
+        if sleep.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        let rang = *armed;
+        self.timer = None;
+        Some(rang)
     }
 
     fn poll_handlers(&mut self, cx: &mut Context<'_>) {
@@ -442,7 +483,7 @@ impl Task {
             self.session.go_away(CloseCode::Normal);
         }
         if over {
-            let code = if alone { CloseCode::Normal } else { CloseCode::Drained };
+            let code = if alone { CloseCode::Normal } else { self.drained };
             self.session.close(code, "");
         }
         over

@@ -84,7 +84,10 @@ async fn a_reader_that_stops_or_dribbles_is_cut_after_progress_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_writer_of_one_byte_a_second_is_cut_and_told() {
     let limit = Duration::from_secs(30);
-    let (acceptor, at) = open("slow-writer", echo(), |config| config.progress_timeout = limit).await;
+    let (acceptor, at) = open("slow-writer", echo(), |config| {
+        (config.progress_timeout, config.lifetime.heartbeat_interval) = (limit, None);
+    })
+    .await;
     let mut hand = ByHand::connect(&at).await;
     let call = ask(&mut hand, "np.echo");
     hand.session
@@ -295,6 +298,7 @@ async fn a_peer_whose_calls_find_no_place_is_told_to_open_fewer() {
     let (begun, go) = gate(&router, "gate");
     let (_acceptor, at) = open("allowance", router, |config| {
         (config.max_server_calls, config.when_full) = (2, WhenFull::Wait);
+        config.lifetime.heartbeat_interval = None;
     })
     .await;
     let (mut busy, mut other) = (ByHand::connect(&at).await, ByHand::connect(&at).await);

@@ -49,8 +49,8 @@ pub use np_dispatch::{
     typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Priority, Request, WhenFull, random_psk,
-    random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, WhenFull,
+    random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{

@@ -8,7 +8,7 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router,
     StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, WhenFull};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, WhenFull};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, TlsServer};
 use np_trust::{Policy, Psks};
@@ -246,6 +246,22 @@ impl ServerBuilder {
     #[must_use]
     pub const fn progress_timeout(mut self, timeout: Duration) -> Self {
         self.config.progress_timeout = timeout;
+        self
+    }
+
+    /// Sets how long connections live: heartbeat, idle timeout and maximum age. Default: a heartbeat of 15 s, and no end.
+    ///
+    /// ```
+    /// use np_facade::{Lifetime, prelude::*};
+    /// use std::time::Duration;
+    /// let idle = Some(Duration::from_secs(600));
+    /// let lifetime = Lifetime { idle_timeout: idle, ..Lifetime::default() };
+    /// let builder = Server::builder(Identity::generate()?, Policy::anyone()).lifetime(lifetime);
+    /// # Ok::<(), np_facade::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.config.lifetime = lifetime;
         self
     }
 

@@ -21,6 +21,7 @@
 //! pings, have budgets ([`np_types::Limits::useless_acts`]): a peer that goes past one is cut, and holds nothing by it but
 //! the pieces of messages that the smallest of them lets through.
 
+mod alive;
 mod assembly;
 mod credit;
 mod event;

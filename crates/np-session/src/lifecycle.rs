@@ -10,11 +10,12 @@ use crate::stream::Stream;
 use crate::{Event, StreamKey};
 
 impl Session {
-    /// Acts on every deadline that has been reached at `now`.
+    /// Acts on every deadline that has been reached at `now`, and on a peer that has gone silent.
     ///
     /// A call of this side fails and is cancelled at the peer; a call of the peer is reported as cancelled, and its
     /// handler must be stopped.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.check_alive(now);
         if self.earliest.is_none_or(|at| at > now) {
             return;
         }

@@ -7,6 +7,7 @@ use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_types::{CloseCode, ConnectionError, Limits, Misbehaved, PublicKey, Time};
 use np_wire::{Settings, Side, StreamId};
 
+use crate::alive::Alive;
 use crate::credit::{ReassemblyBudget, ReceiveWindow, SendWindow};
 use crate::flood::Flood;
 use crate::growth::Rounds;
@@ -91,6 +92,7 @@ pub struct Session {
     /// The earliest deadline that may still matter.
     pub(crate) earliest: Option<Time>,
     pub(crate) pings: PingState,
+    pub(crate) alive: Alive,
     pub(crate) rounds: Rounds,
     /// How many of the peer's streams were accepted when this side said go-away.
     pub(crate) draining: Option<u64>,
@@ -214,6 +216,7 @@ impl Session {
             one_way: VecDeque::new(),
             earliest: None,
             pings: PingState::default(),
+            alive: Alive::default(),
             rounds: Rounds::default(),
             draining: None,
             peer_draining: false,
@@ -227,6 +230,7 @@ impl Session {
     /// Answers nothing once the session is closed: the input is discarded then.
     pub fn handle_bytes(&mut self, now: Time, input: &mut BytesMut) {
         self.flood.at(now);
+        self.note_heard(now);
         while self.reads() {
             match self.receiver.next_record(input) {
                 Ok(Some(record)) => {
@@ -288,8 +292,9 @@ impl Session {
 
     /// When [`Session::handle_timeout`] must be called next.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Time> {
-        self.earliest
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let alive = if self.phase == Phase::Open { self.alive.due() } else { None };
+        [self.earliest, alive].into_iter().flatten().min()
     }
 
     /// The channel binding: the hash of the handshake, the same on both ends and unique to this connection.
@@ -332,6 +337,12 @@ impl Session {
     #[must_use]
     pub const fn open_here(&self) -> usize {
         self.table.open_here()
+    }
+
+    /// Calls and streams that were ever opened, by either side.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened_here.count() + self.opened_by_peer.count()
     }
 
     /// Calls of this side that wait for the peer's allowance or for credit; one more than `max_queued_calls` is refused.

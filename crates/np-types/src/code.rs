@@ -107,6 +107,8 @@ wire_codes! {
         Normal = 0x00, "normal";
         /// The sender shuts down and has answered what it accepted.
         Drained = 0x01, "drained";
+        /// The connection has reached the age that one may have; connect anew.
+        MaxAge = 0x02, "max-age";
         /// Bytes that are not the protocol.
         Malformed = 0x10, "malformed";
         /// Well-formed bytes that break a rule.
@@ -141,6 +143,8 @@ wire_codes! {
         IdleTimeout = 0x41, "idle-timeout";
         /// The peer took or gave bytes too slowly.
         Progress = 0x42, "progress-timeout";
+        /// Nothing was heard of the peer, though it was asked.
+        HeartbeatTimeout = 0x43, "heartbeat-timeout";
         /// The sender broke.
         Internal = 0x50, "internal";
     }

@@ -12,6 +12,7 @@ use np_types::{Limits, LimitsError};
 use crate::call_limits::WhenFull;
 use crate::compression::Compression;
 use crate::entropy::EntropyError;
+use crate::lifetime::Lifetime;
 
 /// The most connections or handshakes that can be asked for, on any machine.
 const MAX_COUNT: usize = (1 << 28) - 1;
@@ -43,6 +44,8 @@ pub struct AcceptorConfig {
     /// How long what is written may wait for a peer to take it, and a record that has begun to come for its end. A peer
     /// that is slower is cut (`progress-timeout`). Default 60 s, in which the slowest takes 256 KiB and gives 64 KiB.
     pub progress_timeout: Duration,
+    /// How long connections live. Default: as long as their peer is heard.
+    pub lifetime: Lifetime,
     /// Calls and streams at work for all peers. Default 65,536.
     pub max_server_calls: usize,
     /// Calls and streams at work for one identity, over all of its connections; peers that have proven nothing are not
@@ -82,6 +85,7 @@ impl AcceptorConfig {
             max_handshakes: 4_096,
             handshake_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(60),
+            lifetime: Lifetime::default(),
             max_server_calls: 65_536,
             max_identity_calls: 8_192,
             max_memory: None,
@@ -111,6 +115,7 @@ impl AcceptorConfig {
         if self.progress_timeout.is_zero() {
             return Err(LimitsError { setting: "progress_timeout", value: 0, rule: "longer than 0" }.into());
         }
+        self.lifetime.validate()?;
         if self.max_memory == Some(0) {
             return Err(LimitsError { setting: "max_memory", value: 0, rule: "at least 1, or none" }.into());
         }

@@ -17,6 +17,7 @@ use crate::compression::{Bodies, Compression, Contexts};
 use crate::connection::{ConnectionInfo, Request};
 use crate::entropy::random_secret_key;
 use crate::establish::Established;
+use crate::lifetime::Lifetime;
 use crate::memory::Share;
 
 fn keys() -> Keypair {
@@ -112,6 +113,7 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         bodies: no_bodies(),
         places: CallPlaces::default(),
         progress_timeout: std::time::Duration::from_secs(60),
+        lifetime: Lifetime::default(),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
     };

@@ -4,6 +4,8 @@
 
 // The test-only relaxations of the lints reach helpers through `cfg(test)`, which holds for this whole target.
 #[cfg(test)]
+mod alive;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod bytes_and_keys;
