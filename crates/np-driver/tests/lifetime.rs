@@ -43,7 +43,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
 /// A line to a house that can die without a word.
 async fn line(name: &str, house: &House) -> (Address, Arc<AtomicBool>) {
     let at: Address = format!("mem:{name}").parse().unwrap();
-    let mut listener = Listener::bind(&at, &BindOptions::default()).await.unwrap();
+    let listener = Listener::bind(&at, &BindOptions::default()).await.unwrap();
     let (dead, target) = (Arc::new(AtomicBool::new(false)), house.address.clone());
     let line = Arc::clone(&dead);
     tokio::spawn(async move {
