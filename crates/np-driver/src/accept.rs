@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use np_noise::ReplayGuard;
 use np_session::{Handshake, Outer, ResponderConfig, server_hint};
-use np_transport::{Incoming, Io, Link, Listener, SecurityMode, TlsInfo, TransportError};
+use np_transport::{Incoming, Io, Link, Listener, PeerLabel, SecurityMode, TlsInfo, TransportError};
 use np_types::{CloseCode, LocalPeer, PeerIdentity};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -22,6 +22,7 @@ use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
 use crate::half_open::{Entered, HalfOpen, Place};
 use crate::memory::Memory;
+use crate::sources::{FromSource, SourceLimit, Sources};
 use crate::task;
 
 mod config;
@@ -61,6 +62,7 @@ struct Shared {
     contexts: Arc<Contexts>,
     calls: CallLimits,
     memory: Option<Arc<Memory>>,
+    sources: Arc<Sources>,
     connections: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
@@ -90,7 +92,9 @@ impl Acceptor {
             refusals: Semaphore::new(MAX_REFUSALS),
             contexts: Contexts::new(config.compression)?,
             memory: config.max_memory.map(Memory::new),
-            calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full),
+            calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full)
+                .per_second(config.max_peer_calls_per_second),
+            sources: Sources::new(config.max_source_connections, config.max_source_handshakes_per_second),
             config,
             clock: Clock::start(),
             replay,
@@ -251,6 +255,29 @@ impl Shared {
         }
     }
 
+    fn enter_source(&self, label: &PeerLabel) -> Result<Option<FromSource>, SourceLimit> {
+        self.sources.enter(label.ip, self.clock.now())
+    }
+
+    /// Tells a peer whose source has had its share; as [`Self::turn_away_unheard`], without a word inside TLS.
+    async fn turn_source_away(&self, incoming: Incoming, limit: SourceLimit) {
+        let peer = incoming.label().text.clone();
+        match incoming.try_into_link() {
+            Ok(link) => self.tell_source(link.io, &peer, limit).await,
+            Err(_) => audit_source(&peer, limit),
+        }
+    }
+
+    async fn tell_source(&self, io: Box<dyn Io>, peer: &str, limit: SourceLimit) {
+        audit_source(peer, limit);
+        let code = match limit.setting {
+            "max_source_connections" => CloseCode::ConnectionLimit,
+            _ => CloseCode::HandshakeLimit,
+        };
+        let text = format!("limit {} reached by your address; try again later", limit.setting);
+        self.say_in_clear(io, code, &text).await;
+    }
+
     /// What comes before np: the header of a proxy, the handshake of an outer channel.
     async fn secure(
         &self,
@@ -309,19 +336,31 @@ impl Shared {
         incoming: Incoming,
         stop: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Its place is taken as it comes, and not when its task first runs: tasks begin in any order.
-        let entered = self.half_open.enter();
+        // Its place is taken as it comes, and not when its task first runs: tasks begin in any order. One whose source has
+        // had its share takes nobody else's.
+        let source = if incoming.is_proxied() { Ok(None) } else { self.enter_source(incoming.label()) };
+        let admitted = source.map(|source| Box::new((source, self.half_open.enter())));
         async move {
             // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
             // that lasts holds none for what came before.
-            if let Some(met) = Box::pin(self.meet(incoming, entered, stop)).await {
+            let met = match admitted {
+                Ok(places) => Box::pin(self.meet(incoming, *places, stop)).await,
+                Err(limit) => return Box::pin(self.turn_source_away(incoming, limit)).await,
+            };
+            if let Some(met) = met {
                 Box::pin(self.attend(met)).await;
             }
         }
     }
 
     /// The handshake, up to a peer that has shown that it holds the keys, and has a place.
-    async fn meet(&self, incoming: Incoming, entered: Option<Entered>, stop: watch::Receiver<bool>) -> Option<Met> {
+    async fn meet(
+        &self,
+        incoming: Incoming,
+        (source, entered): (Option<FromSource>, Option<Entered>),
+        stop: watch::Receiver<bool>,
+    ) -> Option<Met> {
+        let proxied = incoming.is_proxied();
         let until = after(Instant::now(), self.config.handshake_timeout);
         let Some((place, mut evicted)) = entered else {
             Box::pin(self.turn_away_unheard(incoming)).await;
@@ -331,6 +370,14 @@ impl Shared {
             Ok(link) => link,
             // In its own box: most links have no such handshake.
             Err(incoming) => Box::pin(self.secure(*incoming, until, (&place, &mut evicted), stop.clone())).await?,
+        };
+        let source = if proxied { self.enter_source(&link.peer) } else { Ok(source) };
+        let source = match source {
+            Ok(source) => source,
+            Err(limit) => {
+                Box::pin(self.tell_source(link.io, &link.peer.text, limit)).await;
+                return None;
+            }
         };
         let handshake = self.responder(&link);
         let inside = !link.mode.uses_keys();
@@ -362,12 +409,12 @@ impl Shared {
             Box::pin(self.send_away(io, established)).await;
             return None;
         };
-        Some(Met { established, io, address: label.text, local, tls, slot })
+        Some(Met { established, io, address: label.text, local, tls, slot, source })
     }
 
     /// The connection, to its end.
     async fn attend(&self, met: Met) {
-        let Met { established, io, address, local, tls, slot } = met;
+        let Met { established, io, address, local, tls, slot, source } = met;
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
@@ -390,7 +437,7 @@ impl Shared {
         let error = task.await;
         tracing::info!(target: "np::audit", %error, "disconnected");
         drop(registered);
-        drop(slot);
+        drop((slot, source));
     }
 
     fn register(&self, connection: &Connection) -> Registered<'_> {
@@ -405,6 +452,11 @@ impl Shared {
         }
         Registered { shared: self, id }
     }
+}
+
+fn audit_source(peer: &str, limit: SourceLimit) {
+    let SourceLimit { setting, allowed } = limit;
+    tracing::warn!(target: "np::audit", peer, limit = allowed, "refused: limit {setting} reached by its source");
 }
 
 /// What has failed of that which comes before np.
@@ -423,6 +475,7 @@ struct Met {
     local: Option<LocalPeer>,
     tls: Option<TlsInfo>,
     slot: OwnedSemaphorePermit,
+    source: Option<FromSource>,
 }
 
 /// A connection's place in the table, which it leaves however it ends.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use np_types::PeerIdentity;
+use np_types::{PeerIdentity, Time};
 use tokio::sync::Notify;
 
 use crate::commands::lock;
+use crate::rate::{Bucket, Rate};
 
 /// What happens to a call for which there is no room.
 ///
@@ -30,8 +31,16 @@ pub(crate) struct CallLimits {
     server: Arc<Gauge>,
     per_identity: usize,
     when_full: WhenFull,
+    per_second: Option<Rate>,
     /// Those of identities with a connection.
-    identities: Mutex<BTreeMap<String, Weak<Gauge>>>,
+    identities: Mutex<BTreeMap<String, Weak<Identity>>>,
+}
+
+/// What is counted of one identity.
+#[derive(Debug)]
+struct Identity {
+    gauge: Arc<Gauge>,
+    bucket: Option<Bucket>,
 }
 
 /// A number of places.
@@ -54,6 +63,7 @@ impl fmt::Debug for Gauge {
 pub(crate) struct CallPlaces {
     gauges: [Option<Arc<Gauge>>; 2],
     when_full: WhenFull,
+    identity: Option<Arc<Identity>>,
     /// Calls of the connection that wait for a place.
     waiting: Arc<AtomicUsize>,
 }
@@ -80,28 +90,40 @@ impl Drop for Taken {
 impl CallLimits {
     pub(crate) fn new(per_server: usize, per_identity: usize, when_full: WhenFull) -> Self {
         let server = Gauge::new("max_server_calls", per_server);
-        Self { server, per_identity, when_full, identities: Mutex::default() }
+        Self { server, per_identity, when_full, per_second: None, identities: Mutex::default() }
+    }
+
+    /// As many calls a second of one identity.
+    pub(crate) fn per_second(self, calls: Option<u32>) -> Self {
+        Self { per_second: calls.map(Rate::per_second), ..self }
     }
 
     /// The places of a peer's connections. Peers that have proven nothing have nobody to be counted with: for them the
     /// server's limit stands alone.
     pub(crate) fn of(&self, peer: &PeerIdentity) -> CallPlaces {
-        let own = peer.is_authenticated().then(|| self.identity(peer));
+        let known = peer.is_authenticated();
+        let identity = if known { self.identity(peer) } else { self.nobody() };
+        let own = known.then(|| Arc::clone(&identity.gauge));
         let gauges = [own, Some(Arc::clone(&self.server))];
-        CallPlaces { gauges, when_full: self.when_full, waiting: Arc::default() }
+        CallPlaces { gauges, when_full: self.when_full, identity: Some(identity), waiting: Arc::default() }
     }
 
-    fn identity(&self, peer: &PeerIdentity) -> Arc<Gauge> {
+    fn nobody(&self) -> Arc<Identity> {
+        let gauge = Gauge::new("max_identity_calls", self.per_identity);
+        Arc::new(Identity { gauge, bucket: self.per_second.map(Bucket::new) })
+    }
+
+    fn identity(&self, peer: &PeerIdentity) -> Arc<Identity> {
         let mut identities = lock(&self.identities);
         let name = peer.to_string();
-        if let Some(gauge) = identities.get(&name).and_then(Weak::upgrade) {
-            return gauge;
+        if let Some(identity) = identities.get(&name).and_then(Weak::upgrade) {
+            return identity;
         }
         // Identities without a connection go, so that the table is never larger than the connections that stand.
-        identities.retain(|_, gauge| gauge.strong_count() > 0);
-        let gauge = Gauge::new("max_identity_calls", self.per_identity);
-        identities.insert(name, Arc::downgrade(&gauge));
-        gauge
+        identities.retain(|_, identity| identity.strong_count() > 0);
+        let identity = self.nobody();
+        identities.insert(name, Arc::downgrade(&identity));
+        identity
     }
 }
 
@@ -174,6 +196,15 @@ impl CallPlaces {
             Some(gauge) => gauge.try_take().map(Some).ok_or(gauge.setting),
         };
         Ok(Permit { _own: take(identity)?, _all: take(server)? })
+    }
+
+    /// Whether the peer's rate has room for one more call at `now`; it counts then.
+    ///
+    /// # Errors
+    /// The setting that it would pass.
+    pub(crate) fn keeps_rate(&self, now: Time) -> Result<(), &'static str> {
+        let bucket = self.identity.as_ref().and_then(|identity| identity.bucket.as_ref());
+        if bucket.is_none_or(|bucket| bucket.take(now)) { Ok(()) } else { Err("max_peer_calls_per_second") }
     }
 
     /// Whether a call for which there is no room waits.

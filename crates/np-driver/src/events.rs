@@ -124,9 +124,10 @@ impl Task {
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
-        let (permit, wait) = match self.info.places.try_enter() {
+        let rate = self.info.places.keeps_rate(self.now);
+        let (permit, wait) = match rate.and_then(|()| self.info.places.try_enter()) {
             Ok(permit) => (permit, false),
-            Err(_) if self.info.places.waits() => (Permit::default(), true),
+            Err(_) if rate.is_ok() && self.info.places.waits() => (Permit::default(), true),
             Err(setting) => {
                 let text = format!("limit {setting} reached; try again later");
                 tracing::debug!(target: "np::audit", peer = %self.info.peer, setting, "a call was refused");

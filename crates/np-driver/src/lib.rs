@@ -24,7 +24,9 @@ mod link_error;
 mod memory;
 mod message_queue;
 mod progress;
+mod rate;
 mod slots;
+mod sources;
 mod stream_cell;
 mod task;
 

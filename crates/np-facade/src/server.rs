@@ -279,6 +279,29 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how many connections one source may have at once, handshakes in progress included: an IPv4 address, or an IPv6
+    /// network of 64 bits. Default: no limit.
+    #[must_use]
+    pub const fn max_source_connections(mut self, connections: usize) -> Self {
+        self.config.max_source_connections = Some(connections);
+        self
+    }
+
+    /// Sets how many handshakes a second one source may begin; as many may come at once. Default: no limit.
+    #[must_use]
+    pub const fn max_source_handshakes_per_second(mut self, handshakes: u32) -> Self {
+        self.config.max_source_handshakes_per_second = Some(handshakes);
+        self
+    }
+
+    /// Sets how many calls and streams a second one identity may open, over all of its connections; as many may come at
+    /// once, and one more is refused as safe to send again. Default: no limit.
+    #[must_use]
+    pub const fn max_peer_calls_per_second(mut self, calls: u32) -> Self {
+        self.config.max_peer_calls_per_second = Some(calls);
+        self
+    }
+
     /// Sets how many bytes of bodies all connections may hold together, requests at work and answers included. Above it
     /// those whose calls at work hold more than 64 KiB are not read, and are cut when that lasts as long as
     /// `progress_timeout`. Default: no limit but that of each connection.

@@ -621,3 +621,30 @@ async fn the_memory_of_a_server_is_a_setting() {
     let error = builder("mem:memory-none").max_memory(0).start().await.unwrap_err();
     assert!(error.to_string().contains("max_memory"), "{error}");
 }
+
+#[tokio::test]
+async fn limits_of_sources_and_rates_of_peers_are_settings() {
+    let refused = |error: np_facade::Error, setting: &str| assert!(error.to_string().contains(setting), "{error}");
+    let server = builder("tcp://127.0.0.1:0").max_source_connections(1).start().await.unwrap();
+    let _held = Client::connect(&address(&server)).await.unwrap();
+    refused(Client::connect(&address(&server)).await.unwrap_err(), "max_source_connections");
+    let server = builder("tcp://127.0.0.1:0").max_source_handshakes_per_second(1).start().await.unwrap();
+    let mut seen = None;
+    for _ in 0..100 {
+        seen = Client::connect(&address(&server)).await.err();
+        if seen.is_some() {
+            break;
+        }
+    }
+    refused(seen.unwrap(), "max_source_handshakes_per_second");
+    let server = builder("mem:peer-rate").max_peer_calls_per_second(1).start().await.unwrap();
+    let client = Client::connect(&address(&server)).await.unwrap();
+    let mut seen = None;
+    for _ in 0..100 {
+        seen = client.call("np.echo", "").await.err();
+        if seen.is_some() {
+            break;
+        }
+    }
+    assert!(seen.unwrap().text.contains("max_peer_calls_per_second"));
+}

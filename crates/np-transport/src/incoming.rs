@@ -60,6 +60,12 @@ impl Incoming {
         &self.label
     }
 
+    /// Whether the header of a proxy has to come first, so that the label is the proxy's.
+    #[must_use]
+    pub const fn is_proxied(&self) -> bool {
+        matches!(self.stage, Stage::Tcp { proxied: true, .. })
+    }
+
     /// The link, where nothing is left to do before bytes can be exchanged.
     ///
     /// # Errors

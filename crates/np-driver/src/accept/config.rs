@@ -39,6 +39,12 @@ pub struct AcceptorConfig {
     /// else of the oldest that has had a second to finish; else it is refused. Who goes is told; 256 at once are also
     /// listened to for up to a second, without which the word may be lost to a peer that is talking. Default 4,096.
     pub max_handshakes: usize,
+    /// Connections at once from one source, handshakes in progress included: an IPv4 address, or an IPv6 network of 64 bits.
+    /// One more is refused and told. Default: no limit.
+    pub max_source_connections: Option<usize>,
+    /// Handshakes a second from one source, of which as many may come at once. One more is refused and told, before
+    /// anything is read of it. Default: no limit.
+    pub max_source_handshakes_per_second: Option<u32>,
     /// How long a handshake may take, up to the peer's first record. Default 10 s.
     pub handshake_timeout: Duration,
     /// How long what is written may wait for a peer to take it, and a record that has begun to come for its end. A peer
@@ -51,6 +57,10 @@ pub struct AcceptorConfig {
     /// Calls and streams at work for one identity, over all of its connections; peers that have proven nothing are not
     /// counted so. Default 8,192.
     pub max_identity_calls: usize,
+    /// Calls and streams a second of one identity, over all of its connections, of which as many may come at once; of a
+    /// peer that has proven nothing each connection counts by itself. One more is refused as safe to send again. Default:
+    /// no limit.
+    pub max_peer_calls_per_second: Option<u32>,
     /// Bytes of bodies, requests and answers that all connections may hold together. Above it those whose calls at work
     /// hold more than 64 KiB are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`;
     /// messages that are half-way in are finished first. Default: no limit but that of each connection.
@@ -83,11 +93,14 @@ impl AcceptorConfig {
             limits: Limits::default(),
             max_connections: 16_384,
             max_handshakes: 4_096,
+            max_source_connections: None,
+            max_source_handshakes_per_second: None,
             handshake_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(60),
             lifetime: Lifetime::default(),
             max_server_calls: 65_536,
             max_identity_calls: 8_192,
+            max_peer_calls_per_second: None,
             max_memory: None,
             when_full: WhenFull::Refuse,
             replay_capacity: 100_000,
@@ -116,8 +129,15 @@ impl AcceptorConfig {
             return Err(LimitsError { setting: "progress_timeout", value: 0, rule: "longer than 0" }.into());
         }
         self.lifetime.validate()?;
-        if self.max_memory == Some(0) {
-            return Err(LimitsError { setting: "max_memory", value: 0, rule: "at least 1, or none" }.into());
+        for (setting, none) in [
+            ("max_memory", self.max_memory == Some(0)),
+            ("max_source_connections", self.max_source_connections == Some(0)),
+            ("max_source_handshakes_per_second", self.max_source_handshakes_per_second == Some(0)),
+            ("max_peer_calls_per_second", self.max_peer_calls_per_second == Some(0)),
+        ] {
+            if none {
+                return Err(LimitsError { setting, value: 0, rule: "at least 1, or none" }.into());
+            }
         }
         self.check_identities()?;
         self.check_patterns()

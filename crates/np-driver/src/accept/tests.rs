@@ -90,7 +90,11 @@ async fn the_task_of_a_stranger_is_small() {
     let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
     let link = || Incoming::from(Link::new(Box::new(tokio::io::empty()), "stranger"));
     // What each half-open handshake holds for as long as it lasts, beside its socket.
-    let meet = size_of_val(&acceptor.shared.meet(link(), acceptor.shared.half_open.enter(), acceptor.stop.subscribe()));
+    let meet = size_of_val(&acceptor.shared.meet(
+        link(),
+        (None, acceptor.shared.half_open.enter()),
+        acceptor.stop.subscribe(),
+    ));
     let task = size_of_val(&Arc::clone(&acceptor.shared).serve(link(), acceptor.stop.subscribe()));
     assert!(meet <= 3 << 10 && task <= 512, "{meet}, {task}");
 }

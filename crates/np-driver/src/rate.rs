@@ -1,0 +1,72 @@
+//! So many acts a second: a token bucket as one point in time (the generic cell rate algorithm, ITU-T I.371).
+//!
+//! It must never know what the acts are.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use np_types::Time;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How many acts a second there may be; as many may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// Nanoseconds that an act takes up.
+    each: u64,
+}
+
+impl Rate {
+    pub(crate) const fn per_second(acts: u32) -> Self {
+        let acts = if acts == 0 { 1 } else { acts as u64 };
+        Self { each: SECOND / acts }
+    }
+
+    /// Counts an act at `now`, where the acts before it take up the time until `until`; gives until when they do then.
+    pub(crate) const fn take(self, until: u64, now: Time) -> Option<u64> {
+        let now = now.as_nanos();
+        let from = if until > now { until } else { now };
+        let next = from.saturating_add(self.each);
+        // The division may have cut a little off each act.
+        if next - now > SECOND { None } else { Some(next) }
+    }
+}
+
+/// A bucket that several tasks share.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    rate: Rate,
+    until: AtomicU64,
+}
+
+impl Bucket {
+    pub(crate) const fn new(rate: Rate) -> Self {
+        Self { rate, until: AtomicU64::new(0) }
+    }
+
+    /// Whether one more act is allowed at `now`; it counts then.
+    pub(crate) fn take(&self, now: Time) -> bool {
+        let next = |until| self.rate.take(until, now);
+        self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use np_types::Time;
+
+    use super::{Bucket, Rate};
+
+    #[test]
+    fn as_many_as_the_rate_come_at_once_and_then_one_by_one() {
+        for rate in [1, 3, 10, 1_000] {
+            let bucket = Bucket::new(Rate::per_second(rate));
+            let at = |second: u64| Time::ZERO + Duration::from_secs(second);
+            assert_eq!((0..rate + 5).filter(|_| bucket.take(at(100))).count(), rate as usize, "{rate}");
+            let next = at(100) + Duration::from_secs(1) / rate + Duration::from_nanos(1);
+            assert!(bucket.take(next) && !bucket.take(next), "{rate}");
+            assert_eq!((0..rate + 5).filter(|_| bucket.take(at(200))).count(), rate as usize, "{rate}");
+        }
+    }
+}
