@@ -624,7 +624,7 @@ async fn the_memory_of_a_server_is_a_setting() {
 
 #[tokio::test]
 async fn limits_of_sources_and_rates_of_peers_are_settings() {
-    let refused = |error: np_facade::Error, setting: &str| assert!(error.to_string().contains(setting), "{error}");
+    let refused = |error: Error, setting: &str| assert!(error.to_string().contains(setting), "{error}");
     let server = builder("tcp://127.0.0.1:0").max_source_connections(1).start().await.unwrap();
     let _held = Client::connect(&address(&server)).await.unwrap();
     refused(Client::connect(&address(&server)).await.unwrap_err(), "max_source_connections");
