@@ -352,6 +352,13 @@ const fn by(side: u8, operation: u8) -> u8 {
 
 fn session_ops() -> Vec<Seed> {
     let mut seeds = Vec::new();
+    // Large messages of both kinds and both ways, small calls beside them, and bytes that pass in parts.
+    let beside = [by(0, 5), 0x20, 0xff, 0xff, 0xee, 0xee, by(1, 0), 0, 0xf0, 0, 15, 15, 15];
+    let small = [by(0, 0), 0, 0, 9, by(1, 0), 0, 0, 5, by(0, 8), 0xff, 0xff, by(1, 9), 0x7f, 0xff, 15].repeat(6);
+    seeds.push(good("wide_beside_small_calls", [&[3, 0, 1][..], &beside, &small].concat()));
+    let cancelled =
+        [by(0, 5), 0x60, 0xff, 0xff, 0xee, 0xee, by(0, 0), 0x41, 0xf0, 0, 15, by(0, 0), 0, 0, 9, 15, 10, 60];
+    seeds.push(good("wide_cancelled", [&[2, 0, 0][..], &cancelled].concat()));
     for (flag, name) in [(0u8, "sealed"), (1, "null")] {
         let head = [flag, 0xff, 0];
         let work = |operations: &[u8]| [&head[..], operations].concat();

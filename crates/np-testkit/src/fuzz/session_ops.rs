@@ -24,7 +24,10 @@ const MOST_TURNS: usize = 100_000;
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let flags = input.u8();
-    let limits = [limits(input.u8()), limits(input.u8())];
+    let limits = match flags & 2 {
+        0 => [limits(input.u8()), limits(input.u8())],
+        _ => [wide(input.u8()), wide(input.u8())],
+    };
     let mut line = Line::new(flags & 1 != 0, &limits);
     for _ in 0..MOST_OPERATIONS {
         if input.is_empty() {
@@ -64,6 +67,19 @@ fn limits(choice: u8) -> Limits {
     limits
 }
 
+/// Windows in which messages are large enough to be held for small ones.
+fn wide(choice: u8) -> Limits {
+    let limits = Limits {
+        max_message: 400_000,
+        stream_window: [70_000, 200_000][usize::from(choice & 1)],
+        connection_window: 400_000 + u32::from(choice),
+        reassembly_budget: 500_000,
+        ..limits(choice)
+    };
+    limits.validate().expect("limits in their ranges");
+    limits
+}
+
 struct Line {
     peers: [Peer<Actor>; 2],
     /// What each peer wrote and the other did not read.
@@ -92,7 +108,7 @@ impl Line {
         };
         let peers = [peer(Side::Initiator, traffic(1, 2)), peer(Side::Responder, traffic(2, 1))];
         // An echo must fit the caller as well.
-        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 14) as usize;
+        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 18) as usize;
         Self { peers, pipes: Default::default(), most, now: Time::ZERO, calls: 0, cut: false, ended: false }
     }
 
@@ -117,7 +133,8 @@ impl Line {
     }
 
     fn open(&mut self, at: usize, kind: OpenKind, method: &'static str, input: &mut Input<'_>) {
-        let (shape, mut size) = (input.u8(), || usize::from(input.u16()) % (self.most + 1));
+        let unit = if self.most < 1 << 16 { 1 } else { 4 };
+        let (shape, mut size) = (input.u8(), || usize::from(input.u16()) * unit % (self.most + 1));
         let sizes = match kind {
             OpenKind::Stream => (0..shape >> 4 & 3).map(|_| size()).collect(),
             _ => vec![size()],
