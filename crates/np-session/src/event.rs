@@ -190,7 +190,7 @@ pub enum Event {
     },
     /// The peer accepts no more calls; those it did not accept have failed as not processed.
     GoAway(CloseCode),
-    /// The peer answered a ping.
+    /// The peer answered a ping, and those before it.
     Pong {
         /// The token of the ping.
         token: u64,

@@ -143,10 +143,10 @@ impl Session {
     }
 
     fn on_pong(&mut self, now: Time, token: u64) -> Result<(), ConnectionError> {
-        let answers = self.pings.answer(token)?;
+        let asked = self.pings.answer(token)?;
         self.rounds.answered(token);
         self.pace_answered(token, now);
-        if answers {
+        if let Some(token) = asked {
             self.events.push_back(Event::Pong { token });
         }
         Ok(())

@@ -262,10 +262,10 @@ impl Session {
 
     /// Asks the peer for a sign of life; gives the token that [`Event::Pong`] will carry.
     ///
-    /// Pings that were not sent yet are one: the latest.
+    /// Pings that were not sent yet are one: the latest. Each that is not answered holds eight bytes.
     ///
     /// [`Event::Pong`]: crate::Event::Pong
-    pub const fn ping(&mut self) -> u64 {
+    pub fn ping(&mut self) -> u64 {
         let token = self.pings.ask();
         self.control.ping = Some(token);
         token

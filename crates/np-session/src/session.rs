@@ -105,8 +105,8 @@ pub struct Session {
 pub(crate) struct PingState {
     sent: u64,
     answered: u64,
-    /// The first and the last token that the application waits for; the session's own stand between them.
-    asked: Option<(u64, u64)>,
+    /// The tokens that the application waits for, oldest first; the session's own stand between them.
+    asked: VecDeque<u64>,
 }
 
 impl PingState {
@@ -117,31 +117,28 @@ impl PingState {
     }
 
     /// The token of the next ping, whose answer the application is told.
-    pub(crate) const fn ask(&mut self) -> u64 {
+    pub(crate) fn ask(&mut self) -> u64 {
         let token = self.next();
-        self.asked = match self.asked {
-            Some((first, _)) => Some((first, token)),
-            None => Some((token, token)),
-        };
+        self.asked.push_back(token);
         token
     }
 
     /// Whether the application waits for an answer.
-    pub(crate) const fn is_asked(&self) -> bool {
-        self.asked.is_some()
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
     }
 
-    /// A pong came; gives whether it answers a ping of the application.
-    pub(crate) fn answer(&mut self, token: u64) -> Result<bool, Misbehaved> {
+    /// A pong came; gives the last ping of the application that it answers.
+    pub(crate) fn answer(&mut self, token: u64) -> Result<Option<u64>, Misbehaved> {
         if token <= self.answered || token > self.sent {
             return Err(Misbehaved::Pong);
         }
         self.answered = token;
-        let answers = self.asked.is_some_and(|(first, _)| first <= token);
-        if answers {
-            self.asked = self.asked.filter(|(_, last)| *last > token).map(|(_, last)| (token + 1, last));
+        let mut last = None;
+        while self.asked.front().is_some_and(|asked| *asked <= token) {
+            last = self.asked.pop_front();
         }
-        Ok(answers)
+        Ok(last)
     }
 }
 

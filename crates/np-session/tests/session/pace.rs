@@ -116,13 +116,26 @@ fn the_applications_pings_are_answered_beside_marks() {
     assert!(first < mark.unwrap() && mark.unwrap() < second);
     talk.events();
     talk.say(&[Frame::Pong(mark.unwrap())]);
-    assert_eq!(talk.events(), [Event::Pong { token: mark.unwrap() }], "it answers the first");
+    assert_eq!(talk.events(), [Event::Pong { token: first }], "it answers the first");
     let (_, mark) = leaves(&mut talk);
     talk.say(&[Frame::Pong(mark.unwrap())]);
-    assert_eq!(talk.events(), [Event::Pong { token: mark.unwrap() }], "it answers the second");
+    assert_eq!(talk.events(), [Event::Pong { token: second }], "it answers the second");
     let (_, mark) = leaves(&mut talk);
     talk.say(&[Frame::Pong(mark.unwrap())]);
     assert_eq!(talk.events(), [], "a mark alone is nobody's business");
+    // Nor are marks between two pings that wait.
+    let first = talk.session.ping();
+    let (_, mark) = leaves(&mut talk);
+    let last = talk.session.ping();
+    talk.hear();
+    assert!(first < mark.unwrap_or(last));
+    let heard: Vec<u64> = (first..last).collect();
+    let mut told = 0;
+    for token in heard {
+        talk.say(&[Frame::Pong(token)]);
+        told += talk.events().len();
+    }
+    assert_eq!(told, 1);
 }
 
 /// Streams what it can, beside a small call whenever the last is answered; the other end echoes and takes what comes.
