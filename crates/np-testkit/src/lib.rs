@@ -27,7 +27,7 @@ pub mod vectors;
 
 pub use actor::{Action, Actor, CallRecord, CallResult, Step, body};
 pub use dialogue::{Dialogue, Hand, settings};
-pub use network::{Fault, Network, NetworkConfig, Pipe, Read};
+pub use network::{Fault, Harm, Network, NetworkConfig, Pipe, Read};
 pub use pair::{Pair, Setup};
 pub use peer::{Application, Peer, PeerConfig, Recorder, Refuse, Stage, keypair};
 pub use rng::Rng;
