@@ -3,7 +3,8 @@
 //! Memory: the queue and the message being put together hold credit of the stream's window, except for one message
 //! that alone is in the cell, which may grow to `max_message`. What such messages hold without credit is bounded by
 //! `reassembly_budget` for all streams of a connection together. So the cells of a connection hold at most
-//! `max_window + reassembly_budget`, and four bytes for each small message.
+//! `max_window + reassembly_budget`, and two bytes for each small message, seven where it came compressed; their queues
+//! may take twice their room while they grow.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
