@@ -7,7 +7,7 @@
 //! may take twice their room while they grow.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,10 @@ use crate::commands::{Doorbell, lock};
 use crate::compression::LARGE;
 use crate::connection::ConnectionInfo;
 use crate::message_queue::{Message, MessageQueue};
+use crate::sync::{Mutex, MutexGuard};
 
+// The path is for `tests/interleavings.rs`, which takes this file for its own.
+#[path = "stream_cell/sink.rs"]
 mod sink;
 
 use sink::Sink;
