@@ -13,6 +13,7 @@ use crate::call_limits::Permit;
 use crate::compression::{LARGE, Sealed};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
+use crate::message_queue::own;
 use crate::slots::Slot;
 use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
@@ -40,11 +41,12 @@ impl Task {
         match event {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
+                let body = own(body);
                 self.arrived(cx, Arrived { key, kind, method, codec, encoding, metadata, deadline, body });
             }
             Event::Answered { key, answer, credit } => {
                 self.session.release(credit);
-                self.answered(key, answer);
+                self.answered(key, Answer { body: own(answer.body), ..answer });
             }
             Event::Failed { key, error } => {
                 if let Some(slot) = self.slots.remove(key) {

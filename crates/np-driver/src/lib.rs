@@ -28,6 +28,7 @@ mod rate;
 mod slots;
 mod sources;
 mod stream_cell;
+mod sync;
 mod task;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};

@@ -11,7 +11,9 @@ use np_session::OpenKind;
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Outcome, Status, Time};
 
 use crate::network::FOREVER;
-use crate::{Action, Actor, CallRecord, CallResult, Fault, Harm, NetworkConfig, Pair, Peer, Rng, Setup, Step};
+use crate::{
+    Action, Actor, Application, CallRecord, CallResult, Fault, Harm, NetworkConfig, Pair, Peer, Rng, Setup, Step,
+};
 
 /// After this much virtual time a run that has not come to rest hangs, unless its network is stalled for ever.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -89,7 +91,7 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
     if broken.is_empty() { Ok(summary) } else { Err(format!("{kind:?}\n{}", broken.join("\n"))) }
 }
 
-fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
+pub(crate) fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
     let pattern = rng.pick(&Pattern::ALL);
     let limits = [limits(rng), limits(rng)];
     let latency = Duration::from_micros(rng.below(20_000));
@@ -224,6 +226,11 @@ pub(crate) fn check_rest(peers: &mut [Peer<Actor>; 2], quiet: bool, limits: &[Li
             broken.push(format!("{:?} has {} calls unanswered", peer.side, peer.app.unanswered()));
         }
     }
+    check_held(peers, limits, broken);
+}
+
+/// When all is over no call is open, and every byte of credit and of budgets is back.
+pub(crate) fn check_held<A: Application>(peers: &mut [Peer<A>; 2], limits: &[Limits; 2], broken: &mut Vec<String>) {
     let held = peers.each_mut().map(|peer| {
         let session = peer.session();
         (session.is_idle(), format!("{session:?}"))
