@@ -24,6 +24,7 @@ use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
 use crate::farewell::farewell;
+use crate::fate::Fate;
 use crate::handlers::Handlers;
 use crate::lifetime::Life;
 use crate::link_error::{is_end, link_error};
@@ -65,7 +66,7 @@ pub(crate) struct Task {
     /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
     waiting: VecDeque<Command>,
     waiting_until: Option<Time>,
-    closed: watch::Sender<Option<ConnectionError>>,
+    fate: watch::Sender<Fate>,
     input: BytesMut,
     read_size: usize,
     out: Vec<u8>,
@@ -95,7 +96,7 @@ pub(crate) fn start(
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
     let (sender, commands) = mpsc::channel(QUEUE);
     let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
-    let (closed, watch) = watch::channel(None);
+    let (fate, watch) = watch::channel(Fate::default());
     let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
     let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
     let now = info.clock.now();
@@ -124,7 +125,7 @@ pub(crate) fn start(
         taken: Vec::new(),
         waiting: VecDeque::new(),
         waiting_until: None,
-        closed,
+        fate,
         input: established.input,
         read_size: READ,
         out: Vec::new(),
@@ -166,7 +167,7 @@ impl Task {
         let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
         self.commands.close();
         self.control.close();
-        self.closed.send_replace(Some(error.clone()));
+        self.fate.send_modify(|fate| fate.closed = Some(error.clone()));
         while let Some(event) = self.session.poll_event() {
             if !matches!(event, Event::Opened { .. }) {
                 self.handle_event(&mut Context::from_waker(Waker::noop()), event);
@@ -381,6 +382,11 @@ impl Task {
         while let Poll::Ready(Some((key, ending))) = self.handlers.poll_ended(cx) {
             self.finish_handler(key, ending);
         }
+    }
+
+    /// Tells who watches that the peer takes no new calls.
+    pub(crate) fn peer_drains(&self, code: CloseCode) {
+        self.fate.send_modify(|fate| fate.draining = Some(code));
     }
 
     pub(crate) fn answered_ping(&mut self, token: u64) {

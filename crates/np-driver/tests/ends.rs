@@ -304,6 +304,32 @@ async fn handlers_hold_no_more_than_call_budget() {
     }
 }
 
+#[tokio::test]
+async fn a_watch_tells_of_the_drain_before_calls_fail_by_it_and_keeps_nothing_alive() {
+    let (router, begun, dropped) = forever();
+    let mut house = serve("mem:watch", router).await;
+    let client = client(&house).await;
+    let watch = client.watch();
+    assert!(watch.takes_calls());
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call(request("forever")).await }
+    });
+    until(at(&begun, 1)).await;
+    let draining = tokio::spawn(async move { house.acceptor.drain(Duration::from_secs(20)).await });
+    assert_eq!(within(watch.draining()).await, Ok(CloseCode::Drained));
+    assert!(!watch.takes_calls());
+    let late = within(client.call(request("forever"))).await.unwrap_err();
+    assert_eq!((late.status, late.outcome), (Status::Unavailable, Outcome::NotProcessed));
+    call.abort();
+    drop(client);
+    let ended = within(watch.closed()).await;
+    assert!(matches!(ended, ConnectionError::ClosedHere(_) | ConnectionError::ClosedByPeer { .. }), "{ended}");
+    assert_eq!(within(watch.draining()).await, Err(ended));
+    until(at(&dropped, 1)).await;
+    within(draining).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_what_is_left_after_its_time() {
     let (router, begun, dropped) = forever();
