@@ -40,19 +40,24 @@ impl ConnectionWatch {
         }
     }
 
-    /// Waits until the peer takes no new calls, whether it drains or the connection is over; gives the peer's code where
-    /// it drains, and the error where that is the end.
+    /// Waits until the peer takes no new calls, and gives the code of its go-away.
     ///
     /// # Errors
-    /// When the connection has ended.
+    /// When the connection has ended without one.
     pub async fn draining(&self) -> Result<CloseCode, ConnectionError> {
         let mut fate = self.fate.clone();
         let told = fate.wait_for(|fate| fate.closed.is_some() || fate.draining.is_some()).await;
         match told.as_deref() {
-            Ok(Fate { closed: Some(error), .. }) => Err(error.clone()),
             Ok(Fate { draining: Some(code), .. }) => Ok(*code),
+            Ok(Fate { closed: Some(error), .. }) => Err(error.clone()),
             Ok(_) | Err(_) => Err(VANISHED),
         }
+    }
+
+    /// Whether the connection is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.fate.borrow().closed.is_some() || self.fate.has_changed().is_err()
     }
 
     /// Whether the peer may still take new calls.
