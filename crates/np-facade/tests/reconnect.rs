@@ -90,8 +90,9 @@ fn call(client: &Client, method: &'static str, idempotent: bool) -> tokio::task:
     })
 }
 
+/// The next event, from the stream that events are.
 async fn next(events: &mut ClientEvents) -> ClientEvent {
-    timeout(PATIENCE, events.next()).await.unwrap().expect("no event follows")
+    timeout(PATIENCE, futures_util::StreamExt::next(events)).await.unwrap().expect("no event follows")
 }
 
 /// The next event that is no attempt.
@@ -216,6 +217,74 @@ async fn retries_of_unknown_outcomes_end_with_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ten_successes_give_one_retry_back() {
+    let service = Service::new("mem:deposits");
+    let mut server = service.start().await;
+    let client = service.client().retry_budget(1).connect().await.unwrap();
+    let mut begun = 0;
+    for successes in [10, 9, 1] {
+        let call = call(&client, "forever", true);
+        service.until_begun(begun + 1).await;
+        kill(server).await;
+        server = service.start().await;
+        // Full at first, then ten tenths; in the third turn what nine of them left out is made up for.
+        if successes == 1 {
+            let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
+            assert!(error.text.contains("retry_budget"), "{error}");
+            begun += 1;
+        } else {
+            service.until_begun(begun + 2).await;
+            call.abort();
+            begun += 2;
+        }
+        for _ in 0..successes {
+            client.call("np.echo", "").await.unwrap();
+        }
+    }
+    let call = call(&client, "forever", true);
+    service.until_begun(begun + 1).await;
+    kill(server).await;
+    let _server = service.start().await;
+    service.until_begun(begun + 2).await;
+    call.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_call_holds_over_all_of_its_attempts() {
+    let service = Service::new("mem:one-deadline");
+    let server = service.start().await;
+    let client = service.client().connect().await.unwrap();
+    let before = Instant::now();
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.request("forever").deadline(Duration::from_secs(2)).idempotent().send().await }
+    });
+    service.until_begun(1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    kill(server).await;
+    let _server = service.start().await;
+    service.until_begun(2).await;
+    let error = timeout(PATIENCE, call).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((error.status, before.elapsed().as_secs()), (Status::DeadlineExceeded, 2), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_way_messages_wait_for_a_connection_too() {
+    let service = Service::new("mem:one-way-waits");
+    let server = service.start().await;
+    let client = service.client().connect().await.unwrap();
+    kill(server).await;
+    let sent = tokio::spawn({
+        let client = client.clone();
+        async move { client.send_one_way("forever", "").await }
+    });
+    tokio::time::sleep(MILLI * 10).await;
+    let _server = service.start().await;
+    timeout(PATIENCE, sent).await.unwrap().unwrap().unwrap();
+    service.until_begun(1).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_call_is_sent_again_until_there_is_room_or_the_budget_ends() {
     let service = Service::new("mem:refused");
     let server = service.builder().max_server_calls(1).start().await.unwrap();
@@ -231,6 +300,10 @@ async fn a_refused_call_is_sent_again_until_there_is_room_or_the_budget_ends() {
     let before = Instant::now();
     three.call("np.echo", "").await.unwrap_err();
     assert!((87..=177).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
+    // A pause does not outlast the deadline.
+    let before = Instant::now();
+    patient.request("np.echo").deadline(MILLI * 60).send().await.unwrap_err();
+    assert!(before.elapsed() <= MILLI * 62, "{:?}", before.elapsed());
     let waiting = call(&patient, "np.echo", false);
     tokio::time::sleep(MILLI * 100).await;
     occupant.abort();

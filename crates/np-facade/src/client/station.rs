@@ -149,6 +149,8 @@ impl Blow {
     fn of_handshake(error: ConnectionError) -> Self {
         let unproven = match &error {
             ConnectionError::Misuse(_) => return Self::Final(error),
+            // A clock is set, and another first flight is not a copy.
+            ConnectionError::ClosedByPeer { code: CloseCode::ClockSkew | CloseCode::Replay, .. } => false,
             ConnectionError::ClosedByPeer { code, in_clear: true, .. } => {
                 matches!(code.class(), CodeClass::Authentication | CodeClass::Protocol)
             }
@@ -220,6 +222,9 @@ mod tests {
             station.fell(attempt(closed(CloseCode::ConnectionLimit, true)), Time::ZERO);
             (1..UNPROVEN_REFUSALS).for_each(|_| drop(strike()));
             assert_eq!(station.refusal(), None, "they must be in a row");
+            station.connected();
+            (1..UNPROVEN_REFUSALS).for_each(|_| drop(strike()));
+            assert_eq!(station.refusal(), None, "a connection came between them");
             strike();
             assert_eq!(station.refusal(), Some(error.clone()));
         }
@@ -231,6 +236,8 @@ mod tests {
         for error in [
             closed(CloseCode::ConnectionLimit, false),
             closed(CloseCode::HandshakeLimit, true),
+            closed(CloseCode::ClockSkew, true),
+            closed(CloseCode::Replay, true),
             closed(CloseCode::Drained, false),
             closed(CloseCode::Authentication, false),
             ConnectionError::Misbehaved(np_types::Misbehaved::Truncated),
