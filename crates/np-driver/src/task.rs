@@ -147,6 +147,7 @@ impl Task {
         poll_fn(|cx| self.poll_turn(cx)).await;
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
+        self.refuse_stragglers(&error).await;
         match error {
             ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
             // What a peer that is gone did not get was told to be not processed: it must not arrive after all.
@@ -173,7 +174,7 @@ impl Task {
                 self.handle_event(&mut Context::from_waker(Waker::noop()), event);
             }
         }
-        let unsent = CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone());
+        let unsent = unsent(&error);
         for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
             command.fail(unsent.clone());
         }
@@ -182,6 +183,15 @@ impl Task {
         self.pings.clear();
         self.handlers = Handlers::default();
         error
+    }
+
+    /// Answers the commands whose senders had their place in the queue when it was closed, and had not filled it yet. Nobody
+    /// would ever drop those: the queue lives as long as a handle, and a caller holds one while it waits.
+    async fn refuse_stragglers(&mut self, error: &ConnectionError) {
+        while let Some(command) = self.commands.recv().await {
+            command.fail(unsent(error));
+        }
+        while self.control.recv().await.is_some() {}
     }
 
     /// One turn. Ready when the session has ended and its last bytes are in `out`.
@@ -404,6 +414,11 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// What a caller is told whose command was never given to the session.
+fn unsent(error: &ConnectionError) -> CallError {
+    CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone())
 }
 
 /// Reads once into the spare room of `input`. The future of a read keeps nothing between polls.

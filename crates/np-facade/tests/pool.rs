@@ -229,6 +229,23 @@ async fn a_pool_that_fails_over_goes_to_one_address_and_takes_its_connections_by
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_connections_of_a_pool_that_fails_over_go_where_the_first_one_stands() {
+    let gate = gate();
+    let servers = [serve("mem:follow-a", &gate).await, serve("mem:follow-b", &gate).await];
+    let asked = Arc::new(AtomicUsize::new(0));
+    // The first connection finds the second server alone.
+    let resolver = move || {
+        let places =
+            ["mem:follow-a", "mem:follow-b"].into_iter().skip(usize::from(asked.fetch_add(1, Ordering::SeqCst) == 0));
+        let addresses = places.map(|place| keyed(place).parse().map_err(ResolveError::from));
+        std::future::ready(addresses.collect::<Result<Vec<Address>, _>>())
+    };
+    let client = Client::resolved_by(resolver).pool_size(4).connect().await.unwrap();
+    standing(&client, 4).await;
+    assert_eq!(servers.each_ref().map(|server| server.connections().len()), [0, 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn least_in_flight_goes_where_the_fewest_calls_wait() {
     let (slow, quick) = (gate(), gate());
     quick.add_permits(1_000);

@@ -167,7 +167,7 @@ async fn a_call_of_unknown_outcome_is_told_and_runs_once() {
 async fn an_idempotent_call_of_unknown_outcome_runs_again() {
     let service = Service::new("mem:idempotent");
     let mut server = service.start().await;
-    let listed = service.client().idempotent_methods(["other", "forever"]).connect().await.unwrap();
+    let listed = service.client().idempotent_methods(["other", "zebra", "forever"]).connect().await.unwrap();
     let marked = service.client().connect().await.unwrap();
     let calls = [call(&listed, "forever", false), call(&marked, "forever", true)];
     service.until_begun(2).await;
@@ -484,6 +484,46 @@ async fn a_server_with_another_key_is_given_up_after_ten_attempts() {
     let ClientEvent::Closed { reason: ConnectionError::Refused { reason, .. } } = end else { panic!("{end:?}") };
     assert_eq!(attempts, 10);
     assert!(reason.contains("not accepted here"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_before_a_connection_stood_count_no_more() {
+    let service = Service::new("mem:impostor-leaves");
+    let server = service.start().await;
+    let client = service.client().connect().await.unwrap();
+    let mut events = client.events();
+    next(&mut events).await;
+    kill(server).await;
+    for _ in 0..2 {
+        let impostor = Server::builder(Identity::generate().unwrap(), Policy::anyone()).listen("mem:impostor-leaves");
+        let impostor = impostor.start().await.unwrap();
+        for _ in 0..9 {
+            assert!(matches!(next(&mut events).await, ClientEvent::Reconnecting { .. }));
+        }
+        kill(impostor).await;
+        let server = service.start().await;
+        let (_, stands) = outcome(&mut events).await;
+        assert!(matches!(stands, ClientEvent::Connected { .. }), "{stands:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        kill(server).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_ends_calls_on_a_connection_that_drains() {
+    let service = Service::new("mem:close-drains");
+    let server = service.start().await;
+    let client = service.client().connect().await.unwrap();
+    let mut events = client.events();
+    next(&mut events).await;
+    let open = call(&client, "forever", false);
+    service.until_begun(1).await;
+    let draining = tokio::spawn(async move { server.shutdown(Duration::from_secs(600)).await });
+    assert!(matches!(next(&mut events).await, ClientEvent::Draining { .. }));
+    client.close().await;
+    let error = timeout(Duration::from_secs(1), open).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.outcome, Outcome::Unknown);
+    timeout(PATIENCE, draining).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ impl Dialer {
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
         let config = self.settings.config(&station.address, &self.identity)?;
         let connection = connect(&station.address, config).await?;
-        station.connected();
+        station.succeeded();
         *lock(&self.in_use) = Some(station.address.clone());
         Ok(connection)
     }

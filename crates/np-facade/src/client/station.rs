@@ -69,12 +69,6 @@ impl Station {
         self.refusals().last.clone()
     }
 
-    /// A connection stands: what was refused before was not for good.
-    pub(crate) fn connected(&self) {
-        *self.refusals() = Refusals::default();
-        self.succeeded();
-    }
-
     /// No connection came about, or one that stood is over; gives why, as events tell it.
     pub(crate) fn fell(&self, blow: Blow, now: Time) -> ConnectionError {
         let mut refusals = self.refusals();
@@ -222,9 +216,6 @@ mod tests {
             station.fell(attempt(closed(CloseCode::ConnectionLimit, true)), Time::ZERO);
             (1..UNPROVEN_REFUSALS).for_each(|_| drop(strike()));
             assert_eq!(station.refusal(), None, "they must be in a row");
-            station.connected();
-            (1..UNPROVEN_REFUSALS).for_each(|_| drop(strike()));
-            assert_eq!(station.refusal(), None, "a connection came between them");
             strike();
             assert_eq!(station.refusal(), Some(error.clone()));
         }
