@@ -304,6 +304,26 @@ async fn handlers_hold_no_more_than_call_budget() {
     }
 }
 
+/// A call may be on its way into the queue while the task that reads it ends: it is answered all the same. Each round has
+/// many callers in that moment; without the care for them about one round in a thousand hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_call_hangs_that_meets_the_end_of_its_connection() {
+    let house = serve("mem:stragglers", echo()).await;
+    for _ in 0..400 {
+        let client = client(&house).await;
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let client = client.clone();
+            callers.spawn(async move { while client.call(request("np.echo")).await.is_ok() {} });
+        }
+        tokio::task::yield_now().await;
+        client.close(CloseCode::Normal, "").await;
+        while let Some(ended) = within(callers.join_next()).await {
+            ended.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_watch_tells_of_the_drain_before_calls_fail_by_it_and_keeps_nothing_alive() {
     let (router, begun, dropped) = forever();
