@@ -70,7 +70,10 @@ impl Task {
             Event::Writable { key } => self.writable(key),
             Event::Cancelled { key, status } => self.cancelled(key, status),
             Event::Pong { token } => self.answered_ping(token),
-            Event::GoAway(code) => tracing::debug!(peer = %self.info.peer, %code, "the peer is draining"),
+            Event::GoAway(code) => {
+                tracing::debug!(peer = %self.info.peer, %code, "the peer is draining");
+                self.peer_drains(code);
+            }
             Event::Closed(error) => tracing::debug!(peer = %self.info.peer, %error, "the connection is over"),
             _ => {}
         }
