@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_driver::{Compression, ConnectorConfig};
+use np_driver::{Compression, ConnectorConfig, Lifetime};
 use np_noise::{Pattern, Role};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
@@ -29,6 +29,7 @@ pub struct ClientBuilder {
     link: ConnectOptions,
     compression: Compression,
     progress_timeout: Duration,
+    lifetime: Lifetime,
     limits: Limits,
     pub(crate) connect_timeout: Duration,
     handshake_timeout: Duration,
@@ -59,6 +60,7 @@ impl ClientBuilder {
             link: ConnectOptions::default(),
             compression: Compression::default(),
             progress_timeout: Duration::from_secs(60),
+            lifetime: Lifetime::default(),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -170,6 +172,20 @@ impl ClientBuilder {
     #[must_use]
     pub const fn progress_timeout(mut self, timeout: Duration) -> Self {
         self.progress_timeout = timeout;
+        self
+    }
+
+    /// Sets how long connections live: heartbeat, idle timeout and maximum age. Default: a heartbeat of 15 s, and no end.
+    ///
+    /// ```
+    /// use np_facade::{Client, Lifetime};
+    /// use std::time::Duration;
+    /// let lifetime = Lifetime { heartbeat_interval: Some(Duration::from_secs(5)), ..Lifetime::default() };
+    /// let builder = Client::builder("tcp://127.0.0.1:9005?key=np1...").lifetime(lifetime);
+    /// ```
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = lifetime;
         self
     }
 
@@ -303,6 +319,7 @@ impl ClientBuilder {
             link,
             compression: self.compression,
             progress_timeout: self.progress_timeout,
+            lifetime: self.lifetime,
             limits: self.limits.clone(),
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,

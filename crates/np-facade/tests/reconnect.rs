@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_facade::{
     CallError, Client, ClientBuilder, ClientEvent, ClientEvents, CloseCode, ConnectionError, Decision, ErrorKind,
-    Identity, Limits, Message, Outcome, Policy, SecretKey, Server, ServerBuilder, Status,
+    Identity, Lifetime, Limits, Message, Outcome, Policy, SecretKey, Server, ServerBuilder, Status,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -591,5 +591,47 @@ async fn dropping_the_last_clone_ends_the_connections_and_the_events() {
     until(|| server.connections().is_empty()).await;
     while let Some(event) = events.next().await {
         assert!(matches!(event, ClientEvent::Connected { .. } | ClientEvent::Closed { .. }), "{event:?}");
+    }
+}
+
+/// An age on either side: the connection is another one now and then, and no call fails.
+#[tokio::test(start_paused = true)]
+async fn connections_of_an_age_are_replaced_without_a_failed_call() {
+    let age = Lifetime { max_age: Some(Duration::from_secs(100)), ..Lifetime::default() };
+    for (place, server_age, client_age) in
+        [("mem:age-server", age, Lifetime::default()), ("mem:age-client", Lifetime::default(), age)]
+    {
+        let service = Service::new(place);
+        let _server = service.builder().lifetime(server_age).start().await.unwrap();
+        let client = service.client().lifetime(client_age).connect().await.unwrap();
+        let mut events = client.events();
+        let asking = async {
+            for _ in 0..500 {
+                client.call("np.echo", "x").await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        asking.await;
+        client.close().await;
+        let mut connected = 0;
+        while let Some(event) = futures_util::StreamExt::next(&mut events).await {
+            connected += usize::from(matches!(event, ClientEvent::Connected { .. }));
+        }
+        assert!((5..=8).contains(&connected), "{place}: {connected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_end_where_a_lifetime_says_so() {
+    let idle = Lifetime { idle_timeout: Some(Duration::from_secs(60)), ..Lifetime::default() };
+    for (place, server_idle, client_idle) in
+        [("mem:idle-server", idle, Lifetime::default()), ("mem:idle-client", Lifetime::default(), idle)]
+    {
+        let service = Service::new(place);
+        let _server = service.builder().lifetime(server_idle).start().await.unwrap();
+        let client = service.client().auto_reconnect(false).lifetime(client_idle).connect().await.unwrap();
+        let since = Instant::now();
+        client.connection().closed().await;
+        assert!((60..65).contains(&since.elapsed().as_secs()), "{place}: {:?}", since.elapsed());
     }
 }
