@@ -1,7 +1,8 @@
 //! Methods, handlers and call context of np.
 //!
-//! This crate owns the method table ([`Router`]), the forms a handler can have (bytes or typed, plain or async, streams)
-//! and what a handler is told about its call ([`CallContext`]). It must never know tokio, a socket, a clock or the
+//! This crate owns the method table ([`Router`]), the forms a handler can have (bytes or typed, plain or async, streams),
+//! what a handler is told about its call ([`CallContext`]), and both halves of exactly-once calls ([`OnceWindow`],
+//! [`OnceClient`]). It must never know tokio, a socket, a clock or the
 //! session: the driver calls handlers and implements [`Caller`], [`MessageSource`] and [`MessageSink`].
 //!
 //! ```
@@ -19,6 +20,7 @@ mod codec;
 mod context;
 mod handler;
 mod message;
+mod once;
 mod router;
 mod schema;
 mod stream;
@@ -30,6 +32,11 @@ pub use codec::{CodecError, decode, decode_borrowed, encode, encode_as};
 pub use context::{BoxFuture, CallContext, Caller, PeerInfo};
 pub use handler::{Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async};
 pub use message::Message;
+pub use once::begin::{Begin, OnceRefusal, OnceUnknown};
+pub use once::client::{AttemptEnd, OnceClient, OnceError, OnceNext};
+pub use once::settings::OnceSettings;
+pub use once::window::{OnceWindow, Ticket};
+pub use once::{Epoch, InstanceId, OnceHeader, OnceHeaderError, reserved_key};
 pub use router::{MethodOptions, RegisterError, Registered, Router, Target};
 pub use schema::Schema;
 pub use stream::{

@@ -1,0 +1,100 @@
+//! How much a server remembers of exactly-once calls.
+
+use std::time::Duration;
+
+use np_types::LimitsError;
+
+/// How much a server remembers of exactly-once calls, and for how long.
+///
+/// What does not fit takes the place of the oldest answered calls of the same identity, never of another's: a retry of a
+/// call that is forgotten so is answered *outcome unknown*. Where an identity has nothing left to give up, or all of them
+/// together fill the server's share, the call is refused as safe to send again.
+///
+/// # Limits
+/// In the worst case `max_bytes` + `max_calls` * 256 bytes + `max_instances` * 512 bytes: 88 MiB by default, of which one
+/// identity can take 9.5 MiB. Clients that prove no identity count as one.
+///
+/// ```
+/// use np_dispatch::OnceSettings;
+/// let settings = OnceSettings { max_identity_calls: 100, ..OnceSettings::default() };
+/// settings.validate()?;
+/// # Ok::<(), np_types::LimitsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OnceSettings {
+    /// Calls that run, or whose replies are remembered, of all clients. Default 65,536.
+    pub max_calls: usize,
+    /// The same of one identity, over all of its instances. Default 4,096.
+    pub max_identity_calls: usize,
+    /// Bytes of remembered replies of all clients. Default 64 MiB.
+    pub max_bytes: usize,
+    /// The same of one identity. A longer reply is not remembered. Default 8 MiB.
+    pub max_identity_bytes: usize,
+    /// Instances of all clients. Default 16,384.
+    pub max_instances: usize,
+    /// Instances of one identity; one more takes the place of the one that was used longest ago. Default 1,024.
+    pub max_identity_instances: usize,
+    /// How long a reply is remembered that was not acknowledged, and an instance that calls no more. Default 10 min.
+    pub max_age: Duration,
+}
+
+impl Default for OnceSettings {
+    fn default() -> Self {
+        Self {
+            max_calls: 65_536,
+            max_identity_calls: 4_096,
+            max_bytes: 64 << 20,
+            max_identity_bytes: 8 << 20,
+            max_instances: 16_384,
+            max_identity_instances: 1_024,
+            max_age: Duration::from_secs(600),
+        }
+    }
+}
+
+impl OnceSettings {
+    /// Checks that each setting is at least 1, and that a share is not larger than its whole.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn validate(&self) -> Result<(), LimitsError> {
+        let wrong = |setting, value: usize, rule| LimitsError { setting, value: value as u64, rule };
+        for (setting, share, whole) in [
+            ("max_identity_calls", self.max_identity_calls, self.max_calls),
+            ("max_identity_bytes", self.max_identity_bytes, self.max_bytes),
+            ("max_identity_instances", self.max_identity_instances, self.max_instances),
+        ] {
+            if share == 0 || share > whole {
+                return Err(wrong(setting, share, "1 to the limit for all identities"));
+            }
+        }
+        if self.max_age.is_zero() {
+            return Err(wrong("max_age", 0, "longer than 0"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::OnceSettings;
+
+    #[test]
+    fn each_setting_has_a_range() {
+        let default = OnceSettings::default();
+        default.validate().unwrap();
+        let whole = OnceSettings { max_identity_calls: 65_536, ..default };
+        whole.validate().unwrap();
+        for (settings, name) in [
+            (OnceSettings { max_identity_calls: 65_537, ..default }, "max_identity_calls"),
+            (OnceSettings { max_identity_calls: 0, ..default }, "max_identity_calls"),
+            (OnceSettings { max_bytes: 0, ..default }, "max_identity_bytes"),
+            (OnceSettings { max_instances: 1_023, ..default }, "max_identity_instances"),
+            (OnceSettings { max_age: Duration::ZERO, ..default }, "max_age"),
+        ] {
+            assert_eq!(settings.validate().unwrap_err().setting, name);
+        }
+    }
+}
