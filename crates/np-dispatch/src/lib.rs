@@ -11,7 +11,7 @@
 //! let router = Router::with_builtins(Health::default());
 //! router.on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))?;
 //! router.on_typed("sum", |_ctx, (a, b): (u32, u32)| Ok(u64::from(a) + u64::from(b)))?;
-//! assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.methods", "shout", "sum"]);
+//! assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.methods", "np.once", "shout", "sum"]);
 //! # Ok::<(), np_dispatch::RegisterError>(())
 //! ```
 
@@ -29,7 +29,7 @@ mod testing;
 
 pub use builtin::{Health, HealthState};
 pub use codec::{CodecError, decode, decode_borrowed, encode, encode_as};
-pub use context::{BoxFuture, CallContext, Caller, PeerInfo};
+pub use context::{BoxFuture, CallContext, Caller, OnceKeeper, PeerInfo};
 pub use handler::{Answer, Handler, Reply, StreamHandler, bytes, bytes_async, stream, typed, typed_async};
 pub use message::Message;
 pub use once::begin::{Begin, OnceRefusal, OnceUnknown};

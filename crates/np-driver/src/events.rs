@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use np_dispatch::{CallContext, Handler, MessageStream, Reply, Target};
+use futures_util::future::AbortHandle;
+use np_dispatch::{CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
 use tokio::sync::oneshot;
 
 use crate::call_limits::Permit;
-use crate::compression::{LARGE, Sealed};
+use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
 use crate::message_queue::own;
@@ -19,15 +20,15 @@ use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
 
 /// A call of the peer, as its event told.
-struct Arrived {
-    key: StreamKey,
-    kind: OpenKind,
-    method: MethodName,
-    codec: Codec,
-    encoding: Encoding,
-    metadata: Metadata,
-    deadline: Deadline,
-    body: Bytes,
+pub(crate) struct Arrived {
+    pub(crate) key: StreamKey,
+    pub(crate) kind: OpenKind,
+    pub(crate) method: MethodName,
+    pub(crate) codec: Codec,
+    pub(crate) encoding: Encoding,
+    pub(crate) metadata: Metadata,
+    pub(crate) deadline: Deadline,
+    pub(crate) body: Bytes,
 }
 
 impl Task {
@@ -118,6 +119,9 @@ impl Task {
 
     /// Starts the handler of a call that the peer opened.
     fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived) {
+        if let Some(header) = OnceHeader::of(&call.metadata) {
+            return self.arrived_once(cx, header, call);
+        }
         let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
         let Some(registered) = self.router.lookup(method.as_str()) else {
             return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
@@ -183,6 +187,17 @@ impl Task {
                 return self.refuse(key, Status::WrongKind, "this method is a stream; it was called");
             }
         };
+        self.started(key, kind, cell, started);
+    }
+
+    /// Keeps a handler that was started, or sends its answer.
+    pub(crate) fn started(
+        &mut self,
+        key: StreamKey,
+        kind: OpenKind,
+        cell: Option<Arc<StreamCell>>,
+        started: Result<Ending, AbortHandle>,
+    ) {
         let (abort, ended) = match started {
             Ok(ending) => (None, Some(ending)),
             Err(abort) => (Some(abort), None),
@@ -247,7 +262,7 @@ impl Task {
         }
     }
 
-    fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
+    pub(crate) fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
         let _ = self.session.cut(key, status, text);
     }
 
@@ -361,10 +376,10 @@ impl Task {
 }
 
 /// The status that goes on the wire for a handler's error: one that says ok would be a lie. So would one that says that
-/// no work was done: a handler ran, and an error that it passes on speaks of another call.
+/// no work was done, or that nobody knows: a handler ran, and an error that it passes on speaks of another call.
 fn wire_status(error: &CallError) -> Status {
     match error.status {
-        Status::Ok | Status::Unavailable => Status::Failed,
+        Status::Ok | Status::Unavailable | Status::OutcomeUnknown => Status::Failed,
         other => other,
     }
 }
@@ -384,17 +399,30 @@ impl Packing {
     async fn around(self, handler: Arc<dyn Handler>, context: CallContext, body: Bytes) -> Ending {
         let Self { info, method, encoding, compress, packs, wait } = self;
         let _place = if wait { Some(info.places.enter().await) } else { None };
-        let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
-        let unpacking = Arc::clone(&info);
         // The body counts against the budget until the handler is done with its call.
-        let whole = aside(large, move || unpacking.bodies.unpack(encoding, body)).await??;
+        let whole = unpacked(&info, encoding, body).await?;
         let reply = handler.call(context, whole.body).wait().await?;
         drop(whole.held);
-        if !packs {
-            return Ok(reply.into());
-        }
-        aside(reply.body.len() > LARGE, move || info.bodies.pack_reply(&method, compress, reply)).await
+        if packs { packed(info, method, compress, reply).await } else { Ok(reply.into()) }
     }
+}
+
+/// Makes a body whole that came.
+pub(crate) async fn unpacked(info: &Arc<ConnectionInfo>, encoding: Encoding, body: Bytes) -> Result<Whole, CallError> {
+    let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
+    let info = Arc::clone(info);
+    aside(large, move || info.bodies.unpack(encoding, body)).await?
+}
+
+/// Makes a reply smaller, where that is asked for and worth it.
+pub(crate) async fn packed(
+    info: Arc<ConnectionInfo>,
+    method: MethodName,
+    compress: Option<bool>,
+    reply: Reply,
+) -> Ending {
+    let large = reply.body.len() > LARGE && info.bodies.tries(compress, reply.body.len());
+    aside(large, move || info.bodies.pack_reply(&method, compress, reply)).await
 }
 
 /// Works in a task of its own where the work is long, so that the calls of a connection do not wait for it.

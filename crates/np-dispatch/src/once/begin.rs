@@ -27,7 +27,7 @@ pub enum OnceUnknown {
     #[error("first sent under another epoch: the server started again, is another one, or forgot this client")]
     Epoch,
     /// Its reply was acknowledged, or is remembered no more.
-    #[error("its reply was acknowledged, or is no longer remembered (max_age, max_identity_calls, max_identity_bytes)")]
+    #[error("its reply was acknowledged, or is no longer remembered (`remember_for` and limits of exactly-once calls)")]
     Forgotten,
 }
 

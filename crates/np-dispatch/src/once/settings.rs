@@ -11,43 +11,44 @@ use np_types::LimitsError;
 /// together fill the server's share, the call is refused as safe to send again.
 ///
 /// # Limits
-/// In the worst case `max_bytes` + `max_calls` * 256 bytes + `max_instances` * 512 bytes: 88 MiB by default, of which one
-/// identity can take 9.5 MiB. Clients that prove no identity count as one.
+/// In the worst case `max_reply_bytes` + `max_remembered` * 384 bytes + `max_instances` * 512 bytes: 96 MiB by default, of
+/// which one identity can take 10 MiB. Clients that prove no identity count as one. What calls at work cost comes on top,
+/// as for other calls.
 ///
 /// ```
 /// use np_dispatch::OnceSettings;
-/// let settings = OnceSettings { max_identity_calls: 100, ..OnceSettings::default() };
+/// let settings = OnceSettings { max_identity_remembered: 100, ..OnceSettings::default() };
 /// settings.validate()?;
 /// # Ok::<(), np_types::LimitsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OnceSettings {
     /// Calls that run, or whose replies are remembered, of all clients. Default 65,536.
-    pub max_calls: usize,
+    pub max_remembered: usize,
     /// The same of one identity, over all of its instances. Default 4,096.
-    pub max_identity_calls: usize,
+    pub max_identity_remembered: usize,
     /// Bytes of remembered replies of all clients. Default 64 MiB.
-    pub max_bytes: usize,
+    pub max_reply_bytes: usize,
     /// The same of one identity. A longer reply is not remembered. Default 8 MiB.
-    pub max_identity_bytes: usize,
+    pub max_identity_reply_bytes: usize,
     /// Instances of all clients. Default 16,384.
     pub max_instances: usize,
     /// Instances of one identity; one more takes the place of the one that was used longest ago. Default 1,024.
     pub max_identity_instances: usize,
     /// How long a reply is remembered that was not acknowledged, and an instance that calls no more. Default 10 min.
-    pub max_age: Duration,
+    pub remember_for: Duration,
 }
 
 impl Default for OnceSettings {
     fn default() -> Self {
         Self {
-            max_calls: 65_536,
-            max_identity_calls: 4_096,
-            max_bytes: 64 << 20,
-            max_identity_bytes: 8 << 20,
+            max_remembered: 65_536,
+            max_identity_remembered: 4_096,
+            max_reply_bytes: 64 << 20,
+            max_identity_reply_bytes: 8 << 20,
             max_instances: 16_384,
             max_identity_instances: 1_024,
-            max_age: Duration::from_secs(600),
+            remember_for: Duration::from_secs(600),
         }
     }
 }
@@ -60,16 +61,16 @@ impl OnceSettings {
     pub fn validate(&self) -> Result<(), LimitsError> {
         let wrong = |setting, value: usize, rule| LimitsError { setting, value: value as u64, rule };
         for (setting, share, whole) in [
-            ("max_identity_calls", self.max_identity_calls, self.max_calls),
-            ("max_identity_bytes", self.max_identity_bytes, self.max_bytes),
+            ("max_identity_remembered", self.max_identity_remembered, self.max_remembered),
+            ("max_identity_reply_bytes", self.max_identity_reply_bytes, self.max_reply_bytes),
             ("max_identity_instances", self.max_identity_instances, self.max_instances),
         ] {
             if share == 0 || share > whole {
                 return Err(wrong(setting, share, "1 to the limit for all identities"));
             }
         }
-        if self.max_age.is_zero() {
-            return Err(wrong("max_age", 0, "longer than 0"));
+        if self.remember_for.is_zero() {
+            return Err(wrong("remember_for", 0, "longer than 0"));
         }
         Ok(())
     }
@@ -85,14 +86,14 @@ mod tests {
     fn each_setting_has_a_range() {
         let default = OnceSettings::default();
         default.validate().unwrap();
-        let whole = OnceSettings { max_identity_calls: 65_536, ..default };
+        let whole = OnceSettings { max_identity_remembered: 65_536, ..default };
         whole.validate().unwrap();
         for (settings, name) in [
-            (OnceSettings { max_identity_calls: 65_537, ..default }, "max_identity_calls"),
-            (OnceSettings { max_identity_calls: 0, ..default }, "max_identity_calls"),
-            (OnceSettings { max_bytes: 0, ..default }, "max_identity_bytes"),
+            (OnceSettings { max_identity_remembered: 65_537, ..default }, "max_identity_remembered"),
+            (OnceSettings { max_identity_remembered: 0, ..default }, "max_identity_remembered"),
+            (OnceSettings { max_reply_bytes: 0, ..default }, "max_identity_reply_bytes"),
             (OnceSettings { max_instances: 1_023, ..default }, "max_identity_instances"),
-            (OnceSettings { max_age: Duration::ZERO, ..default }, "max_age"),
+            (OnceSettings { remember_for: Duration::ZERO, ..default }, "remember_for"),
         ] {
             assert_eq!(settings.validate().unwrap_err().setting, name);
         }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::once::settings::OnceSettings;
 use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceUnknown, Reply};
 
-/// Parts of `max_age` after which everybody's old entries are looked for.
+/// Parts of `remember_for` after which everybody's old entries are looked for.
 const EXPIRIES: u32 = 8;
 /// The most bytes of an error's text that are remembered: no more travels.
 const MAX_TEXT: usize = 1_024;
@@ -189,7 +189,7 @@ impl<J: Clone> OnceWindow<J> {
         };
         let Ticket { owner, place, sequence } = ticket;
         let bytes = bytes(reply);
-        if acknowledged || bytes > self.settings.max_identity_bytes {
+        if acknowledged || bytes > self.settings.max_identity_reply_bytes {
             return self.tombstone(now, &owner, place, sequence);
         }
         let reply = Remembered { reply: copied(reply), bytes };
@@ -208,17 +208,17 @@ impl<J: Clone> OnceWindow<J> {
         }
     }
 
-    /// Forgets what is older than `max_age`; happens by itself as calls arrive.
+    /// Forgets what is older than `remember_for`; happens by itself as calls arrive.
     pub fn expire(&mut self, now: Time) {
-        let max_age = self.settings.max_age;
+        let remember_for = self.settings.remember_for;
         let names: Vec<_> = self.owners.keys().cloned().collect();
         for name in names {
             let oldest = |window: &Self| Some(window.owners.get(&name)?.idle.first()?.0);
-            while oldest(self).is_some_and(|at| now.since(at) >= max_age) {
+            while oldest(self).is_some_and(|at| now.since(at) >= remember_for) {
                 self.forget_oldest(&name);
             }
             let instances = self.owners.get(&name).into_iter().flat_map(|owner| &owner.instances);
-            let unused = instances.filter(|(_, one)| one.running == 0 && now.since(one.used) >= max_age);
+            let unused = instances.filter(|(_, one)| one.running == 0 && now.since(one.used) >= remember_for);
             for place in unused.map(|(place, _)| *place).collect::<Vec<_>>() {
                 self.drop_instance(&name, place);
             }
@@ -240,7 +240,7 @@ impl<J: Clone> OnceWindow<J> {
     fn expire_when_due(&mut self, now: Time) {
         if now >= self.expire_at {
             self.expire(now);
-            self.expire_at = now + self.settings.max_age / EXPIRIES;
+            self.expire_at = now + self.settings.remember_for / EXPIRIES;
         }
     }
 
@@ -305,14 +305,14 @@ impl<J: Clone> OnceWindow<J> {
     /// Makes room for one more call of an identity, out of what is its own.
     fn make_room(&mut self, name: &str) -> Result<(), OnceRefusal> {
         let own = |window: &Self| window.owners.get(name).map_or(0, |owner| owner.calls);
-        while own(self) >= self.settings.max_identity_calls {
+        while own(self) >= self.settings.max_identity_remembered {
             if !self.forget_oldest(name) {
-                return Err(OnceRefusal { setting: "max_identity_calls" });
+                return Err(OnceRefusal { setting: "max_identity_remembered" });
             }
         }
-        while self.calls >= self.settings.max_calls {
+        while self.calls >= self.settings.max_remembered {
             if !self.forget_oldest(name) {
-                return Err(OnceRefusal { setting: "max_calls" });
+                return Err(OnceRefusal { setting: "max_remembered" });
             }
         }
         Ok(())
@@ -320,7 +320,7 @@ impl<J: Clone> OnceWindow<J> {
 
     fn is_heavy(&self, name: &str) -> bool {
         let own = self.owners.get(name).map_or(0, |owner| owner.bytes);
-        own > self.settings.max_identity_bytes || self.bytes > self.settings.max_bytes
+        own > self.settings.max_identity_reply_bytes || self.bytes > self.settings.max_reply_bytes
     }
 
     /// Forgets the oldest call of an identity that does not run. It, and what was before it, must not run any more.

@@ -149,13 +149,13 @@ fn methods_follow_the_table_in_text_and_postcard() {
     let router = Router::with_builtins(Health::default());
     router.on("zoo", |_ctx, _body| Ok(())).unwrap();
     let reply = text(&router, "np.methods", Codec::Bytes, b"");
-    assert_eq!(reply, "np.echo\nnp.echo-stream\nnp.health\nnp.methods\nzoo".into());
+    assert_eq!(reply, "np.echo\nnp.echo-stream\nnp.health\nnp.methods\nnp.once\nzoo".into());
 
     router.remove("zoo").unwrap();
     let reply = text(&router, "np.methods", Codec::Postcard, b"");
     assert_eq!(reply.codec, Codec::Postcard);
     let names: Vec<String> = reply.decode().unwrap();
-    assert_eq!(names, ["np.echo", "np.echo-stream", "np.health", "np.methods"]);
+    assert_eq!(names, ["np.echo", "np.echo-stream", "np.health", "np.methods", "np.once"]);
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn epoch(server: usize, life: u8) -> Epoch {
 
 impl House {
     fn window(&self, epoch: Epoch) -> OnceWindow<()> {
-        let settings = OnceSettings { max_identity_calls: self.max_calls, ..OnceSettings::default() };
+        let settings = OnceSettings { max_identity_remembered: self.max_calls, ..OnceSettings::default() };
         OnceWindow::new(settings, epoch)
     }
 

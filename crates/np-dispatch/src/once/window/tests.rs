@@ -9,13 +9,13 @@ use super::{OnceWindow, Ticket};
 use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceSettings, OnceUnknown, Reply};
 
 const SMALL: OnceSettings = OnceSettings {
-    max_calls: 6,
-    max_identity_calls: 4,
-    max_bytes: 150,
-    max_identity_bytes: 100,
+    max_remembered: 6,
+    max_identity_remembered: 4,
+    max_reply_bytes: 150,
+    max_identity_reply_bytes: 100,
     max_instances: 3,
     max_identity_instances: 2,
-    max_age: Duration::from_secs(10),
+    remember_for: Duration::from_secs(10),
 };
 
 /// A window, and calls by few words. Calls are joined by their number.
@@ -102,8 +102,8 @@ fn a_call_runs_once_and_its_retries_join_or_have_its_reply() {
     let ticket = house.run(&guest, 1);
     let long = CallError::failed("ä".repeat(2_000))
         .because(np_types::ConnectionError::ClosedHere(np_types::CloseCode::Normal));
-    house.window.settings.max_identity_bytes = 10_000;
-    house.window.settings.max_bytes = 10_000;
+    house.window.settings.max_identity_reply_bytes = 10_000;
+    house.window.settings.max_reply_bytes = 10_000;
     house.window.answer(house.now, ticket, &Err(long));
     let Begin::Replay(Err(error)) = house.call(&guest, 1) else { panic!() };
     assert_eq!((error.status, error.text.len(), error.cause), (Status::Failed, 1_024, None));
@@ -194,7 +194,7 @@ fn calls_of_an_identity_are_bounded_and_the_oldest_answered_one_goes() {
     assert!(house.is_forgotten(&two, 0) && house.is_forgotten(&two, 1));
     // Calls that run are never forgotten: there is no room then.
     let Begin::Full(refusal) = house.call(&one, 2) else { panic!() };
-    assert_eq!(refusal.setting, "max_identity_calls");
+    assert_eq!(refusal.setting, "max_identity_remembered");
     assert_eq!(CallError::from(refusal).status, Status::Unavailable);
     assert_eq!(house.call(&one, 0), Begin::Join(0));
     for ticket in [ticket, second, third, fourth] {
@@ -259,7 +259,7 @@ fn calls_of_all_are_bounded_and_whoever_has_nothing_to_give_up_is_refused() {
     house.run(&two, 2);
     assert!(house.is_forgotten(&two, 1));
     let Begin::Full(refusal) = house.call(&two, 3) else { panic!() };
-    assert_eq!(refusal.setting, "max_calls");
+    assert_eq!(refusal.setting, "max_remembered");
 }
 
 #[test]
