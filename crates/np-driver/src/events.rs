@@ -31,6 +31,13 @@ pub(crate) struct Arrived {
     pub(crate) body: Bytes,
 }
 
+impl Arrived {
+    /// Bytes that the request holds, as it came and decompressed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len() + self.encoding.raw_size().map_or(0, |raw| raw as usize)
+    }
+}
+
 impl Task {
     pub(crate) fn drain_events(&mut self, cx: &mut Context<'_>) {
         while let Some(event) = self.session.poll_event() {

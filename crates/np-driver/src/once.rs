@@ -73,7 +73,7 @@ impl OnceCalls {
         let now = self.clock.now();
         let (done, join) = watch::channel(None);
         let mut window = lock(&self.window);
-        let ticket = match window.begin(now, &info.peer, header, || join.clone()) {
+        let ticket = match window.begin(now, &info.peer, header, work.call.bytes(), || join.clone()) {
             Begin::Run(ticket) => ticket,
             Begin::Join(running) => return Ok(running),
             Begin::Replay(reply) => return Ok(watch::channel(Some(Arc::new(reply))).1),

@@ -344,8 +344,12 @@ async fn calls_beyond_a_limit_are_refused_as_safe_to_send_again_or_wait() {
 async fn the_limits_of_what_is_remembered_are_told_by_name() {
     let work = Work::default();
     let house = serve_with("tcp://127.0.0.1:0", work.router(), |config| {
-        let settings =
-            OnceSettings { max_identity_remembered: 1, max_identity_instances: 1, ..OnceSettings::default() };
+        let settings = OnceSettings {
+            max_identity_remembered: 1,
+            max_identity_remembered_bytes: 1_000,
+            max_identity_instances: 1,
+            ..OnceSettings::default()
+        };
         config.exactly_once = Some(settings);
     })
     .await;
@@ -362,6 +366,13 @@ async fn the_limits_of_what_is_remembered_are_told_by_name() {
     assert!(error.text.contains("max_identity_instances"), "{error}");
     work.open.notify_one();
     within(first).await.unwrap().unwrap();
+    // What no waiting helps against is an answer.
+    let number = caller.calls.begin().unwrap();
+    let header = caller.calls.attempt(number, epoch);
+    let large = request("np.echo").body(vec![0; 1_001]).once(header.unwrap());
+    let error = client.call(large).await.unwrap_err();
+    assert_eq!((error.status, error.outcome), (Status::LimitReached, Outcome::Answered));
+    assert!(error.text.contains("max_identity_remembered_bytes"), "{error}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub enum Begin<J> {
     Replay(Result<Reply, CallError>),
     /// It must not run, and nobody knows whether it did: the answer is [`Status::OutcomeUnknown`].
     Unknown(OnceUnknown),
-    /// There is no room: the answer is [`Status::Unavailable`].
+    /// There is no room: the answer is [`Status::Unavailable`], or [`Status::LimitReached`] where there never will be.
     Full(OnceRefusal),
 }
 
@@ -39,14 +39,19 @@ impl From<OnceUnknown> for CallError {
 
 /// A limit that leaves no room for a call or an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("limit {setting} of exactly-once calls reached; try again later")]
+#[error("limit {setting} of exactly-once calls reached{}", if *for_good { "" } else { "; try again later" })]
 pub struct OnceRefusal {
     /// The field of [`OnceSettings`](crate::OnceSettings).
     pub setting: &'static str,
+    /// Whether the call is larger than all of the room that there is.
+    pub for_good: bool,
 }
 
 impl From<OnceRefusal> for CallError {
     fn from(refusal: OnceRefusal) -> Self {
-        Self::not_processed(Status::Unavailable, refusal.to_string())
+        match refusal.for_good {
+            true => Self::answered(Status::LimitReached, refusal.to_string()),
+            false => Self::not_processed(Status::Unavailable, refusal.to_string()),
+        }
     }
 }

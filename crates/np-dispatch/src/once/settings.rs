@@ -11,9 +11,9 @@ use np_types::LimitsError;
 /// together fill the server's share, the call is refused as safe to send again.
 ///
 /// # Limits
-/// In the worst case `max_reply_bytes` + `max_remembered` * 384 bytes + `max_instances` * 512 bytes: 96 MiB by default, of
-/// which one identity can take 10 MiB. Clients that prove no identity count as one. What calls at work cost comes on top,
-/// as for other calls.
+/// In the worst case `max_remembered_bytes` + `max_remembered` * 384 bytes + `max_instances` * 512 bytes: 288 MiB by
+/// default, of which one identity can take 34 MiB. Clients that prove no identity count as one. Handlers at work cost what
+/// theirs do, as for other calls.
 ///
 /// ```
 /// use np_dispatch::OnceSettings;
@@ -27,10 +27,10 @@ pub struct OnceSettings {
     pub max_remembered: usize,
     /// The same of one identity, over all of its instances. Default 4,096.
     pub max_identity_remembered: usize,
-    /// Bytes of remembered replies of all clients. Default 64 MiB.
-    pub max_reply_bytes: usize,
-    /// The same of one identity. A longer reply is not remembered. Default 8 MiB.
-    pub max_identity_reply_bytes: usize,
+    /// Bytes of requests that run and of replies that are remembered, of all clients. Default 256 MiB.
+    pub max_remembered_bytes: usize,
+    /// The same of one identity. A longer request is refused, a longer reply not remembered. Default 32 MiB.
+    pub max_identity_remembered_bytes: usize,
     /// Instances of all clients. Default 16,384.
     pub max_instances: usize,
     /// Instances of one identity; one more takes the place of the one that was used longest ago. Default 1,024.
@@ -44,8 +44,8 @@ impl Default for OnceSettings {
         Self {
             max_remembered: 65_536,
             max_identity_remembered: 4_096,
-            max_reply_bytes: 64 << 20,
-            max_identity_reply_bytes: 8 << 20,
+            max_remembered_bytes: 256 << 20,
+            max_identity_remembered_bytes: 32 << 20,
             max_instances: 16_384,
             max_identity_instances: 1_024,
             remember_for: Duration::from_secs(600),
@@ -62,7 +62,7 @@ impl OnceSettings {
         let wrong = |setting, value: usize, rule| LimitsError { setting, value: value as u64, rule };
         for (setting, share, whole) in [
             ("max_identity_remembered", self.max_identity_remembered, self.max_remembered),
-            ("max_identity_reply_bytes", self.max_identity_reply_bytes, self.max_reply_bytes),
+            ("max_identity_remembered_bytes", self.max_identity_remembered_bytes, self.max_remembered_bytes),
             ("max_identity_instances", self.max_identity_instances, self.max_instances),
         ] {
             if share == 0 || share > whole {
@@ -91,7 +91,7 @@ mod tests {
         for (settings, name) in [
             (OnceSettings { max_identity_remembered: 65_537, ..default }, "max_identity_remembered"),
             (OnceSettings { max_identity_remembered: 0, ..default }, "max_identity_remembered"),
-            (OnceSettings { max_reply_bytes: 0, ..default }, "max_identity_reply_bytes"),
+            (OnceSettings { max_remembered_bytes: 0, ..default }, "max_identity_remembered_bytes"),
             (OnceSettings { max_instances: 1_023, ..default }, "max_identity_instances"),
             (OnceSettings { remember_for: Duration::ZERO, ..default }, "remember_for"),
         ] {

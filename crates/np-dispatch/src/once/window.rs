@@ -30,10 +30,10 @@ const PAIR: usize = 32;
 /// let epoch = window.open(now, &peer, instance)?;
 /// let header = OnceHeader { instance, epoch, sequence: 0, below: 0, also: Vec::new() };
 ///
-/// let Begin::Run(ticket) = window.begin(now, &peer, &header, || "a call") else { panic!("it is new") };
-/// assert!(matches!(window.begin(now, &peer, &header, || "another"), Begin::Join("a call")));
+/// let Begin::Run(ticket) = window.begin(now, &peer, &header, 0, || "a call") else { panic!("it is new") };
+/// assert!(matches!(window.begin(now, &peer, &header, 0, || "another"), Begin::Join("a call")));
 /// window.answer(now, ticket, &Ok(Reply::from("done")));
-/// assert!(matches!(window.begin(now, &peer, &header, || "another"), Begin::Replay(Ok(reply)) if reply.body == "done"));
+/// assert!(matches!(window.begin(now, &peer, &header, 0, || "another"), Begin::Replay(Ok(reply)) if reply.body == "done"));
 /// # Ok::<(), np_dispatch::OnceRefusal>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,6 +76,8 @@ struct Instance<J> {
 enum Call<J> {
     Running {
         join: J,
+        /// What its request holds.
+        bytes: usize,
         acknowledged: bool,
     },
     Answered {
@@ -134,10 +136,10 @@ impl<J: Clone> OnceWindow<J> {
         }
         let own = |window: &Self| window.owners.get(&name).map_or(0, |owner| owner.instances.len());
         while own(self) >= self.settings.max_identity_instances {
-            self.drop_oldest_instance(&name).ok_or(OnceRefusal { setting: "max_identity_instances" })?;
+            self.drop_oldest_instance(&name).ok_or(full("max_identity_instances"))?;
         }
         if self.instances >= self.settings.max_instances {
-            self.drop_oldest_instance(&name).ok_or(OnceRefusal { setting: "max_instances" })?;
+            self.drop_oldest_instance(&name).ok_or(full("max_instances"))?;
         }
         let epoch = self.next;
         self.next = epoch.next();
@@ -147,8 +149,16 @@ impl<J: Clone> OnceWindow<J> {
         Ok(epoch)
     }
 
-    /// Takes a call that arrived, and what it acknowledges; `join` is how others will wait for it if it runs.
-    pub fn begin(&mut self, now: Time, peer: &PeerIdentity, header: &OnceHeader, join: impl FnOnce() -> J) -> Begin<J> {
+    /// Takes a call that arrived, what it acknowledges, and the bytes that its request holds while it runs; `join` is how
+    /// others will wait for it then.
+    pub fn begin(
+        &mut self,
+        now: Time,
+        peer: &PeerIdentity,
+        header: &OnceHeader,
+        bytes: usize,
+        join: impl FnOnce() -> J,
+    ) -> Begin<J> {
         self.expire_when_due(now);
         let (name, place, sequence) = (name(peer), Place::of(header.instance), header.sequence);
         let Some(instance) = self.instance(&name, place).filter(|instance| instance.epoch == header.epoch) else {
@@ -167,15 +177,15 @@ impl<J: Clone> OnceWindow<J> {
             None if sequence < instance.floor || sequence == u64::MAX => return Begin::Unknown(OnceUnknown::Forgotten),
             None => {}
         }
-        if let Err(refusal) = self.make_room(&name) {
+        if let Err(refusal) = self.make_room(&name, bytes) {
             return Begin::Full(refusal);
         }
         // Making room may have taken what lies above this call.
         match self.instance(&name, place) {
             Some(instance) if sequence >= instance.floor => {
-                instance.calls.insert(sequence, Call::Running { join: join(), acknowledged: false });
+                instance.calls.insert(sequence, Call::Running { join: join(), bytes, acknowledged: false });
                 instance.running += 1;
-                self.count(&name, 1, 0);
+                self.count(&name, 1, bytes);
                 Begin::Run(Ticket { owner: name, place, sequence })
             }
             _ => Begin::Unknown(OnceUnknown::Forgotten),
@@ -189,7 +199,7 @@ impl<J: Clone> OnceWindow<J> {
         };
         let Ticket { owner, place, sequence } = ticket;
         let bytes = bytes(reply);
-        if acknowledged || bytes > self.settings.max_identity_reply_bytes {
+        if acknowledged || bytes > self.settings.max_identity_remembered_bytes {
             return self.tombstone(now, &owner, place, sequence);
         }
         let reply = Remembered { reply: copied(reply), bytes };
@@ -225,7 +235,7 @@ impl<J: Clone> OnceWindow<J> {
         }
     }
 
-    /// Calls that run or are remembered, bytes of remembered replies, and instances.
+    /// Calls that run or are remembered, bytes of requests that run and of remembered replies, and instances.
     ///
     /// ```
     /// # use np_dispatch::{Epoch, OnceSettings, OnceWindow};
@@ -277,7 +287,7 @@ impl<J: Clone> OnceWindow<J> {
 
     /// Remembers that a call is over, where the floor does not say so.
     fn tombstone(&mut self, now: Time, name: &str, place: Place, sequence: u64) {
-        let room = self.make_room(name).is_ok();
+        let room = self.make_room(name, 0).is_ok();
         let Some(instance) = self.instance(name, place).filter(|instance| sequence >= instance.floor) else {
             return;
         };
@@ -303,24 +313,33 @@ impl<J: Clone> OnceWindow<J> {
     }
 
     /// Makes room for one more call of an identity, out of what is its own.
-    fn make_room(&mut self, name: &str) -> Result<(), OnceRefusal> {
-        let own = |window: &Self| window.owners.get(name).map_or(0, |owner| owner.calls);
-        while own(self) >= self.settings.max_identity_remembered {
+    fn make_room(&mut self, name: &str, bytes: usize) -> Result<(), OnceRefusal> {
+        let settings = self.settings;
+        if bytes > settings.max_identity_remembered_bytes {
+            return Err(OnceRefusal { setting: "max_identity_remembered_bytes", for_good: true });
+        }
+        loop {
+            let (own, held) = self.owners.get(name).map_or((0, 0), |owner| (owner.calls, owner.bytes));
+            let setting = if own >= settings.max_identity_remembered {
+                "max_identity_remembered"
+            } else if self.calls >= settings.max_remembered {
+                "max_remembered"
+            } else if held + bytes > settings.max_identity_remembered_bytes {
+                "max_identity_remembered_bytes"
+            } else if self.bytes + bytes > settings.max_remembered_bytes {
+                "max_remembered_bytes"
+            } else {
+                return Ok(());
+            };
             if !self.forget_oldest(name) {
-                return Err(OnceRefusal { setting: "max_identity_remembered" });
+                return Err(OnceRefusal { setting, for_good: false });
             }
         }
-        while self.calls >= self.settings.max_remembered {
-            if !self.forget_oldest(name) {
-                return Err(OnceRefusal { setting: "max_remembered" });
-            }
-        }
-        Ok(())
     }
 
     fn is_heavy(&self, name: &str) -> bool {
         let own = self.owners.get(name).map_or(0, |owner| owner.bytes);
-        own > self.settings.max_identity_reply_bytes || self.bytes > self.settings.max_reply_bytes
+        own > self.settings.max_identity_remembered_bytes || self.bytes > self.settings.max_remembered_bytes
     }
 
     /// Forgets the oldest call of an identity that does not run. It, and what was before it, must not run any more.
@@ -382,7 +401,7 @@ impl<J: Clone> OnceWindow<J> {
         let call = owner.instances.get_mut(&place).and_then(|instance| instance.calls.remove(&sequence));
         let (at, bytes) = match call {
             None => return,
-            Some(Call::Running { .. }) => (None, 0),
+            Some(Call::Running { bytes, .. }) => (None, bytes),
             Some(Call::Answered { at, reply }) => (Some(at), reply.bytes),
             Some(Call::Over { at }) => (Some(at), 0),
         };
@@ -427,6 +446,10 @@ impl Place {
         place.iter_mut().zip(Sha256::digest(instance.to_bytes())).for_each(|(to, from)| *to = from);
         Self(place)
     }
+}
+
+const fn full(setting: &'static str) -> OnceRefusal {
+    OnceRefusal { setting, for_good: false }
 }
 
 /// A copy that holds no more memory than it counts for: a body may be a slice of a larger buffer.

@@ -175,7 +175,7 @@ fn health_says_what_the_server_set() {
 fn a_builtin_can_be_taken_out() {
     let router = Router::with_builtins(Health::default());
     assert!(router.remove("np.methods").is_some());
-    assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health"]);
+    assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.once"]);
 }
 
 #[test]

@@ -264,7 +264,7 @@ impl State {
             return self.answer(link, call, NOT_PROCESSED);
         }
         let id = (link.client, call);
-        match server.window.begin(Time::ZERO, &peer(), &header, || ()) {
+        match server.window.begin(Time::ZERO, &peer(), &header, 0, || ()) {
             Begin::Run(ticket) => {
                 self.runs[link.client][call] += 1;
                 server.running.insert(id, Running { ticket, waiting: BTreeSet::from([link]) });

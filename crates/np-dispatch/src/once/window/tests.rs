@@ -6,13 +6,13 @@ use bytes::Bytes;
 use np_types::{CallError, PeerIdentity, Status, Time};
 
 use super::{OnceWindow, Ticket};
-use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceSettings, OnceUnknown, Reply};
+use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceSettings, OnceUnknown, Reply};
 
 const SMALL: OnceSettings = OnceSettings {
     max_remembered: 6,
     max_identity_remembered: 4,
-    max_reply_bytes: 150,
-    max_identity_reply_bytes: 100,
+    max_remembered_bytes: 150,
+    max_identity_remembered_bytes: 100,
     max_instances: 3,
     max_identity_instances: 2,
     remember_for: Duration::from_secs(10),
@@ -22,6 +22,8 @@ const SMALL: OnceSettings = OnceSettings {
 struct House {
     window: OnceWindow<u64>,
     now: Time,
+    /// Bytes of each request.
+    request: usize,
 }
 
 /// One client of the house.
@@ -40,7 +42,7 @@ impl Guest {
 
 impl House {
     fn new() -> Self {
-        Self { window: OnceWindow::new(SMALL, Epoch::from_bytes([1; 16])), now: Time::ZERO }
+        Self { window: OnceWindow::new(SMALL, Epoch::from_bytes([1; 16])), now: Time::ZERO, request: 0 }
     }
 
     fn guest(&mut self, peer: &str, instance: u8) -> Guest {
@@ -50,7 +52,7 @@ impl House {
     }
 
     fn begin(&mut self, guest: &Guest, header: &OnceHeader) -> Begin<u64> {
-        self.window.begin(self.now, &guest.peer, header, || header.sequence)
+        self.window.begin(self.now, &guest.peer, header, self.request, || header.sequence)
     }
 
     fn call(&mut self, guest: &Guest, sequence: u64) -> Begin<u64> {
@@ -102,8 +104,8 @@ fn a_call_runs_once_and_its_retries_join_or_have_its_reply() {
     let ticket = house.run(&guest, 1);
     let long = CallError::failed("ä".repeat(2_000))
         .because(np_types::ConnectionError::ClosedHere(np_types::CloseCode::Normal));
-    house.window.settings.max_identity_reply_bytes = 10_000;
-    house.window.settings.max_reply_bytes = 10_000;
+    house.window.settings.max_identity_remembered_bytes = 10_000;
+    house.window.settings.max_remembered_bytes = 10_000;
     house.window.answer(house.now, ticket, &Err(long));
     let Begin::Replay(Err(error)) = house.call(&guest, 1) else { panic!() };
     assert_eq!((error.status, error.text.len(), error.cause), (Status::Failed, 1_024, None));
@@ -114,7 +116,8 @@ fn another_epoch_runs_nothing() {
     let mut house = House::new();
     let guest = house.guest("meter", 1);
     house.serve(&guest, 0, b"");
-    let mut restarted = House { window: OnceWindow::new(SMALL, Epoch::from_bytes([9; 16])), now: Time::ZERO };
+    let mut restarted =
+        House { window: OnceWindow::new(SMALL, Epoch::from_bytes([9; 16])), now: Time::ZERO, request: 0 };
     let again = restarted.guest("meter", 1);
     assert_ne!(guest.epoch, again.epoch);
     assert_eq!(restarted.call(&guest, 0), Begin::Unknown(OnceUnknown::Epoch));
@@ -216,6 +219,36 @@ fn bytes_of_an_identity_are_bounded_and_a_reply_that_is_too_long_is_not_kept() {
     house.serve(&guest, 3, &[0]);
     assert!(house.is_forgotten(&guest, 0) && house.is_replayed(&guest, 1) && house.is_replayed(&guest, 3));
     assert_eq!(house.window.sizes().1, 51);
+}
+
+#[test]
+fn bytes_of_requests_count_while_they_run() {
+    let mut house = House::new();
+    let (guest, other) = (house.guest("meter", 1), house.guest("other", 1));
+    house.serve(&guest, 0, &[0; 50]);
+    house.request = 50;
+    let ticket = house.run(&guest, 1);
+    assert_eq!(house.window.sizes(), (2, 100, 2));
+    // A reply gives its place up, a request does not.
+    house.request = 1;
+    let second = house.run(&guest, 2);
+    assert!(house.is_forgotten(&guest, 0));
+    house.request = 50;
+    assert_eq!(
+        house.call(&guest, 3),
+        Begin::Full(OnceRefusal { setting: "max_identity_remembered_bytes", for_good: false })
+    );
+    house.request = 100;
+    let refused = house.call(&other, 0);
+    assert_eq!(refused, Begin::Full(OnceRefusal { setting: "max_remembered_bytes", for_good: false }));
+    house.window.withdraw(house.now, second);
+    house.run(&other, 0);
+    assert_eq!(house.window.sizes().1, 150);
+    house.answer(ticket, &[0; 3]);
+    assert_eq!(house.window.sizes().1, 103);
+    house.request = 101;
+    let Begin::Full(refusal) = house.call(&guest, 4) else { panic!() };
+    assert_eq!((refusal.for_good, CallError::from(refusal).status), (true, Status::LimitReached));
 }
 
 #[test]
