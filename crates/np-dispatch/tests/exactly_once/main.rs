@@ -64,8 +64,8 @@ fn a_server_drains_at_every_step_and_clients_move_to_another() {
 }
 
 #[test]
-fn a_server_drains_and_restarts_and_calls_are_given_up_at_every_step() {
-    let budget = Budget { restarts: 1, drains: 1, give_ups: 1, ..Budget::default() };
+fn a_server_drains_and_restarts_at_every_step() {
+    let budget = Budget { restarts: 1, drains: 1, ..Budget::default() };
     walk(House { servers: 2, ..house(budget, &[MOVES, UNKNOWN]) });
 }
 
