@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use futures_util::future::AbortHandle;
 use np_dispatch::{CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
@@ -194,23 +193,12 @@ impl Task {
                 return self.refuse(key, Status::WrongKind, "this method is a stream; it was called");
             }
         };
-        self.started(key, kind, cell, started);
-    }
-
-    /// Keeps a handler that was started, or sends its answer.
-    pub(crate) fn started(
-        &mut self,
-        key: StreamKey,
-        kind: OpenKind,
-        cell: Option<Arc<StreamCell>>,
-        started: Result<Ending, AbortHandle>,
-    ) {
         let (abort, ended) = match started {
             Ok(ending) => (None, Some(ending)),
             Err(abort) => (Some(abort), None),
         };
         if abort.is_some() || cell.is_some() {
-            self.slots.insert(key, Slot::Handler { kind, abort, cell });
+            self.slots.insert(key, Slot::Handler { kind, abort, cell, once: false });
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
@@ -235,7 +223,7 @@ impl Task {
         }
     }
 
-    fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
+    pub(crate) fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
         if self.info.places.waiting() == 0
             && let Some(calls) = self.allowance.free(self.now)
         {
@@ -287,8 +275,14 @@ impl Task {
 
     fn cancelled(&mut self, key: StreamKey, status: Status) {
         tracing::trace!(peer = %self.info.peer, %status, "the caller gave a call up");
-        if let Some(slot) = self.slots.remove(key) {
+        let slot = self.slots.remove(key);
+        let once = matches!(slot, Some(Slot::Handler { once: true, .. }));
+        if let Some(slot) = slot {
             slot.fail(CallError::answered(status, "the caller gave the call up"));
+        }
+        if once && self.session.error().is_some() {
+            // The call runs on, and with the connection's end the caller knows that it has no answer yet.
+            return;
         }
         match status {
             // The handler had begun, so this must not tell the caller that sending again is safe, nor that all is well.

@@ -26,6 +26,7 @@ use crate::connection::ConnectionInfo;
 use crate::entropy;
 use crate::events::{Arrived, packed, unpacked};
 use crate::handlers::{Ending, Start, panicked};
+use crate::slots::Slot;
 use crate::task::Task;
 
 type Outcome = Result<Reply, CallError>;
@@ -217,7 +218,9 @@ impl Task {
         };
         // Nothing of it is lost with this connection, so it needs no place: the call has one.
         let start = || Start::Packed(Box::pin(reply(info, method, compress, join)));
-        let started = self.handlers.start(cx, key, false, Permit::default(), start);
-        self.started(key, kind, None, started);
+        match self.handlers.start(cx, key, false, Permit::default(), start) {
+            Ok(ending) => self.end_handler(key, kind, ending),
+            Err(abort) => self.slots.insert(key, Slot::Handler { kind, abort: Some(abort), cell: None, once: true }),
+        }
     }
 }

@@ -155,6 +155,25 @@ async fn a_lost_connection_stops_nothing_and_a_retry_joins_or_has_the_reply() {
 }
 
 #[tokio::test]
+async fn a_server_that_ends_a_connection_answers_nothing_of_what_runs() {
+    let work = Work::default();
+    let house = serve_with("tcp://127.0.0.1:0", work.router(), remembers).await;
+    let mut caller = Caller::new();
+    let (first, epoch) = caller.connect(&house).await;
+    let number = caller.calls.begin().unwrap();
+    let sent = caller.send(&first, "work", number, epoch);
+    work.has_begun(1).await;
+    house.acceptor.connections()[0].close(CloseCode::Internal, "cut").await;
+    let end = AttemptEnd::of(&within(sent).await.unwrap());
+    assert_eq!(caller.calls.ended(number, end), OnceNext::Retry { only: Some(epoch) });
+    let (second, _) = caller.connect(&house).await;
+    let sent = caller.send(&second, "work", number, epoch);
+    second.ping().await.unwrap();
+    work.open.notify_one();
+    assert_eq!(within(sent).await.unwrap().unwrap().body, "work 1");
+}
+
+#[tokio::test]
 async fn a_server_that_started_again_runs_no_call_of_before() {
     let work = Work::default();
     let house = serve_with("tcp://127.0.0.1:0", work.router(), remembers).await;
