@@ -22,8 +22,8 @@ use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
 use crate::half_open::{Entered, HalfOpen, Place};
 use crate::memory::Memory;
-use crate::sources::{FromSource, SourceLimit, Sources};
 use crate::once::OnceCalls;
+use crate::sources::{FromSource, SourceLimit, Sources};
 use crate::task;
 
 mod config;

@@ -86,8 +86,7 @@ impl OnceCalls {
             Err(_) if info.places.waits() => None,
             Err(setting) => {
                 window.withdraw(now, ticket);
-                let text = format!("limit {setting} reached; try again later");
-                return Err(CallError::not_processed(Status::Unavailable, text));
+                return Err(full(setting));
             }
         };
         drop(window);
@@ -145,6 +144,7 @@ struct Work {
     call: Arrived,
     router: Router,
     peer: Arc<PeerInfo>,
+    /// Held to the end of the work: its places are what the identity's later connections count by.
     info: Arc<ConnectionInfo>,
 }
 
@@ -166,6 +166,10 @@ impl Work {
         let context = CallContext::new(method, peer, codec, OnceHeader::without(&metadata), deadline);
         handler.call(context, whole.body).wait().await
     }
+}
+
+fn full(setting: &str) -> CallError {
+    CallError::not_processed(Status::Unavailable, format!("limit {setting} reached; try again later"))
 }
 
 fn late() -> CallError {
@@ -207,7 +211,9 @@ impl Task {
         let registered = self.router.lookup(method.as_str());
         let compress = registered.and_then(|registered| registered.options.compresses());
         let (router, peer, info) = (self.router.clone(), Arc::clone(&self.peer_info), Arc::clone(&self.info));
-        let join = match once.take(&info, &header, Work { call, router, peer, info: Arc::clone(&info) }) {
+        let work = Work { call, router, peer, info: Arc::clone(&info) };
+        let rate = info.places.keeps_rate(self.now).map_err(full);
+        let join = match rate.and_then(|()| once.take(&info, &header, work)) {
             Ok(join) => join,
             Err(refusal) => {
                 if refusal.status == Status::Unavailable {

@@ -360,6 +360,53 @@ async fn calls_beyond_a_limit_are_refused_as_safe_to_send_again_or_wait() {
 }
 
 #[tokio::test]
+async fn a_call_counts_for_its_identity_when_its_connection_is_gone() {
+    let work = Work::default();
+    let house = serve_with("tcp://127.0.0.1:0", work.router(), |config| {
+        remembers(config);
+        config.max_identity_calls = 1;
+    })
+    .await;
+    let mut caller = Caller::new();
+    let (first, epoch) = caller.connect(&house).await;
+    let number = caller.calls.begin().unwrap();
+    let sent = caller.send(&first, "work", number, epoch);
+    work.has_begun(1).await;
+    lose(first, sent).await;
+    until(|| house.acceptor.connections().is_empty()).await;
+    let own = ConnectorConfig { identity: caller.key.clone(), ..config(&house) };
+    let second = connect(&house.address, own).await.unwrap();
+    let error = second.call(request("np.echo")).await.unwrap_err();
+    assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::NotProcessed));
+    work.open.notify_one();
+    until(|| work.ended.load(Ordering::SeqCst) == 1).await;
+    until_answered(&second).await;
+}
+
+async fn until_answered(client: &Connection) {
+    within(async { while client.call(request("np.echo")).await.is_err() {} }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_counts_for_the_rate_of_its_peer() {
+    let house = serve_with("mem:once-rate", echo(), |config| {
+        remembers(config);
+        config.max_peer_calls_per_second = Some(5);
+    })
+    .await;
+    let mut caller = Caller::new();
+    let (client, epoch) = caller.connect(&house).await;
+    let number = caller.calls.begin().unwrap();
+    let header = caller.calls.attempt(number, epoch).unwrap();
+    for _ in 0..4 {
+        within(send(&client, "np.echo", header.clone())).await.unwrap().unwrap();
+    }
+    let error = within(send(&client, "np.echo", header)).await.unwrap().unwrap_err();
+    assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::NotProcessed));
+    assert!(error.text.contains("max_peer_calls_per_second"), "{error}");
+}
+
+#[tokio::test]
 async fn the_limits_of_what_is_remembered_are_told_by_name() {
     let work = Work::default();
     let house = serve_with("tcp://127.0.0.1:0", work.router(), |config| {
