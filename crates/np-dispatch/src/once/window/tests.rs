@@ -318,7 +318,7 @@ fn instances_of_an_identity_are_bounded_and_the_one_used_longest_ago_goes() {
 }
 
 #[test]
-fn what_is_older_than_max_age_is_forgotten_but_for_what_runs() {
+fn what_is_older_than_remember_for_is_forgotten_but_for_what_runs() {
     let mut house = House::new();
     let (one, two) = (house.guest("meter", 1), house.guest("other", 1));
     let ticket = house.run(&one, 0);
