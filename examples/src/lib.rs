@@ -10,3 +10,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/TRANSPORTS.md")]
 pub struct Transports;
+
+/// The page about exactly-once calls, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/EXACTLY_ONCE.md")]
+pub struct ExactlyOnce;

@@ -1,13 +1,13 @@
-//! The methods that np brings along: `np.echo`, `np.echo-stream`, `np.health`, `np.methods`. Must never know how a server drains.
+//! The methods that np brings along: `np.echo`, `np.echo-stream`, `np.health`, `np.methods`, `np.once`. Must never know how a server drains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use np_types::CallError;
+use np_types::{CallError, Status};
 use serde::Serialize;
 
 use crate::router::WeakRouter;
-use crate::{CallContext, CodecError, Handler, Reply, StreamHandler, bytes, stream};
+use crate::{CallContext, CodecError, Handler, InstanceId, Reply, StreamHandler, bytes, stream};
 
 /// What `np.health` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -91,6 +91,21 @@ pub(crate) fn methods(router: WeakRouter) -> impl Handler {
     bytes(move |context, _| {
         let lines = router.lines();
         text_or_typed(&context, &lines, || lines.join("\n"))
+    })
+}
+
+/// `np.once`: the epoch of the instance that the body names, 16 bytes each.
+pub(crate) fn once() -> impl Handler {
+    bytes(|context, body| {
+        let Some(once) = context.connection().once() else {
+            let text = "this side offers no exactly-once calls: its `exactly_once` turns them on";
+            return Err(CallError::answered(Status::UnknownMethod, text));
+        };
+        let Ok(instance) = <[u8; 16]>::try_from(&body[..]) else {
+            return Err(CallError::answered(Status::InvalidArgument, "the body is an instance: 16 random bytes"));
+        };
+        let epoch = once.open(context.peer(), InstanceId::from_bytes(instance))?;
+        Ok(Reply::from(epoch.to_bytes().to_vec()))
     })
 }
 

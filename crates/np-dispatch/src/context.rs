@@ -11,7 +11,7 @@ use np_types::{CallError, Codec, Deadline, LocalPeer, Metadata, MethodName, Peer
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{CodecError, Reply, decode_borrowed, encode};
+use crate::{CodecError, Epoch, InstanceId, Reply, decode_borrowed, encode};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -29,6 +29,16 @@ pub trait Caller: Send + Sync {
     ) -> BoxFuture<Result<Reply, CallError>>;
 }
 
+/// Remembers the exactly-once calls of a server's clients. The driver implements it, around an
+/// [`OnceWindow`](crate::OnceWindow).
+pub trait OnceKeeper: Send + Sync {
+    /// The epoch of an instance of this peer, for which room is made where it is new.
+    ///
+    /// # Errors
+    /// When there is no room.
+    fn open(&self, peer: &PeerIdentity, instance: InstanceId) -> Result<Epoch, CallError>;
+}
+
 /// What all calls of one connection share.
 ///
 /// ```
@@ -43,19 +53,27 @@ pub struct PeerInfo {
     local: Option<LocalPeer>,
     binding: [u8; 32],
     caller: Option<Box<dyn Caller>>,
+    once: Option<Arc<dyn OnceKeeper>>,
 }
 
 impl PeerInfo {
     /// Describes a peer to which no calls can be made.
     #[must_use]
     pub fn new(identity: PeerIdentity, address: impl Into<Box<str>>, binding: [u8; 32]) -> Self {
-        Self { identity, address: address.into(), local: None, binding, caller: None }
+        Self { identity, address: address.into(), local: None, binding, caller: None, once: None }
     }
 
     /// Adds the way back. A `caller` must not own the connection, or handlers would keep it alive.
     #[must_use]
     pub fn with_caller(mut self, caller: impl Caller + 'static) -> Self {
         self.caller = Some(Box::new(caller));
+        self
+    }
+
+    /// Adds what remembers exactly-once calls, where this side offers that: `np.once` asks it.
+    #[must_use]
+    pub fn with_once(mut self, once: Option<Arc<dyn OnceKeeper>>) -> Self {
+        self.once = once;
         self
     }
 
@@ -97,6 +115,11 @@ impl PeerInfo {
     #[must_use]
     pub const fn binding(&self) -> &[u8; 32] {
         &self.binding
+    }
+
+    /// What remembers exactly-once calls, where this side offers that.
+    pub(crate) fn once(&self) -> Option<&dyn OnceKeeper> {
+        self.once.as_deref()
     }
 
     /// The way back to the peer, where there is one.

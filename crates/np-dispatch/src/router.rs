@@ -206,7 +206,7 @@ impl Router {
         Self::default()
     }
 
-    /// A table that holds `np.echo`, `np.echo-stream`, `np.health` and `np.methods`.
+    /// A table that holds `np.echo`, `np.echo-stream`, `np.health`, `np.methods` and `np.once`.
     #[must_use]
     pub fn with_builtins(health: Health) -> Self {
         let router = Self::new();
@@ -217,6 +217,7 @@ impl Router {
         let _ = router.insert("np.health", unary(builtin::health(health)), MethodOptions::default());
         let weak = WeakRouter(Arc::downgrade(&router.shared));
         let _ = router.insert("np.methods", unary(builtin::methods(weak)), MethodOptions::default());
+        let _ = router.insert("np.once", unary(builtin::once()), MethodOptions::default());
         router
     }
 

@@ -22,6 +22,7 @@ use crate::establish::{Establish, Established};
 use crate::farewell::{farewell, parting_word};
 use crate::half_open::{Entered, HalfOpen, Place};
 use crate::memory::Memory;
+use crate::once::OnceCalls;
 use crate::sources::{FromSource, SourceLimit, Sources};
 use crate::task;
 
@@ -63,6 +64,7 @@ struct Shared {
     calls: CallLimits,
     memory: Option<Arc<Memory>>,
     sources: Arc<Sources>,
+    once: Option<Arc<OnceCalls>>,
     connections: Arc<Semaphore>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
@@ -85,7 +87,10 @@ impl Acceptor {
     pub fn new(config: AcceptorConfig) -> Result<Self, AcceptorError> {
         config.validate()?;
         let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW, entropy::nonce()?)?);
+        let clock = Clock::start();
+        let once = config.exactly_once.map(|settings| OnceCalls::new(settings, clock)).transpose()?;
         let shared = Shared {
+            once,
             hints: config.identities.iter().map(|identity| server_hint(&identity.public())).collect(),
             connections: Arc::new(Semaphore::new(config.max_connections)),
             half_open: HalfOpen::new(config.max_handshakes),
@@ -96,7 +101,7 @@ impl Acceptor {
                 .per_second(config.max_peer_calls_per_second),
             sources: Sources::new(config.max_source_connections, config.max_source_handshakes_per_second),
             config,
-            clock: Clock::start(),
+            clock,
             replay,
             live: Mutex::default(),
         };
@@ -130,8 +135,10 @@ impl Acceptor {
         Roster(Arc::clone(&self.shared))
     }
 
-    /// Stops listening, tells every peer to go away, lets open calls finish, and ends what is left after `within`.
+    /// Stops listening, tells every peer to go away, lets open calls finish, exactly-once calls also of peers that are
+    /// gone, and ends what is left after `within`.
     pub async fn drain(&mut self, within: Duration) {
+        let until = after(Instant::now(), within);
         self.stop.send_replace(true);
         let connections: Vec<Connection> = {
             let mut live = lock(&self.shared.live);
@@ -149,6 +156,18 @@ impl Acceptor {
         // The connections cut themselves after `within`; the farewell takes at most a second more.
         let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
         self.loops.shutdown().await;
+        if let Some(once) = &self.shared.once {
+            once.finish(until).await;
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // They outlive connections, and not the acceptor.
+        if let Some(once) = &self.shared.once {
+            once.stop();
+        }
     }
 }
 
@@ -424,6 +443,7 @@ impl Shared {
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &self.config.limits),
             places: self.calls.of(&established.peer),
+            once: self.once.clone(),
             progress_timeout: self.config.progress_timeout,
             lifetime: self.config.lifetime,
             max_message: self.config.limits.max_message,

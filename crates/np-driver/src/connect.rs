@@ -216,6 +216,7 @@ async fn shake(
         binding: *established.session.binding(),
         bodies: established.bodies(Arc::clone(contexts), &config.limits),
         places: CallPlaces::default(),
+        once: None,
         progress_timeout: config.progress_timeout,
         lifetime: config.lifetime,
         max_message: config.limits.max_message,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{BoxFuture, Caller, CodecError, MessageStream, PeerInfo, Reply, encode_as};
+use np_dispatch::{
+    BoxFuture, Caller, CodecError, Epoch, InstanceId, MessageStream, OnceHeader, OnceKeeper, PeerInfo, Reply,
+    encode_as, reserved_key,
+};
 use np_session::{Answer, Encoding, OpenCall, OpenKind, Priority};
 use np_transport::TlsInfo;
 use np_types::{
@@ -20,6 +23,7 @@ use crate::commands::{Command, Doorbell};
 use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
 use crate::lifetime::Lifetime;
+use crate::once::OnceCalls;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
 ///
@@ -37,6 +41,7 @@ pub struct Request {
     deadline: Option<Deadline>,
     compress: Option<bool>,
     priority: Priority,
+    once: Option<OnceHeader>,
 }
 
 impl Request {
@@ -51,6 +56,7 @@ impl Request {
             deadline: None,
             compress: None,
             priority: Priority::Interactive,
+            once: None,
         }
     }
 
@@ -83,7 +89,8 @@ impl Request {
         self
     }
 
-    /// Sets the pairs beside the body.
+    /// Sets the pairs beside the body. Keys that begin with `np-` are refused, but for that of a
+    /// [`Schema`](np_dispatch::Schema).
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
@@ -112,14 +119,43 @@ impl Request {
         self
     }
 
-    fn open(self, kind: OpenKind, clock: Clock) -> OpenCall {
+    /// Makes the request an attempt of an exactly-once call: [`OnceClient::attempt`](np_dispatch::OnceClient::attempt)
+    /// gives what it says, under an epoch of [`Connection::once_epoch`]. It takes one pair of the metadata.
+    ///
+    /// ```
+    /// use np_dispatch::{Epoch, InstanceId, OnceClient};
+    /// let mut calls = OnceClient::new(InstanceId::from_bytes([7; 16]));
+    /// let number = calls.begin()?;
+    /// let header = calls.attempt(number, Epoch::from_bytes([1; 16]))?;
+    /// let request = np_driver::Request::new("order".parse()?).once(header);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn once(mut self, header: OnceHeader) -> Self {
+        self.once = Some(header);
+        self
+    }
+
+    /// Checks what only np may say, and says it.
+    fn open(mut self, kind: OpenKind, clock: Clock) -> Result<OpenCall, CallError> {
+        let unsent = |text: String| CallError::not_processed(Status::InvalidArgument, text);
+        if let Some(key) = reserved_key(&self.metadata) {
+            return Err(unsent(format!("the metadata key `{key}` is np's own: no key of yours may begin with `np-`")));
+        }
+        match (self.once.take(), kind) {
+            (None, _) => {}
+            (Some(header), OpenKind::Request) => {
+                header.put_in(&mut self.metadata).map_err(|error| unsent(error.to_string()))?;
+            }
+            (Some(_), _) => return Err(unsent("only calls run exactly once".to_owned())),
+        }
         let default = || match kind {
             OpenKind::Request | OpenKind::OneWay => clock.deadline(Deadline::DEFAULT),
             OpenKind::Stream => Deadline::NONE,
         };
         let deadline = self.deadline.unwrap_or_else(default);
         let Self { method, codec, body, metadata, priority, .. } = self;
-        OpenCall { codec, metadata, deadline, body, priority, ..OpenCall::new(kind, method) }
+        Ok(OpenCall { codec, metadata, deadline, body, priority, ..OpenCall::new(kind, method) })
     }
 }
 
@@ -148,6 +184,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) binding: [u8; 32],
     pub(crate) bodies: Bodies,
     pub(crate) places: CallPlaces,
+    /// What this side remembers of exactly-once calls.
+    pub(crate) once: Option<Arc<OnceCalls>>,
     pub(crate) progress_timeout: Duration,
     /// How long the connection lives.
     pub(crate) lifetime: Lifetime,
@@ -179,7 +217,7 @@ impl Connection {
 
     async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
         let compress = request.compress;
-        let mut call = request.open(OpenKind::Request, self.info.clock);
+        let mut call = request.open(OpenKind::Request, self.info.clock)?;
         self.info.bodies.pack_call(&mut call, compress);
         let (reply, answer) = oneshot::channel();
         self.send(Command::Call { call, nested, reply }).await?;
@@ -198,7 +236,7 @@ impl Connection {
     /// When it was not sent, or it is not known whether all of it was.
     pub async fn send_one_way(&self, request: Request) -> Result<(), CallError> {
         let compress = request.compress;
-        let mut call = request.open(OpenKind::OneWay, self.info.clock);
+        let mut call = request.open(OpenKind::OneWay, self.info.clock)?;
         self.info.bodies.pack_call(&mut call, compress);
         let (sent, answer) = oneshot::channel();
         self.send(Command::OneWay { call, sent }).await?;
@@ -211,10 +249,24 @@ impl Connection {
     /// When it could not be opened.
     pub async fn open_stream(&self, request: Request) -> Result<MessageStream, CallError> {
         let compress = request.compress;
-        let call = request.open(OpenKind::Stream, self.info.clock);
+        let call = request.open(OpenKind::Stream, self.info.clock)?;
         let (opened, answer) = oneshot::channel();
         self.send(Command::Stream { call, compress, opened }).await?;
         self.wait(answer).await
+    }
+
+    /// Asks the peer for the epoch of an instance, under which exactly-once calls are sent on this connection
+    /// ([`Request::once`]). To be asked on each connection, and again where an attempt was not remembered.
+    ///
+    /// # Errors
+    /// [`Status::UnknownMethod`] when the peer offers no such calls, [`Status::LimitReached`] when it has no room for the
+    /// instance, and as [`Connection::call`].
+    pub async fn once_epoch(&self, instance: InstanceId, deadline: Deadline) -> Result<Epoch, CallError> {
+        let wrong = || CallError::answered(Status::InvalidArgument, "the peer's answer to `np.once` is no epoch");
+        let method = MethodName::new("np.once").map_err(|_| wrong())?;
+        let request = Request::new(method).body(instance.to_bytes().to_vec()).deadline(deadline);
+        let epoch = self.call(request).await?.body;
+        Ok(Epoch::from_bytes(<[u8; 16]>::try_from(&epoch[..]).map_err(|_| wrong())?))
     }
 
     /// Asks the peer for a sign of life and gives the time it took.
@@ -339,6 +391,7 @@ impl Connection {
         let info = &self.info;
         PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
             .with_local(info.local.clone())
+            .with_once(info.once.clone().map(|once| once as Arc<dyn OnceKeeper>))
             .with_caller(caller)
     }
 }
@@ -399,14 +452,32 @@ impl Caller for WeakCaller {
 #[cfg(test)]
 mod tests {
     use np_session::{OpenKind, Priority};
+    use np_types::{Metadata, Outcome, Status};
 
     use super::Request;
     use crate::Clock;
 
     #[test]
+    fn keys_of_np_are_refused_by_name_but_for_that_of_a_schema() {
+        let with = |key: &str| {
+            let mut metadata = Metadata::new();
+            metadata.insert(key, b"").unwrap();
+            Request::new("m".parse().unwrap()).metadata(metadata).open(OpenKind::Request, Clock::start())
+        };
+        for key in ["np-once", "np-later"] {
+            let error = with(key).unwrap_err();
+            assert_eq!((error.status, error.outcome), (Status::InvalidArgument, Outcome::NotProcessed));
+            assert!(error.text.contains(key), "{error}");
+        }
+        for key in ["np-schema", "np", "traceparent"] {
+            with(key).unwrap();
+        }
+    }
+
+    #[test]
     fn the_priority_of_a_request_reaches_the_session() {
         let request = || Request::new("m".parse().unwrap());
-        let opened = |request: Request| request.open(OpenKind::Stream, Clock::start()).priority;
+        let opened = |request: Request| request.open(OpenKind::Stream, Clock::start()).unwrap().priority;
         assert_eq!(opened(request()), Priority::Interactive);
         assert_eq!(opened(request().priority(Priority::Bulk)), Priority::Bulk);
     }

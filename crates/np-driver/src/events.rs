@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use np_dispatch::{CallContext, Handler, MessageStream, Reply, Target};
+use np_dispatch::{CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
 use tokio::sync::oneshot;
 
 use crate::call_limits::Permit;
-use crate::compression::{LARGE, Sealed};
+use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
 use crate::message_queue::own;
@@ -19,15 +19,22 @@ use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
 
 /// A call of the peer, as its event told.
-struct Arrived {
-    key: StreamKey,
-    kind: OpenKind,
-    method: MethodName,
-    codec: Codec,
-    encoding: Encoding,
-    metadata: Metadata,
-    deadline: Deadline,
-    body: Bytes,
+pub(crate) struct Arrived {
+    pub(crate) key: StreamKey,
+    pub(crate) kind: OpenKind,
+    pub(crate) method: MethodName,
+    pub(crate) codec: Codec,
+    pub(crate) encoding: Encoding,
+    pub(crate) metadata: Metadata,
+    pub(crate) deadline: Deadline,
+    pub(crate) body: Bytes,
+}
+
+impl Arrived {
+    /// Bytes that the request holds, as it came and decompressed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len() + self.encoding.raw_size().map_or(0, |raw| raw as usize)
+    }
 }
 
 impl Task {
@@ -118,6 +125,9 @@ impl Task {
 
     /// Starts the handler of a call that the peer opened.
     fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived) {
+        if let Some(header) = OnceHeader::of(&call.metadata) {
+            return self.arrived_once(cx, header, call);
+        }
         let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
         let Some(registered) = self.router.lookup(method.as_str()) else {
             return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
@@ -188,7 +198,7 @@ impl Task {
             Err(abort) => (Some(abort), None),
         };
         if abort.is_some() || cell.is_some() {
-            self.slots.insert(key, Slot::Handler { kind, abort, cell });
+            self.slots.insert(key, Slot::Handler { kind, abort, cell, once: false });
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
@@ -213,7 +223,7 @@ impl Task {
         }
     }
 
-    fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
+    pub(crate) fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
         if self.info.places.waiting() == 0
             && let Some(calls) = self.allowance.free(self.now)
         {
@@ -247,7 +257,7 @@ impl Task {
         }
     }
 
-    fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
+    pub(crate) fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
         let _ = self.session.cut(key, status, text);
     }
 
@@ -265,8 +275,14 @@ impl Task {
 
     fn cancelled(&mut self, key: StreamKey, status: Status) {
         tracing::trace!(peer = %self.info.peer, %status, "the caller gave a call up");
-        if let Some(slot) = self.slots.remove(key) {
+        let slot = self.slots.remove(key);
+        let once = matches!(slot, Some(Slot::Handler { once: true, .. }));
+        if let Some(slot) = slot {
             slot.fail(CallError::answered(status, "the caller gave the call up"));
+        }
+        if once && self.session.error().is_some() {
+            // The call runs on, and with the connection's end the caller knows that it has no answer yet.
+            return;
         }
         match status {
             // The handler had begun, so this must not tell the caller that sending again is safe, nor that all is well.
@@ -361,10 +377,10 @@ impl Task {
 }
 
 /// The status that goes on the wire for a handler's error: one that says ok would be a lie. So would one that says that
-/// no work was done: a handler ran, and an error that it passes on speaks of another call.
+/// no work was done, or that nobody knows: a handler ran, and an error that it passes on speaks of another call.
 fn wire_status(error: &CallError) -> Status {
     match error.status {
-        Status::Ok | Status::Unavailable => Status::Failed,
+        Status::Ok | Status::Unavailable | Status::OutcomeUnknown => Status::Failed,
         other => other,
     }
 }
@@ -384,17 +400,30 @@ impl Packing {
     async fn around(self, handler: Arc<dyn Handler>, context: CallContext, body: Bytes) -> Ending {
         let Self { info, method, encoding, compress, packs, wait } = self;
         let _place = if wait { Some(info.places.enter().await) } else { None };
-        let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
-        let unpacking = Arc::clone(&info);
         // The body counts against the budget until the handler is done with its call.
-        let whole = aside(large, move || unpacking.bodies.unpack(encoding, body)).await??;
+        let whole = unpacked(&info, encoding, body).await?;
         let reply = handler.call(context, whole.body).wait().await?;
         drop(whole.held);
-        if !packs {
-            return Ok(reply.into());
-        }
-        aside(reply.body.len() > LARGE, move || info.bodies.pack_reply(&method, compress, reply)).await
+        if packs { packed(info, method, compress, reply).await } else { Ok(reply.into()) }
     }
+}
+
+/// Makes a body whole that came.
+pub(crate) async fn unpacked(info: &Arc<ConnectionInfo>, encoding: Encoding, body: Bytes) -> Result<Whole, CallError> {
+    let large = encoding.raw_size().unwrap_or_default() as usize > LARGE;
+    let info = Arc::clone(info);
+    aside(large, move || info.bodies.unpack(encoding, body)).await?
+}
+
+/// Makes a reply smaller, where that is asked for and worth it.
+pub(crate) async fn packed(
+    info: Arc<ConnectionInfo>,
+    method: MethodName,
+    compress: Option<bool>,
+    reply: Reply,
+) -> Ending {
+    let large = reply.body.len() > LARGE && info.bodies.tries(compress, reply.body.len());
+    aside(large, move || info.bodies.pack_reply(&method, compress, reply)).await
 }
 
 /// Works in a task of its own where the work is long, so that the calls of a connection do not wait for it.

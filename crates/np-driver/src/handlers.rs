@@ -135,7 +135,7 @@ impl Future for Running {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> CallError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CallError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
     let shown = np_types::escape(text, MAX_PANIC);

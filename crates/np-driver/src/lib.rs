@@ -24,6 +24,7 @@ mod lifetime;
 mod link_error;
 mod memory;
 mod message_queue;
+mod once;
 mod progress;
 mod rate;
 mod slots;

@@ -20,7 +20,8 @@ pub(crate) enum Slot {
     /// A stream of this side.
     Stream(Arc<StreamCell>),
     /// A handler of this side is at work for the peer.
-    Handler { kind: OpenKind, abort: Option<AbortHandle>, cell: Option<Arc<StreamCell>> },
+    /// `once` says that the call outlives the connection: what is here waits for its reply.
+    Handler { kind: OpenKind, abort: Option<AbortHandle>, cell: Option<Arc<StreamCell>>, once: bool },
 }
 
 impl Slot {

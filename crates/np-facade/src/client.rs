@@ -15,6 +15,7 @@ use crate::client::attempt::{OneWay, OpenStream, Outgoing, Unary, settle};
 use crate::client::events::ClientEvents;
 use crate::client::keeper::{Kept, keep};
 use crate::client::messages::Messages;
+use crate::client::once::{Once, settle_once};
 use crate::client::pool::{Live, Pool};
 use crate::client::resolver::Resolver;
 use crate::{ClientBuilder, Error, MESSAGES};
@@ -28,6 +29,7 @@ pub(crate) mod events;
 pub(crate) mod keeper;
 pub(crate) mod keeping;
 pub(crate) mod messages;
+pub(crate) mod once;
 pub(crate) mod pool;
 pub(crate) mod resolver;
 pub(crate) mod station;
@@ -45,6 +47,7 @@ pub struct Client {
 struct Inner {
     pool: Arc<Pool>,
     messages: Messages,
+    once: Once,
 }
 
 impl Drop for Inner {
@@ -55,13 +58,13 @@ impl Drop for Inner {
 
 impl Client {
     /// A client over a pool whose first connection stands, with a task for each of them on the current runtime.
-    pub(crate) fn over(pool: Pool) -> Self {
+    pub(crate) fn over(pool: Pool, once: Once) -> Self {
         let pool = Arc::new(pool);
         for lane in 0..pool.size() {
             let first = pool.standing(lane).map(|live| Kept::of(&live));
             tokio::spawn(keep(Arc::clone(&pool), lane, first));
         }
-        Self { inner: Arc::new(Inner { pool, messages: Messages::default() }) }
+        Self { inner: Arc::new(Inner { pool, messages: Messages::default(), once }) }
     }
 
     /// Connects with default settings and a fresh identity to an address that names its server's key.
@@ -134,6 +137,7 @@ impl Client {
             compress: None,
             priority: Priority::Interactive,
             idempotent: false,
+            exactly_once: false,
         }
     }
 
@@ -243,6 +247,7 @@ pub struct Call<'a> {
     compress: Option<bool>,
     priority: Priority,
     idempotent: bool,
+    exactly_once: bool,
 }
 
 impl Call<'_> {
@@ -328,13 +333,33 @@ impl Call<'_> {
         self
     }
 
+    /// Sends the call again when its connection is lost, and has it run once all the same: the server remembers its reply
+    /// ([`ServerBuilder::exactly_once`](crate::ServerBuilder::exactly_once)). [`ClientBuilder::exactly_once`] does so with
+    /// every call. A server that started again, or remembers no more, makes it *outcome unknown*; see
+    /// `docs/EXACTLY_ONCE.md`. For calls alone, not for one-way messages and streams.
+    ///
+    /// ```no_run
+    /// # async fn run(client: np_facade::Client) -> Result<(), np_facade::CallError> {
+    /// let receipt = client.request("order").body("apples").exactly_once().send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn exactly_once(mut self) -> Self {
+        self.exactly_once = true;
+        self
+    }
+
     /// Calls the method and waits for its answer.
     ///
     /// # Errors
     /// As [`Client::call`].
     pub async fn send(self) -> Result<Reply, CallError> {
-        let client = self.client;
-        let (reply, _) = settle::<Unary>(&client.inner.pool, self.into_outgoing()?).await?;
+        let Inner { pool, once, .. } = &*self.client.inner;
+        if self.exactly_once || pool.dialer.settings.keeping.exactly_once {
+            return settle_once(pool, once, self.into_outgoing()?).await;
+        }
+        let (reply, _) = settle::<Unary>(pool, self.into_outgoing()?).await?;
         Ok(reply)
     }
 

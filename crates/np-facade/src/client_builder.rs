@@ -13,6 +13,7 @@ use np_types::{Deadline, Limits, Psk};
 
 use crate::client::dialer::Dialer;
 use crate::client::keeping::Keeping;
+use crate::client::once::Once;
 use crate::client::pool::Pool;
 use crate::{Client, Error, Identity};
 
@@ -248,7 +249,7 @@ impl ClientBuilder {
             match dialer.attempt(station).await {
                 Ok(connection) => {
                     let first = (Arc::clone(station), connection);
-                    return Ok(Client::over(Pool::new(dialer, stations.len(), at, first)));
+                    return Ok(Client::over(Pool::new(dialer, stations.len(), at, first), Once::new()?));
                 }
                 Err(error) => failed.push(error),
             }

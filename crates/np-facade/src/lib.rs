@@ -47,10 +47,10 @@ pub use error::{Error, ErrorKind};
 pub use identity::Identity;
 pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};
 pub use np_dispatch::{
-    Answer, CallContext, CodecError, Handler, Health, HealthState, Message, MessageReceiver, MessageSender,
-    MessageStream, MethodOptions, RegisterError, Reply, Router, Schema, StreamHandler, Target, TypedReceiver,
-    TypedSender, TypedStream, bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed,
-    typed_async,
+    Answer, AttemptEnd, CallContext, CodecError, Epoch, Handler, Health, HealthState, InstanceId, Message,
+    MessageReceiver, MessageSender, MessageStream, MethodOptions, OnceClient, OnceError, OnceHeader, OnceNext,
+    OnceSettings, RegisterError, Reply, Router, Schema, StreamHandler, Target, TypedReceiver, TypedSender, TypedStream,
+    bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
     ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, WhenFull,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_dispatch::{
-    CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, RegisterError, Reply, Router,
-    StreamHandler, Target,
+    CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
+    Router, StreamHandler, Target,
 };
 use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, WhenFull};
 use np_noise::Pattern;
@@ -318,6 +318,30 @@ impl ServerBuilder {
         self
     }
 
+    /// Remembers the replies of exactly-once calls, over all connections, so that a client may send such a call again when
+    /// its connection was lost. Default: off, and such calls are refused. What is promised, and when the answer is *outcome
+    /// unknown*: `docs/EXACTLY_ONCE.md`.
+    ///
+    /// The handler of such a call has a task of its own, which the end of its connection does not stop: its deadline does,
+    /// and the end of [`Server::shutdown`].
+    ///
+    /// # Limits
+    /// See [`OnceSettings`]: 288 MiB in the worst case by default.
+    ///
+    /// ```
+    /// use np_facade::OnceSettings;
+    /// use np_facade::prelude::*;
+    /// let builder = Server::builder(Identity::generate()?, Policy::anyone())
+    ///     .exactly_once(OnceSettings::default())
+    ///     .on("order", |_ctx, _body| Ok("ordered"));
+    /// # Ok::<(), np_facade::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn exactly_once(mut self, settings: OnceSettings) -> Self {
+        self.config.exactly_once = Some(settings);
+        self
+    }
+
     /// Sets how replies are compressed, and whether they are where their method says nothing; see
     /// [`MethodOptions::compressed`]. Requests that come compressed are read whatever stands here.
     ///
@@ -436,7 +460,7 @@ struct Parts {
 impl Server {
     /// Starts to build a server with an identity and the policy that says who is let in.
     ///
-    /// The built-in methods `np.echo`, `np.methods` and `np.health` are there from the start.
+    /// The built-in methods `np.echo`, `np.echo-stream`, `np.health`, `np.methods` and `np.once` are there from the start.
     #[must_use]
     pub fn builder(identity: Identity, policy: Policy) -> ServerBuilder {
         Self::builder_without_identity(policy).identity(identity)
@@ -482,7 +506,8 @@ impl Server {
         self.parts.roster.connections()
     }
 
-    /// Stops listening, tells every client to go away, lets open calls finish, and cuts what is left after `within`.
+    /// Stops listening, tells every client to go away, lets open calls finish, exactly-once calls also of clients that are
+    /// gone, and cuts what is left after `within`.
     pub async fn shutdown(&self, within: Duration) {
         self.parts.health.set(HealthState::Draining);
         self.parts.acceptor.lock().await.drain(within).await;

@@ -473,6 +473,7 @@ fn call_error(status: Status, text: &str, talked: bool) -> CallError {
         // It says that no work was done, which cannot be once messages of a stream went to and fro.
         Status::Unavailable if talked => Outcome::Unknown,
         Status::Unavailable => Outcome::NotProcessed,
+        Status::OutcomeUnknown => Outcome::Unknown,
         _ => Outcome::Answered,
     };
     CallError { status, text: text.to_owned(), outcome, cause: None }

@@ -91,6 +91,8 @@ wire_codes! {
         WrongKind = 11, "wrong-kind";
         /// The caller expects another schema of the method than the callee has.
         SchemaMismatch = 12, "schema-mismatch";
+        /// An exactly-once call was not run now, and nobody remembers whether it was run before.
+        OutcomeUnknown = 13, "outcome-unknown";
     }
 }
 

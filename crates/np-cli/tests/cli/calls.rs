@@ -24,7 +24,7 @@ fn the_reply_is_printed_byte_for_byte() {
     assert_eq!(quiet(run_with_input(["call", address, "np.echo", "-"], b"")), b"");
     assert_eq!(quiet(run_with_input(["call", address, "np.echo"], b"not read")), b"");
     assert_eq!(quiet(run(["call", address, "np.health"])), b"ok");
-    assert_eq!(quiet(run(["call", address, "np.methods"])), b"np.echo\nnp.echo-stream\nnp.health\nnp.methods");
+    assert_eq!(quiet(run(["call", address, "np.methods"])), b"np.echo\nnp.echo-stream\nnp.health\nnp.methods\nnp.once");
 }
 
 #[cfg(unix)]

@@ -149,13 +149,13 @@ fn methods_follow_the_table_in_text_and_postcard() {
     let router = Router::with_builtins(Health::default());
     router.on("zoo", |_ctx, _body| Ok(())).unwrap();
     let reply = text(&router, "np.methods", Codec::Bytes, b"");
-    assert_eq!(reply, "np.echo\nnp.echo-stream\nnp.health\nnp.methods\nzoo".into());
+    assert_eq!(reply, "np.echo\nnp.echo-stream\nnp.health\nnp.methods\nnp.once\nzoo".into());
 
     router.remove("zoo").unwrap();
     let reply = text(&router, "np.methods", Codec::Postcard, b"");
     assert_eq!(reply.codec, Codec::Postcard);
     let names: Vec<String> = reply.decode().unwrap();
-    assert_eq!(names, ["np.echo", "np.echo-stream", "np.health", "np.methods"]);
+    assert_eq!(names, ["np.echo", "np.echo-stream", "np.health", "np.methods", "np.once"]);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn health_says_what_the_server_set() {
 fn a_builtin_can_be_taken_out() {
     let router = Router::with_builtins(Health::default());
     assert!(router.remove("np.methods").is_some());
-    assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health"]);
+    assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.once"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use np_dispatch::Router;
+use np_dispatch::{OnceSettings, Router};
 use np_noise::{Keypair, Pattern, ReplayGuardError};
 use np_session::server_hint;
 use np_trust::{Policy, Psks};
@@ -69,6 +69,8 @@ pub struct AcceptorConfig {
     pub when_full: WhenFull,
     /// First flights remembered against replay. Default 100,000; at least 10,000.
     pub replay_capacity: usize,
+    /// How much is remembered of exactly-once calls, over all connections; `None` refuses such calls. Default `None`.
+    pub exactly_once: Option<OnceSettings>,
     /// How messages of this side are compressed. Default: LZ4, where a method asks for it.
     pub compression: Compression,
     /// The methods that peers may call.
@@ -104,6 +106,7 @@ impl AcceptorConfig {
             max_memory: None,
             when_full: WhenFull::Refuse,
             replay_capacity: 100_000,
+            exactly_once: None,
             compression: Compression::default(),
             router,
         }

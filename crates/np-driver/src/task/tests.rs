@@ -112,6 +112,7 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         binding: [0; 32],
         bodies: no_bodies(),
         places: CallPlaces::default(),
+        once: None,
         progress_timeout: std::time::Duration::from_secs(60),
         lifetime: Lifetime::default(),
         max_message: 1 << 20,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use np_dispatch::{MessageStream, Reply};
 use np_driver::{Connection, Priority, Request, random_number};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, Time};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout_at};
 
 use crate::client::backoff::within_upper_half;
@@ -120,7 +121,7 @@ pub(crate) async fn settle<O: Operation>(pool: &Pool, call: Outgoing) -> Result<
 }
 
 /// Makes the request of the next attempt, and the deadline that it has on its connection's clock.
-fn request(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: Option<Time>) -> (Request, Deadline) {
+pub(crate) fn request(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: Option<Time>) -> (Request, Deadline) {
     let deadline = match (call.within, until) {
         (None, _) => Deadline::NONE,
         (Some(within), None) => lease.live.connection.clock().deadline(within),
@@ -176,10 +177,15 @@ async fn again(
     if lost {
         return if pool.has_other(live) { Ok(()) } else { Err(error) };
     }
+    pause(pool, until, refusals).await.map_err(|_| error)
+}
+
+/// Waits before a call is sent again that was refused so often.
+pub(crate) async fn pause(pool: &Pool, until: Time, refusals: &mut u32) -> Result<(), Elapsed> {
     let ceiling = FIRST_PAUSE.saturating_mul(1 << (*refusals).min(16)).min(LONGEST_PAUSE);
     *refusals = refusals.saturating_add(1);
     let pause = sleep(within_upper_half(ceiling, random_number().unwrap_or(u64::MAX)));
-    timeout_at(pool.dialer.clock.instant(until), pause).await.map_err(|_| error)
+    timeout_at(pool.dialer.clock.instant(until), pause).await
 }
 
 fn judge(error: &CallError, lost: bool, idempotent: impl FnOnce() -> bool) -> Verdict {

@@ -45,6 +45,7 @@ pub(crate) struct Keeping {
     pub(crate) auto_reconnect: bool,
     pub(crate) backoff: BackoffSettings,
     pub(crate) retry_budget: u32,
+    pub(crate) exactly_once: bool,
     /// Sorted.
     pub(crate) idempotent: Vec<String>,
     pub(crate) balance: Balance,
@@ -59,6 +60,7 @@ impl Default for Keeping {
             auto_reconnect: true,
             backoff: BackoffSettings::default(),
             retry_budget: 10,
+            exactly_once: false,
             idempotent: Vec::new(),
             balance: Balance::default(),
             pool_size: 1,
@@ -173,6 +175,25 @@ impl ClientBuilder {
     #[must_use]
     pub const fn retry_budget(mut self, retries: u32) -> Self {
         self.keeping.retry_budget = retries;
+        self
+    }
+
+    /// Makes every call of this client an exactly-once call, as [`Call::exactly_once`](crate::Call::exactly_once) does with
+    /// one: it is sent again when its connection is lost, without the retry budget, and runs once all the same. The server
+    /// has to offer that ([`ServerBuilder::exactly_once`](crate::ServerBuilder::exactly_once)). It costs a round trip for
+    /// each connection and some 60 bytes for each call. At most 1,024 calls are begun after the first that is not over;
+    /// others wait for it. Default: off.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = np_facade::Client::builder("tcp://10.0.0.1:9000?key=np1...").exactly_once().connect().await?;
+    /// client.call("order", "apples").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn exactly_once(mut self) -> Self {
+        self.keeping.exactly_once = true;
         self
     }
 

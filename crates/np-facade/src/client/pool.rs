@@ -14,6 +14,7 @@ use crate::client::dialer::Dialer;
 use crate::client::events::{ClientEvent, Teller};
 use crate::client::keeper::Kept;
 use crate::client::keeping::Balance;
+use crate::client::once::EpochCell;
 use crate::client::station::Station;
 
 /// The most connections of one client, whatever a resolver names.
@@ -25,6 +26,7 @@ pub(crate) struct Live {
     pub(crate) watch: ConnectionWatch,
     pub(crate) station: Arc<Station>,
     pub(crate) since: Time,
+    pub(crate) epoch: EpochCell,
     lane: usize,
 }
 
@@ -76,7 +78,14 @@ impl Drop for Lease<'_> {
 impl Live {
     fn new(lane: usize, station: Arc<Station>, connection: Connection, clock: Clock) -> Arc<Self> {
         let watch = connection.watch();
-        Arc::new(Self { connection, watch, station, since: clock.now(), lane })
+        Arc::new(Self { connection, watch, station, since: clock.now(), epoch: EpochCell::default(), lane })
+    }
+}
+
+impl Live {
+    /// The place that it stands in, or stood in.
+    pub(crate) const fn lane(&self) -> usize {
+        self.lane
     }
 }
 
@@ -153,11 +162,25 @@ impl Pool {
         Some(Lease { live, counted: Some(&lane.in_flight) })
     }
 
+    /// A connection that was chosen without regard to balance.
+    pub(crate) const fn lease(&self, live: Arc<Live>) -> Lease<'_> {
+        Lease { live, counted: None }
+    }
+
     /// As [`Self::pick`], waiting for a connection until then.
     pub(crate) async fn wait(&self, until: Time) -> Result<Lease<'_>, CallError> {
+        self.wait_by(until, Self::pick).await
+    }
+
+    /// As [`Self::wait`], for a connection that `pick` takes.
+    pub(crate) async fn wait_by<'a>(
+        &'a self,
+        until: Time,
+        pick: impl Fn(&'a Self) -> Option<Lease<'a>>,
+    ) -> Result<Lease<'a>, CallError> {
         let mut state = self.state.subscribe();
         loop {
-            if let Some(lease) = self.pick() {
+            if let Some(lease) = pick(self) {
                 return Ok(lease);
             }
             if let Some(refusal) = self.nothing_comes(&state.borrow_and_update()) {

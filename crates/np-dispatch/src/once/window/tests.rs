@@ -1,0 +1,355 @@
+//! The window by itself: its answers, its limits at n and n + 1, and who cannot disturb whom.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use np_types::{CallError, PeerIdentity, Status, Time};
+
+use super::{OnceWindow, Ticket};
+use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceSettings, OnceUnknown, Reply};
+
+const SMALL: OnceSettings = OnceSettings {
+    max_remembered: 6,
+    max_identity_remembered: 4,
+    max_remembered_bytes: 150,
+    max_identity_remembered_bytes: 100,
+    max_instances: 3,
+    max_identity_instances: 2,
+    remember_for: Duration::from_secs(10),
+};
+
+/// A window, and calls by few words. Calls are joined by their number.
+struct House {
+    window: OnceWindow<u64>,
+    now: Time,
+    /// Bytes of each request.
+    request: usize,
+}
+
+/// One client of the house.
+#[derive(Clone)]
+struct Guest {
+    peer: PeerIdentity,
+    instance: InstanceId,
+    epoch: Epoch,
+}
+
+impl Guest {
+    fn header(&self, sequence: u64, below: u64, also: &[u64]) -> OnceHeader {
+        OnceHeader { instance: self.instance, epoch: self.epoch, sequence, below, also: also.to_vec() }
+    }
+}
+
+impl House {
+    fn new() -> Self {
+        Self { window: OnceWindow::new(SMALL, Epoch::from_bytes([1; 16])), now: Time::ZERO, request: 0 }
+    }
+
+    fn guest(&mut self, peer: &str, instance: u8) -> Guest {
+        let (peer, instance) = (PeerIdentity::Psk(peer.to_owned()), InstanceId::from_bytes([instance; 16]));
+        let epoch = self.window.open(self.now, &peer, instance).unwrap();
+        Guest { peer, instance, epoch }
+    }
+
+    fn begin(&mut self, guest: &Guest, header: &OnceHeader) -> Begin<u64> {
+        self.window.begin(self.now, &guest.peer, header, self.request, || header.sequence)
+    }
+
+    fn call(&mut self, guest: &Guest, sequence: u64) -> Begin<u64> {
+        self.begin(guest, &guest.header(sequence, 0, &[]))
+    }
+
+    fn run(&mut self, guest: &Guest, sequence: u64) -> Ticket {
+        match self.call(guest, sequence) {
+            Begin::Run(ticket) => ticket,
+            other => panic!("{sequence}: {other:?}"),
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, body: &[u8]) {
+        let reply = Reply::from(Bytes::copy_from_slice(body));
+        self.window.answer(self.now, ticket, &Ok(reply));
+    }
+
+    /// Runs a call to its end.
+    fn serve(&mut self, guest: &Guest, sequence: u64, body: &[u8]) {
+        let ticket = self.run(guest, sequence);
+        self.answer(ticket, body);
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+    }
+
+    fn is_forgotten(&mut self, guest: &Guest, sequence: u64) -> bool {
+        self.call(guest, sequence) == Begin::Unknown(OnceUnknown::Forgotten)
+    }
+
+    fn is_replayed(&mut self, guest: &Guest, sequence: u64) -> bool {
+        matches!(self.call(guest, sequence), Begin::Replay(Ok(_)))
+    }
+}
+
+#[test]
+fn a_call_runs_once_and_its_retries_join_or_have_its_reply() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    let ticket = house.run(&guest, 0);
+    assert_eq!(house.call(&guest, 0), Begin::Join(0));
+    house.answer(ticket, b"done");
+    for _ in 0..3 {
+        assert_eq!(house.call(&guest, 0), Begin::Replay(Ok(Reply::from("done"))));
+    }
+    // An error is a reply as well, without what does not travel.
+    let ticket = house.run(&guest, 1);
+    let long = CallError::failed("ä".repeat(2_000))
+        .because(np_types::ConnectionError::ClosedHere(np_types::CloseCode::Normal));
+    house.window.settings.max_identity_remembered_bytes = 10_000;
+    house.window.settings.max_remembered_bytes = 10_000;
+    house.window.answer(house.now, ticket, &Err(long));
+    let Begin::Replay(Err(error)) = house.call(&guest, 1) else { panic!() };
+    assert_eq!((error.status, error.text.len(), error.cause), (Status::Failed, 1_024, None));
+}
+
+#[test]
+fn another_epoch_runs_nothing() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    house.serve(&guest, 0, b"");
+    let mut restarted =
+        House { window: OnceWindow::new(SMALL, Epoch::from_bytes([9; 16])), now: Time::ZERO, request: 0 };
+    let again = restarted.guest("meter", 1);
+    assert_ne!(guest.epoch, again.epoch);
+    assert_eq!(restarted.call(&guest, 0), Begin::Unknown(OnceUnknown::Epoch));
+    assert_eq!(restarted.call(&guest, 7), Begin::Unknown(OnceUnknown::Epoch));
+    restarted.run(&again, 0);
+    // Opening again changes nothing while the instance is remembered.
+    assert_eq!(house.guest("meter", 1).epoch, guest.epoch);
+    assert!(house.is_replayed(&guest, 0));
+}
+
+#[test]
+fn what_is_acknowledged_is_forgotten_and_never_run_again() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    for sequence in 0..3 {
+        house.serve(&guest, sequence, b"0123456789");
+    }
+    assert_eq!(house.window.sizes(), (3, 30, 1));
+    // By count: 0. By itself: 2, and 9, which never came.
+    let header = guest.header(3, 1, &[2, 9]);
+    let Begin::Run(ticket) = house.begin(&guest, &header) else { panic!() };
+    assert_eq!(house.window.sizes(), (4, 10, 1), "1, and 3 that runs; and 2 and 9 without bytes");
+    assert!(house.is_forgotten(&guest, 0) && house.is_forgotten(&guest, 2) && house.is_forgotten(&guest, 9));
+    assert!(house.is_replayed(&guest, 1));
+    // A call that runs and is given up leaves no reply.
+    assert_eq!(house.begin(&guest, &guest.header(1, 1, &[3])), Begin::Replay(Ok(Reply::from("0123456789"))));
+    house.answer(ticket, b"nobody wants it");
+    assert!(house.is_forgotten(&guest, 3));
+    // The count takes all of it away.
+    assert!(matches!(house.begin(&guest, &guest.header(10, 10, &[])), Begin::Run(_)));
+    assert_eq!(house.window.sizes(), (1, 0, 1));
+    assert!((0..10).all(|sequence| house.is_forgotten(&guest, sequence)));
+}
+
+#[test]
+fn tombstones_go_where_the_count_reaches_them() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    for sequence in 0..50 {
+        house.serve(&guest, sequence, b"x");
+        let acknowledges = guest.header(sequence + 1, 0, &[sequence]);
+        let Begin::Run(ticket) = house.begin(&guest, &acknowledges) else { panic!() };
+        house.window.withdraw(house.now, ticket);
+        assert_eq!(house.window.sizes(), (0, 0, 1), "{sequence}");
+    }
+}
+
+#[test]
+fn a_call_that_was_withdrawn_may_come_again() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    let ticket = house.run(&guest, 0);
+    house.window.withdraw(house.now, ticket);
+    assert_eq!(house.window.sizes(), (0, 0, 1));
+    let ticket = house.run(&guest, 0);
+    // Unless it was given up meanwhile.
+    house.serve(&guest, 1, b"");
+    house.begin(&guest, &guest.header(1, 0, &[0]));
+    house.window.withdraw(house.now, ticket);
+    assert!(house.is_forgotten(&guest, 0));
+}
+
+#[test]
+fn calls_of_an_identity_are_bounded_and_the_oldest_answered_one_goes() {
+    let mut house = House::new();
+    let (one, two) = (house.guest("meter", 1), house.guest("meter", 2));
+    let ticket = house.run(&one, 0);
+    house.serve(&one, 1, b"");
+    house.wait(1);
+    house.serve(&two, 0, b"");
+    house.serve(&two, 1, b"");
+    assert!(house.is_replayed(&one, 1));
+    // The fifth takes the place of the oldest that does not run.
+    let second = house.run(&two, 2);
+    assert!(house.is_forgotten(&one, 1) && house.is_replayed(&two, 1));
+    let (third, fourth) = (house.run(&two, 3), house.run(&two, 4));
+    assert!(house.is_forgotten(&two, 0) && house.is_forgotten(&two, 1));
+    // Calls that run are never forgotten: there is no room then.
+    let Begin::Full(refusal) = house.call(&one, 2) else { panic!() };
+    assert_eq!(refusal.setting, "max_identity_remembered");
+    assert_eq!(CallError::from(refusal).status, Status::Unavailable);
+    assert_eq!(house.call(&one, 0), Begin::Join(0));
+    for ticket in [ticket, second, third, fourth] {
+        house.answer(ticket, b"");
+    }
+    house.run(&one, 2);
+}
+
+#[test]
+fn bytes_of_an_identity_are_bounded_and_a_reply_that_is_too_long_is_not_kept() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    house.serve(&guest, 0, &[0; 50]);
+    house.serve(&guest, 1, &[0; 50]);
+    assert_eq!(house.window.sizes(), (2, 100, 1));
+    let ticket = house.run(&guest, 2);
+    house.answer(ticket, &[0; 101]);
+    assert!(house.is_forgotten(&guest, 2) && house.is_replayed(&guest, 0));
+    house.serve(&guest, 3, &[0]);
+    assert!(house.is_forgotten(&guest, 0) && house.is_replayed(&guest, 1) && house.is_replayed(&guest, 3));
+    assert_eq!(house.window.sizes().1, 51);
+}
+
+#[test]
+fn bytes_of_requests_count_while_they_run() {
+    let mut house = House::new();
+    let (guest, other) = (house.guest("meter", 1), house.guest("other", 1));
+    house.serve(&guest, 0, &[0; 50]);
+    house.request = 50;
+    let ticket = house.run(&guest, 1);
+    assert_eq!(house.window.sizes(), (2, 100, 2));
+    // A reply gives its place up, a request does not.
+    house.request = 1;
+    let second = house.run(&guest, 2);
+    assert!(house.is_forgotten(&guest, 0));
+    house.request = 50;
+    assert_eq!(
+        house.call(&guest, 3),
+        Begin::Full(OnceRefusal { setting: "max_identity_remembered_bytes", for_good: false })
+    );
+    house.request = 100;
+    let refused = house.call(&other, 0);
+    assert_eq!(refused, Begin::Full(OnceRefusal { setting: "max_remembered_bytes", for_good: false }));
+    house.window.withdraw(house.now, second);
+    house.run(&other, 0);
+    assert_eq!(house.window.sizes().1, 150);
+    house.answer(ticket, &[0; 3]);
+    assert_eq!(house.window.sizes().1, 103);
+    house.request = 101;
+    let Begin::Full(refusal) = house.call(&guest, 4) else { panic!() };
+    assert_eq!((refusal.for_good, CallError::from(refusal).status), (true, Status::LimitReached));
+}
+
+#[test]
+fn nobody_is_disturbed_by_what_others_do() {
+    let mut house = House::new();
+    let victim = house.guest("meter", 1);
+    house.serve(&victim, 0, &[0; 60]);
+    let ticket = house.run(&victim, 1);
+    // The same instance id, and another identity: other calls, whatever it names.
+    let thief = house.guest("thief", 1);
+    assert_ne!(thief.epoch, victim.epoch);
+    let stolen = Guest { epoch: victim.epoch, ..thief.clone() };
+    assert_eq!(house.call(&stolen, 0), Begin::Unknown(OnceUnknown::Epoch));
+    house.serve(&thief, 0, &[0; 91]);
+    assert_eq!(house.window.sizes(), (2, 60, 2), "its own reply has no room beside the victim's");
+    for sequence in 1..20 {
+        house.serve(&thief, sequence, &[0; 10]);
+    }
+    house.begin(&thief, &thief.header(20, u64::MAX, &[0, 1, 2, u64::MAX]));
+    assert!(house.is_forgotten(&thief, u64::MAX));
+    house.guest("thief", 2);
+    let other = PeerIdentity::Psk("another".to_owned());
+    let refused = house.window.open(house.now, &other, victim.instance).unwrap_err();
+    assert_eq!(refused.setting, "max_instances");
+    assert!(house.is_replayed(&victim, 0));
+    assert_eq!(house.call(&victim, 1), Begin::Join(1));
+    house.answer(ticket, b"");
+    assert!(house.is_replayed(&victim, 1));
+}
+
+#[test]
+fn calls_of_all_are_bounded_and_whoever_has_nothing_to_give_up_is_refused() {
+    let mut house = House::new();
+    let (one, two) = (house.guest("one", 1), house.guest("two", 1));
+    for sequence in 0..4 {
+        house.run(&one, sequence);
+    }
+    house.run(&two, 0);
+    house.serve(&two, 1, b"");
+    // Its own answered call goes, and not one of the other.
+    house.run(&two, 2);
+    assert!(house.is_forgotten(&two, 1));
+    let Begin::Full(refusal) = house.call(&two, 3) else { panic!() };
+    assert_eq!(refusal.setting, "max_remembered");
+}
+
+#[test]
+fn instances_of_an_identity_are_bounded_and_the_one_used_longest_ago_goes() {
+    let mut house = House::new();
+    let (one, two) = (house.guest("meter", 1), house.guest("meter", 2));
+    house.serve(&two, 0, b"two");
+    house.wait(1);
+    let ticket = house.run(&one, 0);
+    let three = house.guest("meter", 3);
+    assert_eq!(house.call(&two, 0), Begin::Unknown(OnceUnknown::Epoch));
+    assert_eq!(house.window.sizes(), (1, 0, 2));
+    // What was forgotten begins anew, under another epoch.
+    let again = house.guest("meter", 2);
+    assert_ne!(again.epoch, two.epoch);
+    assert_eq!(house.call(&three, 0), Begin::Unknown(OnceUnknown::Epoch));
+    assert_eq!(house.call(&two, 0), Begin::Unknown(OnceUnknown::Epoch));
+    house.run(&again, 0);
+    // Both have a call that runs.
+    let refused = house.window.open(house.now, &one.peer, three.instance).unwrap_err();
+    assert_eq!(refused.setting, "max_identity_instances");
+    house.answer(ticket, b"one");
+}
+
+#[test]
+fn what_is_older_than_remember_for_is_forgotten_but_for_what_runs() {
+    let mut house = House::new();
+    let (one, two) = (house.guest("meter", 1), house.guest("other", 1));
+    let ticket = house.run(&one, 0);
+    house.serve(&one, 1, b"x");
+    house.serve(&two, 0, b"x");
+    house.wait(9);
+    assert!(house.is_replayed(&one, 1));
+    house.wait(1);
+    house.window.expire(house.now);
+    assert!(house.is_forgotten(&one, 1));
+    assert_eq!(house.call(&two, 0), Begin::Unknown(OnceUnknown::Epoch), "nobody had used it for so long");
+    house.wait(100);
+    assert_eq!(house.call(&one, 0), Begin::Join(0));
+    house.answer(ticket, b"late");
+    assert!(house.is_replayed(&one, 0));
+    // It happens by itself as others call.
+    house.wait(20);
+    let two = house.guest("other", 1);
+    house.run(&two, 0);
+    assert_eq!(house.window.sizes(), (1, 0, 1));
+}
+
+#[test]
+fn a_remembered_body_holds_no_other_memory() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    let ticket = house.run(&guest, 0);
+    let record = Bytes::from(vec![7; 65_536]);
+    let reply = Reply::from(record.slice(10..20));
+    house.window.answer(house.now, ticket, &Ok(reply.clone()));
+    let Begin::Replay(Ok(remembered)) = house.call(&guest, 0) else { panic!() };
+    assert_eq!(remembered, reply);
+    assert_ne!(remembered.body.as_ptr(), reply.body.as_ptr());
+}
