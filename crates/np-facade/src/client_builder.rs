@@ -15,19 +15,19 @@ use crate::{Client, Error, Identity};
 /// Builds a [`Client`].
 #[derive(Debug)]
 pub struct ClientBuilder {
-    address: String,
+    pub(crate) address: String,
     identity: Option<Identity>,
     trust: Trust,
-    pattern: Option<Pattern>,
+    pub(crate) pattern: Option<Pattern>,
     psk: Option<Psk>,
-    psk_id: Option<String>,
-    link: ConnectOptions,
-    compression: Compression,
-    progress_timeout: Duration,
-    limits: Limits,
-    connect_timeout: Duration,
-    handshake_timeout: Duration,
-    deadline: Duration,
+    pub(crate) psk_id: Option<String>,
+    pub(crate) link: ConnectOptions,
+    pub(crate) compression: Compression,
+    pub(crate) progress_timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) deadline: Duration,
     router: Router,
 }
 

@@ -30,6 +30,7 @@
 
 mod client;
 mod client_builder;
+mod config;
 mod error;
 mod identity;
 mod listen;
@@ -39,6 +40,10 @@ mod server;
 
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
+pub use config::{
+    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogLevel, LoggingConfig,
+    ServerConfig, TransportConfig,
+};
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
 pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};
