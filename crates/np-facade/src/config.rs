@@ -12,6 +12,7 @@ mod layer;
 mod plan;
 mod print;
 mod problem;
+mod reload;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use build::Unread;
 pub use problem::{ConfigError, ConfigProblem, ConfigSource};
+pub use reload::Reload;
+pub(crate) use reload::Running;
 pub use settings::{ClientConfig, ClusterConfig, LogLevel, LoggingConfig, ServerConfig, TransportConfig};
 
 use layer::Layer;
@@ -187,3 +190,6 @@ impl Config {
         Problem { place: self.place(&source, key), key: Some(key.to_owned()), message: message.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ mod server;
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use config::{
-    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogLevel, LoggingConfig,
+    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogLevel, LoggingConfig, Reload,
     ServerConfig, TransportConfig,
 };
 pub use error::{Error, ErrorKind};

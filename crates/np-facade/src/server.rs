@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::config::Unread;
+use crate::config::{Config, Running, Unread};
 use crate::listen::Listen;
 use crate::{Error, Identity, MESSAGES};
 
@@ -35,6 +35,8 @@ pub struct ServerBuilder {
     pub(crate) shutdown_timeout: Duration,
     /// Settings of a configuration that name files, which only [`Server::from_config`] reads.
     pub(crate) unread: Unread,
+    /// The configuration that this was built from.
+    pub(crate) configured: Option<Box<Config>>,
     mistake: Option<RegisterError>,
 }
 
@@ -412,8 +414,8 @@ impl ServerBuilder {
             acceptor.listen(listener)?;
         }
         let roster = acceptor.roster();
-        let (health, shutdown_timeout) = (self.health, self.shutdown_timeout);
-        let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health, shutdown_timeout };
+        let running = Running::new(self.bind.tls, self.shutdown_timeout, self.configured);
+        let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health, running };
         Ok(Server { parts: Arc::new(parts) })
     }
 
@@ -444,7 +446,7 @@ struct Parts {
     addresses: Vec<Address>,
     router: Router,
     health: Health,
-    shutdown_timeout: Duration,
+    running: Running,
 }
 
 impl Server {
@@ -470,6 +472,7 @@ impl Server {
             bind: BindOptions::default(),
             shutdown_timeout: Duration::from_secs(10),
             unread: Unread::default(),
+            configured: None,
             mistake: None,
         }
     }
@@ -506,6 +509,14 @@ impl Server {
 
     /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].
     pub async fn stop(&self) {
-        self.shutdown(self.parts.shutdown_timeout).await;
+        self.shutdown(self.parts.running.shutdown_timeout()).await;
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.parts.running
+    }
+
+    pub(crate) async fn reconfigure(&self, config: AcceptorConfig) -> Result<(), Error> {
+        Ok(self.parts.acceptor.lock().await.reconfigure(config)?)
     }
 }

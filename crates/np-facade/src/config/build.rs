@@ -1,7 +1,7 @@
 //! Servers and clients made of a configuration: the settings put into a builder, and the files read that they name. Must
 //! never open an address.
 
-use np_transport::{Address, Scheme, TlsClient, TlsServer};
+use np_transport::{Address, Scheme, TlsClient, TlsServer, TlsServerBuilder, TlsSetupError};
 use np_trust::{KeyFileMode, KnownPeers, Policy, Psks, psk_id, read_psk};
 use np_types::Limits;
 
@@ -26,6 +26,7 @@ impl Server {
         builder.config.policy = read.policy;
         builder.config.psks = read.psks;
         builder.bind.tls = read.tls;
+        builder.unread = Unread::default();
         Ok(builder)
     }
 }
@@ -114,17 +115,18 @@ impl Config {
         self.transport().limits
     }
 
-    fn transport(&self) -> TransportPlan {
+    pub(super) fn transport(&self) -> TransportPlan {
         let mut plan = TransportPlan::default();
         self.transport.apply(&mut plan);
         plan
     }
 
-    fn put_into(&self, mut builder: ServerBuilder) -> (ServerBuilder, ServerFiles) {
+    pub(super) fn put_into(&self, mut builder: ServerBuilder) -> (ServerBuilder, ServerFiles) {
         let transport = self.transport();
         builder.config.limits = transport.limits;
         builder.config.compression = transport.compression;
         builder.bind.socket = transport.socket;
+        builder.configured = Some(Box::new(self.clone()));
         let mut plan = ServerPlan { builder, files: ServerFiles::default() };
         self.server.apply(&mut plan);
         (plan.builder, plan.files)
@@ -137,12 +139,11 @@ impl Config {
     ///
     /// ```
     /// assert!(np_facade::Config::default().server_tls()?.is_none());
-    /// # Ok::<(), np_facade::Error>(())
+    /// # Ok::<(), np_facade::TlsSetupError>(())
     /// ```
-    pub fn server_tls(&self) -> Result<Option<TlsServer>, Error> {
+    pub fn server_tls(&self) -> Result<Option<TlsServer>, TlsSetupError> {
         let (_, files) = self.put_into(Server::builder_without_identity(Policy::allow_keys([])));
-        let built = files.tls.builder().map(np_transport::TlsServerBuilder::build).transpose();
-        built.map_err(|error| self.refuse("server.tls_cert", &error))
+        files.tls.builder().map(TlsServerBuilder::build).transpose()
     }
 
     pub(super) fn read_server(&self, files: &ServerFiles) -> Result<ServerRead, Error> {
@@ -152,7 +153,7 @@ impl Config {
         let identities = files.identity.iter().map(identity).collect::<Result<_, _>>()?;
         let policy = self.policy(&files.allow)?;
         let psks = self.psks(files, mode)?;
-        let tls = files.tls.builder().map(np_transport::TlsServerBuilder::build).transpose();
+        let tls = files.tls.builder().map(TlsServerBuilder::build).transpose();
         let tls = tls.map_err(|error| self.refuse("server.tls_cert", &error))?;
         Ok(ServerRead { identities, policy, psks, tls })
     }
@@ -208,14 +209,14 @@ impl Config {
         Ok(builder)
     }
 
-    fn refuse(&self, key: &str, why: &(impl ToString + ?Sized)) -> Error {
+    pub(super) fn refuse(&self, key: &str, why: &(impl ToString + ?Sized)) -> Error {
         ConfigError { problems: vec![self.problem(key, why.to_string())] }.into()
     }
 }
 
 impl ServerTls {
     /// The description that the settings make; none without a certificate.
-    pub(super) fn builder(&self) -> Option<np_transport::TlsServerBuilder> {
+    pub(super) fn builder(&self) -> Option<TlsServerBuilder> {
         if self.cert.is_empty() {
             return None;
         }
@@ -234,7 +235,7 @@ impl ServerTls {
 }
 
 impl ClientTls {
-    fn build(&self, unverified: bool) -> Result<TlsClient, np_transport::TlsSetupError> {
+    fn build(&self, unverified: bool) -> Result<TlsClient, TlsSetupError> {
         let mut builder = self.ca.iter().fold(TlsClient::builder(), |builder, file| builder.ca_file(file));
         builder = self.pins.iter().fold(builder, |builder, pin| builder.pin(*pin));
         if self.platform {

@@ -12,3 +12,4 @@
 mod effects;
 mod layers;
 mod pages;
+mod reload;

@@ -24,16 +24,31 @@ fn the_sample_is_read_as_the_defaults() {
 }
 
 #[test]
-fn the_page_of_settings_names_each_with_its_default() {
-    let defaults: BTreeMap<String, String> = Config::default().settings().map(|(key, value, _)| (key, value)).collect();
-    let mut seen = BTreeMap::new();
+fn the_page_of_settings_describes_each_as_the_code_does() {
+    let mut rows = BTreeMap::new();
     for line in page("CONFIGURATION.md").lines() {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        if let [name, _, default, _] = cells.as_slice()
+        if let [name, about, default, _] = cells.as_slice()
             && name.starts_with('`')
         {
-            seen.insert(name.trim_matches('`').to_owned(), default.trim_matches('`').to_owned());
+            let about = about.trim_end_matches(" *restart*").to_owned();
+            rows.insert(name.trim_matches('`').to_owned(), (about, default.trim_matches('`').to_owned()));
         }
     }
-    assert_eq!(seen, defaults);
+    let (mut table, mut about, mut settings) = (String::new(), Vec::new(), BTreeMap::new());
+    for line in Config::sample().lines() {
+        match (line.strip_prefix("# "), line.split_once(" = ")) {
+            (Some(text), _) => about.push(text.to_owned()),
+            (None, Some((key, default))) => {
+                let text = about.join(" ").trim_end_matches(" (restart)").to_owned();
+                settings.insert(format!("{table}.{key}"), (text, default.to_owned()));
+                about.clear();
+            }
+            _ => {
+                table = line.trim_matches(['[', ']']).to_owned();
+                about.clear();
+            }
+        }
+    }
+    assert_eq!(rows, settings);
 }

@@ -1,0 +1,153 @@
+//! A configuration taken over while a server runs.
+
+use np_facade::{Client, ConnectionError, Error, ErrorKind, Server};
+
+use crate::effects::{Place, address};
+
+fn text(name: &str, more: &str) -> String {
+    format!("[server]\naddress = \"mem:{name}\"\nidentity = \"@server\"\n{more}")
+}
+
+#[tokio::test]
+async fn limits_change_on_a_running_server_and_cut_nobody() {
+    let place = Place::new();
+    place.key("server");
+    let of = |most: usize| place.config(&text("r-limits", &format!("allow = \"anyone\"\nmax_connections = {most}\n")));
+    let server = Server::from_config(&of(1)).unwrap().start().await.unwrap();
+    let one = Client::connect(&address(&server)).await.unwrap();
+    Client::connect(&address(&server)).await.unwrap_err();
+    let reload = server.reload(&of(2)).await.unwrap();
+    assert_eq!((reload.changed(), reload.needs_restart()), (&["server.max_connections".to_owned()][..], &[][..]));
+    let two = Client::connect(&address(&server)).await.unwrap();
+    server.reload(&of(1)).await.unwrap();
+    for client in [&one, &two] {
+        assert_eq!(client.call("np.echo", "x").await.unwrap(), "x");
+    }
+    two.close().await;
+    let error = Client::connect(&address(&server)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    // A server that was told nothing new has nothing to tell.
+    assert_eq!(server.reload(&of(1)).await.unwrap(), np_facade::Reload::default());
+}
+
+#[tokio::test]
+async fn limits_of_connections_count_for_the_next_one() {
+    let place = Place::new();
+    place.key("server");
+    let of = |size: &str| {
+        place.config(&text("r-next", &format!("allow = \"anyone\"\n[transport]\nmax_message = \"{size}\"\n")))
+    };
+    let server = Server::from_config(&of("1KiB")).unwrap().start().await.unwrap();
+    let before = Client::connect(&address(&server)).await.unwrap();
+    server.reload(&of("2KiB")).await.unwrap();
+    let after = Client::connect(&address(&server)).await.unwrap();
+    after.call("np.echo", vec![0; 2 << 10]).await.unwrap();
+    before.call("np.echo", vec![0; 2 << 10]).await.unwrap_err();
+    before.call("np.echo", vec![0; 1 << 10]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_may_no_longer_connect_is_cut_and_others_are_not() {
+    let place = Place::new();
+    place.key("server");
+    let (ada, bob) = (place.key("ada"), place.key("bob"));
+    let of = |keys: &str| place.config(&text("r-policy", &format!("allow = [{keys}]\n")));
+    let server = Server::from_config(&of(&format!("\"{ada}\", \"{bob}\""))).unwrap().start().await.unwrap();
+    let one = place.connect(&address(&server), "identity = \"@ada\"\n").await.unwrap();
+    let other = place.connect(&address(&server), "identity = \"@bob\"\n").await.unwrap();
+    let reload = server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
+    assert_eq!(reload.changed(), ["server.allow"]);
+    let error = other.closed().await;
+    assert!(matches!(&error, ConnectionError::ClosedByPeer { .. }), "{error}");
+    assert!(error.to_string().contains("no longer allowed"), "{error}");
+    assert_eq!(one.call("np.echo", "x").await.unwrap(), "x");
+    let error = place.connect(&address(&server), "identity = \"@bob\"\n").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+}
+
+#[tokio::test]
+async fn a_key_file_that_was_replaced_is_the_servers_identity_from_then_on() {
+    let place = Place::new();
+    let old = place.key("server");
+    let config = place.config(&text("r-key", "allow = \"anyone\"\n"));
+    let server = Server::from_config(&config).unwrap().start().await.unwrap();
+    let before = Client::connect(&address(&server)).await.unwrap();
+    std::fs::remove_file(place.path("server")).unwrap();
+    let new = place.key("server");
+    server.reload(&config).await.unwrap();
+    Client::connect(&format!("mem:r-key?key={new}")).await.unwrap();
+    let error = Client::connect(&format!("mem:r-key?key={old}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+    assert_eq!(before.call("np.echo", "x").await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn certificates_are_read_again() {
+    let place = Place::new();
+    let write = || {
+        let made = np_facade::raw::transport::dev_certificates(&[]).unwrap();
+        std::fs::write(place.path("cert"), &made.server).unwrap();
+        std::fs::write(place.path("cert-key"), made.server_key.as_bytes()).unwrap();
+        made.server_pin
+    };
+    let old = write();
+    let base = "[server]\naddress = \"tls://127.0.0.1:0\"\nallow = \"anonymous\"\n";
+    let config = place.config(&format!("{base}tls_cert = \"@cert\"\ntls_key = \"@cert-key\"\n"));
+    let server = Server::from_config(&config).unwrap().start().await.unwrap();
+    let at = server.addresses()[0].without_keys().to_string();
+    let connect = async |pin| place.connect(&at, &format!("tls_pin = \"sha256:{pin}\"\n")).await;
+    connect(old).await.unwrap();
+    let new = write();
+    server.reload(&config).await.unwrap();
+    connect(new).await.unwrap();
+    assert!(connect(old).await.is_err());
+    // A bad one changes nothing, nor does a configuration without any.
+    std::fs::write(place.path("cert"), "nonsense").unwrap();
+    let error = server.reload(&config).await.unwrap_err();
+    assert!(error.to_string().contains("server.tls_cert"), "{error}");
+    connect(new).await.unwrap();
+    let mut without = place.config("[server]\nallow = \"anonymous\"\n");
+    without.server.address = vec!["mem:x".to_owned()];
+    let error = server.reload(&without).await.unwrap_err();
+    assert!(error.to_string().contains("restart"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_changes_nothing() {
+    let place = Place::new();
+    place.key("server");
+    let good = place.config(&text("r-bad", "allow = \"anyone\"\nmax_connections = 1\n"));
+    let server = Server::from_config(&good).unwrap().start().await.unwrap();
+    let mut wrong = good.clone();
+    wrong.server.max_connections = 5;
+    wrong.server.allow = vec!["/nowhere/list".to_owned()];
+    let mut wild = good.clone();
+    wild.server.max_connections = 5;
+    wild.server.max_handshakes = 0;
+    for config in [wrong, wild] {
+        assert!(matches!(server.reload(&config).await, Err(Error::Config(_))));
+        let _one = Client::connect(&address(&server)).await.unwrap();
+        Client::connect(&address(&server)).await.unwrap_err();
+        drop(_one);
+        while !server.connections().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_that_need_a_restart_are_named_and_stay() {
+    let place = Place::new();
+    place.key("server");
+    let good = place.config(&text("r-restart", "allow = \"anyone\"\n"));
+    let server = Server::from_config(&good).unwrap().start().await.unwrap();
+    let mut other = good.clone();
+    other.server.address = vec!["mem:r-elsewhere".to_owned()];
+    other.server.patterns = vec![np_facade::Pattern::NK];
+    other.transport.no_delay = false;
+    other.client.address = "mem:nobody-asks".to_owned();
+    let reload = server.reload(&other).await.unwrap();
+    assert_eq!(reload.needs_restart(), ["server.address", "server.patterns", "transport.no_delay"]);
+    assert!(reload.changed().is_empty());
+    Client::connect(&address(&server)).await.unwrap();
+}
