@@ -3,6 +3,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -56,16 +57,33 @@ impl Follower<'_> {
                     }
                 }
             }
-            self.reload().await;
-            // Of the files that count now.
+            let before = self.stamps();
+            if self.reload(signals).await.is_some() {
+                break;
+            }
+            // Of the files that count now; of those that were read, as they were before.
+            let seen = |path: &PathBuf| before.iter().find(|(other, _)| other == path).map(|(_, stamp)| *stamp);
             known = self.stamps();
+            known.iter_mut().for_each(|(path, stamp)| *stamp = seen(path).unwrap_or(*stamp));
             last.clone_from(&known);
         }
         self.config.server.shutdown_timeout
     }
 
-    async fn reload(&mut self) {
-        match self.try_reload().await {
+    /// Reads all files again. A signal that asks the program to end goes before that, since a file may be a pipe.
+    async fn reload(&mut self, signals: &mut Signals) -> Option<Heard> {
+        let reloaded = {
+            let mut reload = pin!(self.try_reload());
+            loop {
+                tokio::select! {
+                    reloaded = &mut reload => break reloaded,
+                    heard = signals.next_or_hang_up() => if heard == Heard::End {
+                        return Some(heard);
+                    }
+                }
+            }
+        };
+        match reloaded {
             Ok((config, reload)) => {
                 if self.verbose == 0 {
                     output::set_level(config.logging.level);
@@ -78,6 +96,7 @@ impl Follower<'_> {
                 output::note(&format!("reload: nothing has changed: {}", failure.text()));
             }
         }
+        None
     }
 
     async fn try_reload(&self) -> Result<(Config, Reload), Failure> {

@@ -95,12 +95,19 @@ impl Server {
         config.check()?;
         let blank = Self::builder_without_identity(Policy::allow_keys([]));
         let (mut builder, files) = config.put_into(blank);
-        let read = config.read_server(&files)?;
+        let recipe = files.tls.builder();
+        // A file may be slow, or a pipe: nobody else shall wait for it.
+        let reading = tokio::task::spawn_blocking({
+            let config = config.clone();
+            move || config.read_server(&files)
+        });
+        let read =
+            reading.await.map_err(|_| ConfigError::one("reload", None, "reading files ended early; try again"))??;
         builder.config.identities = read.identities.into_iter().map(crate::Identity::into_keys).collect();
         builder.config.policy = read.policy;
         builder.config.psks = read.psks;
         let running = self.running();
-        let (tls, recipe) = (running.tls.as_ref(), files.tls.builder());
+        let tls = running.tls.as_ref();
         if tls.is_some() != recipe.is_some() {
             let why = "cannot be given to a server that runs without certificates, nor taken from one that has some; restart it";
             return Err(ConfigError { problems: vec![config.problem("server.tls_cert", why)] }.into());

@@ -223,9 +223,9 @@ settings! {
     /// let config = np_facade::Config::default();
     /// assert_eq!(config.logging.level.name(), "warn");
     /// ```
-    logging: LoggingConfig => () {
+    logging: LoggingConfig => LogLevel {
         /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-        level: LogLevel = LogLevel::Warn, Choice(LogLevel::ALL), Live, |_to, _it| ();
+        level: LogLevel = LogLevel::Warn, Choice(LogLevel::ALL), Live, |to, it| *to = *it;
     }
 
     /// `[cluster]`: no settings so far.

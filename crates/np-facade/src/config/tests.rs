@@ -4,7 +4,7 @@ use np_trust::Policy;
 
 use super::declare::Entry;
 use super::plan::{ClientFiles, ClientPlan, ServerFiles, ServerPlan};
-use super::settings::ENTRIES;
+use super::settings::{ENTRIES, LogLevel};
 use super::{Config, layer};
 use crate::{Client, Server};
 
@@ -76,7 +76,9 @@ fn made_of(config: &Config) -> String {
     config.server.apply(&mut server);
     let mut client = ClientPlan { builder: Client::builder(""), files: ClientFiles::default() };
     config.client.apply(&mut client);
-    format!("{server:?} {client:?} {:?} {:?}", config.transport(), config.logging)
+    let mut level = LogLevel::Off;
+    config.logging.apply(&mut level);
+    format!("{server:?} {client:?} {:?} {level:?}", config.transport())
 }
 
 #[test]

@@ -261,3 +261,16 @@ fn no_secret_is_shown_in_an_error() {
         assert!(!error.contains(&secret[10..30]), "{error}");
     }
 }
+
+#[test]
+fn no_text_makes_reading_panic_and_every_mistake_has_a_line() {
+    let sample = Config::sample();
+    for at in (0..sample.len()).step_by(53) {
+        for put in ["", "\u{0}", "\"", "[", "=", "9", "\n", "\u{1f980}"] {
+            let text = format!("{}{put}{}", &sample[..at], &sample[(at + 1).min(sample.len())..]);
+            if let Err(error) = Config::parse(&text, "np.toml") {
+                assert!(error.to_string().lines().all(|line| line.starts_with("np.toml")), "{error}");
+            }
+        }
+    }
+}
