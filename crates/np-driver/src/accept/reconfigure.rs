@@ -27,9 +27,9 @@ impl Settings {
 
 impl Acceptor {
     /// Takes over those settings of another configuration that can change while connections stand: identities, policy,
-    /// pre-shared keys, `limits` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
+    /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
     /// `max_server_calls` and `max_identity_calls` at once, without cutting what is beyond a lower number. Patterns,
-    /// `when_full`, `replay_capacity`, compression and the router stay. Connections whose peer the new policy refuses are
+    /// `when_full`, `replay_capacity`, `max_memory`, compression and the router stay. Connections whose peer the new policy refuses are
     /// closed (`not-allowed`).
     ///
     /// # Errors
@@ -41,6 +41,7 @@ impl Acceptor {
             patterns: old.config.patterns.clone(),
             when_full: old.config.when_full,
             replay_capacity: old.config.replay_capacity,
+            max_memory: old.config.max_memory,
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted

@@ -74,6 +74,13 @@ settings! {
         /// How long written bytes may wait for a client to take them, and a record that has begun to come for its end; a slower
         /// client is cut.
         operation_timeout: Duration = Duration::from_secs(60), Span(1), Live, |to, it| to.accept().progress_timeout = *it;
+        /// After how long without a byte from a client it is asked for a sign of life, or `off`; after twice as long it counts as
+        /// dead.
+        heartbeat_interval: Option<Duration> = Some(Duration::from_secs(15)), Maybe(Span(1), "off"), Live, |to, it| to.accept().lifetime.heartbeat_interval = *it;
+        /// After how long without a call or stream a connection is ended in order, or `off`.
+        idle_timeout: Option<Duration> = None, Maybe(Span(1), "off"), Live, |to, it| to.accept().lifetime.idle_timeout = *it;
+        /// At what age a connection is ended in order, up to a fifth sooner, or `off`.
+        max_age: Option<Duration> = None, Maybe(Span(1), "off"), Live, |to, it| to.accept().lifetime.max_age = *it;
         /// How many calls and streams one client may have open at once; further ones wait at the client.
         backpressure_limit: u32 = 1_024, Count(1, 1 << 20), Live, |to, it| to.accept().limits.max_calls = *it;
         /// How many calls and streams may be at work for all clients.
@@ -82,6 +89,9 @@ settings! {
         max_identity_calls: usize = 8_192, Count(1, MOST), Live, |to, it| to.accept().max_identity_calls = *it;
         /// What happens to a call beyond these two: `refuse` at once, as safe to send again, or `wait` until its deadline.
         when_full: WhenFull = WhenFull::Refuse, WHEN_FULL, Restart, |to, it| to.accept().when_full = *it;
+        /// How many bytes of messages all connections may hold together, or `off`. Above it those that hold much are not read, and
+        /// are cut when that lasts as long as `operation_timeout`.
+        max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Restart, |to, it| to.accept().max_memory = *it;
         /// How many first flights are remembered against replay.
         replay_capacity: usize = 100_000, Count(10_000, MOST), Restart, |to, it| to.accept().replay_capacity = *it;
         /// How long open calls may go on when the server is told to end.

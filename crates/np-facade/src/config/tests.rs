@@ -9,7 +9,7 @@ use super::{Config, layer};
 use crate::{Client, Server};
 
 /// Another value of each setting, as TOML has it, but of those whose form has one by itself.
-const OTHERS: [(&str, &str); 41] = [
+const OTHERS: [(&str, &str); 44] = [
     ("server.address", "\"mem:other\""),
     ("server.identity", "\"other\""),
     ("server.allow", "\"anyone\""),
@@ -27,6 +27,9 @@ const OTHERS: [(&str, &str); 41] = [
     ("server.unix_mode", "\"660\""),
     ("server.reuse_address", if cfg!(unix) { "false" } else { "true" }),
     ("server.ipv6_only", "true"),
+    ("server.idle_timeout", "\"10m\""),
+    ("server.max_age", "\"1d\""),
+    ("server.max_memory", "\"1GiB\""),
     ("client.address", "\"mem:other\""),
     ("client.identity", "\"other\""),
     ("client.psk", "\"other\""),

@@ -310,3 +310,19 @@ async fn limits_of_transport_hold_for_servers_and_for_clients() {
     let error = client.call("np.echo", vec![0; 2 << 10]).await.unwrap_err();
     assert_eq!((error.status, error.outcome), (Status::LimitReached, Outcome::Answered), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_live_as_long_as_the_file_says() {
+    let place = Place::new();
+    for (more, span, code) in [
+        ("idle_timeout = \"5s\"\n", 5_000..=5_100, "idle"),
+        ("max_age = \"100s\"\nheartbeat_interval = \"off\"\n", 80_000..=100_100, "age"),
+    ] {
+        let server = place.open(&format!("c-life-{code}"), more).await;
+        let client = place.connect(&address(&server), "").await.unwrap();
+        let before = Instant::now();
+        let error = client.closed().await;
+        assert!(error.to_string().contains(code), "{error}");
+        assert!(span.contains(&before.elapsed().as_millis()), "{more}: {:?}", before.elapsed());
+    }
+}
