@@ -170,6 +170,8 @@ fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
     assert!(told.contains("changed server.max_connections; restart for server.backlog"), "{told}");
     assert_eq!(takes(&server), 2);
     server_file(&folder, "anyone", "max_connections = 3\nbaklog = 5\n");
+    let audited = server.wait_for("nothing was reloaded");
+    assert!(audited.contains("np::audit") && audited.contains("baklog"), "{audited}");
     let told = server.wait_for("reload: ");
     assert!(told.contains("nothing has changed") && told.contains("np.toml:6: server.baklog"), "{told}");
     assert_eq!(takes(&server), 2);

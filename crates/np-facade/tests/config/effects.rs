@@ -326,3 +326,18 @@ async fn connections_live_as_long_as_the_file_says() {
         assert!(span.contains(&before.elapsed().as_millis()), "{more}: {:?}", before.elapsed());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_variable_reaches_the_client() {
+    let place = Place::new();
+    place.key("server");
+    let text = "[server]\naddress = \"mem:c-variable\"\nidentity = \"@server\"\nallow = \"anyone\"\n";
+    let builder = Server::from_config(&place.config(text)).unwrap();
+    let builder = builder.on_async("forever", |_, _| std::future::pending::<Result<&str, CallError>>());
+    let server = builder.start().await.unwrap();
+    let env = [("NP_CLIENT__ADDRESS", address(&server)), ("NP_CLIENT__RESPONSE_TIMEOUT", "7s".to_owned())];
+    let client = Client::from_config(&Config::load(None, env).unwrap()).unwrap().connect().await.unwrap();
+    let before = Instant::now();
+    let error = client.call("forever", "").await.unwrap_err();
+    assert_eq!((error.status, before.elapsed().as_secs()), (Status::DeadlineExceeded, 7));
+}

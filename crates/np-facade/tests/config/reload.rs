@@ -1,6 +1,8 @@
 //! A configuration taken over while a server runs.
 
-use np_facade::{Client, ConnectionError, Error, ErrorKind, Server};
+use std::sync::{Mutex, mpsc};
+
+use np_facade::{Client, ConnectionError, Decision, Error, ErrorKind, Identity, Outcome, Policy, Server};
 
 use crate::effects::{Place, address};
 
@@ -150,4 +152,75 @@ async fn settings_that_need_a_restart_are_named_and_stay() {
     assert_eq!(reload.needs_restart(), ["server.address", "server.patterns", "transport.no_delay"]);
     assert!(reload.changed().is_empty());
     Client::connect(&address(&server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn numbers_of_calls_and_handshakes_change_at_once() {
+    let place = Place::new();
+    place.key("server");
+    let of = |more: &str| place.config(&text("r-numbers", &format!("allow = \"anyone\"\n{more}")));
+    let (begun, go) =
+        (std::sync::Arc::new(tokio::sync::Notify::new()), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let (started, gate) = (begun.clone(), go.clone());
+    let builder = Server::from_config(&of("")).unwrap().on_async("gate", move |_, _| {
+        let (started, gate) = (started.clone(), gate.clone());
+        async move {
+            started.notify_one();
+            gate.notified().await;
+            Ok("through")
+        }
+    });
+    let server = builder.start().await.unwrap();
+    let client = Client::connect(&address(&server)).await.unwrap();
+    let open = tokio::spawn({
+        let client = client.clone();
+        async move { client.call("gate", "").await }
+    });
+    begun.notified().await;
+    for setting in ["max_server_calls", "max_identity_calls"] {
+        client.call("np.echo", "x").await.unwrap();
+        let reload = server.reload(&of(&format!("{setting} = 1\n"))).await.unwrap();
+        assert!(reload.changed().contains(&format!("server.{setting}")));
+        let error = client.call("np.echo", "x").await.unwrap_err();
+        assert_eq!(error.outcome, Outcome::NotProcessed, "{error}");
+        server.reload(&of("")).await.unwrap();
+    }
+    go.notify_one();
+    assert_eq!(open.await.unwrap().unwrap(), "through");
+
+    server.reload(&of("max_handshakes = 1\nconnection_timeout = \"1h\"\n")).await.unwrap();
+    let mut silent = np_facade::raw::transport::connect(&server.addresses()[0]).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut silent.io, b"np").await.unwrap();
+    tokio::task::yield_now().await;
+    Client::connect(&address(&server)).await.unwrap();
+    let mut told = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut silent.io, &mut told).await.unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("max_handshakes"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_half_way_in_is_judged_by_the_new_policy_too() {
+    let place = Place::new();
+    place.key("server");
+    let (ada, bob) = (place.key("ada"), place.key("bob"));
+    let of = |keys: &str| place.config(&text("r-half", &format!("allow = [{keys}]\n")));
+    let server = Server::from_config(&of(&format!("\"{ada}\", \"{bob}\""))).unwrap().start().await.unwrap();
+    // It has seen the server's key, and shows its own only once the list has changed.
+    let ((meets, met), (goes, go)) = (mpsc::channel(), mpsc::channel::<()>());
+    let go = Mutex::new(go);
+    let policy = Policy::closure(move |_| {
+        let _ = meets.send(());
+        let _ = go.lock().unwrap().recv();
+        Decision::Allow { name: None }
+    });
+    let identity = Identity::load(place.path("bob")).unwrap();
+    let joining = tokio::spawn(Client::builder(address(&server)).identity(identity).policy(policy).connect());
+    tokio::task::spawn_blocking(move || met.recv()).await.unwrap().unwrap();
+    server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
+    goes.send(()).unwrap();
+    let told = match joining.await.unwrap() {
+        Ok(client) => client.closed().await.to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(told.contains("no longer allowed"), "{told}");
 }
