@@ -1,10 +1,16 @@
 //! A configuration taken over while a server runs.
 
 use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use np_facade::{Client, ConnectionError, Decision, Error, ErrorKind, Identity, Outcome, Policy, Server};
 
+use tokio::time::timeout;
+
 use crate::effects::{Place, address};
+
+/// How long what happens at once may take.
+const SOON: Duration = Duration::from_secs(20);
 
 fn text(name: &str, more: &str) -> String {
     format!("[server]\naddress = \"mem:{name}\"\nidentity = \"@server\"\n{more}")
@@ -59,7 +65,7 @@ async fn a_peer_that_may_no_longer_connect_is_cut_and_others_are_not() {
     let other = place.connect(&address(&server), "identity = \"@bob\"\n").await.unwrap();
     let reload = server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
     assert_eq!(reload.changed(), ["server.allow"]);
-    let error = other.closed().await;
+    let error = timeout(SOON, other.closed()).await.expect("it is cut");
     assert!(matches!(&error, ConnectionError::ClosedByPeer { .. }), "{error}");
     assert!(error.to_string().contains("no longer allowed"), "{error}");
     assert_eq!(one.call("np.echo", "x").await.unwrap(), "x");
@@ -194,7 +200,8 @@ async fn numbers_of_calls_and_handshakes_change_at_once() {
     tokio::task::yield_now().await;
     Client::connect(&address(&server)).await.unwrap();
     let mut told = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut silent.io, &mut told).await.unwrap();
+    let end = tokio::io::AsyncReadExt::read_to_end(&mut silent.io, &mut told);
+    timeout(SOON, end).await.expect("it goes for the next one").unwrap();
     assert!(String::from_utf8_lossy(&told).contains("max_handshakes"), "{told:?}");
 }
 
@@ -219,7 +226,7 @@ async fn a_peer_that_is_half_way_in_is_judged_by_the_new_policy_too() {
     server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
     goes.send(()).unwrap();
     let told = match joining.await.unwrap() {
-        Ok(client) => client.closed().await.to_string(),
+        Ok(client) => timeout(SOON, client.closed()).await.expect("it is cut").to_string(),
         Err(error) => error.to_string(),
     };
     assert!(told.contains("no longer allowed"), "{told}");
