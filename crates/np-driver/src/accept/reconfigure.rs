@@ -29,7 +29,8 @@ impl Acceptor {
     /// Takes over those settings of another configuration that can change while connections stand: identities, policy,
     /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
     /// `max_server_calls` and `max_identity_calls` at once, without cutting what is beyond a lower number. Patterns,
-    /// `when_full`, `replay_capacity`, `max_memory`, compression and the router stay. Connections whose peer the new policy refuses are
+    /// `when_full`, `replay_capacity`, `max_memory`, limits of sources and rates, compression and
+    /// the router stay. Connections whose peer the new policy refuses are
     /// closed (`not-allowed`).
     ///
     /// # Errors
@@ -42,6 +43,9 @@ impl Acceptor {
             when_full: old.config.when_full,
             replay_capacity: old.config.replay_capacity,
             max_memory: old.config.max_memory,
+            max_source_connections: old.config.max_source_connections,
+            max_source_handshakes_per_second: old.config.max_source_handshakes_per_second,
+            max_peer_calls_per_second: old.config.max_peer_calls_per_second,
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted

@@ -9,7 +9,7 @@ use super::{Config, layer};
 use crate::{Client, Server};
 
 /// Another value of each setting, as TOML has it, but of those whose form has one by itself.
-const OTHERS: [(&str, &str); 44] = [
+const OTHERS: [(&str, &str); 47] = [
     ("server.address", "\"mem:other\""),
     ("server.identity", "\"other\""),
     ("server.allow", "\"anyone\""),
@@ -30,6 +30,9 @@ const OTHERS: [(&str, &str); 44] = [
     ("server.idle_timeout", "\"10m\""),
     ("server.max_age", "\"1d\""),
     ("server.max_memory", "\"1GiB\""),
+    ("server.max_source_connections", "5"),
+    ("server.max_source_handshakes_per_second", "5"),
+    ("server.max_peer_calls_per_second", "5"),
     ("client.address", "\"mem:other\""),
     ("client.identity", "\"other\""),
     ("client.psk", "\"other\""),
