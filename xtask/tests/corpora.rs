@@ -6,6 +6,8 @@
 mod address;
 #[path = "../../fuzz/bodies/allow_list.rs"]
 mod allow_list;
+#[path = "../../fuzz/bodies/codec.rs"]
+mod codec;
 #[path = "../../fuzz/bodies/compress.rs"]
 mod compress;
 
@@ -14,8 +16,12 @@ use std::path::{Path, PathBuf};
 
 use np_testkit::fuzz::{TARGETS, Target};
 
-const OWN: [(&str, Target); 3] =
-    [("address", address::target), ("allow_list", allow_list::target), ("compress", compress::target)];
+const OWN: [(&str, Target); 4] = [
+    ("address", address::target),
+    ("allow_list", allow_list::target),
+    ("codec", codec::target),
+    ("compress", compress::target),
+];
 
 #[test]
 fn seeds_of_addresses_lists_and_bodies_keep_their_rules() {

@@ -66,8 +66,12 @@ pub(crate) async fn connect_with(
 ) -> Result<Connected, Failure> {
     let mode = args.key_mode;
     let budget = args.timeout;
-    let mut builder =
-        Client::builder(address.to_string()).connect_timeout(budget).handshake_timeout(budget).deadline(budget);
+    // A command is about this connection: its loss is what there is to tell.
+    let mut builder = Client::builder(address.to_string())
+        .connect_timeout(budget)
+        .handshake_timeout(budget)
+        .deadline(budget)
+        .auto_reconnect(false);
     if let Some(compression) = compression {
         builder = builder.compression(compression);
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use np_types::{PeerIdentity, Time};
 use tokio::sync::Notify;
 
 use crate::commands::lock;
 use crate::rate::{Bucket, Rate};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// What happens to a call for which there is no room.
 ///
@@ -80,8 +80,9 @@ struct Taken(Arc<Gauge>);
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.used.fetch_sub(1, Ordering::AcqRel);
-        if self.0.waiting.load(Ordering::Acquire) > 0 {
+        // The strongest order: a call that begins to wait in this moment either sees the place or is seen.
+        self.0.used.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
             self.0.freed.notify_one();
         }
     }
@@ -151,7 +152,7 @@ impl Gauge {
     fn try_take(self: &Arc<Self>) -> Option<Taken> {
         let most = self.most.load(Ordering::Acquire);
         let next = |used: usize| (used < most).then_some(used + 1);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
         Some(Taken(Arc::clone(self)))
     }
 
@@ -187,7 +188,7 @@ struct Waits<'a>(&'a Gauge);
 
 impl<'a> Waits<'a> {
     fn new(gauge: &'a Gauge) -> Self {
-        gauge.waiting.fetch_add(1, Ordering::AcqRel);
+        gauge.waiting.fetch_add(1, Ordering::SeqCst);
         Self(gauge)
     }
 }

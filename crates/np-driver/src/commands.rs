@@ -1,7 +1,5 @@
 //! What handles ask of a connection task, and how they wake it.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -9,6 +7,8 @@ use np_dispatch::MessageStream;
 use np_session::{Answer, OpenCall, StreamKey};
 use np_types::{CallError, CloseCode, Deadline};
 use tokio::sync::oneshot;
+
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Commands that wait for a connection task; a handle that finds the queue full waits.
 pub(crate) const QUEUE: usize = 1_024;
@@ -151,6 +151,6 @@ impl Doorbell {
 }
 
 /// A lock whose holder panicked still guards valid data here: every critical section is a few assignments.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

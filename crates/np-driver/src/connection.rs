@@ -18,6 +18,7 @@ use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::commands::{Command, Doorbell};
 use crate::compression::Bodies;
+use crate::fate::{ConnectionWatch, Fate};
 use crate::lifetime::Lifetime;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
@@ -134,7 +135,7 @@ pub struct Connection {
     control: mpsc::Sender<Command>,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
-    closed: watch::Receiver<Option<ConnectionError>>,
+    fate: watch::Receiver<Fate>,
 }
 
 /// What a connection's handle and its handlers know about it.
@@ -162,9 +163,9 @@ impl Connection {
         control: mpsc::Sender<Command>,
         bell: Arc<Doorbell>,
         info: Arc<ConnectionInfo>,
-        closed: watch::Receiver<Option<ConnectionError>>,
+        fate: watch::Receiver<Fate>,
     ) -> Self {
-        Self { commands, control, bell, info, closed }
+        Self { commands, control, bell, info, fate }
     }
 
     /// Calls a method of the peer and waits for its answer. Dropping the future cancels the call.
@@ -250,17 +251,19 @@ impl Connection {
 
     /// Waits until the connection is over, and says why.
     pub async fn closed(&self) -> ConnectionError {
-        let mut closed = self.closed.clone();
-        match closed.wait_for(Option::is_some).await {
-            Ok(error) => error.clone().unwrap_or_else(vanished),
-            Err(_) => vanished(),
-        }
+        self.watch().closed().await
+    }
+
+    /// Watches how the connection goes, without keeping it alive.
+    #[must_use]
+    pub fn watch(&self) -> ConnectionWatch {
+        ConnectionWatch::new(self.fate.clone())
     }
 
     /// Why the connection ended, if it has.
     #[must_use]
     pub fn error(&self) -> Option<ConnectionError> {
-        self.closed.borrow().clone()
+        self.fate.borrow().closed.clone()
     }
 
     /// Who the peer has proven to be.
@@ -331,7 +334,7 @@ impl Connection {
             control: self.control.downgrade(),
             bell: Arc::clone(&self.bell),
             info: Arc::clone(&self.info),
-            closed: self.closed.clone(),
+            fate: self.fate.clone(),
         };
         let info = &self.info;
         PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
@@ -370,7 +373,7 @@ struct WeakCaller {
     control: mpsc::WeakSender<Command>,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
-    closed: watch::Receiver<Option<ConnectionError>>,
+    fate: watch::Receiver<Fate>,
 }
 
 impl Caller for WeakCaller {
@@ -387,14 +390,10 @@ impl Caller for WeakCaller {
             return Box::pin(std::future::ready(Err(gone)));
         };
         let connection =
-            Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.closed.clone());
+            Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.fate.clone());
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }
-}
-
-fn vanished() -> ConnectionError {
-    ConnectionError::ClosedHere(CloseCode::Internal)
 }
 
 #[cfg(test)]

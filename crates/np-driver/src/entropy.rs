@@ -43,6 +43,20 @@ pub fn random_psk() -> Result<Psk, EntropyError> {
     Ok(Psk::from_bytes(*bytes))
 }
 
+/// A number drawn evenly from all of 64 bits: for what must not happen everywhere at once.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+///
+/// ```
+/// let (one, other) = (np_driver::random_number()?, np_driver::random_number()?);
+/// assert_ne!(one, other);
+/// # Ok::<(), np_driver::EntropyError>(())
+/// ```
+pub fn random_number() -> Result<u64, EntropyError> {
+    Ok(getrandom::u64()?)
+}
+
 pub(crate) fn nonce() -> Result<[u8; 16], EntropyError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;

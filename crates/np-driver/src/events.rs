@@ -13,6 +13,7 @@ use crate::call_limits::Permit;
 use crate::compression::{LARGE, Sealed};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
+use crate::message_queue::own;
 use crate::slots::Slot;
 use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
@@ -40,11 +41,12 @@ impl Task {
         match event {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
+                let body = own(body);
                 self.arrived(cx, Arrived { key, kind, method, codec, encoding, metadata, deadline, body });
             }
             Event::Answered { key, answer, credit } => {
                 self.session.release(credit);
-                self.answered(key, answer);
+                self.answered(key, Answer { body: own(answer.body), ..answer });
             }
             Event::Failed { key, error } => {
                 if let Some(slot) = self.slots.remove(key) {
@@ -68,7 +70,10 @@ impl Task {
             Event::Writable { key } => self.writable(key),
             Event::Cancelled { key, status } => self.cancelled(key, status),
             Event::Pong { token } => self.answered_ping(token),
-            Event::GoAway(code) => tracing::debug!(peer = %self.info.peer, %code, "the peer is draining"),
+            Event::GoAway(code) => {
+                tracing::debug!(peer = %self.info.peer, %code, "the peer is draining");
+                self.peer_drains(code);
+            }
             Event::Closed(error) => tracing::debug!(peer = %self.info.peer, %error, "the connection is over"),
             _ => {}
         }

@@ -1,18 +1,22 @@
-//! Messages of a stream that wait for their reader, small ones packed: a slice would pin the whole record it came in.
+//! Messages of a stream that wait for their reader, small ones packed: a slice would pin the whole buffer it came in.
 //!
 //! It must never know credit's rules: it only says how many bytes of it each message holds.
 
 use std::collections::VecDeque;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use np_session::Encoding;
 
-/// Messages up to this size are copied together; larger ones stay slices of what was received.
+/// Messages up to this size are copied together, larger ones each by itself.
 const SMALL: usize = 4 << 10;
 /// Empty messages hold no credit, so their number is bounded by itself.
 const MAX_EMPTY: usize = 16_384;
 /// Marks a message that stands in the queue of the large ones.
-const LARGE: u32 = u32::MAX;
+const LARGE: u16 = u16::MAX;
+/// Marks the size of a small message that came compressed: its encoding stands before it.
+const PACKED: u16 = 1 << 15;
+/// Bytes of an encoding: its number and the size that it declares.
+const ENCODING: usize = 5;
 
 /// A message as it came.
 #[derive(Debug, PartialEq)]
@@ -25,9 +29,12 @@ pub(crate) struct Message {
 
 #[derive(Default)]
 pub(crate) struct MessageQueue {
-    /// The sizes of all messages in order; [`LARGE`] stands for one of `large`.
-    sizes: VecDeque<u32>,
+    /// The sizes of all messages in order; [`LARGE`] stands for one of `large`. Two bytes each, so that a message of one
+    /// byte costs little more than its credit says.
+    sizes: VecDeque<u16>,
     small: BytesMut,
+    /// Bytes of `small` that are encodings.
+    encodings: usize,
     large: VecDeque<Message>,
     empty: usize,
 }
@@ -41,17 +48,23 @@ impl MessageQueue {
         self.empty >= MAX_EMPTY
     }
 
-    /// Adds a message. Compressed ones are few and worth a place of their own.
+    /// Adds a message, which pins nothing of what it came in.
     pub(crate) fn push(&mut self, message: Message) {
-        let Message { body, encoding, held } = &message;
-        if body.len() > SMALL || body.len() != *held || *encoding != Encoding::Plain {
+        let Message { body, encoding, held } = message;
+        if body.len() > SMALL || body.len() != held {
             self.sizes.push_back(LARGE);
-            self.large.push_back(message);
-        } else {
-            self.empty += usize::from(body.is_empty());
-            self.sizes.push_back(*held as u32);
-            self.small.extend_from_slice(body);
+            self.large.push_back(Message { body: own(body), encoding, held });
+            return;
         }
+        let packed = encoding.raw_size();
+        self.empty += usize::from(body.is_empty());
+        self.sizes.push_back(held as u16 | if packed.is_some() { PACKED } else { 0 });
+        if let Some(raw) = packed {
+            self.small.put_u8(encoding.to_wire());
+            self.small.put_u32_le(raw);
+            self.encodings += ENCODING;
+        }
+        self.small.extend_from_slice(&body);
     }
 
     /// The oldest message.
@@ -60,17 +73,31 @@ impl MessageQueue {
         if size == LARGE {
             return self.large.pop_front();
         }
-        let held = size as usize;
+        let (held, mut encoding) = (usize::from(size & !PACKED), Encoding::Plain);
+        if size & PACKED != 0 && self.small.len() >= ENCODING {
+            self.encodings -= ENCODING;
+            encoding = match (self.small.get_u8(), self.small.get_u32_le()) {
+                (1, raw) => Encoding::Lz4 { raw },
+                (2, raw) => Encoding::Zstd { raw },
+                (number, raw) => Encoding::Other { number, raw },
+            };
+        }
         self.empty -= usize::from(held == 0);
         let body = self.small.get(..held).map(Bytes::copy_from_slice).unwrap_or_default();
         self.small.advance(held);
-        Some(Message { body, encoding: Encoding::Plain, held })
+        Some(Message { body, encoding, held })
     }
 
     /// The bytes whose credit all messages together hold.
     pub(crate) fn held(&self) -> usize {
-        self.small.len() + self.large.iter().map(|message| message.held).sum::<usize>()
+        self.small.len() - self.encodings + self.large.iter().map(|message| message.held).sum::<usize>()
     }
+}
+
+/// The bytes of a body by themselves: a slice, however short, keeps the whole buffer that was read into, up to a quarter
+/// of a MiB, and whoever holds the body holds that.
+pub(crate) fn own(body: Bytes) -> Bytes {
+    if body.is_unique() { body } else { Bytes::copy_from_slice(&body) }
 }
 
 #[cfg(test)]
@@ -92,16 +119,22 @@ mod tests {
         let plain = |at: usize, size: usize| message(vec![at as u8; size]);
         let assembled = || Message { held: 4, ..message("assembled") };
         let packed = || Message { encoding: Encoding::Lz4 { raw: 9 }, ..message("packed") };
+        let zstd = || Message { encoding: Encoding::Zstd { raw: u32::MAX }, ..message("z") };
+        let large = || Message { encoding: Encoding::Zstd { raw: 7 }, ..message(vec![1; SMALL + 1]) };
         for (at, size) in sizes.into_iter().enumerate() {
             queue.push(plain(at, size));
         }
         queue.push(assembled());
         queue.push(packed());
-        assert_eq!(queue.held(), sizes.iter().sum::<usize>() + 4 + 6);
+        queue.push(zstd());
+        queue.push(large());
+        assert_eq!(queue.held(), sizes.iter().sum::<usize>() + 4 + 6 + 1 + SMALL + 1);
         for (at, size) in sizes.into_iter().enumerate() {
             assert_eq!(queue.pop(), Some(plain(at, size)));
         }
-        assert_eq!((queue.pop(), queue.pop()), (Some(assembled()), Some(packed())));
+        for last in [assembled(), packed(), zstd(), large()] {
+            assert_eq!(queue.pop(), Some(last));
+        }
         assert_eq!((queue.pop(), queue.held(), queue.is_empty()), (None, 0, true));
     }
 
@@ -119,11 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn a_small_message_does_not_pin_what_it_came_in() {
+    fn a_message_does_not_pin_what_it_came_in() {
         let mut queue = MessageQueue::default();
         let record = Bytes::from(vec![0; 65_000]);
         queue.push(message(record.slice(5..6)));
         queue.push(message(record.slice(6..9)));
+        queue.push(message(record.slice(9..9 + 2 * SMALL)));
         assert!(record.is_unique());
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! It must never know what the acts are.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use np_types::Time;
+
+use crate::sync::{AtomicU64, Ordering};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -3,10 +3,11 @@
 //! Memory: the queue and the message being put together hold credit of the stream's window, except for one message
 //! that alone is in the cell, which may grow to `max_message`. What such messages hold without credit is bounded by
 //! `reassembly_budget` for all streams of a connection together. So the cells of a connection hold at most
-//! `max_window + reassembly_budget`, and four bytes for each small message.
+//! `max_window + reassembly_budget`, and two bytes for each small message, seven where it came compressed; their queues
+//! may take twice their room while they grow.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,10 @@ use crate::commands::{Doorbell, lock};
 use crate::compression::LARGE;
 use crate::connection::ConnectionInfo;
 use crate::message_queue::{Message, MessageQueue};
+use crate::sync::{Mutex, MutexGuard};
 
+// The path is for `tests/interleavings.rs`, which takes this file for its own.
+#[path = "stream_cell/sink.rs"]
 mod sink;
 
 use sink::Sink;

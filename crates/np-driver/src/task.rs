@@ -24,6 +24,7 @@ use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
 use crate::farewell::farewell;
+use crate::fate::Fate;
 use crate::handlers::Handlers;
 use crate::lifetime::Life;
 use crate::link_error::{is_end, link_error};
@@ -65,7 +66,7 @@ pub(crate) struct Task {
     /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
     waiting: VecDeque<Command>,
     waiting_until: Option<Time>,
-    closed: watch::Sender<Option<ConnectionError>>,
+    fate: watch::Sender<Fate>,
     input: BytesMut,
     read_size: usize,
     out: Vec<u8>,
@@ -95,7 +96,7 @@ pub(crate) fn start(
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
     let (sender, commands) = mpsc::channel(QUEUE);
     let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
-    let (closed, watch) = watch::channel(None);
+    let (fate, watch) = watch::channel(Fate::default());
     let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
     let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
     let now = info.clock.now();
@@ -124,7 +125,7 @@ pub(crate) fn start(
         taken: Vec::new(),
         waiting: VecDeque::new(),
         waiting_until: None,
-        closed,
+        fate,
         input: established.input,
         read_size: READ,
         out: Vec::new(),
@@ -146,6 +147,7 @@ impl Task {
         poll_fn(|cx| self.poll_turn(cx)).await;
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
+        self.refuse_stragglers(&error).await;
         match error {
             ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
             // What a peer that is gone did not get was told to be not processed: it must not arrive after all.
@@ -166,13 +168,13 @@ impl Task {
         let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
         self.commands.close();
         self.control.close();
-        self.closed.send_replace(Some(error.clone()));
+        self.fate.send_modify(|fate| fate.closed = Some(error.clone()));
         while let Some(event) = self.session.poll_event() {
             if !matches!(event, Event::Opened { .. }) {
                 self.handle_event(&mut Context::from_waker(Waker::noop()), event);
             }
         }
-        let unsent = CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone());
+        let unsent = unsent(&error);
         for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
             command.fail(unsent.clone());
         }
@@ -181,6 +183,15 @@ impl Task {
         self.pings.clear();
         self.handlers = Handlers::default();
         error
+    }
+
+    /// Answers the commands whose senders had their place in the queue when it was closed, and had not filled it yet. Nobody
+    /// would ever drop those: the queue lives as long as a handle, and a caller holds one while it waits.
+    async fn refuse_stragglers(&mut self, error: &ConnectionError) {
+        while let Some(command) = self.commands.recv().await {
+            command.fail(unsent(error));
+        }
+        while self.control.recv().await.is_some() {}
     }
 
     /// One turn. Ready when the session has ended and its last bytes are in `out`.
@@ -383,6 +394,11 @@ impl Task {
         }
     }
 
+    /// Tells who watches that the peer takes no new calls.
+    pub(crate) fn peer_drains(&self, code: CloseCode) {
+        self.fate.send_modify(|fate| fate.draining = Some(code));
+    }
+
     pub(crate) fn answered_ping(&mut self, token: u64) {
         let now = self.info.clock.now();
         let at = self.pings.iter().take_while(|(waiting, ..)| *waiting <= token).count();
@@ -398,6 +414,11 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// What a caller is told whose command was never given to the session.
+fn unsent(error: &ConnectionError) -> CallError {
+    CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone())
 }
 
 /// Reads once into the spare room of `input`. The future of a read keeps nothing between polls.

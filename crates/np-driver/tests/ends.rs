@@ -304,6 +304,52 @@ async fn handlers_hold_no_more_than_call_budget() {
     }
 }
 
+/// A call may be on its way into the queue while the task that reads it ends: it is answered all the same. Each round has
+/// many callers in that moment; without the care for them about one round in a thousand hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_call_hangs_that_meets_the_end_of_its_connection() {
+    let house = serve("mem:stragglers", echo()).await;
+    for _ in 0..400 {
+        let client = client(&house).await;
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let client = client.clone();
+            callers.spawn(async move { while client.call(request("np.echo")).await.is_ok() {} });
+        }
+        tokio::task::yield_now().await;
+        client.close(CloseCode::Normal, "").await;
+        while let Some(ended) = within(callers.join_next()).await {
+            ended.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_the_drain_before_calls_fail_by_it_and_keeps_nothing_alive() {
+    let (router, begun, dropped) = forever();
+    let mut house = serve("mem:watch", router).await;
+    let client = client(&house).await;
+    let watch = client.watch();
+    assert!(watch.takes_calls());
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.call(request("forever")).await }
+    });
+    until(at(&begun, 1)).await;
+    let draining = tokio::spawn(async move { house.acceptor.drain(Duration::from_secs(20)).await });
+    assert_eq!(within(watch.draining()).await, Ok(CloseCode::Drained));
+    assert!(!watch.takes_calls());
+    let late = within(client.call(request("forever"))).await.unwrap_err();
+    assert_eq!((late.status, late.outcome), (Status::Unavailable, Outcome::NotProcessed));
+    call.abort();
+    drop(client);
+    let ended = within(watch.closed()).await;
+    assert!(matches!(ended, ConnectionError::ClosedHere(_) | ConnectionError::ClosedByPeer { .. }), "{ended}");
+    assert!(watch.is_closed());
+    until(at(&dropped, 1)).await;
+    within(draining).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_cuts_what_is_left_after_its_time() {
     let (router, begun, dropped) = forever();

@@ -1,40 +1,67 @@
-//! A client: one connection to one server, calls, streams and messages.
+//! A client: connections to one service that are kept, calls, streams and messages over them.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_dispatch::{CodecError, MessageReceiver, MessageSender, MessageStream, Reply, Schema, encode_as};
-use np_driver::{Connection, Priority, Request};
-use np_types::{CallError, CloseCode, Codec, ConnectionError, Deadline, Metadata, MethodName, Status};
+use np_dispatch::{CodecError, MessageStream, Reply, Schema, encode_as};
+use np_driver::{Connection, Priority};
+use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
+use crate::client::attempt::{OneWay, OpenStream, Outgoing, Unary, settle};
+use crate::client::events::ClientEvents;
+use crate::client::keeper::{Kept, keep};
+use crate::client::messages::Messages;
+use crate::client::pool::{Live, Pool};
+use crate::client::resolver::Resolver;
 use crate::{ClientBuilder, Error, MESSAGES};
 
-/// A client of one server. `Clone`, `Send` and `Sync`: clones share the connection.
+pub(crate) mod attempt;
+pub(crate) mod backoff;
+pub(crate) mod breaker;
+pub(crate) mod budget;
+pub(crate) mod dialer;
+pub(crate) mod events;
+pub(crate) mod keeper;
+pub(crate) mod keeping;
+pub(crate) mod messages;
+pub(crate) mod pool;
+pub(crate) mod resolver;
+pub(crate) mod station;
+
+/// A client of one service. `Clone`, `Send` and `Sync`: clones share its connections.
 ///
-/// When the last clone is dropped, the connection ends in order.
+/// A connection that is lost is made again, and calls wait for it: see [`ClientBuilder::auto_reconnect`]. When the last
+/// clone is dropped, the connections end in order.
 #[derive(Clone)]
 pub struct Client {
-    connection: Connection,
-    deadline: Duration,
-    messages: Arc<Messages>,
+    inner: Arc<Inner>,
 }
 
-/// The two halves of the message-style stream, opened by whoever needs it first.
-#[derive(Default)]
-struct Messages {
-    opened: Mutex<bool>,
-    sender: Mutex<Option<MessageSender>>,
-    receiver: Mutex<Option<MessageReceiver>>,
+/// What clones share. The tasks that keep the connections hold the pool alone, so that the last clone ends them.
+struct Inner {
+    pool: Arc<Pool>,
+    messages: Messages,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.pool.close(ConnectionError::ClosedHere(CloseCode::Normal));
+    }
 }
 
 impl Client {
-    pub(crate) fn over(connection: Connection, deadline: Duration) -> Self {
-        Self { connection, deadline, messages: Arc::default() }
+    /// A client over a pool whose first connection stands, with a task for each of them on the current runtime.
+    pub(crate) fn over(pool: Pool) -> Self {
+        let pool = Arc::new(pool);
+        for lane in 0..pool.size() {
+            let first = pool.standing(lane).map(|live| Kept::of(&live));
+            tokio::spawn(keep(Arc::clone(&pool), lane, first));
+        }
+        Self { inner: Arc::new(Inner { pool, messages: Messages::default() }) }
     }
 
     /// Connects with default settings and a fresh identity to an address that names its server's key.
@@ -48,7 +75,13 @@ impl Client {
     /// Starts to build a client for an address, in the form that the server printed.
     #[must_use]
     pub fn builder(address: impl Into<String>) -> ClientBuilder {
-        ClientBuilder::new(address.into())
+        ClientBuilder::new().address(address)
+    }
+
+    /// Starts to build a client whose addresses a resolver gives, anew at each attempt to connect.
+    #[must_use]
+    pub fn resolved_by(resolver: impl Resolver) -> ClientBuilder {
+        ClientBuilder::new().resolver(resolver)
     }
 
     /// Calls a method with bytes and gives the reply's bytes. Dropping the future cancels the call.
@@ -100,75 +133,89 @@ impl Client {
             deadline: None,
             compress: None,
             priority: Priority::Interactive,
+            idempotent: false,
         }
     }
 
-    /// Sends a message on this connection's one ordered message stream, postcard on the wire.
+    /// Sends a message on this client's one ordered message stream, postcard on the wire.
     ///
     /// It is on its way when this returns. The end of the connection cancels the server's handler: have it answer what
-    /// must not be lost, and wait for the answer before the client is closed or dropped.
+    /// must not be lost, and wait for the answer before the client is closed or dropped. When the connection is lost, the
+    /// stream fails for whoever uses it first, since messages may be lost with it; whoever uses it next opens another.
     ///
     /// # Errors
-    /// When the stream cannot be opened or has ended.
+    /// When the stream cannot be opened, has ended, or was lost with its connection.
     pub async fn send<T: Serialize + Sync + ?Sized>(&self, message: &T) -> Result<(), CallError> {
-        self.open_messages().await?;
-        match &mut *self.messages.sender.lock().await {
-            Some(sender) => sender.send_as(message).await,
-            None => Err(no_messages()),
-        }
+        self.inner.messages.open(|| self.open_messages()).await?;
+        self.inner.messages.send(message).await
     }
 
-    /// Receives the next message of this connection's message stream; `None` when the server has ended it.
+    /// Receives the next message of this client's message stream; `None` when the server has ended it.
     ///
     /// # Errors
-    /// When the stream cannot be opened, has failed, or the message is not of the type.
+    /// When the stream cannot be opened, has failed, was lost with its connection, or the message is not of the type.
     pub async fn recv<T: DeserializeOwned>(&self) -> Result<Option<T>, CallError> {
-        self.open_messages().await?;
-        match &mut *self.messages.receiver.lock().await {
-            Some(receiver) => receiver.recv_as().await.transpose(),
-            None => Err(no_messages()),
-        }
+        self.inner.messages.open(|| self.open_messages()).await?;
+        self.inner.messages.recv().await
     }
 
-    async fn open_messages(&self) -> Result<(), CallError> {
-        let mut opened = self.messages.opened.lock().await;
-        if !*opened {
-            let (receiver, sender) = self.open_stream(MESSAGES).await?.split();
-            *self.messages.sender.lock().await = Some(sender);
-            *self.messages.receiver.lock().await = Some(receiver);
-            *opened = true;
-        }
-        Ok(())
+    async fn open_messages(&self) -> Result<(MessageStream, Arc<Live>), CallError> {
+        let opening = self.request(MESSAGES).into_stream()?;
+        let (stream, lease) = settle::<OpenStream>(&self.inner.pool, opening).await?;
+        Ok((stream, Arc::clone(&lease.live)))
     }
 
-    /// Asks the server for a sign of life and gives the time it took.
+    /// Asks the server of the newest connection for a sign of life and gives the time it took.
     ///
     /// # Errors
-    /// When the connection has ended.
+    /// When that connection has ended; it does not wait for another.
     pub async fn ping(&self) -> Result<Duration, ConnectionError> {
-        self.connection.ping().await
+        self.inner.pool.newest().connection.ping().await
     }
 
-    /// Ends the connection in order. Calls that are still open fail: wait for them first.
-    pub async fn close(&self) -> ConnectionError {
-        self.connection.close(CloseCode::Normal, "").await
-    }
-
-    /// Waits until the connection is over, and says why.
-    pub async fn closed(&self) -> ConnectionError {
-        self.connection.closed().await
-    }
-
-    /// The connection below.
+    /// What becomes of the connections from now on; the first events tell which of them stand.
+    ///
+    /// ```no_run
+    /// # async fn run(client: np_facade::Client) {
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # }
+    /// ```
     #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
+    pub fn events(&self) -> ClientEvents {
+        self.inner.pool.teller.subscribe()
+    }
+
+    /// Ends the client and its connections in order. Calls that are still open fail: wait for them first.
+    pub async fn close(&self) -> ConnectionError {
+        let pool = &self.inner.pool;
+        let standing = pool.close(ConnectionError::ClosedHere(CloseCode::Normal));
+        // The newest may be out of the pool, since its server drains.
+        for live in standing.into_iter().chain([pool.newest()]) {
+            live.connection.close(CloseCode::Normal, "").await;
+        }
+        pool.closed().await
+    }
+
+    /// Waits until the client is over, and says why: it was closed, its server refuses it for good, or nothing is tried
+    /// any more ([`ClientBuilder::auto_reconnect`], [`ClientBuilder::max_reconnect_attempts`]). A connection that is lost
+    /// and made again is no end; [`Client::events`] tells of it.
+    pub async fn closed(&self) -> ConnectionError {
+        self.inner.pool.closed().await
+    }
+
+    /// The newest connection, whether it stands or not. Calls on it are on their own: none waits, and none is sent again.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.inner.pool.newest().connection.clone()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("connection", &self.connection).finish_non_exhaustive()
+        f.debug_struct("Client").field("connection", &self.inner.pool.newest().connection).finish_non_exhaustive()
     }
 }
 
@@ -195,6 +242,7 @@ pub struct Call<'a> {
     deadline: Option<Duration>,
     compress: Option<bool>,
     priority: Priority,
+    idempotent: bool,
 }
 
 impl Call<'_> {
@@ -265,13 +313,29 @@ impl Call<'_> {
         self
     }
 
+    /// Declares that the call does no harm when it is done twice, so that it is sent again when its connection is lost and
+    /// nobody knows whether it was done. [`ClientBuilder::idempotent_methods`] declares it of all calls of a method.
+    ///
+    /// ```no_run
+    /// # async fn run(client: np_facade::Client) -> Result<(), np_facade::CallError> {
+    /// let stock = client.request("stock.count").body("apples").idempotent().send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
     /// Calls the method and waits for its answer.
     ///
     /// # Errors
     /// As [`Client::call`].
     pub async fn send(self) -> Result<Reply, CallError> {
-        let connection = &self.client.connection;
-        connection.call(self.into_request()?).await
+        let client = self.client;
+        let (reply, _) = settle::<Unary>(&client.inner.pool, self.into_outgoing()?).await?;
+        Ok(reply)
     }
 
     /// Calls the method with a value in place of the body, in the call's codec, and reads the answer's.
@@ -295,8 +359,9 @@ impl Call<'_> {
     /// # Errors
     /// As [`Client::send_one_way`].
     pub async fn send_one_way(self) -> Result<(), CallError> {
-        let connection = &self.client.connection;
-        connection.send_one_way(self.into_request()?).await
+        let client = self.client;
+        settle::<OneWay>(&client.inner.pool, self.into_outgoing()?).await?;
+        Ok(())
     }
 
     /// Opens a stream of messages both ways, whose values travel in the call's codec. The body must be empty.
@@ -304,26 +369,32 @@ impl Call<'_> {
     /// # Errors
     /// When it could not be opened. What the method says to the opening is told by the stream itself.
     pub async fn open_stream(self) -> Result<MessageStream, CallError> {
-        let (client, deadline) = (self.client, self.deadline);
-        let request = self.into_request()?;
-        // A stream lasts as long as its sides want, unless somebody said otherwise.
-        let deadline = deadline.map_or(Deadline::NONE, |within| client.connection.clock().deadline(within));
-        client.connection.open_stream(request.deadline(deadline)).await
+        let client = self.client;
+        let (stream, _) = settle::<OpenStream>(&client.inner.pool, self.into_stream()?).await?;
+        Ok(stream)
     }
 
-    fn into_request(mut self) -> Result<Request, CallError> {
+    fn into_stream(self) -> Result<Outgoing, CallError> {
+        // A stream lasts as long as its sides want, unless somebody said otherwise.
+        let within = self.deadline;
+        Ok(Outgoing { within, ..self.into_outgoing()? })
+    }
+
+    fn into_outgoing(mut self) -> Result<Outgoing, CallError> {
         if let Some(schema) = self.schema {
             schema.expect_in(&mut self.metadata).map_err(|error| unsent(error.to_string()))?;
         }
-        let deadline = self.deadline.unwrap_or(self.client.deadline);
-        let request = Request::new(name(self.method)?).codec(self.codec.unwrap_or_default()).body(self.body);
-        let request = request
-            .priority(self.priority)
-            .metadata(self.metadata)
-            .deadline(self.client.connection.clock().deadline(deadline));
-        Ok(match self.compress {
-            Some(compress) => request.compress(compress),
-            None => request,
+        let patience = self.deadline.unwrap_or(self.client.inner.pool.dialer.settings.deadline);
+        Ok(Outgoing {
+            method: name(self.method)?,
+            codec: self.codec.unwrap_or_default(),
+            body: self.body,
+            metadata: self.metadata,
+            compress: self.compress,
+            priority: self.priority,
+            within: Some(patience),
+            patience,
+            idempotent: self.idempotent,
         })
     }
 }
@@ -334,8 +405,4 @@ fn name(method: &str) -> Result<MethodName, CallError> {
 
 fn unsent(text: String) -> CallError {
     CallError::not_processed(Status::InvalidArgument, text)
-}
-
-fn no_messages() -> CallError {
-    CallError::not_processed(Status::Unavailable, "the message stream is not open")
 }

@@ -1,21 +1,26 @@
 //! How a client connects: who it is, whom it accepts, and what it may cost. Must never leave a server unproven unless
 //! told so by a name with `danger` in it, nor take a setting that would have no effect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_driver::{Compression, ConnectorConfig, connect};
+use np_driver::{Compression, ConnectorConfig};
 use np_noise::{Pattern, Role};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
 
+use crate::client::dialer::Dialer;
+use crate::client::keeping::Keeping;
+use crate::client::pool::Pool;
 use crate::{Client, Error, Identity};
 
 /// Builds a [`Client`].
 #[derive(Debug)]
 pub struct ClientBuilder {
-    pub(crate) address: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) keeping: Keeping,
     identity: Option<Identity>,
     trust: Trust,
     pub(crate) pattern: Option<Pattern>,
@@ -42,9 +47,10 @@ enum Trust {
 }
 
 impl ClientBuilder {
-    pub(crate) fn new(address: String) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            address,
+            addresses: Vec::new(),
+            keeping: Keeping::default(),
             identity: None,
             trust: Trust::Address,
             pattern: None,
@@ -61,7 +67,7 @@ impl ClientBuilder {
         }
     }
 
-    /// Sets who this client is. Default: a fresh identity for this connection.
+    /// Sets who this client is. Default: a fresh identity, one for all of its connections.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
@@ -211,32 +217,49 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects, on the current tokio runtime. Nothing is retried, but for the keys of an address: see
-    /// [`ClientBuilder::pattern`].
+    /// Connects, on the current tokio runtime: returns as soon as one connection stands. Each address is tried once, in
+    /// order, and nothing is retried, but for the keys of an address: see [`ClientBuilder::pattern`].
     ///
     /// # Errors
-    /// When the address is malformed, names no key, or other keys than the settings ask for, when a setting is out of
+    /// When an address is malformed, names no key, or other keys than the settings ask for, when a setting is out of
     /// its range or does not fit the pattern, when nobody answers, or when either side refuses the other.
     pub async fn connect(self) -> Result<Client, Error> {
-        let address: Address = self.address.parse()?;
-        self.check_link(&address)?;
-        if !address.mode().uses_keys() {
-            return self.connect_inside(&address).await;
+        self.keeping.check()?;
+        let dialer = Dialer::new(self)?;
+        let stations = dialer.stations().await?;
+        let mut failed = Vec::new();
+        for (at, station) in stations.iter().enumerate() {
+            match dialer.attempt(station).await {
+                Ok(connection) => {
+                    let first = (Arc::clone(station), connection);
+                    return Ok(Client::over(Pool::new(dialer, stations.len(), at, first)));
+                }
+                Err(error) => failed.push(error),
+            }
         }
-        let pattern = self.pattern.unwrap_or_else(|| self.default_pattern(&address));
+        Err(Error::of_attempts(failed))
+    }
+
+    /// What one attempt at an address is made of. `own` is who the client is where nobody said it.
+    pub(crate) fn config(&self, address: &Address, own: &Identity) -> Result<ConnectorConfig, Error> {
+        self.check_link(address)?;
+        if !address.mode().uses_keys() {
+            return self.config_inside(address, own);
+        }
+        let pattern = self.pattern.unwrap_or_else(|| self.default_pattern(address));
         self.check_fit(pattern)?;
-        self.check_keys(pattern, &address)?;
-        let psk_id = match (&self.psk, self.psk_id) {
+        self.check_keys(pattern, address)?;
+        let psk_id = match (&self.psk, &self.psk_id) {
             (Some(psk), None) => psk_id(psk),
-            (_, id) => id.unwrap_or_default(),
+            (_, id) => id.clone().unwrap_or_default(),
         };
         if !psk_id.is_empty() {
             // It travels in clear: a secret in its place must be refused before.
             Policy::allow_psk(&psk_id)?;
         }
-        let policy = match self.trust {
-            Trust::Policy(policy) => policy,
-            Trust::FirstUse(known) => Policy::first_use(known, &address.without_keys().to_string()),
+        let policy = match &self.trust {
+            Trust::Policy(policy) => policy.clone(),
+            Trust::FirstUse(known) => Policy::first_use(known.clone(), &address.without_keys().to_string()),
             Trust::DangerAnyone => Policy::danger_trust_anyone(),
             Trust::Address if pattern == Pattern::NNpsk0 => Policy::allow_psk(&psk_id)?,
             // Whoever answers has to hold the pre-shared key as well.
@@ -245,36 +268,25 @@ impl ClientBuilder {
             Trust::Address if address.mode() == SecurityMode::TlsNoise && address.keys().is_empty() => Policy::anyone(),
             Trust::Address => Policy::allow_keys(address.keys().iter().copied()),
         };
-        let identity = match self.identity {
-            Some(identity) => identity,
-            None => Identity::generate()?,
-        };
-        let config = ConnectorConfig {
+        let identity = self.identity.as_ref().unwrap_or(own).clone();
+        Ok(ConnectorConfig {
             pattern,
             server_keys: address.keys().to_vec(),
-            psk: self.psk,
+            psk: self.psk.clone(),
             psk_id,
-            link: self.link,
-            compression: self.compression,
-            progress_timeout: self.progress_timeout,
-            limits: self.limits,
-            connect_timeout: self.connect_timeout,
-            handshake_timeout: self.handshake_timeout,
-            router: self.router,
-            ..ConnectorConfig::new(identity.into_keys(), policy)
-        };
-        let connection = connect(&address, config).await?;
-        Ok(Client::over(connection, self.deadline))
+            ..self.connector(identity, policy, self.link.clone())
+        })
     }
 
-    /// Connects in a mode that proves peers without a key of np.
-    async fn connect_inside(mut self, address: &Address) -> Result<Client, Error> {
+    /// The same in a mode that proves peers without a key of np.
+    fn config_inside(&self, address: &Address, own: &Identity) -> Result<ConnectorConfig, Error> {
         self.check_inside(address)?;
         let mode = address.mode();
-        let policy = match self.trust {
-            Trust::Policy(policy) => policy,
-            Trust::DangerAnyone if mode == SecurityMode::Tls && self.link.tls.is_none() => {
-                self.link.tls = Some(TlsClient::builder().danger_no_verification().build()?);
+        let mut link = self.link.clone();
+        let policy = match &self.trust {
+            Trust::Policy(policy) => policy.clone(),
+            Trust::DangerAnyone if mode == SecurityMode::Tls && link.tls.is_none() => {
+                link.tls = Some(TlsClient::builder().danger_no_verification().build()?);
                 Policy::danger_trust_anyone()
             }
             Trust::DangerAnyone => Policy::danger_trust_anyone(),
@@ -283,18 +295,20 @@ impl ClientBuilder {
             // TLS, or the operating system, has refused any other by now.
             Trust::Address | Trust::FirstUse(_) => Policy::anyone(),
         };
-        let config = ConnectorConfig {
-            link: self.link,
+        Ok(self.connector(own.clone(), policy, link))
+    }
+
+    fn connector(&self, identity: Identity, policy: Policy, link: ConnectOptions) -> ConnectorConfig {
+        ConnectorConfig {
+            link,
             compression: self.compression,
             progress_timeout: self.progress_timeout,
-            limits: self.limits,
+            limits: self.limits.clone(),
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
-            router: self.router,
-            ..ConnectorConfig::new(Identity::generate()?.into_keys(), policy)
-        };
-        let connection = connect(address, config).await?;
-        Ok(Client::over(connection, self.deadline))
+            router: self.router.clone(),
+            ..ConnectorConfig::new(identity.into_keys(), policy)
+        }
     }
 
     /// Refuses settings of the link that the address would ignore.

@@ -225,13 +225,30 @@ pub enum Error {
     /// No connection came about.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// No connection came about to any of several addresses.
+    #[error("none of {} addresses could be connected to: {}", .0.len(), each(.0))]
+    NoneAnswered(Vec<Self>),
+    /// A resolver gave no address.
+    #[error("the resolver has no address for this client: {0}; check it, or name an address beside it (address())")]
+    Resolve(String),
     /// The operating system gave no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// One error of those of several addresses.
+    pub(crate) fn of_attempts(mut failed: Vec<Self>) -> Self {
+        match failed.pop() {
+            Some(only) if failed.is_empty() => only,
+            last => {
+                failed.extend(last);
+                Self::NoneAnswered(failed)
+            }
+        }
+    }
+
+    /// What kind of failure it is. Of several addresses the first counts that answered, whatever it answered.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -249,9 +266,17 @@ impl Error {
             Self::NoServerKey { .. } => ErrorKind::Authentication,
             Self::Listen(error) => of_transport(error),
             Self::Connect(error) => of_connect(error),
+            Self::NoneAnswered(errors) => {
+                errors.iter().map(Self::kind).find(|kind| *kind != ErrorKind::Connect).unwrap_or(ErrorKind::Connect)
+            }
+            Self::Resolve(_) => ErrorKind::Connect,
             Self::Entropy(_) => ErrorKind::Local,
         }
     }
+}
+
+fn each(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn of_connect(error: &ConnectError) -> ErrorKind {

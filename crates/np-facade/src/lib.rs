@@ -38,6 +38,10 @@ pub mod prelude;
 pub mod raw;
 mod server;
 
+pub use client::breaker::CircuitBreaker;
+pub use client::events::{ClientEvent, ClientEvents};
+pub use client::keeping::Balance;
+pub use client::resolver::{ResolveError, Resolver};
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use config::{

@@ -439,7 +439,10 @@ async fn a_shutdown_answers_what_was_accepted_and_says_that_it_drains() {
     open.notify_one();
     assert_eq!(call.await.unwrap().unwrap(), "through");
     shutdown.await.unwrap();
-    assert!(matches!(client.closed().await, ConnectionError::ClosedByPeer { code: CloseCode::Drained, .. }));
+    assert!(matches!(
+        client.connection().closed().await,
+        ConnectionError::ClosedByPeer { code: CloseCode::Drained, .. }
+    ));
     let error = Client::connect(&address(&server)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     server.shutdown(Duration::from_secs(1)).await;
@@ -489,8 +492,9 @@ async fn dropping_the_server_ends_everything_at_once() {
     let error = call.await.unwrap();
     assert_eq!((error.outcome, ErrorKind::of_call(&error)), (Outcome::Unknown, ErrorKind::Connect));
     assert!(error.cause.is_some());
-    let error = client.call("np.echo", "").await.unwrap_err();
-    assert_eq!((error.outcome, error.cause.is_some()), (Outcome::NotProcessed, true));
+    // It waits for another server until its deadline.
+    let late = client.request("np.echo").deadline(Duration::from_millis(20)).send().await.unwrap_err();
+    assert_eq!((late.outcome, late.cause.is_some()), (Outcome::NotProcessed, true));
     // The name is free again.
     builder("mem:dropped").start().await.unwrap();
 }

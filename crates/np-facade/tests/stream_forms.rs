@@ -104,7 +104,7 @@ async fn values_stream_in_each_direction_from_either_side_in_every_codec() {
     let back = server.connections().remove(0);
     within(async {
         for codec in [Codec::Bytes, Codec::Postcard, Codec::Json, Codec::MessagePack] {
-            use_streams(client.connection(), codec).await;
+            use_streams(&client.connection(), codec).await;
             use_streams(&back, codec).await;
         }
     })

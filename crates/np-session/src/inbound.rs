@@ -157,8 +157,9 @@ impl Session {
             return Err(Misbehaved::GoAway.into());
         }
         self.peer_draining = true;
-        self.fail_unaccepted(accepted);
+        // The news first: whoever owns a call that fails by it then knows that another connection may take it.
         self.events.push_back(Event::GoAway(code));
+        self.fail_unaccepted(accepted);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //!
 //! - [`Pair`] joins two [`Peer`]s by a [`Network`]; a [`Recorder`] keeps what happens, for tests that say each step.
 //! - [`sim`] gives each side a script by seed and checks the run against a model.
+//! - [`flows`] does so for streams, with a model of every byte that is delivered.
 //! - [`Dialogue`] sets one session against frames that a test writes itself.
 //! - [`fuzz`] holds any bytes against rules, from handshakes to whole sessions.
 #![allow(
@@ -17,6 +18,7 @@
 
 mod actor;
 mod dialogue;
+pub mod flows;
 pub mod fuzz;
 mod network;
 mod pair;
@@ -27,7 +29,7 @@ pub mod vectors;
 
 pub use actor::{Action, Actor, CallRecord, CallResult, Step, body};
 pub use dialogue::{Dialogue, Hand, settings};
-pub use network::{Fault, Network, NetworkConfig, Pipe, Read};
+pub use network::{Fault, Harm, Network, NetworkConfig, Pipe, Read};
 pub use pair::{Pair, Setup};
 pub use peer::{Application, Peer, PeerConfig, Recorder, Refuse, Stage, keypair};
 pub use rng::Rng;

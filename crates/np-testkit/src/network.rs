@@ -7,13 +7,26 @@ use np_types::Time;
 
 use crate::Rng;
 
+/// What somebody on the way does to bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// A bit is turned.
+    Flip,
+    /// What was written with the byte, from it on, is lost.
+    Lose,
+    /// The same arrives twice.
+    Twice,
+    /// The same arrives in another order.
+    Swap,
+}
+
 /// What goes wrong on one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fault {
     /// Nothing arrives from the first time until the second.
     pub stall: Option<(Time, Time)>,
-    /// A bit of the byte at this offset is turned.
-    pub flip: Option<u64>,
+    /// Harm is done at the byte of this offset.
+    pub harm: Option<(u64, Harm)>,
     /// The direction is cut, and a tail of what was on its way is lost.
     pub cut: Option<Time>,
 }
@@ -104,8 +117,8 @@ pub struct Pipe {
     taken: u64,
     /// Every byte that was written, where a test asked for it.
     pub transcript: Option<Vec<u8>>,
-    /// Whether the byte to be flipped was written.
-    pub flipped: bool,
+    /// Whether harm was done.
+    pub harmed: bool,
 }
 
 impl Pipe {
@@ -121,7 +134,7 @@ impl Pipe {
             lost: false,
             taken: 0,
             transcript: None,
-            flipped: false,
+            harmed: false,
         }
     }
 
@@ -138,11 +151,10 @@ impl Pipe {
             return Some(0);
         }
         let mut segment = bytes[..count].to_vec();
-        if let Some(at) = self.fault.flip.and_then(|at| at.checked_sub(self.taken))
-            && let Some(byte) = segment.get_mut(at as usize)
+        if let Some((at, harm)) = self.fault.harm
+            && let Some(at) = at.checked_sub(self.taken).filter(|at| *at < count as u64)
         {
-            *byte ^= 1 << self.rng.below(8);
-            self.flipped = true;
+            self.harm(&mut segment, at as usize, harm);
         }
         if let Some(transcript) = &mut self.transcript {
             transcript.extend_from_slice(&segment);
@@ -150,10 +162,26 @@ impl Pipe {
         let jitter = self.rng.below(self.config.jitter.as_nanos() as u64 + 1);
         let at = now + self.config.latency + Duration::from_nanos(jitter);
         self.last_arrival = self.last_arrival.max(at);
-        self.queue.push_back((self.last_arrival, segment));
-        self.in_flight += count;
         self.taken += count as u64;
+        if !segment.is_empty() {
+            self.in_flight += segment.len();
+            self.queue.push_back((self.last_arrival, segment));
+        }
         Some(count)
+    }
+
+    fn harm(&mut self, segment: &mut Vec<u8>, at: usize, harm: Harm) {
+        let before = segment.clone();
+        match harm {
+            Harm::Flip => segment[at] ^= 1 << self.rng.below(8),
+            Harm::Lose => segment.truncate(at),
+            Harm::Twice => segment.extend_from_within(at..),
+            Harm::Swap => {
+                let rest = &mut segment[at..];
+                rest.rotate_left(self.rng.below(rest.len() as u64) as usize);
+            }
+        }
+        self.harmed = *segment != before;
     }
 
     /// Gives what has arrived by `now`, in pieces of random sizes.
@@ -231,7 +259,7 @@ mod tests {
 
     use np_types::Time;
 
-    use super::{FOREVER, Fault, Network, NetworkConfig, Pipe, Read};
+    use super::{FOREVER, Fault, Harm, Network, NetworkConfig, Pipe, Read};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -310,13 +338,29 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_lost_repeated_and_put_into_another_order() {
+        for (harm, expected) in [(Harm::Lose, "abcdXX"), (Harm::Twice, "abcdefefXX"), (Harm::Swap, "abcdfeXX")] {
+            let seen = (0..20).map(|seed| {
+                let mut pipe = pipe(seed, fault(Fault { harm: Some((4, harm)), ..Fault::default() }));
+                for bytes in [&b"ab"[..], b"cdef", b"XX"] {
+                    assert_eq!(pipe.write(Time::ZERO, bytes), Some(bytes.len()));
+                }
+                (read_all(&mut pipe, Time::ZERO).0, pipe.harmed)
+            });
+            let seen: Vec<_> = seen.collect();
+            assert!(seen.contains(&(expected.as_bytes().to_vec(), true)), "{harm:?} {seen:?}");
+            assert!(seen.iter().all(|(bytes, harmed)| *harmed == (bytes != b"abcdefXX")));
+        }
+    }
+
+    #[test]
     fn a_flip_turns_one_bit_of_one_byte() {
-        let mut pipe = pipe(1, fault(Fault { flip: Some(4), ..Fault::default() }));
+        let mut pipe = pipe(1, fault(Fault { harm: Some((4, Harm::Flip)), ..Fault::default() }));
         pipe.write(Time::ZERO, &[0; 3]);
-        assert!(!pipe.flipped);
+        assert!(!pipe.harmed);
         pipe.write(Time::ZERO, &[0; 3]);
         let (bytes, _) = read_all(&mut pipe, Time::ZERO);
         assert_eq!(bytes.iter().map(|byte| byte.count_ones()).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0]);
-        assert!(pipe.flipped);
+        assert!(pipe.harmed);
     }
 }

@@ -11,7 +11,9 @@ use np_session::OpenKind;
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Outcome, Status, Time};
 
 use crate::network::FOREVER;
-use crate::{Action, Actor, CallRecord, CallResult, Fault, NetworkConfig, Pair, Peer, Rng, Setup, Step};
+use crate::{
+    Action, Actor, Application, CallRecord, CallResult, Fault, Harm, NetworkConfig, Pair, Peer, Rng, Setup, Step,
+};
 
 /// After this much virtual time a run that has not come to rest hangs, unless its network is stalled for ever.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -27,8 +29,8 @@ pub enum Kind {
     Stall,
     /// A direction stops for ever.
     StallForEver,
-    /// A bit is turned.
-    Flip,
+    /// Somebody on the way turns a bit, or loses bytes, repeats them or puts them into another order.
+    Harm(Harm),
     /// A side drains or closes.
     End,
 }
@@ -59,7 +61,10 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
         Kind::Cut,
         Kind::Stall,
         Kind::StallForEver,
-        Kind::Flip,
+        Kind::Harm(Harm::Flip),
+        Kind::Harm(Harm::Lose),
+        Kind::Harm(Harm::Twice),
+        Kind::Harm(Harm::Swap),
         Kind::End,
     ]);
     let setup = setup(seed, kind, &mut rng);
@@ -72,7 +77,7 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
     let mut broken = Vec::new();
     match kind {
         Kind::Healthy | Kind::Stall => check_rest(&mut pair.peers, quiet, &setup.limits, &mut broken),
-        Kind::Flip => check_flip(&pair, &mut broken),
+        Kind::Harm(_) => check_harm(&pair, &mut broken),
         _ => {}
     }
     if pair.peers.iter().any(|peer| peer.error().is_none()) {
@@ -86,7 +91,7 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
     if broken.is_empty() { Ok(summary) } else { Err(format!("{kind:?}\n{}", broken.join("\n"))) }
 }
 
-fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
+pub(crate) fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
     let pattern = rng.pick(&Pattern::ALL);
     let limits = [limits(rng), limits(rng)];
     let latency = Duration::from_micros(rng.below(20_000));
@@ -106,9 +111,9 @@ fn setup(seed: u64, kind: Kind, rng: &mut Rng) -> Setup {
         }
         Kind::Stall => faults[side].stall = Some((at, at + Duration::from_millis(rng.below(3_000)))),
         Kind::StallForEver => faults[side].stall = Some((at, FOREVER)),
-        Kind::Flip => {
+        Kind::Harm(harm) => {
             let within = rng.pick(&[400, 20_000]);
-            faults[side].flip = Some(rng.below(within));
+            faults[side].harm = Some((rng.below(within), harm));
         }
         Kind::Healthy | Kind::End => {}
     }
@@ -221,6 +226,11 @@ pub(crate) fn check_rest(peers: &mut [Peer<Actor>; 2], quiet: bool, limits: &[Li
             broken.push(format!("{:?} has {} calls unanswered", peer.side, peer.app.unanswered()));
         }
     }
+    check_held(peers, limits, broken);
+}
+
+/// When all is over no call is open, and every byte of credit and of budgets is back.
+pub(crate) fn check_held<A: Application>(peers: &mut [Peer<A>; 2], limits: &[Limits; 2], broken: &mut Vec<String>) {
     let held = peers.each_mut().map(|peer| {
         let session = peer.session();
         (session.is_idle(), format!("{session:?}"))
@@ -272,9 +282,9 @@ fn field(state: &str, part: &str, name: &str) -> u64 {
 }
 
 /// A changed byte that was read ends the connection, and nothing else.
-fn check_flip(pair: &Pair<Actor>, broken: &mut Vec<String>) {
+fn check_harm(pair: &Pair<Actor>, broken: &mut Vec<String>) {
     for (at, pipe) in pair.network.pipes.iter().enumerate() {
-        if !pipe.flipped || pipe.in_flight() > 0 {
+        if !pipe.harmed || pipe.in_flight() > 0 {
             continue;
         }
         let reader = &pair.peers[1 - at];
@@ -294,7 +304,7 @@ fn check_flip(pair: &Pair<Actor>, broken: &mut Vec<String>) {
             Some(_) => false,
         };
         if !fine {
-            broken.push(format!("a flipped bit made {:?}", reader.error()));
+            broken.push(format!("harmed bytes made {:?}", reader.error()));
         }
     }
 }

@@ -19,9 +19,8 @@ pub struct LimitsError {
 /// What one connection may cost this side, and when its keys are renewed.
 ///
 /// # Limits
-/// A peer can make a connection hold at most `max_window + reassembly_budget` bytes of bodies that the application has not
-/// taken (`connection_window` in place of `max_window` where that is larger), besides `max_calls` call records and the
-/// [`MAX_METHODS`](crate::MAX_METHODS) names.
+/// What a peer can make a connection hold has a formula of these settings: [`Limits::worst_case_bytes`]. An honest peer
+/// whose bodies the application takes costs a small part of it.
 ///
 /// ```
 /// use np_types::Limits;
@@ -95,6 +94,44 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What a connection costs besides what its settings say, in bytes: what is read at once, and the events that it
+    /// makes, 24 MiB of them where it is frames of three bytes alone; a record on its way out; the names of methods.
+    pub const FIXED_BYTES: u64 = 28 << 20;
+
+    /// The most bytes of memory that a peer can make one connection of the driver hold, whatever it does: for planning how
+    /// many connections a machine bears whose peers are hostile. Memory that handlers take for themselves is not in it.
+    ///
+    /// | bytes | for what |
+    /// |---|---|
+    /// | 12 × `max_window`, or `connection_window` where it is larger | messages that no reader took: 12 where they are of one byte and compressed, 4 where they are of one byte, 1 to 2 where they are long |
+    /// | 3 × `reassembly_budget` | large calls and replies that are put together, and messages of streams beyond their window, which may take twice their room while they grow |
+    /// | 2 × `call_budget` | calls at work and replies that wait, and bodies that were decompressed |
+    /// | 40 KiB × `max_calls` | call and stream records, pairs of metadata, and messages without a byte. Streams that this side opens count as well |
+    /// | [`Limits::FIXED_BYTES`] | buffers |
+    ///
+    /// ```
+    /// use np_types::Limits;
+    /// assert_eq!(Limits::default().worst_case_bytes(), 484 << 20);
+    /// // A server for strangers that sends and takes small messages.
+    /// let small = Limits {
+    ///     max_message: 64 << 10,
+    ///     max_calls: 64,
+    ///     stream_window: 64 << 10,
+    ///     connection_window: 256 << 10,
+    ///     max_window: 256 << 10,
+    ///     reassembly_budget: 256 << 10,
+    ///     call_budget: 512 << 10,
+    ///     ..Limits::default()
+    /// };
+    /// assert!(small.worst_case_bytes() < 36 << 20);
+    /// ```
+    #[must_use]
+    pub fn worst_case_bytes(&self) -> u64 {
+        let window = u64::from(self.max_window.max(self.connection_window));
+        let (reassembly, calls) = (u64::from(self.reassembly_budget), u64::from(self.call_budget));
+        12 * window + 3 * reassembly + 2 * calls + 40 * 1_024 * u64::from(self.max_calls) + Self::FIXED_BYTES
+    }
+
     /// Checks each setting and how they fit together.
     ///
     /// # Errors

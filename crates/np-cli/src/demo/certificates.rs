@@ -51,7 +51,8 @@ async fn by_authority(made: &DevCertificates) -> Checked {
         let begun = Instant::now();
         let client = Client::builder(bare(&server)?).tls(tls.clone()).connect().await.map_err(told)?;
         times.push(show_span(begun.elapsed()));
-        let info = client.connection().tls().ok_or("the connection is not inside TLS")?;
+        let connection = client.connection();
+        let info = connection.tls().ok_or("the connection is not inside TLS")?;
         ensure(info.resumed == resumed, format!("connection {} was resumed: {}", times.len(), info.resumed))?;
         agreed = format!("TLS {}, {}", info.version, info.group);
         // The session's ticket comes with what the server says.

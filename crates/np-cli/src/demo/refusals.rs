@@ -67,7 +67,8 @@ struct Evidence {
 async fn tamper(place: &Place, way: Way, flip: bool) -> Result<Evidence, String> {
     let relay = Relay::start(&place.relay, place.address.clone()).await?;
     let address = relay.address().clone().with_key(place.server);
-    let builder = Client::builder(address.to_string()).identity(place.member.clone());
+    // What this connection comes to is what is looked at.
+    let builder = Client::builder(address.to_string()).identity(place.member.clone()).auto_reconnect(false);
     let client = builder.connect().await.map_err(told)?;
     let honest = Bytes::from_static(b"through the relay, unharmed");
     let reply = client.call("demo.keep", honest.clone()).await.map_err(told)?;

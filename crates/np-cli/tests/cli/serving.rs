@@ -84,7 +84,7 @@ fn a_signal_drains_and_ends_with_0() {
         serve.signal(signal);
         serve.wait_for("draining");
         assert_eq!(serve.code(), Some(0));
-        let end = runtime.block_on(client.closed());
+        let end = runtime.block_on(client.connection().closed());
         assert!(end.to_string().contains("drained"), "the client is told: {end}");
     }
 }

@@ -25,7 +25,8 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    let bounds = Bounds { elements: Cell::new(bytes.saturating_add(MAX_EMPTY)), passed: Cell::new(None) };
+    let most = bytes.saturating_add(MAX_EMPTY);
+    let bounds = Bounds { elements: Cell::new(most), expected: Cell::new(most), passed: Cell::new(None) };
     let level = Level { left: MAX_DEPTH, listed: false, bounds: &bounds };
     T::deserialize(Guard { inner: reader, level })
         .map_err(|error| bounds.passed.take().unwrap_or_else(|| describe(error)))
@@ -35,6 +36,8 @@ where
 struct Bounds {
     /// Elements that may still follow.
     elements: Cell<usize>,
+    /// Elements that room may still be reserved for before they are there.
+    expected: Cell<usize>,
     /// The bound that was passed.
     passed: Cell<Option<CodecError>>,
 }
@@ -57,6 +60,15 @@ impl Level<'_> {
                 Err(E::custom("nested too deep"))
             }
         }
+    }
+
+    /// How many elements a list may be taken to have: what the body says, and no more in all lists than it can hold.
+    /// Lists in lists would each reserve for a length that was only announced.
+    fn expect(self, announced: Option<usize>) -> Option<usize> {
+        let left = self.bounds.expected.get();
+        let expected = announced?.min(left);
+        self.bounds.expected.set(left - expected);
+        Some(expected)
     }
 
     /// Counts an element, where it is one and not the end.
@@ -229,7 +241,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.level.expect(self.inner.size_hint())
     }
 }
 
@@ -248,7 +260,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.level.expect(self.inner.size_hint())
     }
 }
 

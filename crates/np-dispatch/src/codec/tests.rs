@@ -202,6 +202,21 @@ fn json_may_have_space_around_it_and_no_field_twice() {
     assert!(error.to_string().ends_with("json of another type, at line 1 column 14"), "{error}");
 }
 
+/// Readers that are quick and a little wrong give a neighbour of the number that was written.
+#[test]
+fn numbers_come_back_to_the_last_bit() {
+    let mut number = 1.0e-300f64;
+    let numbers: Vec<f64> = std::iter::from_fn(|| {
+        number *= 1.618_033_988_749_895;
+        number.is_finite().then_some(number)
+    })
+    .collect();
+    assert!(numbers.len() > 2_000);
+    for &codec in TYPED {
+        assert_eq!(decode(codec, &encode_as(codec, &numbers).unwrap()).as_ref(), Ok(&numbers), "{codec}");
+    }
+}
+
 #[cfg(feature = "msgpack")]
 #[test]
 fn messagepack_writes_fields_by_name_and_reads_them_by_place_too() {

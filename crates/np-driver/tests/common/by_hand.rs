@@ -2,10 +2,11 @@
 //! likes.
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use np_driver::Clock;
-use np_session::{Event, Handshake, HandshakeEvent, Outer, Session};
+use np_session::{Event, Handshake, HandshakeEvent, OpenCall, OpenKind, Outer, Session, StreamKey};
 use np_transport::{Address, Link, connect};
-use np_types::{Limits, PeerIdentity, UnixMillis};
+use np_types::{Deadline, Limits, PeerIdentity, UnixMillis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub(crate) struct ByHand {
@@ -60,4 +61,34 @@ impl ByHand {
         let token = self.session.ping();
         while self.event().await != (Event::Pong { token }) {}
     }
+}
+
+/// Says what there is to say and hears what there is to hear, until neither side has anything left.
+pub(crate) async fn settle(hand: &mut ByHand) -> Vec<Event> {
+    let (mut out, mut input, mut events, mut quiet) = (Vec::new(), BytesMut::new(), Vec::new(), 0);
+    while quiet < 8 {
+        quiet += 1;
+        while hand.session.poll_transmit(hand.clock.now(), &mut out) {
+            hand.link.io.write_all(&out).await.unwrap();
+            hand.session.handle_written(out.len());
+            out.clear();
+            quiet = 0;
+        }
+        tokio::task::yield_now().await;
+        while let Some(Ok(1..)) = hand.link.io.read_buf(&mut input).now_or_never() {
+            hand.session.handle_bytes(hand.clock.now(), &mut input);
+            quiet = 0;
+        }
+        events.extend(std::iter::from_fn(|| hand.session.poll_event()));
+        assert!(hand.session.error().is_none(), "{:?}", hand.session.error());
+    }
+    events
+}
+
+/// Opens something without a deadline.
+pub(crate) fn open(hand: &mut ByHand, kind: OpenKind, method: &str, change: impl FnOnce(&mut OpenCall)) -> StreamKey {
+    let mut call = OpenCall::new(kind, method.parse().unwrap());
+    call.deadline = Deadline::NONE;
+    change(&mut call);
+    hand.session.open(call).unwrap()
 }

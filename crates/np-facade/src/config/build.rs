@@ -90,7 +90,7 @@ impl Client {
     pub fn from_config(config: &Config) -> Result<ClientBuilder, Error> {
         config.check()?;
         let transport = config.transport();
-        let mut builder = Self::builder("");
+        let mut builder = ClientBuilder::new();
         builder.limits = transport.limits;
         builder.compression = transport.compression;
         builder.link.socket = transport.socket;

@@ -74,6 +74,14 @@ pub(super) struct ClientPlan {
     pub(super) files: ClientFiles,
 }
 
+impl ClientPlan {
+    pub(super) fn address(&mut self, address: &str) {
+        if !address.is_empty() {
+            self.builder.addresses.push(address.to_owned());
+        }
+    }
+}
+
 /// What a client's files are.
 #[derive(Debug, Default)]
 pub(super) struct ClientFiles {

@@ -124,7 +124,7 @@ settings! {
     /// ```
     client: ClientConfig => ClientPlan {
         /// Where the server is, as it printed it: `tcp://127.0.0.1:9000?key=np1...`
-        address: String = String::new(), Text(maybe_address), Restart, |to, it| to.builder.address.clone_from(it);
+        address: String = String::new(), Text(maybe_address), Restart, |to, it| to.address(it);
         /// The key file of this client. Empty: a fresh identity for each connection.
         identity: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.identity.clone_from(it);
         /// The file of a pre-shared key that the server holds, too.

@@ -6,7 +6,7 @@ use super::declare::Entry;
 use super::plan::{ClientFiles, ClientPlan, ServerFiles, ServerPlan};
 use super::settings::{ENTRIES, LogLevel};
 use super::{Config, layer};
-use crate::{Client, Server};
+use crate::{Client, ClientBuilder, Server};
 
 /// Another value of each setting, as TOML has it, but of those whose form has one by itself.
 const OTHERS: [(&str, &str); 47] = [
@@ -80,7 +80,7 @@ fn made_of(config: &Config) -> String {
     builder.config.limits = config.limits();
     let mut server = ServerPlan { builder, files: ServerFiles::default() };
     config.server.apply(&mut server);
-    let mut client = ClientPlan { builder: Client::builder(""), files: ClientFiles::default() };
+    let mut client = ClientPlan { builder: ClientBuilder::new(), files: ClientFiles::default() };
     config.client.apply(&mut client);
     let mut level = LogLevel::Off;
     config.logging.apply(&mut level);
@@ -110,6 +110,6 @@ fn every_default_is_what_a_builder_begins_with() {
     builder = builder.config(&Config::default());
     builder.configured = None;
     assert_eq!(format!("{builder:?}"), by_hand);
-    let by_hand = format!("{:?}", Client::builder(""));
+    let by_hand = format!("{:?}", ClientBuilder::new());
     assert_eq!(format!("{:?}", Client::from_config(&Config::default()).unwrap()), by_hand);
 }

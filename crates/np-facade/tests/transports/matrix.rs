@@ -79,7 +79,8 @@ async fn a_drain_answers_what_is_open_and_says_why_it_ends() {
             }
         };
         let server = kind.server().on_async("slow", handler).start().await.unwrap();
-        let client = kind.client(&address(&server)).connect().await.unwrap();
+        // Else a late call would wait for the next server.
+        let client = kind.client(&address(&server)).auto_reconnect(false).connect().await.unwrap();
         let open = tokio::spawn({
             let client = client.clone();
             async move { client.call("slow", "last words").await }
@@ -126,7 +127,8 @@ async fn a_peer_that_is_not_welcome_is_refused_and_told() {
 async fn a_peer_that_is_killed_fails_its_calls_as_unknown() {
     for kind in Kind::all().into_iter().filter(|kind| *kind != Kind::Mem) {
         let mut served = Served::start(kind);
-        let client = kind.client(&served.address).connect().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let builder = kind.client(&served.address).auto_reconnect(false);
+        let client = builder.connect().await.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         let open = tokio::spawn({
             let client = client.clone();
             async move { client.call("forever", "").await }

@@ -117,7 +117,7 @@ async fn listeners_of_different_kinds_share_one_server_and_one_shutdown() {
     assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
     server.shutdown(Duration::from_secs(10)).await;
     for client in clients {
-        client.closed().await;
+        client.connection().closed().await;
     }
     for (kind, address) in kinds.iter().zip(server.addresses()) {
         let error = kind.client(&address.to_string()).connect().await.unwrap_err();

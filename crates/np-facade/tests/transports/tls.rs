@@ -34,9 +34,10 @@ async fn handlers_learn_who_their_client_is() {
     let subject = "CN=np development client".to_owned();
     let expected = PeerIdentity::Certificate { spki: made.client_pin, names, subject };
     assert_eq!(client.call("who", "").await.unwrap(), format!("{expected:?} None"));
-    let shown = client.connection().tls().unwrap();
+    let connection = client.connection();
+    let shown = connection.tls().unwrap();
     assert_eq!((shown.group.as_str(), shown.resumed), ("X25519MLKEM768", false));
-    let PeerIdentity::Certificate { spki, .. } = client.connection().peer() else { panic!() };
+    let PeerIdentity::Certificate { spki, .. } = connection.peer() else { panic!() };
     assert_eq!(*spki, made.server_pin);
 }
 
@@ -115,7 +116,8 @@ async fn ten_reloads_under_load_fail_no_call() {
         renewed.install(round % 2);
         tls.reload().unwrap();
         let newcomer = one().connect().await.unwrap();
-        let PeerIdentity::Certificate { spki, .. } = newcomer.connection().peer() else { panic!() };
+        let connection = newcomer.connection();
+        let PeerIdentity::Certificate { spki, .. } = connection.peer() else { panic!() };
         assert_eq!(pins[round % 2], [*spki], "round {round}");
         assert_eq!(newcomer.call("np.echo", "new").await.unwrap(), "new");
         // The load goes on meanwhile; a client that has failed is told of below.
@@ -280,7 +282,7 @@ async fn a_connection_that_is_cut_inside_tls_was_truncated() {
     let mut served = crate::process::Served::start(Kind::Tls);
     let client = Kind::Tls.client(&served.address).connect().await.unwrap();
     served.kill();
-    let ended = timeout(Duration::from_secs(20), client.closed()).await.unwrap();
+    let ended = timeout(Duration::from_secs(20), client.connection().closed()).await.unwrap();
     let cut = matches!(ended, ConnectionError::Misbehaved(np_facade::Misbehaved::Truncated));
     assert!(cut || matches!(ended, ConnectionError::Io { .. }), "{ended:?}");
 }

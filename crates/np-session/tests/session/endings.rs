@@ -21,7 +21,9 @@ fn after_go_away_accepted_calls_finish_and_later_ones_are_not_processed() {
     pair.server().go_away(CloseCode::Drained);
     pair.settle();
     let events = pair.events(0);
-    assert!(events.contains(&Event::GoAway(CloseCode::Drained)));
+    let news = events.iter().position(|event| *event == Event::GoAway(CloseCode::Drained)).unwrap();
+    let first = events.iter().position(|event| matches!(event, Event::Failed { .. })).unwrap();
+    assert!(news < first, "who owns a call that fails knows why: {events:?}");
     let failed = failures(&events);
     assert_eq!(failed.iter().map(|(key, _)| *key).collect::<Vec<_>>(), keys[2..]);
     assert!(failed.iter().all(|(_, error)| error.outcome == Outcome::NotProcessed));

@@ -1,0 +1,221 @@
+//! One call over as many attempts as it takes: the one place where an attempt is made and its outcome is judged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use np_dispatch::{MessageStream, Reply};
+use np_driver::{Connection, Priority, Request, random_number};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, Time};
+use tokio::time::{sleep, timeout_at};
+
+use crate::client::backoff::within_upper_half;
+use crate::client::pool::{Lease, Live, Pool};
+
+/// The longest pauses before a call that a server refused is sent to it again.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is sent, and how: all that an attempt is made of. A clone of the body costs no bytes.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) method: MethodName,
+    pub(crate) codec: Codec,
+    pub(crate) body: Bytes,
+    pub(crate) metadata: Metadata,
+    pub(crate) compress: Option<bool>,
+    pub(crate) priority: Priority,
+    /// How long it may take in all; none: for ever.
+    pub(crate) within: Option<Duration>,
+    /// How long it waits for a connection.
+    pub(crate) patience: Duration,
+    /// Whether it does no harm when it is done twice.
+    pub(crate) idempotent: bool,
+}
+
+/// What an attempt does with a connection.
+pub(crate) trait Operation {
+    /// What comes of it.
+    type Output;
+
+    /// Makes one attempt.
+    fn attempt(
+        connection: &Connection,
+        request: Request,
+    ) -> impl Future<Output = Result<Self::Output, CallError>> + Send;
+}
+
+/// Waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Unary;
+
+impl Operation for Unary {
+    type Output = Reply;
+
+    async fn attempt(connection: &Connection, request: Request) -> Result<Reply, CallError> {
+        connection.call(request).await
+    }
+}
+
+/// Waits until all of it was handed over.
+#[derive(Debug)]
+pub(crate) struct OneWay;
+
+impl Operation for OneWay {
+    type Output = ();
+
+    async fn attempt(connection: &Connection, request: Request) -> Result<(), CallError> {
+        connection.send_one_way(request).await
+    }
+}
+
+/// Opens a stream. What happens to one that is open is told by the stream.
+#[derive(Debug)]
+pub(crate) struct OpenStream;
+
+impl Operation for OpenStream {
+    type Output = MessageStream;
+
+    async fn attempt(connection: &Connection, request: Request) -> Result<MessageStream, CallError> {
+        connection.open_stream(request).await
+    }
+}
+
+/// What is to be done about an attempt that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is told to the caller.
+    Tell,
+    /// Another one is safe, and goes elsewhere: the connection takes no more calls.
+    Elsewhere,
+    /// Another one is allowed, and costs one of the retry budget.
+    Again,
+}
+
+/// Makes attempts until one of them settles the call; gives its result and the connection that it was on.
+pub(crate) async fn settle<O: Operation>(pool: &Pool, call: Outgoing) -> Result<(O::Output, Lease<'_>), CallError> {
+    // Known once it matters: the first attempt on a connection that stands reads no clock for it.
+    let mut until = None;
+    let mut refusals = 0;
+    loop {
+        let lease = match pool.pick() {
+            Some(lease) => lease,
+            None => pool.wait(*until.get_or_insert_with(|| pool.dialer.clock.now() + call.patience)).await?,
+        };
+        let (request, deadline) = request(pool, &lease, &call, until);
+        match O::attempt(&lease.live.connection, request).await {
+            Ok(output) => {
+                pool.budget.deposit();
+                lease.live.station.succeeded();
+                return Ok((output, lease));
+            }
+            Err(error) => {
+                let until = *until.get_or_insert_with(|| pool_time(pool, &lease, deadline, call.patience));
+                let live = Arc::clone(&lease.live);
+                drop(lease);
+                again(pool, &live, &call, error, until, &mut refusals).await?;
+            }
+        }
+    }
+}
+
+/// Makes the request of the next attempt, and the deadline that it has on its connection's clock.
+fn request(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: Option<Time>) -> (Request, Deadline) {
+    let deadline = match (call.within, until) {
+        (None, _) => Deadline::NONE,
+        (Some(within), None) => lease.live.connection.clock().deadline(within),
+        (Some(_), Some(until)) => lease.live.connection.clock().deadline(until.since(pool.dialer.clock.now())),
+    };
+    let request = Request::new(call.method.clone())
+        .codec(call.codec)
+        .body(call.body.clone())
+        .metadata(call.metadata.clone())
+        .priority(call.priority)
+        .deadline(deadline);
+    let request = match call.compress {
+        Some(compress) => request.compress(compress),
+        None => request,
+    };
+    (request, deadline)
+}
+
+/// When a call is over whose first attempt failed, on the clock of the pool.
+fn pool_time(pool: &Pool, lease: &Lease<'_>, deadline: Deadline, patience: Duration) -> Time {
+    let left = deadline.remaining(lease.live.connection.clock().now());
+    pool.dialer.clock.now() + left.unwrap_or(patience)
+}
+
+/// Waits until another attempt may be made, or gives the error that the caller is told.
+async fn again(
+    pool: &Pool,
+    live: &Arc<Live>,
+    call: &Outgoing,
+    mut error: CallError,
+    until: Time,
+    refusals: &mut u32,
+) -> Result<(), CallError> {
+    let lost = error.cause.is_some() || !live.watch.takes_calls();
+    if lost && pool.dialer.settings.keeping.auto_reconnect {
+        // Whoever learns of it first takes it away, so that no attempt meets it again.
+        pool.evict(live);
+    }
+    match judge(&error, lost, || call.idempotent || pool.dialer.settings.keeping.is_idempotent(call.method.as_str())) {
+        Verdict::Tell => return Err(error),
+        // Without auto_reconnect no other will come, and it is as well that the caller hears why.
+        Verdict::Elsewhere if pool.has_other(live) => return Ok(()),
+        Verdict::Elsewhere => return Err(error),
+        Verdict::Again => {}
+    }
+    if !lost {
+        live.station.failed(pool.dialer.clock.now());
+    }
+    if !pool.budget.take() {
+        error.text.push_str("; not sent again, since retry_budget is used up");
+        return Err(error);
+    }
+    if lost {
+        return if pool.has_other(live) { Ok(()) } else { Err(error) };
+    }
+    let ceiling = FIRST_PAUSE.saturating_mul(1 << (*refusals).min(16)).min(LONGEST_PAUSE);
+    *refusals = refusals.saturating_add(1);
+    let pause = sleep(within_upper_half(ceiling, random_number().unwrap_or(u64::MAX)));
+    timeout_at(pool.dialer.clock.instant(until), pause).await.map_err(|_| error)
+}
+
+fn judge(error: &CallError, lost: bool, idempotent: impl FnOnce() -> bool) -> Verdict {
+    match (error.outcome, error.status) {
+        (Outcome::NotProcessed, Status::Unavailable) if lost => Verdict::Elsewhere,
+        (Outcome::NotProcessed, Status::Unavailable) => Verdict::Again,
+        (Outcome::Unknown, Status::Unavailable) if idempotent() => Verdict::Again,
+        _ => Verdict::Tell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use np_types::{CallError, Status};
+
+    use super::{Verdict, judge};
+
+    #[test]
+    fn only_what_is_safe_or_declared_to_be_is_sent_again() {
+        let unavailable = || CallError::not_processed(Status::Unavailable, "");
+        assert_eq!(judge(&unavailable(), true, || false), Verdict::Elsewhere);
+        assert_eq!(judge(&unavailable(), false, || false), Verdict::Again);
+        let unknown = CallError::unknown(Status::Unavailable, "");
+        for lost in [true, false] {
+            assert_eq!(judge(&unknown, lost, || false), Verdict::Tell);
+            assert_eq!(judge(&unknown, lost, || true), Verdict::Again);
+        }
+        for error in [
+            CallError::failed("no"),
+            CallError::answered(Status::Unavailable, ""),
+            CallError::not_processed(Status::InvalidArgument, ""),
+            CallError::not_processed(Status::LimitReached, ""),
+            CallError::not_processed(Status::DeadlineExceeded, ""),
+            CallError::unknown(Status::DeadlineExceeded, ""),
+        ] {
+            assert_eq!(judge(&error, true, || true), Verdict::Tell, "{error}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a client may connect, and the way there: addresses, what is known about each, and one attempt.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use np_driver::{Clock, Connection, connect};
+use np_transport::Address;
+use np_types::ConnectionError;
+use tokio::time::timeout;
+
+use crate::client::keeping::Balance;
+use crate::client::station::{Blow, Station};
+use crate::{ClientBuilder, Error, Identity};
+
+/// Connects a client's connections.
+pub(crate) struct Dialer {
+    pub(crate) settings: ClientBuilder,
+    /// Who the client is where its builder does not say; one for its whole life.
+    identity: Identity,
+    /// The addresses that the builder names.
+    named: Vec<Address>,
+    pub(crate) clock: Clock,
+    stations: Mutex<Vec<Arc<Station>>>,
+    /// Where the newest connection stands, for those that go where it is.
+    in_use: Mutex<Option<Address>>,
+}
+
+impl Dialer {
+    /// Refuses addresses and settings that cannot be.
+    pub(crate) fn new(settings: ClientBuilder) -> Result<Self, Error> {
+        let identity = Identity::generate()?;
+        let named = settings.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+        for address in &named {
+            settings.config(address, &identity)?;
+        }
+        let (stations, in_use) = (Mutex::default(), Mutex::default());
+        Ok(Self { settings, identity, named, clock: Clock::start(), stations, in_use })
+    }
+
+    /// Asks for the addresses anew: those of the resolver, then those of the builder.
+    pub(crate) async fn stations(&self) -> Result<Vec<Arc<Station>>, Error> {
+        let mut addresses = Vec::new();
+        if let Some(resolver) = &self.settings.keeping.resolver {
+            let asked = timeout(self.settings.connect_timeout, resolver.resolve()).await;
+            let late = || format!("it took longer than connect_timeout ({:?})", self.settings.connect_timeout);
+            match asked.map_err(|_| late()).and_then(|asked| asked.map_err(|error| error.to_string())) {
+                Ok(resolved) => addresses = resolved,
+                Err(why) if self.named.is_empty() => return Err(Error::Resolve(why)),
+                Err(why) => tracing::debug!(target: "np::client", why, "the resolver has no addresses"),
+            }
+        }
+        addresses.extend(self.named.iter().cloned());
+        if addresses.is_empty() {
+            return Err(Error::Resolve("it gave no address, and the builder names none".to_owned()));
+        }
+        let mut known = lock(&self.stations);
+        let stations: Vec<_> = addresses.into_iter().map(|address| self.station(&known, address)).collect();
+        // What is known about others is forgotten, so that names that come and go use up nothing.
+        known.clone_from(&stations);
+        Ok(stations)
+    }
+
+    fn station(&self, known: &[Arc<Station>], address: Address) -> Arc<Station> {
+        let found = known.iter().find(|station| station.address == address).map(Arc::clone);
+        found.unwrap_or_else(|| Arc::new(Station::new(address, self.settings.keeping.breaker)))
+    }
+
+    /// One attempt at one address.
+    pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
+        let config = self.settings.config(&station.address, &self.identity)?;
+        let connection = connect(&station.address, config).await?;
+        station.succeeded();
+        *lock(&self.in_use) = Some(station.address.clone());
+        Ok(connection)
+    }
+
+    /// One round: each address that connection number `lane` may go to is tried at most once. `left` is the one that it
+    /// has just lost, which comes last.
+    pub(crate) async fn round(&self, lane: usize, left: Option<&Address>) -> Result<(Arc<Station>, Connection), Blow> {
+        let stations = self.stations().await.map_err(Blow::of_attempt)?;
+        let all = self.candidates(stations, lane, left);
+        let mut reason: Option<ConnectionError> = None;
+        let mut tried = false;
+        // Breakers choose among addresses; where none of them lets anything through, the delay alone keeps the peace.
+        for heeds_breakers in [true, false] {
+            for station in &all {
+                if let Some(refusal) = station.refusal() {
+                    reason.get_or_insert(refusal);
+                    continue;
+                }
+                if heeds_breakers && all.len() > 1 && !station.allows(|| self.clock.now()) {
+                    continue;
+                }
+                tried = true;
+                match self.attempt(station).await {
+                    Ok(connection) => return Ok((Arc::clone(station), connection)),
+                    Err(error) => reason = Some(station.fell(Blow::of_attempt(error), self.clock.now())),
+                }
+            }
+            if tried {
+                break;
+            }
+        }
+        let reason = reason.unwrap_or(ConnectionError::ClosedHere(np_types::CloseCode::Internal));
+        let over = all.iter().all(|station| station.refusal().is_some());
+        Err(if over { Blow::Final(reason) } else { Blow::Passing(reason) })
+    }
+
+    /// The addresses for one connection, in the order in which they are tried.
+    fn candidates(&self, mut all: Vec<Arc<Station>>, lane: usize, left: Option<&Address>) -> Vec<Arc<Station>> {
+        let count = all.len().max(1);
+        if self.settings.keeping.balance != Balance::FailOver {
+            // Each has its own, so that calls are spread over all addresses that answer.
+            return all.into_iter().nth(lane % count).into_iter().collect();
+        }
+        let place = |address: &Address| all.iter().position(|station| station.address == *address);
+        let in_use = lock(&self.in_use).clone();
+        let start = match (in_use.as_ref(), left) {
+            (Some(used), Some(left)) if used != left => place(used).unwrap_or(0),
+            (_, Some(left)) => place(left).map_or(0, |at| (at + 1) % count),
+            (Some(used), None) => place(used).unwrap_or(0),
+            (None, None) => 0,
+        };
+        all.rotate_left(start);
+        all
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
