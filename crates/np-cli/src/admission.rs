@@ -1,10 +1,10 @@
 //! Whom `np serve` lets in: its allow lists, pre-shared keys and patterns, and whether they fit each other. Who comes is
 //! decided by the policy alone.
 
-use np_facade::{Address, Pattern, Policy, Psk, Psks, SecurityMode, psk_id};
+use np_facade::{Address, Pattern, Policy, Psk, Psks, SecurityMode, ServerConfig, psk_id};
 
 use crate::failure::Failure;
-use crate::tls::ServerTls;
+use crate::tls;
 
 /// What a server's arguments say about its clients.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ pub(crate) struct Ways {
 
 impl Ways {
     /// Those of a server's addresses.
-    pub(crate) fn of(addresses: &[Address], tls: &ServerTls) -> Self {
+    pub(crate) fn of(addresses: &[Address], server: &ServerConfig) -> Self {
         let any = |mode| addresses.iter().any(|address| address.mode() == mode);
-        let required = tls.requires_certificates();
+        let required = tls::requires_certificates(server);
         Self {
             by_key: addresses.iter().any(|address| address.mode().uses_keys()),
-            by_certificate: any(SecurityMode::Tls) && tls.asks_for_certificates(),
+            by_certificate: any(SecurityMode::Tls) && tls::asks_for_certificates(server),
             by_user: any(SecurityMode::Local),
             by_nothing: any(SecurityMode::DangerPlaintext) || any(SecurityMode::Tls) && !required,
         }
@@ -58,8 +58,7 @@ impl Admission {
     /// Reads the arguments, and refuses those that could let nobody in. Reads the files of allow lists.
     pub(crate) fn new(allow: &[String], psks: Psks, patterns: Vec<Pattern>, ways: Ways) -> Result<Self, Failure> {
         check_keyless(&psks, &patterns, ways)?;
-        let needs_psk = |pattern: &Pattern| pattern.needs_psk();
-        let offers_psk = if patterns.is_empty() { !psks.is_empty() } else { patterns.iter().any(needs_psk) };
+        let offers_psk = offers_psk(&patterns, !psks.is_empty());
         if offers_psk && psks.is_empty() {
             return Err(Failure::usage(
                 "--pattern: xxpsk3, ikpsk2 and nnpsk0 need a pre-shared key; pass --psk FILE, or drop the pattern",
@@ -71,7 +70,7 @@ impl Admission {
                  --pattern away",
             ));
         }
-        let by_psk_alone = allow.is_empty() && offers_psk && patterns.iter().all(needs_psk) && ways.by_key_alone();
+        let by_psk_alone = allow.is_empty() && by_psk_alone(&patterns, offers_psk, ways);
         let by_certificate_alone = allow.is_empty() && ways.by_certificate_alone();
         let policy = if by_psk_alone || by_certificate_alone { Policy::anyone() } else { policy(allow, ways)? };
         check_anonymous(allow, &patterns, ways)?;
@@ -80,6 +79,22 @@ impl Admission {
         }
         Ok(Self { policy, psks, patterns, by_psk_alone, by_certificate_alone })
     }
+}
+
+/// Says in the configuration that a proof by itself is enough, where it names nobody and the addresses ask for one.
+pub(crate) fn complete(server: &mut ServerConfig, ways: Ways) {
+    let offers = offers_psk(&server.patterns, !server.psk.is_empty());
+    if server.allow.is_empty() && (by_psk_alone(&server.patterns, offers, ways) || ways.by_certificate_alone()) {
+        server.allow = vec!["anyone".to_owned()];
+    }
+}
+
+fn offers_psk(patterns: &[Pattern], holds_some: bool) -> bool {
+    if patterns.is_empty() { holds_some } else { patterns.iter().any(|pattern| pattern.needs_psk()) }
+}
+
+fn by_psk_alone(patterns: &[Pattern], offers_psk: bool, ways: Ways) -> bool {
+    offers_psk && patterns.iter().all(|pattern| pattern.needs_psk()) && ways.by_key_alone()
 }
 
 /// The pre-shared keys by their ids, which come in the same order: the default ids where there are none. A public key in

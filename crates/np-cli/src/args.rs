@@ -66,6 +66,11 @@ pub(crate) struct KeyMode {
 }
 
 impl KeyMode {
+    /// As this says, or as a configuration does.
+    pub(crate) const fn or(self, danger_key_mode: bool) -> Self {
+        Self { danger_key_mode: self.danger_key_mode || danger_key_mode }
+    }
+
     /// The mode that the facade is told.
     pub(crate) const fn get(self) -> KeyFileMode {
         if self.danger_key_mode { KeyFileMode::DangerAny } else { KeyFileMode::Checked }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{call, cert, demo, key, keygen, ping, send, serve};
+use crate::{call, cert, config, demo, key, keygen, ping, send, serve};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -15,6 +15,9 @@ pub(crate) enum Command {
     /// Make certificates
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Look into configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Run a server with the built-in methods np.echo, np.echo-stream, np.methods and np.health
     Serve(serve::Serve),
     /// Call a method and print the reply's bytes
@@ -39,4 +42,13 @@ pub(crate) enum KeyCommand {
 pub(crate) enum CertCommand {
     /// Make an authority for development, and certificates of it for a server and a client
     Dev(cert::Dev),
+}
+
+/// The commands about configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a configuration can be used, and everything that is wrong with it
+    Check(config::Check),
+    /// Print every setting, as a file that np reads
+    Print(config::Print),
 }

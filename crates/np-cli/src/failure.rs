@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use np_facade::{AddressError, Error, ErrorKind};
+use np_facade::{AddressError, ConfigError, Error, ErrorKind};
 
 use crate::key_file;
 
@@ -62,11 +62,41 @@ impl Failure {
         Self { pointer, ..Self::usage(line) }
     }
 
+    /// Settings that cannot be used; where there are several, each has a line below.
+    pub(crate) fn config(error: &ConfigError) -> Self {
+        const NEXT: &str = "`np config print --defaults` shows every setting";
+        match error.problems() {
+            [one] => Self::usage(format!("{one}; {NEXT}")),
+            all => {
+                let lines: Vec<String> = all.iter().map(|one| format!("  {}", one_line(&one.to_string()))).collect();
+                let line = format!("configuration: {} mistakes, all of them below; {NEXT}", all.len());
+                Self { pointer: Some(lines.join("\n")), ..Self::usage(line) }
+            }
+        }
+    }
+
+    /// The same failure, with words before it.
+    pub(crate) fn prefixed(self, words: &str) -> Self {
+        Self { line: format!("{words}{}", self.line), ..self }
+    }
+
+    /// The line, and those below it.
+    pub(crate) fn text(&self) -> String {
+        let below = self.pointer.as_deref().map(|pointer| format!("\n{pointer}")).unwrap_or_default();
+        format!("{}{below}", one_line(&self.line))
+    }
+
+    /// What failed, and why.
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
     /// Any failure of the facade, `what` being what was tried.
     pub(crate) fn of(what: &str, error: Error) -> Self {
         match error {
             Error::Address(error) => Self::address(what, &error),
             Error::KeyFile(error) => key_file::refused(error),
+            Error::Config(error) => Self::config(&error),
             other => Self::new(other.kind(), format!("{what}: {other}")),
         }
     }

@@ -9,12 +9,14 @@ mod call;
 mod cert;
 mod command;
 mod compress;
+mod config;
 mod connect;
 mod demo;
 mod descriptors;
 mod failure;
 mod files;
 mod first_use;
+mod follow;
 mod key;
 mod key_file;
 mod keygen;
@@ -26,6 +28,7 @@ mod receive;
 mod refusal;
 mod send;
 mod serve;
+mod served;
 mod signals;
 mod span;
 mod streaming;
@@ -36,7 +39,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::Cli;
-use crate::command::{CertCommand, Command, KeyCommand};
+use crate::command::{CertCommand, Command, ConfigCommand, KeyCommand};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::signals::Signals;
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::local(format!("cannot start: {error}; check the limits of this user")).report(),
     };
-    output::log_to_stderr(cli.verbose, matches!(cli.command, Command::Serve(_)));
+    output::log_to_stderr(cli.verbose);
     let ended = runtime.block_on(run(cli));
     // A thread that still waits for a pipe or for standard input must not keep the program alive.
     runtime.shutdown_background();
@@ -61,15 +64,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let (output, is_verbose) = (Output::new(cli.is_json()), cli.verbose > 0);
+    let (output, verbose) = (Output::new(cli.is_json()), cli.verbose);
     let mut signals = Signals::new()?;
     // A server and a ping end by their own rules when they are interrupted; everything else ends at once.
     match cli.command {
-        Command::Serve(command) => serve::run(command, is_verbose, output, signals).await,
+        Command::Serve(command) => serve::run(command, verbose, output, signals).await,
         Command::Ping(command) => ping::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
         Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,
+        Command::Config(ConfigCommand::Check(command)) => config::check(&command, output),
+        Command::Config(ConfigCommand::Print(command)) => config::print(&command, output),
         Command::Send(command) => until(&mut signals, send::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,

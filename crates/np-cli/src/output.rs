@@ -1,9 +1,14 @@
 //! Where text goes: results to stdout, everything else to stderr, colour to terminals alone.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
+use np_facade::LogLevel;
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::failure::Failure;
 
@@ -62,15 +67,36 @@ pub(crate) fn takes_colour(is_terminal: bool) -> bool {
     is_terminal && !is_set("NO_COLOR") && !is_dumb
 }
 
-/// Sends the log to stderr: warnings of a server, else nothing, and more with each `-v`.
-pub(crate) fn log_to_stderr(verbose: u8, is_server: bool) {
+/// How much is logged, to change it while the program runs.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
+/// Sends the log to stderr: nothing, and more with each `-v`; a server's configuration says more ([`set_level`]).
+pub(crate) fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 if is_server => LevelFilter::WARN,
         0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
+    let (level, handle) = reload::Layer::new(level);
+    // There is one log, which was set up once.
+    let _ = LEVEL.set(handle);
     let ansi = takes_colour(io::stderr().is_terminal());
-    tracing_subscriber::fmt().with_max_level(level).with_ansi(ansi).with_writer(io::stderr).init();
+    tracing_subscriber::registry().with(level).with(fmt::layer().with_ansi(ansi).with_writer(io::stderr)).init();
+}
+
+/// Sets how much is logged from now on.
+pub(crate) fn set_level(level: LogLevel) {
+    let level = match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    if let Some(handle) = LEVEL.get() {
+        // It fails where the log is gone, and then there is nothing to set.
+        let _ = handle.reload(level);
+    }
 }

@@ -1,35 +1,47 @@
 //! `np serve`: a server with the built-in methods, until a signal ends it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, BindOptions, Encoder, Error, Identity, Psks, Scheme, Server, TlsServer};
+use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server};
 use serde_json::json;
 
 use crate::admission::{self, Admission, Ways};
 use crate::args::{KeyMode, PatternName};
-use crate::compress::{always, parse_encoder};
+use crate::compress::parse_encoder;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::files;
+use crate::follow::Follower;
 use crate::load;
 use crate::output::{self, Output};
 use crate::receive::Receiver;
+use crate::served;
 use crate::signals::{Signals, blocking, interrupted};
 use crate::span::{parse_bound, parse_span, write_span};
-use crate::tls::ServerTls;
+use crate::tls::{self, ServerTls};
 
 /// Runs a server with the methods np.echo, np.echo-stream, np.methods and np.health.
 ///
 /// Prints a line per address, in the form that clients take: `listening tcp://127.0.0.1:9000?key=np1...`. The first
-/// signal (SIGINT, SIGTERM, on Linux SIGHUP) lets open calls finish and ends with 0; the second ends at once with 130.
+/// signal (SIGINT, SIGTERM, without --config on Linux SIGHUP) lets open calls finish and ends with 0; the second ends at once
+/// with 130.
+///
+/// Settings come from the file of --config, over it from variables of the environment (NP_SERVER__MAX_CONNECTIONS), over both
+/// from arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), tls://127.0.0.1:9443, unix:/run/app.sock,
     /// unix:/run/app.sock?mode=local, pipe:name on Windows; may be repeated
-    #[arg(long, required = true, value_name = "ADDR")]
-    listen: Vec<String>,
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<String>,
+
+    /// A file of settings, as `np config print --defaults` shows them; arguments go before it. The file, and those that it
+    /// names, are read again when they change and on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// The key file of this server, as `np keygen` wrote it; further ones are for clients that ask for their keys. Not
     /// needed where every address is tls:// or in ?mode=local
@@ -54,25 +66,25 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, value_name = "PATTERN", ignore_case = true)]
     pattern: Vec<PatternName>,
 
-    /// How many connections may stand at once
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
-    max_connections: usize,
+    /// How many connections may stand at once, 16384 by default
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
 
-    /// How many handshakes may be in progress at once; one more takes the place of the oldest silent client
-    #[arg(long, value_name = "N", default_value_t = 4_096)]
-    max_handshakes: usize,
+    /// How many handshakes may be in progress at once, 4096 by default; one more takes the place of the oldest silent client
+    #[arg(long, value_name = "N")]
+    max_handshakes: Option<usize>,
 
-    /// How many first messages are remembered against replay, 10000 at least
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    replay_capacity: usize,
+    /// How many first messages are remembered against replay, 10000 at least and 100000 by default
+    #[arg(long, value_name = "N")]
+    replay_capacity: Option<usize>,
 
-    /// How long a client's handshake may take
-    #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "10s")]
-    handshake_timeout: Duration,
+    /// How long a client's handshake may take, 10s by default
+    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    handshake_timeout: Option<Duration>,
 
-    /// How long open calls may go on after the first signal
-    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "10s")]
-    drain: Duration,
+    /// How long open calls may go on after the first signal, 10s by default
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    drain: Option<Duration>,
 
     /// Take files from clients that `np send` them, into this folder
     #[arg(long, value_name = "DIR")]
@@ -96,7 +108,7 @@ pub(crate) struct Serve {
     proxy_protocol: bool,
 
     #[command(flatten)]
-    key_mode: KeyMode,
+    pub(crate) key_mode: KeyMode,
 
     #[command(flatten)]
     tls: ServerTls,
@@ -107,18 +119,69 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     mode.ok_or_else(|| "permission bits are an octal number up to 777, as 660".to_owned())
 }
 
+impl Serve {
+    /// Sets what the arguments say: they go before a file and the environment.
+    pub(crate) fn overlay(&self, config: &mut Config) {
+        let server = &mut config.server;
+        put_all(&mut server.address, &self.listen);
+        put_all(&mut server.identity, &self.identity);
+        put_all(&mut server.allow, &self.allow);
+        put_all(&mut server.psk_id, &self.psk_id);
+        if !self.psk.is_empty() {
+            (server.psk, server.psk_id) = (self.psk.clone(), self.psk_id.clone());
+        }
+        if !self.pattern.is_empty() {
+            server.patterns = self.pattern.iter().map(|name| name.get()).collect();
+        }
+        put(&mut server.max_connections, self.max_connections);
+        put(&mut server.max_handshakes, self.max_handshakes);
+        put(&mut server.replay_capacity, self.replay_capacity);
+        put(&mut server.connection_timeout, self.handshake_timeout);
+        put(&mut server.shutdown_timeout, self.drain);
+        put(&mut server.unix_mode, self.unix_mode);
+        server.proxy_protocol |= self.proxy_protocol;
+        server.danger_key_mode = self.key_mode.or(server.danger_key_mode).get() == KeyFileMode::DangerAny;
+        self.tls.overlay(server);
+        if let Some(encoder) = self.compress {
+            config.transport.compression_algorithm = encoder;
+            config.transport.compression_enabled = true;
+        }
+    }
+}
+
+fn put<T>(setting: &mut T, argument: Option<T>) {
+    if let Some(value) = argument {
+        *setting = value;
+    }
+}
+
+fn put_all<T: Clone>(setting: &mut Vec<T>, arguments: &[T]) {
+    if !arguments.is_empty() {
+        *setting = arguments.to_vec();
+    }
+}
+
 /// Serves until a signal comes.
-pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut signals: Signals) -> Result<(), Failure> {
-    descriptors::raise(command.max_connections, is_verbose);
+pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals: Signals) -> Result<(), Failure> {
+    let command = Arc::new(command);
+    let config = blocking({
+        let command = Arc::clone(&command);
+        move || served::effective(&command)
+    })
+    .await?;
+    if verbose == 0 {
+        output::set_level(config.logging.level);
+    }
+    descriptors::raise(config.server.max_connections, verbose > 0);
     let server = tokio::select! {
-        started = start(&command) => started?,
+        started = start(&command, &config) => started?,
         () = signals.next() => return Err(interrupted()),
     };
     if let Some(folder) = &command.receive {
         let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
         output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
     }
-    if command.allow.iter().any(|text| text == "anyone") {
+    if config.server.allow.iter().any(|text| text == "anyone") {
         output::note("warning: --allow anyone: every client is let in that proves any key at all");
     }
     for address in server.addresses() {
@@ -131,43 +194,47 @@ pub(crate) async fn run(command: Serve, is_verbose: bool, output: Output, mut si
             ));
         }
     }
-    signals.next().await;
-    drain(&server, command.drain, &mut signals).await
+    let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
+    drain(&server, drain_time, &mut signals).await
 }
 
-async fn start(command: &Serve) -> Result<Server, Failure> {
-    let addresses = command.listen.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
-    let ways = Ways::of(&addresses, &command.tls);
+async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
+    let started = try_start(command, config).await;
+    started.map_err(|failure| served::located(config, failure))
+}
+
+async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> {
+    let it = &config.server;
+    let addresses = it.address.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
+    if addresses.is_empty() {
+        return Err(Failure::usage(
+            "serve: nothing says where to listen; pass --listen <ADDR>, or set server.address in a file for --config",
+        ));
+    }
+    let ways = Ways::of(&addresses, it);
     check_socket_arguments(command, &addresses)?;
-    let psks = read_psks(command).await?;
-    let (allow, patterns) = (command.allow.clone(), command.pattern.iter().map(|name| name.get()).collect());
+    let mode = command.key_mode.or(it.danger_key_mode);
+    let psks = read_psks(config, mode).await?;
+    let (allow, patterns) = (it.allow.clone(), it.patterns.clone());
     let admission = blocking(move || Admission::new(&allow, psks, patterns, ways)).await?;
-    let identities = identities(command, ways).await?;
+    let identities = identities(config, mode, ways).await?;
     let others = identities.get(1..).unwrap_or_default();
     say(&admission, others);
     let tls = blocking({
-        let (tls, mode) = (command.tls.clone(), command.key_mode);
-        move || tls.read(mode)
+        let config = config.clone();
+        move || tls::read_server(&config, mode)
     });
-    let mut builder = Server::builder_without_identity(admission.policy)
-        .bind_options(bind_options(command, tls.await?))
-        .max_connections(command.max_connections)
-        .max_handshakes(command.max_handshakes)
-        .replay_capacity(command.replay_capacity)
-        .handshake_timeout(command.handshake_timeout)
-        .psks(admission.psks);
-    if let Some(encoder) = command.compress {
-        builder = builder.compression(always(encoder));
+    let mut configured = config.clone();
+    admission::complete(&mut configured.server, ways);
+    let mut builder = Server::builder_without_identity(admission.policy).config(&configured).psks(admission.psks);
+    if let Some(tls) = tls.await? {
+        builder = builder.tls(tls);
     }
     if let Some(folder) = &command.receive {
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
         builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
     }
-    if !admission.patterns.is_empty() {
-        builder = builder.patterns(admission.patterns);
-    }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
-    builder = addresses.into_iter().fold(builder, |builder, address| builder.listen(address.to_string()));
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.
@@ -202,14 +269,6 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     size.ok_or_else(|| "a size is a number and perhaps a unit: 64GiB".to_owned())
-}
-
-fn bind_options(command: &Serve, tls: Option<TlsServer>) -> BindOptions {
-    let mut options = BindOptions { tls, proxy_protocol: command.proxy_protocol, ..BindOptions::default() };
-    if let Some(mode) = command.unix_mode {
-        options.unix_mode = mode;
-    }
-    options
 }
 
 /// Says what the arguments bring about where it is not what one might think.
@@ -248,28 +307,31 @@ async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Resu
     }
 }
 
-async fn read_psks(command: &Serve) -> Result<Psks, Failure> {
+async fn read_psks(config: &Config, mode: KeyMode) -> Result<Psks, Failure> {
     let mut keys = Vec::new();
-    for path in &command.psk {
-        keys.push(load::psk(path.clone(), command.key_mode).await?);
+    for path in &config.server.psk {
+        let key = load::psk(path.clone(), mode).await;
+        keys.push(key.map_err(|failure| served::named(config, "server.psk", failure))?);
     }
-    admission::psks(keys, &command.psk_id)
+    admission::psks(keys, &config.server.psk_id)
 }
 
 /// The identities, the default one first.
-async fn identities(command: &Serve, ways: Ways) -> Result<Vec<Identity>, Failure> {
-    if command.identity.is_empty() && ways.by_key {
+async fn identities(config: &Config, mode: KeyMode, ways: Ways) -> Result<Vec<Identity>, Failure> {
+    let paths = &config.server.identity;
+    if paths.is_empty() && ways.by_key {
         return Err(Failure::usage(
             "serve: no --identity names the key file that clients know this server by; make one with \
              `np keygen --out server.key` and pass --identity server.key",
         ));
     }
-    if !command.identity.is_empty() && !ways.by_key {
+    if !paths.is_empty() && !ways.by_key {
         output::note("note: --identity: no address has clients that ask for a key of np, so it is not used");
     }
     let mut all = Vec::new();
-    for path in &command.identity {
-        all.push(load::identity(path.clone(), command.key_mode).await?);
+    for path in paths {
+        let identity = load::identity(path.clone(), mode).await;
+        all.push(identity.map_err(|failure| served::named(config, "server.identity", failure))?);
     }
     Ok(all)
 }
@@ -294,7 +356,7 @@ fn check_socket_arguments(command: &Serve, addresses: &[Address]) -> Result<(), 
 }
 
 /// Refuses an address that no other process could reach.
-fn check_address(text: &str) -> Result<Address, Failure> {
+pub(crate) fn check_address(text: &str) -> Result<Address, Failure> {
     let address: Address = text.parse().map_err(|error| Failure::address("--listen", &error))?;
     if address.scheme() == Scheme::Mem {
         let line = "--listen: a mem: address is reached from inside this process alone; choose tcp:// or unix:";

@@ -17,6 +17,16 @@ pub(crate) fn interrupted() -> Failure {
     Failure::interrupted("interrupted: stopped before the end")
 }
 
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// To end.
+    End,
+    /// To read the configuration again, where there is one.
+    #[cfg(unix)]
+    HangUp,
+}
+
 /// The signals that ask the program to end.
 #[cfg(unix)]
 pub(crate) struct Signals {
@@ -36,8 +46,8 @@ impl Signals {
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())?, hang_up })
     }
 
-    /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next one, SIGHUP apart.
+    pub(crate) async fn next_or_hang_up(&mut self) -> Heard {
         let hung_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,
@@ -45,10 +55,15 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hung_up => {}
+            _ = self.interrupt.recv() => Heard::End,
+            _ = self.terminate.recv() => Heard::End,
+            _ = hung_up => Heard::HangUp,
         }
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        let _ = self.next_or_hang_up().await;
     }
 }
 
@@ -74,8 +89,14 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next_or_hang_up(&mut self) -> Heard {
         self.0.recv().await;
+        Heard::End
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        let _ = self.next_or_hang_up().await;
     }
 }
 

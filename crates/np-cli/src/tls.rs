@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use np_facade::{Address, ClientAuth, Fingerprint, KeyFileMode, Scheme, TlsClient, TlsServer, TlsVersion};
+use np_facade::{
+    Address, ClientAuth, Config, Fingerprint, KeyFileMode, Scheme, ServerConfig, TlsClient, TlsServer, TlsVersion,
+};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
@@ -105,9 +107,9 @@ pub(crate) struct ServerTls {
     #[arg(long, value_name = "FILE", requires = "ca")]
     crl: Vec<PathBuf>,
 
-    /// Whether clients need a certificate of --ca
-    #[arg(long, value_enum, value_name = "WHEN", requires = "ca", default_value_t = Asks::Required)]
-    client_auth: Asks,
+    /// Whether clients need a certificate of --ca; they do by default
+    #[arg(long, value_enum, value_name = "WHEN", requires = "ca")]
+    client_auth: Option<Asks>,
 
     /// The least version of TLS: 1.3 by default, or 1.2
     #[arg(long, value_name = "VERSION", value_parser = parse_version, requires = "cert")]
@@ -124,45 +126,56 @@ enum Asks {
 }
 
 impl ServerTls {
-    /// The facade's settings, where certificates are given. Reads the files.
-    pub(crate) fn read(&self, mode: KeyMode) -> Result<Option<TlsServer>, Failure> {
-        if self.cert.is_empty() {
-            return Ok(None);
+    /// Sets what the arguments say; certificates and keys are one thing.
+    pub(crate) fn overlay(&self, server: &mut ServerConfig) {
+        if !self.cert.is_empty() {
+            (server.tls_cert, server.tls_key) = (self.cert.clone(), self.key.clone());
         }
-        if self.cert.len() != self.key.len() {
-            return Err(Failure::usage(format!(
-                "--key: {} given for {} --cert; give each --cert its key, in the same order",
-                self.key.len(),
-                self.cert.len()
-            )));
-        }
-        self.key.iter().try_for_each(|key| check_private("--key", key, mode))?;
-        let pairs = self.cert.iter().zip(&self.key);
-        let mut builder =
-            pairs.fold(TlsServer::builder(), |builder, (chain, key)| builder.certificate_files(chain, key));
-        builder = self.ca.iter().fold(builder, |builder, file| builder.client_ca_file(file));
-        builder = self.crl.iter().fold(builder, |builder, file| builder.crl_file(file));
         if !self.ca.is_empty() {
-            builder = builder.client_auth(match self.client_auth {
+            server.tls_ca.clone_from(&self.ca);
+        }
+        if !self.crl.is_empty() {
+            server.tls_crl.clone_from(&self.crl);
+        }
+        if let Some(asks) = self.client_auth {
+            server.tls_client_auth = Some(match asks {
                 Asks::Required => ClientAuth::Required,
                 Asks::Optional => ClientAuth::Optional,
             });
         }
         if let Some(least) = self.tls_min {
-            builder = builder.min_version(least);
+            server.tls_min = least;
         }
-        builder.build().map(Some).map_err(|error| Failure::usage(format!("TLS arguments: {error}")))
     }
+}
 
-    /// Whether clients of TLS can prove a certificate.
-    pub(crate) fn asks_for_certificates(&self) -> bool {
-        !self.ca.is_empty()
+/// A server's certificates and rules, where it has some. Reads the files.
+pub(crate) fn read_server(config: &Config, mode: KeyMode) -> Result<Option<TlsServer>, Failure> {
+    let (cert, key) = (&config.server.tls_cert, &config.server.tls_key);
+    if cert.len() != key.len() {
+        return Err(Failure::usage(format!(
+            "--key: {} given for {} --cert; give each --cert its key, in the same order",
+            key.len(),
+            cert.len()
+        )));
     }
+    check_keys(config, mode)?;
+    config.server_tls().map_err(|error| Failure::usage(format!("TLS arguments: {error}")))
+}
 
-    /// Whether every client of TLS proves a certificate.
-    pub(crate) fn requires_certificates(&self) -> bool {
-        !self.ca.is_empty() && self.client_auth == Asks::Required
-    }
+/// Refuses private keys of a server that every user may read.
+pub(crate) fn check_keys(config: &Config, mode: KeyMode) -> Result<(), Failure> {
+    config.server.tls_key.iter().try_for_each(|key| check_private("--key", key, mode))
+}
+
+/// Whether clients of TLS can prove a certificate.
+pub(crate) fn asks_for_certificates(server: &ServerConfig) -> bool {
+    !server.tls_ca.is_empty()
+}
+
+/// Whether every client of TLS proves a certificate.
+pub(crate) fn requires_certificates(server: &ServerConfig) -> bool {
+    asks_for_certificates(server) && server.tls_client_auth.is_none_or(|auth| auth == ClientAuth::Required)
 }
 
 /// Refuses a private key that every user of this machine may read. Unlike np's own key files it may be a group's: other

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use np_noise::ReplayGuard;
-use np_session::{Handshake, Outer, ResponderConfig, server_hint};
+use np_session::{Handshake, Outer, ResponderConfig};
 use np_transport::{Incoming, Io, Link, Listener, PeerLabel, SecurityMode, TlsInfo, TransportError};
 use np_types::{CloseCode, LocalPeer, PeerIdentity};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -28,9 +28,13 @@ use crate::task;
 
 mod config;
 mod judge;
+mod places;
+mod reconfigure;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
+use places::{Places, Slot};
+use reconfigure::Settings;
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -55,17 +59,16 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 struct Shared {
-    config: AcceptorConfig,
+    /// What counts for handshakes from now on.
+    settings: Mutex<Arc<Settings>>,
     clock: Clock,
-    /// Of each identity, in their order.
-    hints: Vec<[u8; 4]>,
     replay: Mutex<ReplayGuard>,
     contexts: Arc<Contexts>,
     calls: CallLimits,
     memory: Option<Arc<Memory>>,
     sources: Arc<Sources>,
     once: Option<Arc<OnceCalls>>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Places>,
     half_open: Arc<HalfOpen>,
     /// Peers that are being told that there are too many handshakes.
     refusals: Semaphore,
@@ -91,8 +94,7 @@ impl Acceptor {
         let once = config.exactly_once.map(|settings| OnceCalls::new(settings, clock)).transpose()?;
         let shared = Shared {
             once,
-            hints: config.identities.iter().map(|identity| server_hint(&identity.public())).collect(),
-            connections: Arc::new(Semaphore::new(config.max_connections)),
+            connections: Places::new(config.max_connections),
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
             contexts: Contexts::new(config.compression)?,
@@ -100,7 +102,7 @@ impl Acceptor {
             calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full)
                 .per_second(config.max_peer_calls_per_second),
             sources: Sources::new(config.max_source_connections, config.max_source_handshakes_per_second),
-            config,
+            settings: Mutex::new(Arc::new(Settings::new(config))),
             clock,
             replay,
             live: Mutex::default(),
@@ -116,7 +118,7 @@ impl Acceptor {
     /// # Errors
     /// When its mode asks for a key of this side, and the configuration holds none.
     pub fn listen(&mut self, listener: Listener) -> Result<(), AcceptorError> {
-        if self.shared.config.identities.is_empty() && listener.local_address().mode().uses_keys() {
+        if self.shared.settings().config.identities.is_empty() && listener.local_address().mode().uses_keys() {
             return Err(AcceptorError::Identities("clients of this address ask for a key: add an identity"));
         }
         self.loops.spawn(Arc::clone(&self.shared).accept_all(listener, self.stop.subscribe()));
@@ -330,8 +332,8 @@ impl Shared {
     }
 
     /// The handshake that a link's mode asks for.
-    fn responder(&self, link: &Link) -> Handshake {
-        let config = ResponderConfig { patterns: self.config.patterns.clone() };
+    fn responder(&self, link: &Link, settings: &Settings) -> Handshake {
+        let config = ResponderConfig { patterns: settings.config.patterns.clone() };
         match link.mode {
             SecurityMode::Noise => Handshake::responder(&config),
             SecurityMode::TlsNoise => Handshake::responder_bound(&config, link.channel_binding),
@@ -340,12 +342,12 @@ impl Shared {
     }
 
     fn audit_evicted(&self, peer: &str) {
-        let limit = self.config.max_handshakes;
+        let limit = self.half_open.max();
         tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
     }
 
     fn audit_full(&self, peer: &PeerIdentity) {
-        let limit = self.config.max_connections;
+        let limit = self.connections.most();
         tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
     }
 
@@ -380,7 +382,8 @@ impl Shared {
         stop: watch::Receiver<bool>,
     ) -> Option<Met> {
         let proxied = incoming.is_proxied();
-        let until = after(Instant::now(), self.config.handshake_timeout);
+        let settings = self.settings();
+        let until = after(Instant::now(), settings.config.handshake_timeout);
         let Some((place, mut evicted)) = entered else {
             Box::pin(self.turn_away_unheard(incoming)).await;
             return None;
@@ -398,11 +401,20 @@ impl Shared {
                 return None;
             }
         };
-        let handshake = self.responder(&link);
+        let handshake = self.responder(&link, &settings);
         let inside = !link.mode.uses_keys();
         let Link { mut io, peer: label, local, tls, .. } = link;
-        let judge = ClientJudge { shared: self, place: &place, inside, preface: None, psk: None, lingers: None };
-        let establish = Establish { io: &mut io, judge, limits: self.config.limits.clone(), clock: self.clock, until };
+        let judge = ClientJudge {
+            shared: self,
+            settings: &settings,
+            place: &place,
+            inside,
+            preface: None,
+            psk: None,
+            lingers: None,
+        };
+        let limits = settings.config.limits.clone();
+        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until };
         let established = tokio::select! {
             established = establish.run(handshake) => established,
             Ok(()) = evicted => {
@@ -424,16 +436,17 @@ impl Shared {
             }
         };
         // Only now is the peer known to be there, and not a copy of what it once sent.
-        let Ok(slot) = Arc::clone(&self.connections).try_acquire_owned() else {
+        let Some(slot) = self.connections.try_take() else {
             Box::pin(self.send_away(io, established)).await;
             return None;
         };
-        Some(Met { established, io, address: label.text, local, tls, slot, source })
+        Some(Met { established, io, address: label.text, local, tls, slot, source, settings })
     }
 
     /// The connection, to its end.
     async fn attend(&self, met: Met) {
-        let Met { established, io, address, local, tls, slot, source } = met;
+        let Met { established, io, address, local, tls, slot, source, settings } = met;
+        let config = &settings.config;
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
@@ -441,18 +454,19 @@ impl Shared {
             local,
             tls,
             binding: *established.session.binding(),
-            bodies: established.bodies(Arc::clone(&self.contexts), &self.config.limits),
+            bodies: established.bodies(Arc::clone(&self.contexts), &config.limits),
             places: self.calls.of(&established.peer),
             once: self.once.clone(),
-            progress_timeout: self.config.progress_timeout,
-            lifetime: self.config.lifetime,
-            max_message: self.config.limits.max_message,
-            reassembly_budget: self.config.limits.reassembly_budget,
+            progress_timeout: config.progress_timeout,
+            lifetime: config.lifetime,
+            max_message: config.limits.max_message,
+            reassembly_budget: config.limits.reassembly_budget,
         };
         tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
         let share = self.memory.as_ref().map(Memory::share).unwrap_or_default();
-        let (connection, task) = task::start(*established, io, info, share, self.config.router.clone());
-        let registered = self.register(&connection);
+        let (connection, task) = task::start(*established, io, info, share, config.router.clone());
+        let registered = self.register(&connection, &settings);
+        drop(settings);
         drop(connection);
         let error = task.await;
         tracing::info!(target: "np::audit", %error, "disconnected");
@@ -460,11 +474,15 @@ impl Shared {
         drop((slot, source));
     }
 
-    fn register(&self, connection: &Connection) -> Registered<'_> {
+    fn register(&self, connection: &Connection, settings: &Arc<Settings>) -> Registered<'_> {
         let mut live = lock(&self.live);
         live.next += 1;
         let id = live.next;
         live.connections.insert(id, connection.clone());
+        if !Arc::ptr_eq(settings, &self.settings()) {
+            // It was half-way in when the policy changed.
+            self.send_away_unless_welcome(connection);
+        }
         if let Some(within) = live.draining {
             // It was half-way in when the drain began.
             let connection = connection.clone();
@@ -494,8 +512,10 @@ struct Met {
     address: String,
     local: Option<LocalPeer>,
     tls: Option<TlsInfo>,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     source: Option<FromSource>,
+    /// What was in force when its handshake began.
+    settings: Arc<Settings>,
 }
 
 /// A connection's place in the table, which it leaves however it ends.

@@ -29,7 +29,7 @@ pub enum WhenFull {
 #[derive(Debug)]
 pub(crate) struct CallLimits {
     server: Arc<Gauge>,
-    per_identity: usize,
+    per_identity: AtomicUsize,
     when_full: WhenFull,
     per_second: Option<Rate>,
     /// Those of identities with a connection.
@@ -46,7 +46,7 @@ struct Identity {
 /// A number of places.
 pub(crate) struct Gauge {
     setting: &'static str,
-    most: usize,
+    most: AtomicUsize,
     used: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
@@ -54,7 +54,7 @@ pub(crate) struct Gauge {
 
 impl fmt::Debug for Gauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.setting, self.used.load(Ordering::Relaxed), self.most)
+        write!(f, "{} {}/{}", self.setting, self.used.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed))
     }
 }
 
@@ -91,12 +91,21 @@ impl Drop for Taken {
 impl CallLimits {
     pub(crate) fn new(per_server: usize, per_identity: usize, when_full: WhenFull) -> Self {
         let server = Gauge::new("max_server_calls", per_server);
+        let per_identity = AtomicUsize::new(per_identity);
         Self { server, per_identity, when_full, per_second: None, identities: Mutex::default() }
     }
 
     /// As many calls a second of one identity.
     pub(crate) fn per_second(self, calls: Option<u32>) -> Self {
         Self { per_second: calls.map(Rate::per_second), ..self }
+    }
+
+    /// Sets how many there may be, also for the connections that stand. Calls at work go on.
+    pub(crate) fn set(&self, per_server: usize, per_identity: usize) {
+        self.server.set(per_server);
+        let identities = lock(&self.identities);
+        self.per_identity.store(per_identity, Ordering::Release);
+        identities.values().filter_map(Weak::upgrade).for_each(|identity| identity.gauge.set(per_identity));
     }
 
     /// The places of a peer's connections. Peers that have proven nothing have nobody to be counted with: for them the
@@ -110,7 +119,7 @@ impl CallLimits {
     }
 
     fn nobody(&self) -> Arc<Identity> {
-        let gauge = Gauge::new("max_identity_calls", self.per_identity);
+        let gauge = Gauge::new("max_identity_calls", self.per_identity.load(Ordering::Acquire));
         Arc::new(Identity { gauge, bucket: self.per_second.map(Bucket::new) })
     }
 
@@ -131,11 +140,18 @@ impl CallLimits {
 impl Gauge {
     fn new(setting: &'static str, most: usize) -> Arc<Self> {
         let (used, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { setting, most, used, waiting, freed: Notify::new() })
+        Arc::new(Self { setting, most: AtomicUsize::new(most), used, waiting, freed: Notify::new() })
+    }
+
+    fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Release);
+        // Each that waits looks for itself whether there is room now.
+        self.freed.notify_waiters();
     }
 
     fn try_take(self: &Arc<Self>) -> Option<Taken> {
-        let next = |used: usize| (used < self.most).then_some(used + 1);
+        let most = self.most.load(Ordering::Acquire);
+        let next = |used: usize| (used < most).then_some(used + 1);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
         Some(Taken(Arc::clone(self)))
     }
@@ -258,6 +274,25 @@ mod tests {
         held.truncate(4);
         assert!(other.try_enter().is_ok());
         assert_eq!(limits.of(&PeerIdentity::Anonymous).try_enter().map(drop), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn limits_that_change_count_for_connections_that_stand() {
+        let limits = CallLimits::new(2, 2, WhenFull::Wait);
+        let places = limits.of(&peer(1));
+        let held = [places.try_enter().unwrap(), places.try_enter().unwrap()];
+        let mut waiting = Box::pin(places.enter());
+        assert!((&mut waiting).now_or_never().is_none());
+        limits.set(3, 3);
+        let third = waiting.now_or_never().unwrap();
+        assert_eq!(places.try_enter().unwrap_err(), "max_identity_calls");
+        limits.set(1, 5);
+        drop(held);
+        // One is at work still, and there is room for one.
+        assert_eq!(places.try_enter().unwrap_err(), "max_server_calls");
+        drop(third);
+        assert!(places.try_enter().is_ok());
+        assert!(limits.of(&peer(2)).try_enter().is_ok());
     }
 
     #[test]

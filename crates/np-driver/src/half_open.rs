@@ -5,7 +5,7 @@
 //! goes, and then the oldest that has had time enough for an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The places of handshakes in progress.
 #[derive(Debug)]
 pub(crate) struct HalfOpen {
-    max: usize,
+    max: AtomicUsize,
     table: Mutex<Table>,
 }
 
@@ -53,7 +53,17 @@ pub(crate) type Entered = (Place, oneshot::Receiver<()>);
 
 impl HalfOpen {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, table: Mutex::default() })
+        Arc::new(Self { max: AtomicUsize::new(max), table: Mutex::default() })
+    }
+
+    /// How many there may be.
+    pub(crate) fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many there may be; of those that are too many one goes for each newcomer.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Takes a place, that of somebody else if need be, and gives what tells that it was taken in turn. `None` where
@@ -61,7 +71,7 @@ impl HalfOpen {
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {
         let now = Instant::now();
         let mut table = lock(&self.table);
-        if table.members.len() >= self.max {
+        if table.members.len() >= self.max() {
             let victim = table.victim(now)?;
             table.silent.remove(&victim);
             let evict = table.members.remove(&victim)?.evict;

@@ -6,6 +6,8 @@ use np_transport::{AddressError, Failure, TlsSetupError, TransportError};
 use np_trust::{KeyFileError, KeyFileProblem, KnownPeersError, PolicyError, PskIdError};
 use np_types::{CallError, CloseCode, CodeClass, ConnectionError, Fingerprint, PublicKey, Status};
 
+use crate::ConfigError;
+
 /// What kind of failure it is: what a program, or a script by its exit code, decides by.
 ///
 /// ```
@@ -122,6 +124,9 @@ pub enum Error {
     /// A server's setting is out of its range.
     #[error(transparent)]
     Setting(#[from] AcceptorError),
+    /// A setting of a configuration is wrong, or a file that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A server without an address.
     #[error("a server needs at least one address: call listen(\"tcp://127.0.0.1:0\")")]
     NoAddress,
@@ -252,6 +257,7 @@ impl Error {
             Self::Address(_) | Self::KeyFile(_) | Self::Policy(_) | Self::Register(_) | Self::Setting(_) => {
                 ErrorKind::Usage
             }
+            Self::Config(_) => ErrorKind::Usage,
             Self::NoAddress | Self::NeedsKey { .. } | Self::IgnoredKey { .. } | Self::ForeignKey { .. } => {
                 ErrorKind::Usage
             }

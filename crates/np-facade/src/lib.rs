@@ -30,6 +30,7 @@
 
 mod client;
 mod client_builder;
+mod config;
 mod error;
 mod identity;
 mod listen;
@@ -43,6 +44,10 @@ pub use client::keeping::Balance;
 pub use client::resolver::{ResolveError, Resolver};
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
+pub use config::{
+    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogLevel, LoggingConfig, Reload,
+    ServerConfig, TransportConfig,
+};
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
 pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use crate::config::{Config, Running, Unread};
 use crate::listen::Listen;
 use crate::{Error, Identity, MESSAGES};
 
@@ -25,12 +26,17 @@ use crate::{Error, Identity, MESSAGES};
 /// Mistakes in addresses and method names are reported by [`ServerBuilder::start`].
 #[derive(Debug)]
 pub struct ServerBuilder {
-    config: AcceptorConfig,
-    patterns: Option<Vec<Pattern>>,
+    pub(crate) config: AcceptorConfig,
+    pub(crate) patterns: Option<Vec<Pattern>>,
     health: Health,
     /// Addresses, with options of their own where they have some.
-    addresses: Vec<(String, Option<BindOptions>)>,
-    bind: BindOptions,
+    pub(crate) addresses: Vec<(String, Option<BindOptions>)>,
+    pub(crate) bind: BindOptions,
+    pub(crate) shutdown_timeout: Duration,
+    /// Settings of a configuration that name files, which only [`Server::from_config`] reads.
+    pub(crate) unread: Unread,
+    /// The configuration that this was built from.
+    pub(crate) configured: Option<Box<Config>>,
     mistake: Option<RegisterError>,
 }
 
@@ -373,6 +379,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how long [`Server::stop`] lets open calls go on. Default 10 s.
+    #[must_use]
+    pub const fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
     /// Opens every address and begins to accept, on the current tokio runtime.
     ///
     /// # Errors
@@ -382,6 +395,7 @@ impl ServerBuilder {
         if let Some(mistake) = self.mistake {
             return Err(mistake.into());
         }
+        self.unread.check(&self.config.psks, self.bind.tls.as_ref())?;
         if self.addresses.is_empty() {
             return Err(Error::NoAddress);
         }
@@ -424,7 +438,8 @@ impl ServerBuilder {
             acceptor.listen(listener)?;
         }
         let roster = acceptor.roster();
-        let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health };
+        let running = Running::new(self.bind.tls, self.shutdown_timeout, self.configured);
+        let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health, running };
         Ok(Server { parts: Arc::new(parts) })
     }
 
@@ -455,6 +470,7 @@ struct Parts {
     addresses: Vec<Address>,
     router: Router,
     health: Health,
+    running: Running,
 }
 
 impl Server {
@@ -478,6 +494,9 @@ impl Server {
             health,
             addresses: Vec::new(),
             bind: BindOptions::default(),
+            shutdown_timeout: Duration::from_secs(10),
+            unread: Unread::default(),
+            configured: None,
             mistake: None,
         }
     }
@@ -511,5 +530,18 @@ impl Server {
     pub async fn shutdown(&self, within: Duration) {
         self.parts.health.set(HealthState::Draining);
         self.parts.acceptor.lock().await.drain(within).await;
+    }
+
+    /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].
+    pub async fn stop(&self) {
+        self.shutdown(self.parts.running.shutdown_timeout()).await;
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        &self.parts.running
+    }
+
+    pub(crate) async fn reconfigure(&self, config: AcceptorConfig) -> Result<(), Error> {
+        Ok(self.parts.acceptor.lock().await.reconfigure(config)?)
     }
 }

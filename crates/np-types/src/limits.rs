@@ -137,40 +137,56 @@ impl Limits {
     /// # Errors
     /// Names the first setting that is out of its range, its value and the rule.
     pub fn validate(&self) -> Result<(), LimitsError> {
-        let check = |setting, value: u64, fine: bool, rule| {
-            if fine { Ok(()) } else { Err(LimitsError { setting, value, rule }) }
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every setting that [`Limits::validate`] would refuse.
+    ///
+    /// ```
+    /// use np_types::Limits;
+    /// let limits = Limits { max_calls: 0, useless_acts: 0, ..Limits::default() };
+    /// assert_eq!(limits.problems().len(), 2);
+    /// ```
+    #[must_use]
+    pub fn problems(&self) -> Vec<LimitsError> {
+        let mut problems = Vec::new();
+        let mut check = |setting, value: u64, fine: bool, rule| {
+            if !fine {
+                problems.push(LimitsError { setting, value, rule });
+            }
         };
         let (message, window) = (u64::from(self.max_message), u64::from(self.stream_window));
-        check("max_message", message, (1 << 10..=1 << 30).contains(&message), "1 KiB to 1 GiB")?;
-        check("stream_window", window, (1 << 10..=1 << 30).contains(&window), "1 KiB to 1 GiB")?;
+        check("max_message", message, (1 << 10..=1 << 30).contains(&message), "1 KiB to 1 GiB");
+        check("stream_window", window, (1 << 10..=1 << 30).contains(&window), "1 KiB to 1 GiB");
         let connection = u64::from(self.connection_window);
         check(
             "connection_window",
             connection,
             (2 * window..=1 << 30).contains(&connection),
             "twice the stream_window to 1 GiB",
-        )?;
+        );
         let most = u64::from(self.max_window);
-        check("max_window", most, (window..=1 << 30).contains(&most), "stream_window to 1 GiB")?;
+        check("max_window", most, (window..=1 << 30).contains(&most), "stream_window to 1 GiB");
         let budget = u64::from(self.reassembly_budget);
-        check("reassembly_budget", budget, budget >= message, "at least max_message")?;
+        check("reassembly_budget", budget, budget >= message, "at least max_message");
         let held = u64::from(self.call_budget);
         // Metadata counts too, so that the longest message fits with it.
-        check("call_budget", held, held >= message + Metadata::MAX_BYTES as u64, "at least max_message and 8 KiB")?;
+        check("call_budget", held, held >= message + Metadata::MAX_BYTES as u64, "at least max_message and 8 KiB");
         let calls = u64::from(self.max_calls);
-        check("max_calls", calls, (1..=1 << 20).contains(&calls), "1 to 1048576")?;
+        check("max_calls", calls, (1..=1 << 20).contains(&calls), "1 to 1048576");
         let queued = u64::from(self.max_queued_calls);
-        check("max_queued_calls", queued, (1..=1 << 20).contains(&queued), "1 to 1048576")?;
+        check("max_queued_calls", queued, (1..=1 << 20).contains(&queued), "1 to 1048576");
         let records = self.rekey_records;
-        check("rekey_records", records, (1..=1 << 20).contains(&records), "1 to 2^20")?;
+        check("rekey_records", records, (1..=1 << 20).contains(&records), "1 to 2^20");
         let bytes = self.rekey_bytes;
-        check("rekey_bytes", bytes, (1..=64 << 30).contains(&bytes), "1 B to 64 GiB")?;
+        check("rekey_bytes", bytes, (1..=64 << 30).contains(&bytes), "1 B to 64 GiB");
         let age = self.rekey_age.as_secs();
-        check("rekey_age", age, age >= 1, "at least 1 s")?;
+        check("rekey_age", age, age >= 1, "at least 1 s");
         let acts = u64::from(self.useless_acts);
-        check("useless_acts", acts, (256..=1 << 20).contains(&acts), "256 to 1048576")?;
+        check("useless_acts", acts, (256..=1 << 20).contains(&acts), "256 to 1048576");
         let pad = u64::from(self.pad_records_to);
-        check("pad_records_to", pad, pad <= 16_384, "0 to 16384")
+        check("pad_records_to", pad, pad <= 16_384, "0 to 16384");
+        problems
     }
 }
 

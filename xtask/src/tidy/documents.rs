@@ -1,5 +1,5 @@
 //! Promises of the documents: links and paths that lead somewhere, claims whose tests exist, a protocol page that names
-//! every frame.
+//! every frame, a page of settings with every setting.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,11 @@ use crate::source::{Source, enum_variants, is_word};
 use crate::workspace::File;
 
 /// Documents whose tables promise something and name the test that shows it.
-const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/THREAT_MODEL.md", "SECURITY.md"];
+const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/THREAT_MODEL.md", "SECURITY.md", SETTINGS];
+/// The page with a row for each setting, and the file that the code makes of all settings; a test of np-facade holds that file
+/// against the code.
+const SETTINGS: &str = "docs/CONFIGURATION.md";
+const SAMPLE: &str = "docs/np.sample.toml";
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const WIRE: &str = "crates/np-wire/src/";
 const FRAMES: &str = "FrameKind";
@@ -31,6 +35,9 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     }
     if let Some(protocol) = files.iter().find(|file| file.path == PROTOCOL) {
         check_protocol(protocol, files, &mut findings);
+    }
+    if let Some(sample) = files.iter().find(|file| file.path == SAMPLE) {
+        check_settings(sample, files, &mut findings);
     }
     findings
 }
@@ -177,6 +184,44 @@ fn check_protocol(protocol: &File, files: &[File], findings: &mut Vec<Finding>) 
     }
 }
 
+/// The page of settings has a row for each setting of the sample, and for no other.
+fn check_settings(sample: &File, files: &[File], findings: &mut Vec<Finding>) {
+    let settings = sample_settings(&sample.text);
+    let Some(page) = files.iter().find(|file| file.path == SETTINGS) else {
+        findings.push(Finding::new(&sample.path, 1, format!("there is no {SETTINGS} with a row for each setting")));
+        return;
+    };
+    let mut rows = BTreeSet::new();
+    for (line, text) in markdown::outside(&page.text) {
+        let first = text.trim().strip_prefix("| `").and_then(|rest| rest.split('`').next());
+        let Some(name) = first.filter(|name| name.contains('.') && name.chars().all(|c| is_word(c) || c == '.')) else {
+            continue;
+        };
+        if !settings.contains(name) {
+            findings.push(Finding::new(&page.path, line, format!("there is no setting `{name}` in {SAMPLE}")));
+        }
+        rows.insert(name.to_owned());
+    }
+    for name in settings.difference(&rows) {
+        let message = format!("has no row for the setting `{name}`: what it does, its default, the test of its effect");
+        findings.push(Finding::new(&page.path, 1, message));
+    }
+}
+
+/// `table.key` for each line `key = value` below `[table]`.
+fn sample_settings(text: &str) -> BTreeSet<String> {
+    let mut table = "";
+    let mut settings = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            table = name;
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            settings.insert(format!("{table}.{key}"));
+        }
+    }
+    settings
+}
+
 /// `GoAway` as `GO_AWAY`.
 fn screaming(name: &str) -> String {
     let mut text = String::new();
@@ -247,5 +292,24 @@ mod tests {
             ["docs/PROTOCOL.md:1: does not describe the frame KEY_UPDATE"]
         );
         assert_eq!(found(&[(PROTOCOL, "PADDING\n")]).len(), 1, "a guard without its enum");
+    }
+    #[test]
+    fn a_setting_without_a_row_and_a_row_without_a_setting_are_found() {
+        let code = ("crates/np-a/tests/a.rs", "#[test]\nfn it_holds() {}\n");
+        let sample = (SAMPLE, "# A page.\n[server]\n# Of rooms. b = c\nrooms = 1\n\n[client]\nrooms = [\"a = b\"]\n");
+        let page = |rows: &str| format!("| setting | test |\n|---|---|\n{rows}");
+        let good = "| `server.rooms` | `it_holds` |\n| `client.rooms` | `it_holds` |\n";
+        assert_eq!(found(&[(SETTINGS, &page(good)), sample, code]), [""; 0]);
+        let rows = "| `server.rooms` | `it_held` |\n| `server.doors` | `it_holds` |\n";
+        assert_eq!(
+            found(&[(SETTINGS, &page(rows)), sample, code]),
+            [
+                "docs/CONFIGURATION.md:3: the test `it_held` does not exist",
+                "docs/CONFIGURATION.md:4: there is no setting `server.doors` in docs/np.sample.toml",
+                "docs/CONFIGURATION.md:1: has no row for the setting `client.rooms`: what it does, its default, the test of its \
+                 effect",
+            ]
+        );
+        assert_eq!(found(&[sample]).len(), 1, "no page at all");
     }
 }

@@ -5,6 +5,8 @@ mod calls;
 #[cfg(test)]
 mod certs;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod files;

@@ -148,11 +148,17 @@ impl Serve {
 
     /// Serves, and waits until it says where.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = np(["serve"].iter().chain(arguments)).spawn().unwrap();
+        let addresses = arguments.iter().filter(|argument| **argument == "--listen").count();
+        Self::spawn(&mut np(["serve"].iter().chain(arguments)), addresses)
+    }
+
+    /// Runs a command that serves at so many addresses, and waits until it says where.
+    pub(crate) fn spawn(command: &mut Command, addresses: usize) -> Self {
+        let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (stdout, stderr) = (BufReader::new(stdout), BufReader::new(stderr));
         let mut serve = Self { child, stdout, stderr, addresses: Vec::new() };
-        for _ in arguments.iter().filter(|argument| **argument == "--listen") {
+        for _ in 0..addresses {
             let line = serve.line();
             let address = line.strip_prefix("listening ").unwrap_or_else(|| panic!("{line} {}", serve.rest()));
             serve.addresses.push(address.to_owned());

@@ -6,7 +6,7 @@ use np_trust::Decision;
 use np_types::{CloseCode, ConnectionError, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
 use tokio::sync::SemaphorePermit;
 
-use super::{FULL, Shared};
+use super::{FULL, Settings, Shared};
 use crate::clock::unix_now;
 use crate::commands::lock;
 use crate::entropy::{EntropyError, random_psk, random_secret_key};
@@ -32,6 +32,8 @@ impl From<ReplayError> for Refused {
 /// Decides on clients: limits and replay first, then the policy.
 pub(super) struct ClientJudge<'a> {
     pub(super) shared: &'a Shared,
+    /// What was in force when the handshake began.
+    pub(super) settings: &'a Settings,
     pub(super) place: &'a Place,
     /// Whether an outer channel has found out who the peer is, and no keys are exchanged.
     pub(super) inside: bool,
@@ -45,14 +47,14 @@ pub(super) struct ClientJudge<'a> {
 impl ClientJudge<'_> {
     /// The identity that the hint names, where the pattern has one; else the first.
     fn identity(&self, preface: &Preface, pattern: Pattern) -> Result<Option<&Keypair>, Refused> {
-        let mut identities = self.shared.config.identities.iter();
+        let mut identities = self.settings.config.identities.iter();
         if !pattern.needs_local_static(Role::Responder) {
             return Ok(None);
         }
         if !pattern.needs_remote_static(Role::Initiator) {
             return Ok(identities.next());
         }
-        let named = identities.zip(&self.shared.hints).find(|(_, hint)| **hint == preface.hint);
+        let named = identities.zip(&self.settings.hints).find(|(_, hint)| **hint == preface.hint);
         let (identity, _) = named.ok_or_else(|| Refused {
             code: CloseCode::UnknownIdentity,
             text: "this server does not hold the key that you named".to_owned(),
@@ -71,13 +73,13 @@ impl ClientJudge<'_> {
         let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
         // An id that is not there fails as a wrong key does, after the same work: nobody can ask which ids there are.
         let random = random_psk()?;
-        let psk = by_id.then(|| self.shared.config.psks.by_id(&preface.key_id).cloned().unwrap_or(random));
+        let psk = by_id.then(|| self.settings.config.psks.by_id(&preface.key_id).cloned().unwrap_or(random));
         Ok((psk, random_secret_key()?))
     }
 
     /// Whether a client named a key that others hold as well, in place of the one that is its own.
     fn lacks_own_psk(&self, peer: &PeerIdentity) -> bool {
-        let own = peer.public_key().and_then(|key| self.shared.config.psks.by_key(key));
+        let own = peer.public_key().and_then(|key| self.settings.config.psks.by_key(key));
         matches!((own, &self.psk), (Some(own), Some(used)) if own != used)
     }
 
@@ -127,7 +129,7 @@ impl Judge for ClientJudge<'_> {
     }
 
     fn psk(&mut self, handshake: &mut Handshake, client: &PublicKey) -> Result<(), Misuse> {
-        match (self.shared.config.psks.by_key(client), random_psk()) {
+        match (self.settings.config.psks.by_key(client), random_psk()) {
             (Some(psk), _) => handshake.provide_psk(psk),
             // As with ids: a client without a key learns no more than one with a wrong key.
             (None, Ok(random)) => handshake.provide_psk(&random),
@@ -136,7 +138,7 @@ impl Judge for ClientJudge<'_> {
     }
 
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse> {
-        if let Decision::Refuse { reason } = self.shared.config.policy.decide(peer) {
+        if let Decision::Refuse { reason } = self.settings.config.policy.decide(peer) {
             handshake.refuse(CloseCode::NotAllowed, "this key is not allowed here", &reason);
             return Ok(());
         }
@@ -154,7 +156,7 @@ impl Judge for ClientJudge<'_> {
             return Ok(());
         }
         // A place is taken once the peer's first record has opened; a handshake that is sure to be in vain ends here.
-        if self.shared.connections.available_permits() == 0 {
+        if self.shared.connections.is_full() {
             self.shared.audit_full(peer);
             handshake.refuse(CloseCode::ConnectionLimit, FULL, FULL);
             return Ok(());

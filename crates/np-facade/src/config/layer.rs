@@ -1,0 +1,218 @@
+//! The layers: a TOML file and the environment, each read into values with the place where they stand. Must never decide
+//! whether a value fits its setting.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::declare::Entry;
+use super::form::Raw;
+use super::problem::{ConfigError, ConfigProblem, ConfigSource, shown, variable};
+use super::settings::{ENTRIES, TABLES};
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+const PREFIX: &str = "NP_";
+
+/// A setting that a layer sets.
+pub(super) struct Set {
+    pub(super) entry: &'static Entry,
+    pub(super) raw: Raw,
+    pub(super) source: ConfigSource,
+}
+
+/// What a layer holds, and what is wrong with it.
+#[derive(Default)]
+pub(super) struct Layer {
+    pub(super) sets: Vec<Set>,
+    pub(super) problems: Vec<ConfigProblem>,
+}
+
+/// The text of a file.
+pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let failed = |error: std::io::Error| {
+        ConfigError::one(shown(path), None, format!("cannot be read: {error}; check its name and who may read it"))
+    };
+    let mut text = String::new();
+    File::open(path).map_err(failed)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(ConfigError::one(shown(path), None, "holds more than 1 MiB; a configuration is shorter"));
+    }
+    Ok(text)
+}
+
+/// Reads the text of a file.
+pub(super) fn from_toml(text: &str, path: &Path) -> Layer {
+    let mut layer = Layer::default();
+    let lines = Lines { text, path };
+    let (tables, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let place = error.span().map_or_else(|| shown(path), |span| lines.place(span));
+        layer.problems.push(ConfigProblem { place, key: None, message: format!("is no TOML: {}", error.message()) });
+    }
+    if !layer.problems.is_empty() {
+        return layer;
+    }
+    for (name, value) in in_order(tables.get_ref()) {
+        let table: &str = name.get_ref();
+        match value.get_ref() {
+            DeValue::Table(settings) if is_table(table) => layer.take_table(table, settings, &lines),
+            _ => layer.refuse_table(table, matches!(value.get_ref(), DeValue::Table(_)), lines.place(name.span())),
+        }
+    }
+    layer
+}
+
+/// Reads those variables that begin with `NP_` and have two underscores behind the name of a table.
+pub(super) fn from_env<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+    env: impl IntoIterator<Item = (K, V)>,
+    file: Option<&Path>,
+) -> Layer {
+    let mut layer = Layer::default();
+    let mut variables: Vec<(String, V)> = env
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.as_ref().to_str()?.to_owned(), value)))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
+    variables.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, value) in variables {
+        layer.take_variable(&name, value.as_ref(), file);
+    }
+    layer
+}
+
+impl Layer {
+    fn take_table(&mut self, table: &str, settings: &DeTable<'_>, lines: &Lines<'_>) {
+        for (name, value) in in_order(settings) {
+            let setting: &str = name.get_ref();
+            match find(table, setting) {
+                Some(entry) => {
+                    let source = ConfigSource::File { path: lines.path.to_owned(), line: lines.number(name.span()) };
+                    self.sets.push(Set { entry, raw: raw(value), source });
+                }
+                None => self.problems.push(unknown(table, setting, lines.place(name.span()))),
+            }
+        }
+    }
+
+    fn refuse_table(&mut self, name: &str, is_table: bool, place: String) {
+        let known: Vec<&str> = tables().collect();
+        let message = match (known.contains(&name), is_table) {
+            (true, _) => format!("is a table: write [{name}], and its settings below"),
+            (false, true) => {
+                format!("there is no such table; did you mean [{}]?", nearest(name, known.iter().copied()))
+            }
+            (false, false) => format!("stands in no table; did you mean {}?", nearest_key(name)),
+        };
+        self.problems.push(ConfigProblem { place, key: Some(name.to_owned()), message });
+    }
+
+    fn take_variable(&mut self, name: &str, value: &OsStr, file: Option<&Path>) {
+        let place = file.map_or_else(|| "environment".to_owned(), |file| format!("environment, over {}", shown(file)));
+        let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+        let Some((table, setting)) = rest.split_once("__") else {
+            // Other variables of np have no table; one that begins with a table's name lacks an underscore.
+            if let Some(entry) = ENTRIES.iter().find(|entry| variable(&entry.key()).replace("__", "_") == name) {
+                let message = format!("is ignored with one underscore; write {}", variable(&entry.key()));
+                self.problems.push(ConfigProblem { place: format!("{place}: {name}"), key: None, message });
+            }
+            return;
+        };
+        let (table, setting) = (table.to_ascii_lowercase(), setting.to_ascii_lowercase());
+        let Some(entry) = find(&table, &setting) else {
+            self.problems.push(unknown(&table, &setting, place));
+            return;
+        };
+        match value.to_str() {
+            Some(text) => self.sets.push(Set {
+                entry,
+                raw: Raw::Word(text.to_owned()),
+                source: ConfigSource::Environment { variable: name.to_owned() },
+            }),
+            None => self.problems.push(ConfigProblem {
+                place,
+                key: Some(entry.key()),
+                message: "is no UTF-8; write it anew".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Where the bytes of a file stand.
+struct Lines<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Lines<'_> {
+    fn number(&self, span: Range<usize>) -> usize {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    fn place(&self, span: Range<usize>) -> String {
+        format!("{}:{}", shown(self.path), self.number(span))
+    }
+}
+
+/// What a table holds, in the order of the file and not of the names.
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<DeString<'i>>, &'a Spanned<DeValue<'i>>)> {
+    let mut all: Vec<_> = table.iter().collect();
+    all.sort_by_key(|(name, _)| name.span().start);
+    all
+}
+
+fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
+    match value.get_ref() {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        // Digits with underscores, or of another base.
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Raw::Other("number beyond 64 bits"), Raw::Whole)
+        }
+        DeValue::Boolean(flag) => Raw::Flag(*flag),
+        DeValue::Array(items) => Raw::List(items.iter().map(raw).collect()),
+        other => Raw::Other(other.type_str()),
+    }
+}
+
+fn tables() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|table| table.name)
+}
+
+fn is_table(name: &str) -> bool {
+    tables().any(|table| table == name)
+}
+
+/// The setting of this name.
+pub(super) fn find(table: &str, name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.table == table && entry.name == name)
+}
+
+fn unknown(table: &str, name: &str, place: String) -> ConfigProblem {
+    let key = format!("{table}.{name}");
+    let message = format!("there is no such setting; did you mean {}?", nearest_key(&key));
+    ConfigProblem { place, key: Some(key), message }
+}
+
+/// The setting whose name is the most like this one: of the same table if it has one that is like it, or else of all.
+fn nearest_key(key: &str) -> String {
+    let keys: Vec<String> = ENTRIES.iter().map(Entry::key).collect();
+    let name = key.rsplit('.').next().unwrap_or(key);
+    // The right name in the wrong table.
+    let same = ENTRIES.iter().find(|entry| entry.name == name).map(Entry::key);
+    same.unwrap_or_else(|| nearest(key, keys.iter().map(String::as_str)).to_owned())
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
+    known.min_by_key(|known| strsim::osa_distance(name, known)).unwrap_or_default()
+}
+
+/// A value by itself.
+pub(super) fn value(text: &str) -> Option<Raw> {
+    DeValue::parse(text).ok().map(|value| raw(&value))
+}
