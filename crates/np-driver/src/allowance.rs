@@ -16,11 +16,13 @@ pub(crate) struct Allowance {
     most: u32,
     announced: u32,
     changed: Option<Time>,
+    /// When calls still waited, since then.
+    looked: Option<Time>,
 }
 
 impl Allowance {
     pub(crate) const fn new(most: u32) -> Self {
-        Self { most, announced: most, changed: None }
+        Self { most, announced: most, changed: None, looked: None }
     }
 
     /// A call found no place while `at_work` others of its peer had one; gives what to announce.
@@ -32,7 +34,18 @@ impl Allowance {
         self.announce(now, next)
     }
 
-    /// A call ended and none waits: twice as many for each step that has passed.
+    /// When more may be allowed, where fewer are.
+    pub(crate) fn due(&self) -> Option<Time> {
+        let lowered = self.announced < self.most;
+        self.looked.or(self.changed).filter(|_| lowered).map(|at| at + STEP)
+    }
+
+    /// Calls still wait: nothing changes, and there is another look later.
+    pub(crate) const fn wait(&mut self, now: Time) {
+        self.looked = Some(now);
+    }
+
+    /// None waits: twice as many for each step that has passed.
     pub(crate) fn free(&mut self, now: Time) -> Option<u32> {
         let steps = self.steps(now).filter(|steps| *steps > 0 && self.announced < self.most)?;
         let next = self.announced.checked_shl(steps.min(31)).filter(|next| *next >> steps.min(31) == self.announced);
@@ -40,7 +53,7 @@ impl Allowance {
     }
 
     fn announce(&mut self, now: Time, next: u32) -> Option<u32> {
-        (self.announced, self.changed) = (next, Some(now));
+        (self.announced, self.changed, self.looked) = (next, Some(now), None);
         Some(next)
     }
 

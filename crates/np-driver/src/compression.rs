@@ -140,6 +140,11 @@ impl Bodies {
         }
     }
 
+    /// Bytes of decompressed bodies that handlers have not done with.
+    pub(crate) fn held(&self) -> usize {
+        usize::try_from(lock(&self.held).held()).unwrap_or(usize::MAX)
+    }
+
     /// Whether a body of this size would be tried, for what its call or its method asks.
     pub(crate) fn tries(&self, asked: Option<bool>, size: usize) -> bool {
         let compression = self.contexts.compression;

@@ -223,12 +223,20 @@ impl Task {
         }
     }
 
-    pub(crate) fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
-        if self.info.places.waiting() == 0
-            && let Some(calls) = self.allowance.free(self.now)
-        {
+    /// Allows more calls again, where fewer were allowed and none waits any more.
+    pub(crate) fn raise_allowance(&mut self) {
+        if self.allowance.due().is_none_or(|at| at > self.now) {
+            return;
+        }
+        if self.info.places.waiting() > 0 {
+            self.allowance.wait(self.now);
+        } else if let Some(calls) = self.allowance.free(self.now) {
             self.session.announce_allowance(calls);
         }
+    }
+
+    pub(crate) fn end_handler(&mut self, key: StreamKey, kind: OpenKind, ending: Ending) {
+        self.raise_allowance();
         if kind == OpenKind::Stream {
             // A message that the handler sent last leaves before the end.
             self.run_errands(key);

@@ -75,7 +75,7 @@ pub(crate) struct Life {
 impl Life {
     /// `salt` is random, and moves the end.
     pub(crate) fn new(lifetime: &Lifetime, now: Time, salt: u8) -> Self {
-        let ends = lifetime.max_age.map(|age| now + (age - age / 5 * u32::from(salt) / 256));
+        let ends = lifetime.max_age.map(|age| now + (age - age / (5 * 256) * u32::from(salt)));
         Self { idle_timeout: lifetime.idle_timeout, ends, used: now, opened: 0, over: false }
     }
 

@@ -1,8 +1,8 @@
 //! What the connections of a server hold together, and which of them stop reading at its limit.
 //!
 //! Credit bounds each connection by itself; this bounds all of them. Whoever holds little goes on, so that a few who fill
-//! the memory stop themselves and nobody else. So does whoever has messages half-way in and no calls at work, since
-//! only the rest of them makes that memory free again. It must never know what is held.
+//! the memory stop themselves and nobody else. So does whoever has messages half-way in or answers on their way, since
+//! only the peer makes that memory free again. It must never know what is held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use np_types::Time;
 
-/// A connection whose calls at work hold no more than this, in bytes, always reads on.
+/// A connection of which the application holds no more than this, in bytes, always reads on.
 const FREE: usize = 64 << 10;
 /// How soon a connection that has stopped looks again.
-const AGAIN: Duration = Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_millis(50);
+/// How often a connection that has stopped tells its peer that it lives: well within the usual heartbeat.
+const SHOWS_LIFE: Duration = Duration::from_secs(5);
 
 /// The memory of all connections of a server.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Share {
     held: usize,
     /// Since when the connection does not read.
     since: Option<Time>,
+    /// When the peer was told last that this side lives.
+    shown: Time,
 }
 
 impl Share {
@@ -47,8 +51,8 @@ impl Share {
         self.all.is_some()
     }
 
-    /// Notes what the connection holds now, and what of it its calls at work hold; gives whether it may read on.
-    pub(crate) fn note(&mut self, now: Time, held: usize, at_work: usize) -> bool {
+    /// Notes what the connection holds now, and what of it the application has; gives whether it may read on.
+    pub(crate) fn note(&mut self, now: Time, held: usize, taken: usize) -> bool {
         let Some(all) = &self.all else {
             return true;
         };
@@ -58,9 +62,22 @@ impl Share {
             all.used.fetch_sub(self.held - held, Ordering::AcqRel);
         }
         self.held = held;
-        let reads = at_work <= FREE || all.used.load(Ordering::Acquire) <= all.most;
-        self.since = if reads { None } else { self.since.or(Some(now)) };
+        let reads = taken <= FREE || all.used.load(Ordering::Acquire) <= all.most;
+        if reads {
+            self.since = None;
+        } else if self.since.is_none() {
+            (self.since, self.shown) = (Some(now), now);
+        }
         reads
+    }
+
+    /// Whether it is time to tell the peer that this side lives, though it does not read.
+    pub(crate) fn shows_life(&mut self, now: Time) -> bool {
+        let due = self.since.is_some() && now.since(self.shown) >= SHOWS_LIFE;
+        if due {
+            self.shown = now;
+        }
+        due
     }
 
     pub(crate) const fn is_stopped(&self) -> bool {

@@ -28,6 +28,11 @@ impl Progress {
         Self { limit, writing: None, reading: None }
     }
 
+    /// All that was to be written has been taken; what follows has its own time.
+    pub(crate) const fn written(&mut self) {
+        self.writing = None;
+    }
+
     /// A whole record has come.
     pub(crate) const fn record(&mut self) {
         self.reading = None;

@@ -73,6 +73,8 @@ pub(crate) struct Task {
     written: usize,
     /// Whether something was written since the last flush.
     unflushed: bool,
+    /// Whether the transport had no room when it was written to last.
+    blocked: bool,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     progress: Progress,
     /// When a drain is over, whatever is open.
@@ -131,6 +133,7 @@ pub(crate) fn start(
         out: Vec::new(),
         written: 0,
         unflushed: false,
+        blocked: false,
         timer: None,
         drain_until: None,
         drained: CloseCode::Drained,
@@ -224,6 +227,7 @@ impl Task {
         }
         let unwritten = self.written < self.out.len() || self.unflushed;
         self.life.note(self.now, !self.session.is_idle() || !self.waiting.is_empty(), self.session.opened());
+        self.has_memory();
         // What this side does not read is not late.
         let unread = !self.input.is_empty() && !self.share.is_stopped();
         more |= self.progress.note(self.now, unwritten, unread);
@@ -274,19 +278,24 @@ impl Task {
         true
     }
 
-    /// Whether the server's memory lets this connection read on.
+    /// Whether the server's memory lets this connection read on. While it does not, the peer is told that this side lives,
+    /// and is not expected to be heard.
     fn has_memory(&mut self) -> bool {
         if !self.share.counts() {
             return true;
         }
-        if self.share.is_stopped() {
-            // What is not read cannot be heard.
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let unpacked = self.info.bodies.held();
+        let waiting = self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
+        let held = size(self.session.held_bytes()) + unpacked + waiting;
+        let reads = self.share.note(self.now, held, size(self.session.held_by_application()) + unpacked);
+        if !reads {
             self.session.note_heard(self.now);
+            if self.share.shows_life(self.now) {
+                self.session.show_life();
+            }
         }
-        let bodies = usize::try_from(self.session.held_bytes()).unwrap_or(usize::MAX);
-        let held = bodies + self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
-        let at_work = usize::try_from(self.session.held_by_calls()).unwrap_or(usize::MAX);
-        self.share.note(self.now, held, at_work)
+        reads
     }
 
     fn poll_read_once(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {

@@ -22,7 +22,7 @@ use np_driver::{Acceptor, AcceptorConfig, Connection, ConnectorConfig, WhenFull,
 use np_session::{Event, OpenCall, OpenKind};
 use np_transport::{Address, BindOptions, Listener};
 use np_trust::Policy;
-use np_types::{CloseCode, ConnectionError, Outcome, Status};
+use np_types::{CloseCode, ConnectionError, Deadline, Outcome, Status};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -254,7 +254,8 @@ async fn whoever_fills_the_servers_memory_waits_and_is_cut_and_nobody_else_is() 
     let hog = |count: usize| {
         let calls = (0..count).map(|_| {
             let client = all[0].clone();
-            tokio::spawn(async move { client.call(request("hold").body(vec![1; BODY])).await })
+            let hold = request("hold").body(vec![1; BODY]).deadline(Deadline::NONE);
+            tokio::spawn(async move { client.call(hold).await })
         });
         calls.collect::<Vec<_>>()
     };
@@ -278,8 +279,12 @@ async fn whoever_fills_the_servers_memory_waits_and_is_cut_and_nobody_else_is() 
     }
     // Nobody opens the gate any more.
     let again = hog(40);
-    sleep(Duration::from_secs(30)).await;
+    let since = Instant::now();
     small("after").await;
+    all[0].closed().await;
+    let took = since.elapsed();
+    assert!(took >= Duration::from_secs(20) && took < Duration::from_secs(22), "{took:?}");
+    small("still").await;
     for call in again {
         call.await.unwrap().unwrap_err();
     }
@@ -328,6 +333,9 @@ async fn a_peer_whose_calls_find_no_place_is_told_to_open_fewer() {
     for _ in 0..10 {
         while !matches!(busy.event().await, Event::Answered { .. }) {}
     }
+    // No call has to end for that: time is enough.
+    sleep(Duration::from_secs(1)).await;
+    busy.ping().await;
     assert_eq!((allowed(&busy), busy.session.queued()), (usual, 0));
 }
 
@@ -404,4 +412,103 @@ async fn a_flood_ends_its_own_connection_and_no_other_waits() {
     assert!(pings < 20_000, "{pings}");
     assert!(matches!(told, Some(ConnectionError::ClosedByPeer { code: CloseCode::Flood, .. }) | None), "{told:?}");
     until(|| acceptor.connections().len() == 1).await;
+}
+
+/// What an honest peer waits for is not held against it: answers that wait for its credit, and what is over.
+#[tokio::test(start_paused = true)]
+async fn answers_on_their_way_and_calls_that_are_over_stop_nobody() {
+    let router = large();
+    router.on("larger", |_, _| Ok(vec![7u8; 8 << 20])).unwrap();
+    let house = serve_with("mem:memory-answers", router, |config| config.max_memory = Some(4 << 20)).await;
+    let all = clients(&house.address, &config(&house), 5).await;
+    let calls = all.iter().map(|client| client.call(request("larger")));
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.unwrap().body.len(), 8 << 20);
+    }
+    // Requests that were answered long ago take no room from others.
+    let once = |client: Connection| async move { client.call(request("np.echo").body(vec![1; 3 << 20])).await };
+    for client in &all {
+        once(client.clone()).await.unwrap();
+    }
+    let since = Instant::now();
+    once(all[0].clone()).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+}
+
+/// Streams that a handler does not read fill the memory of a server as calls do, and bodies count by what they are when whole.
+#[tokio::test(start_paused = true)]
+async fn unread_streams_and_unpacked_bodies_count_against_the_memory_of_a_server() {
+    let router = echo();
+    let begun = Arc::new(AtomicUsize::new(0));
+    router
+        .on_stream("deaf", |_, stream| async move {
+            let _unread = stream;
+            std::future::pending::<Result<(), np_types::CallError>>().await
+        })
+        .unwrap();
+    let count = Arc::clone(&begun);
+    let hold = bytes_async(move |_, body: Bytes| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let _held = body;
+            std::future::pending::<Result<Bytes, np_types::CallError>>().await
+        }
+    });
+    router.register_target("hold", Target::Unary(Arc::new(hold)), MethodOptions::default()).unwrap();
+    let house = serve_with("mem:memory-streams", router, |config| config.max_memory = Some(1 << 20)).await;
+    let client = clients(&house.address, &config(&house), 1).await.remove(0);
+    let mut sent = 0;
+    let mut streams = Vec::new();
+    'all: for _ in 0..20 {
+        let opening = client.open_stream(request("deaf").deadline(Deadline::NONE));
+        let Ok(Ok(mut stream)) = timeout(Duration::from_secs(2), opening).await else { break };
+        for _ in 0..25 {
+            match timeout(Duration::from_secs(2), stream.send(vec![1; 10_000])).await {
+                Ok(Ok(())) => sent += 10_000,
+                _ => break 'all,
+            }
+        }
+        streams.push(stream);
+    }
+    assert!(sent < 2 << 20, "{sent} of 5 MB were taken");
+    drop(streams);
+    let client = clients(&house.address, &config(&house), 1).await.remove(0);
+    let calls = (0..40).map(|_| client.call(request("hold").body(vec![1; 1 << 20]).compress(true)));
+    let _ = timeout(Duration::from_secs(5), futures_util::future::join_all(calls)).await;
+    // What one turn had read is let through; nothing after it is.
+    assert!((1..=20).contains(&begun.load(Ordering::SeqCst)), "{begun:?} of 40 bodies of 1 MiB under 1 MiB");
+}
+
+/// The largest answer, read at a steady rate that is far above the least, takes longer than `progress_timeout`, and than
+/// two heartbeats.
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_goes_on_is_not_cut_however_long_it_takes() {
+    let router = echo();
+    router.on("larger", |_, _| Ok(vec![7u8; 8 << 20])).unwrap();
+    let (acceptor, at) = open("steady", router, |config| config.progress_timeout = Duration::from_secs(20)).await;
+    let mut hand = ByHand::connect(&at).await;
+    let record = ask(&mut hand, "larger");
+    hand.link.io.write_all(&record).await.unwrap();
+    let begun = Instant::now();
+    let (mut input, mut out) = (BytesMut::new(), Vec::new());
+    loop {
+        let mut piece = vec![0; 16 << 10];
+        let count = hand.link.io.read(&mut piece).await.unwrap();
+        assert_ne!(count, 0, "cut after {:?}", begun.elapsed());
+        input.extend_from_slice(&piece[..count]);
+        hand.session.handle_bytes(hand.clock.now(), &mut input);
+        while let Some(event) = hand.session.poll_event() {
+            if let Event::Answered { answer, .. } = event {
+                assert_eq!(answer.body.len(), 8 << 20);
+                assert!(begun.elapsed() > Duration::from_secs(100), "{:?}", begun.elapsed());
+                assert_eq!(acceptor.connections().len(), 1);
+                return;
+            }
+        }
+        out.clear();
+        hand.session.poll_transmit(hand.clock.now(), &mut out);
+        hand.link.io.write_all(&out).await.unwrap();
+        hand.session.handle_written(out.len());
+        sleep(Duration::from_millis(250)).await;
+    }
 }

@@ -308,8 +308,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many bytes of bodies all connections may hold together, requests at work and answers included. Above it
-    /// those whose calls at work hold more than 64 KiB are not read, and are cut when that lasts as long as
+    /// Sets how many bytes of bodies all connections may hold together, decompressed ones by their whole size. Above it those
+    /// of which the application holds more than 64 KiB are not read, and are cut when that lasts as long as
     /// `progress_timeout`. Default: no limit but that of each connection.
     #[must_use]
     pub const fn max_memory(mut self, bytes: usize) -> Self {

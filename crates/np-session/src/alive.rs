@@ -1,6 +1,6 @@
 //! Whether the peer is still there: any byte is life, and silence is asked about once.
 //!
-//! After an interval without a byte a PING goes out; after two without one the peer is dead. So traffic costs nothing, and
+//! After an interval without a byte a PING goes out; after another without one the peer is dead. So traffic costs nothing, and
 //! a peer that asks first is not asked. It must never know what the bytes were.
 
 use std::time::Duration;
@@ -14,18 +14,19 @@ use crate::session::{Phase, Session};
 pub(crate) struct Alive {
     interval: Option<Duration>,
     heard: Time,
-    asked: bool,
+    /// When it was asked, since it was heard last.
+    asked: Option<Time>,
 }
 
 impl Alive {
     const fn hear(&mut self, now: Time) {
-        (self.heard, self.asked) = (now, false);
+        (self.heard, self.asked) = (now, None);
     }
 
     /// When something has to be done if nothing comes.
     pub(crate) fn due(&self) -> Option<Time> {
         let interval = self.interval?;
-        Some(self.heard + if self.asked { interval * 2 } else { interval })
+        Some(self.asked.unwrap_or(self.heard) + interval)
     }
 }
 
@@ -50,7 +51,7 @@ impl Session {
         self.alive.hear(now);
     }
 
-    /// Bytes of the peer came, or this side did not look for any.
+    /// The peer is there: bytes of it came, or it made room for bytes that had none. Or this side did not look.
     pub const fn note_heard(&mut self, now: Time) {
         self.alive.hear(now);
     }
@@ -60,13 +61,18 @@ impl Session {
         if self.phase != Phase::Open || self.alive.due().is_none_or(|at| at > now) {
             return;
         }
-        if self.alive.asked {
+        if self.alive.asked.is_some() {
             let what = "the wait for any byte of the peer (two heartbeat_interval)";
             self.lose(ConnectionError::Timeout { what, code: CloseCode::HeartbeatTimeout });
             return;
         }
-        self.alive.asked = true;
-        if self.control.ping.is_none() {
+        self.alive.asked = Some(now);
+        self.show_life();
+    }
+
+    /// Says something, so that the peer hears that this side is there: for a side that does not read for a while.
+    pub fn show_life(&mut self) {
+        if self.phase == Phase::Open && self.control.ping.is_none() {
             self.control.ping = Some(self.pings.next());
         }
     }

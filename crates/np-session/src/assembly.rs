@@ -46,6 +46,9 @@ impl Session {
             return Err(Misbehaved::DeclaredSize.into());
         }
         let assembly = Assembly { head: head.map(Box::new), total, buffer: body.bytes.to_vec(), large, granted: false };
+        if self.table.stream(key).is_some() {
+            self.assembling += body.len();
+        }
         if let Some(stream) = self.table.stream_mut(key) {
             stream.assembly = Some(Box::new(assembly));
         }
@@ -104,6 +107,8 @@ impl Session {
         if large {
             // Its memory is counted by the budget, so the connection's credit goes back at once.
             self.give_credit(body.len());
+        } else {
+            self.assembling += body.len();
         }
         if whole {
             return self.finish_assembly(key);
@@ -122,6 +127,7 @@ impl Session {
         let local = stream.local;
         let Assembly { head, total, buffer, large, .. } = *assembly;
         let credit = if large { 0 } else { total };
+        self.assembling -= u64::from(credit);
         if large {
             self.budget.give_back(total);
             self.grant_waiting();

@@ -63,7 +63,11 @@ impl Session {
         self.flood.expect_late(std::mem::take(&mut stream.receive_credit));
         let answered = stream.is_answered();
         if stream.pending.trailers.is_some() {
-            // Its end waited for a message that nobody reads any more.
+            // Its end waited for a message that nobody reads any more: it did not end well.
+            let (status, text) = stream.given_up();
+            if let Some(end) = stream.pending.trailers.as_deref_mut().filter(|end| end.0 == Status::Ok) {
+                (end.0, end.1) = (status, text.to_owned());
+            }
             self.stop_sending(key);
             self.mark_control(key);
         } else if stream.assembly.is_some() || answered {
@@ -87,6 +91,7 @@ impl Session {
     pub fn close(&mut self, code: CloseCode, text: &str) {
         if self.reads() {
             self.finish_all(ConnectionError::ClosedHere(code), Phase::Closing(code, text.to_owned()));
+            self.release_held();
         }
     }
 

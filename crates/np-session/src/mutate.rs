@@ -89,6 +89,7 @@ impl Session {
             self.end_with(key, Status::LimitReached, text);
             return Ok(());
         }
+        self.table.answered(key);
         // The deadline stays: an answer that its caller gives no credit for does not wait for ever.
         let Answer { codec, encoding, metadata, body } = answer;
         if let Some(stream) = self.table.stream_mut(key) {
@@ -115,11 +116,20 @@ impl Session {
         let cut_short = stream.kind == OpenKind::Stream && stream.abandoned && status == Status::Ok;
         let (status, text) = if cut_short { stream.given_up() } else { (status, text) };
         let drains = stream.kind == OpenKind::Stream && matches!(stream.outgoing, Outgoing::Body { .. });
+        let waits = match &stream.outgoing {
+            Outgoing::Body { rest, .. } if drains && !cut_short && !stream.abandoned => Some(rest.len()),
+            _ => None,
+        };
         stream.pending.trailers = Some(Box::new((status, text.to_owned(), metadata)));
-        stream.deadline = Deadline::NONE;
-        if drains && !cut_short && !stream.abandoned {
-            // The messages before it leave first.
+        let waits = waits.is_some_and(|bytes| self.hold(key, bytes));
+        self.table.answered(key);
+        if waits {
+            // The message before it leaves first, or its end comes with its deadline: as with an answer, that stays.
+            self.mark_ready(key);
             return Ok(());
+        }
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.deadline = Deadline::NONE;
         }
         self.stop_sending(key);
         self.mark_control(key);
@@ -174,7 +184,7 @@ impl Session {
             return Err(Misuse::State("the stream still holds a message, or is finished"));
         }
         if let Some(stream) = self.table.stream_mut(key) {
-            stream.heavy = message.len() > SMALL;
+            stream.heavy = message.len() > SMALL || stream.priority == Priority::Bulk;
             stream.outgoing = Outgoing::Body { rest: message, encoding, fin: false };
         }
         self.mark_ready(key);
@@ -208,6 +218,7 @@ impl Session {
             return Err(Misuse::State("the stream still holds a message, or is finished"));
         }
         let stream = self.table.stream_mut(key).filter(|stream| stream.local).ok_or(Misuse::NoSuchCall)?;
+        stream.heavy = false;
         stream.outgoing = Outgoing::Body { rest: Bytes::new(), encoding: Encoding::Plain, fin: true };
         self.mark_ready(key);
         Ok(())
@@ -316,6 +327,7 @@ impl Session {
             self.flood.expect_late(u64::from(assembly.total).saturating_sub(assembly.buffer.len() as u64));
         }
         if !assembly.large {
+            self.assembling -= assembly.buffer.len() as u64;
             self.receive_window.release(assembly.buffer.len() as u64);
         } else if assembly.granted {
             self.budget.give_back(assembly.total);

@@ -1,6 +1,8 @@
 //! What leaves: control frames first, then what the schedule has of each class: openings in order, bodies by turns.
 //! It must never know how a record is sealed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use np_types::{CallError, Deadline, Metadata, Status, Time};
 use np_wire::{Encoding, Frame, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
@@ -20,6 +22,8 @@ const TARGET: usize = 256 << 10;
 const HEAD: usize = 64;
 /// The most bytes that metadata takes in a head: keys and values, and a length before each and before them all.
 const METADATA: usize = Metadata::MAX_BYTES + Metadata::MAX_PAIRS * 4 + 16;
+/// How long the last message of a stream without a deadline waits for credit once its handler is done.
+const LAST_MESSAGE: Duration = Duration::from_secs(60);
 /// A body is not begun in a record that has less room than this, unless it fits.
 const LEAST: usize = 1 << 10;
 
@@ -63,6 +67,7 @@ impl Session {
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
         self.emit_control(now, out);
         while out.len() < TARGET {
+            self.review_held(now);
             let Some((class, key)) = self.next_ready() else {
                 break;
             };
@@ -182,7 +187,10 @@ impl Session {
             if let Some(key) = self.next_of(class) {
                 return Some((class, key));
             }
-            self.schedule.passed(class);
+            // What is held would leave if it might: it keeps what it is owed.
+            if !self.pace.holds_any() {
+                self.schedule.passed(class);
+            }
         }
         None
     }
@@ -323,7 +331,7 @@ impl Session {
         let total = (first < size).then_some(size as u32);
         let Head { method, codec, encoding, metadata, mut body } = *head;
         let piece = body.split_to(first);
-        self.count_head(size, first);
+        self.count_head(key, first);
         let frame = if local {
             Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body: &piece })
         } else {
@@ -373,9 +381,13 @@ impl Session {
         if allowed == 0 && !rest.is_empty() {
             // Credit will make it ready again: the stream's by its frame, the connection's by the next turn.
             let starved = stream.send_credit == 0;
+            let last = stream.pending.trailers.is_some() && stream.deadline == Deadline::NONE;
             self.restore(key, Outgoing::Body { rest, encoding, fin });
             if !starved {
                 self.mark_starved(key);
+            }
+            if last {
+                self.give_last_message_time(now, key);
             }
             return;
         }
@@ -417,6 +429,15 @@ impl Session {
         }
     }
 
+    /// A stream without a deadline that is over but for its last message does not wait for ever for the peer's credit.
+    fn give_last_message_time(&mut self, now: Time, key: StreamKey) {
+        let deadline = Deadline::after(now, LAST_MESSAGE);
+        if let Some(stream) = self.table.stream_mut(key) {
+            stream.deadline = deadline;
+        }
+        self.note_deadline(deadline);
+    }
+
     /// How many bytes of a body one turn may take.
     fn turn(&self, now: Time, room: usize) -> usize {
         if self.schedule.is_empty() && !self.pace.holds(now) { room } else { room.min(TURN) }
@@ -456,6 +477,7 @@ impl Session {
 
     /// A call of the peer has its terminal frame. What the peer sent before it knows is no fault of it.
     fn finish_remote(&mut self, key: StreamKey, status: Status) {
+        self.forget_held(key);
         let Some(stream) = self.table.remove(key) else {
             return;
         };
@@ -463,6 +485,8 @@ impl Session {
         self.flood.expect_late(CROSSING + coming);
         match status {
             Status::UnknownMethod | Status::UnsupportedCodec | Status::WrongKind => self.flood.owe(Act::Refused),
+            // Who was refused has got no work done.
+            Status::Unavailable => {}
             _ if stream.abandoned => {}
             _ => self.flood.answered(),
         }

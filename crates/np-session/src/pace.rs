@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use np_types::Time;
 
-use crate::StreamKey;
 use crate::schedule::TURN;
 use crate::session::{Phase, Session};
+use crate::{Priority, StreamKey};
 
-/// A message up to this many bytes is small: others make room for it, and nothing holds it.
+/// A message up to this many bytes is small, unless its class is bulk: others make room for it, and nothing holds it.
 pub(crate) const SMALL: usize = TURN;
 /// For how long after a small message the next one is expected.
 const EXPECTED: Duration = Duration::from_secs(2);
@@ -87,6 +87,11 @@ impl Pace {
     /// Counts bytes of large messages.
     pub(crate) const fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Whether somebody waits.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether a piece of a large message may leave.
@@ -165,7 +170,11 @@ impl Shortest {
 impl Session {
     /// Whether a piece of a large message may leave now; the stream waits for its turn otherwise.
     pub(crate) fn paced(&mut self, now: Time, key: StreamKey) -> bool {
-        if self.pace.takes(now) {
+        // What is owed to bulk is its own, and a connection that ends sends all that it can.
+        let owed = self.schedule.order()[0] == Priority::Bulk
+            && self.table.stream(key).is_some_and(|stream| stream.priority == Priority::Bulk);
+        if self.pace.takes(now) || owed || self.phase != Phase::Open {
+            self.forget_held(key);
             return true;
         }
         if let Some(stream) = self.table.stream_mut(key)
@@ -178,7 +187,8 @@ impl Session {
 
     /// A unary message begins; gives whether its first piece may leave with its head.
     pub(crate) fn begin_message(&mut self, now: Time, key: StreamKey, size: usize) -> bool {
-        let heavy = size > SMALL;
+        let bulk = self.table.stream(key).is_some_and(|stream| stream.priority == Priority::Bulk);
+        let heavy = size > SMALL || (bulk && size > 0);
         if let Some(stream) = self.table.stream_mut(key) {
             stream.heavy = heavy;
         }
@@ -204,8 +214,8 @@ impl Session {
     }
 
     /// What of a unary message leaves with its head.
-    pub(crate) const fn count_head(&mut self, size: usize, first: usize) {
-        if size > SMALL {
+    pub(crate) fn count_head(&mut self, key: StreamKey, first: usize) {
+        if self.table.stream(key).is_some_and(|stream| stream.heavy) {
             self.pace.sent(first);
         }
     }
@@ -221,9 +231,28 @@ impl Session {
     /// What a PONG says of the pace: streams that were held may go on.
     pub(crate) fn pace_answered(&mut self, token: u64, now: Time) {
         self.pace.answered(token, now);
-        if self.pace.held.is_empty() || !self.pace.takes(now) {
-            return;
+        if !self.pace.held.is_empty() && self.pace.takes(now) {
+            self.release_held();
         }
+    }
+
+    /// Lets held streams go on where nothing speaks against it any more: no small message is expected, or bulk is owed.
+    pub(crate) fn review_held(&mut self, now: Time) {
+        let owed = self.schedule.order()[0] == Priority::Bulk;
+        if !self.pace.held.is_empty() && (owed || !self.pace.holds(now)) {
+            self.release_held();
+        }
+    }
+
+    /// A stream that goes on, or ends, is held no more.
+    pub(crate) fn forget_held(&mut self, key: StreamKey) {
+        let held = self.table.stream_mut(key).is_some_and(|stream| std::mem::take(&mut stream.in_held));
+        if held {
+            self.pace.forget(key);
+        }
+    }
+
+    pub(crate) fn release_held(&mut self) {
         while let Some(key) = self.pace.held.pop_front() {
             if let Some(stream) = self.table.stream_mut(key) {
                 stream.in_held = false;

@@ -78,6 +78,8 @@ pub struct Session {
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
     pub(crate) budget: ReassemblyBudget,
+    /// Bytes of small messages that are put together; large ones have a budget of their own.
+    pub(crate) assembling: u64,
     pub(crate) flood: Flood,
     pub(crate) control: Control,
     /// Streams with control frames; each stands there at most once.
@@ -204,6 +206,7 @@ impl Session {
             send_window: SendWindow::default(),
             receive_window: ReceiveWindow::new(limits.connection_window, limits.max_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
+            assembling: 0,
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
             control_ready: VecDeque::new(),
@@ -355,10 +358,11 @@ impl Session {
         self.receive_window.held() + self.budget.used() + self.table.held_bytes()
     }
 
-    /// The part of [`Session::held_bytes`] that calls at work hold. It becomes free as they end, whatever the peer does.
+    /// The part of [`Session::held_bytes`] that the application has and has not done with: requests that it has not
+    /// answered, and messages of streams that it has not taken. Nothing that the peer sends makes it free.
     #[must_use]
-    pub const fn held_by_calls(&self) -> u64 {
-        self.table.held_bytes()
+    pub const fn held_by_application(&self) -> u64 {
+        self.table.at_work_bytes() + self.receive_window.held().saturating_sub(self.assembling)
     }
 
     /// Whether the session has ended and has nothing left to send.

@@ -100,6 +100,8 @@ pub(crate) struct Stream {
     pub(crate) message_encoding: Encoding,
     /// Bytes of this call that count against `call_budget`; kept by the table.
     pub(crate) held: u64,
+    /// The part of it that the application has not answered; kept by the table.
+    pub(crate) at_work: u64,
     /// Whether what it sends is a large message, which the pace may hold.
     pub(crate) heavy: bool,
     /// Whether a stream's message, or a part of one, went either way.
@@ -150,6 +152,7 @@ impl Stream {
             message_size: 0,
             message_encoding: Encoding::Plain,
             held: 0,
+            at_work: 0,
             heavy: false,
             talked: false,
             consumed: 0,

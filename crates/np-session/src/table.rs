@@ -44,12 +44,26 @@ pub(crate) struct Table {
     open_by_peer: usize,
     open_here: usize,
     held: u64,
+    /// The part of it that the application has not answered.
+    at_work: u64,
 }
 
 impl Table {
     /// Bytes that the calls of the peer hold.
     pub(crate) const fn held_bytes(&self) -> u64 {
         self.held
+    }
+
+    /// Bytes of calls that the application has not answered.
+    pub(crate) const fn at_work_bytes(&self) -> u64 {
+        self.at_work
+    }
+
+    /// A call was answered, or ended: what it holds waits for the peer from now on.
+    pub(crate) fn answered(&mut self, key: StreamKey) {
+        if let Some(bytes) = self.stream_mut(key).map(|stream| std::mem::take(&mut stream.at_work)) {
+            self.at_work -= bytes;
+        }
     }
 
     pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
@@ -106,6 +120,7 @@ impl Table {
         }
         let stream = slot.stream.take()?;
         self.held -= stream.held;
+        self.at_work -= stream.at_work;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         if let Some(id) = stream.id {
@@ -135,9 +150,12 @@ impl Table {
             return false;
         }
         self.held = sum;
+        let mut at_work = self.at_work;
         if let Some(stream) = self.stream_mut(key) {
             stream.held = bytes;
+            at_work = at_work - std::mem::replace(&mut stream.at_work, bytes) + bytes;
         }
+        self.at_work = at_work;
         true
     }
 

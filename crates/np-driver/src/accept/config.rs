@@ -43,7 +43,7 @@ pub struct AcceptorConfig {
     /// One more is refused and told. Default: no limit.
     pub max_source_connections: Option<usize>,
     /// Handshakes a second from one source, of which as many may come at once. One more is refused and told, before
-    /// anything is read of it. Default: no limit.
+    /// anything is read of it but, behind a proxy, the proxy's header and the handshake of TLS. Default: no limit.
     pub max_source_handshakes_per_second: Option<u32>,
     /// How long a handshake may take, up to the peer's first record. Default 10 s.
     pub handshake_timeout: Duration,
@@ -61,9 +61,11 @@ pub struct AcceptorConfig {
     /// peer that has proven nothing each connection counts by itself. One more is refused as safe to send again. Default:
     /// no limit.
     pub max_peer_calls_per_second: Option<u32>,
-    /// Bytes of bodies, requests and answers that all connections may hold together. Above it those whose calls at work
-    /// hold more than 64 KiB are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`;
-    /// messages that are half-way in are finished first. Default: no limit but that of each connection.
+    /// Bytes of bodies that all connections may hold together, decompressed ones by their whole size. Above it those of which
+    /// the application holds more than 64 KiB (requests that it has not answered, messages of streams that it has not
+    /// taken) are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`. What one turn has
+    /// read is let through, and what only the peer can make free goes on under the limits of its connection: messages
+    /// that are half-way in, answers on their way. Default: no limit but that of each connection.
     pub max_memory: Option<usize>,
     /// What happens to a call beyond one of these two. Default: it is refused as safe to send again.
     pub when_full: WhenFull,

@@ -24,6 +24,7 @@ impl Task {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) {
         loop {
             if self.written == self.out.len() {
+                self.progress.written();
                 self.out.clear();
                 self.written = 0;
                 if !self.session.poll_transmit(self.now, &mut self.out) {
@@ -37,8 +38,15 @@ impl Task {
             }
             let rest = self.out.get(self.written..).unwrap_or_default();
             match Pin::new(&mut self.io).poll_write(cx, rest) {
-                Poll::Pending => return,
+                Poll::Pending => {
+                    self.blocked = true;
+                    return;
+                }
                 Poll::Ready(Ok(count)) if count > 0 => {
+                    if std::mem::take(&mut self.blocked) {
+                        // There was no room, and now there is: the peer's side took bytes.
+                        self.session.note_heard(self.now);
+                    }
                     self.written += count;
                     self.unflushed = true;
                     self.session.handle_written(count);

@@ -26,6 +26,7 @@ impl Task {
                 self.progress.due(),
                 self.share.due(self.now),
                 self.life.due(),
+                self.allowance.due(),
             ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
@@ -35,7 +36,10 @@ impl Task {
                 self.session.handle_timeout(self.now);
                 self.expire_waiting();
                 self.cut_who_is_late();
-                if let Some(code) = self.life.is_over(self.now) {
+                self.raise_allowance();
+                if let Some(code) = self.life.is_over(self.now)
+                    && self.drain_until.is_none()
+                {
                     self.drain(code, GRACE);
                 }
                 if self.close_until.is_some_and(|until| until <= self.now) {
@@ -54,6 +58,7 @@ impl Task {
                 return;
             };
             self.now = self.info.clock.now().max(armed);
+            self.cut_who_is_late();
         }
     }
 

@@ -50,6 +50,19 @@ fn a_silent_peer_is_asked_once_and_is_dead_after_two_intervals() {
     assert_eq!(talk.session.poll_timeout(), None);
 }
 
+/// A side that looks late, since its machine slept, asks before it gives up.
+#[test]
+fn a_late_look_asks_first() {
+    let mut talk = watching();
+    for _ in 0..3 {
+        let heard = at(&mut talk, after(40));
+        assert!(heard.is_empty() || frames(&heard).contains(&Frame::Ping(1)));
+        assert!(talk.session.error().is_none());
+    }
+    at(&mut talk, after(41));
+    assert!(talk.session.error().is_some());
+}
+
 #[test]
 fn any_byte_is_life_and_nothing_is_asked_while_some_come() {
     let mut talk = watching();

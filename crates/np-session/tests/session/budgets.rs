@@ -198,3 +198,35 @@ fn a_message_that_has_not_left_cannot_be_done() {
     talk.say(&[Frame::Trailers(Trailers { id, status: Status::Ok, text: "", metadata: Metadata::new() })]);
     assert_eq!(talk.session.error(), Some(&ConnectionError::Misbehaved(Misbehaved::StreamState)));
 }
+
+/// A handler that is done leaves a message behind that gets no credit: it counts, and it does not wait for ever.
+#[test]
+fn the_last_message_of_a_stream_that_gets_no_credit_is_bounded_and_ends() {
+    let limits = Limits { call_budget: 10_000, max_message: 5_000, stream_window: 1_024, ..small() };
+    for status in [Status::Ok, Status::Failed] {
+        let mut talk = Dialogue::open_with(Side::Responder, &limits, &Limits { stream_window: 1_024, ..small() });
+        talk.say(&[Frame::Method { number: 0, name: "m" }]);
+        talk.say(&vec![Frame::Open(Open::new(OpenKind::Stream)); 3]);
+        let keys: Vec<_> = opened(&talk.events()).into_iter().map(|(key, ..)| key).collect();
+        talk.hear();
+        for key in &keys {
+            talk.session.send(*key, np_testkit::body(1, 0, 5_000)).unwrap();
+            talk.hear();
+            talk.session.end(*key, status, "done", Metadata::default()).unwrap();
+        }
+        let heard = talk.hear();
+        let ended = frames(&heard).iter().filter(|frame| matches!(frame, Frame::Trailers(_))).count();
+        assert!(ended >= 1, "no room for three of them");
+        assert!(talk.session.held_bytes() > 0 && talk.session.held_by_application() == 0);
+        talk.now = talk.now + std::time::Duration::from_secs(61);
+        talk.session.handle_timeout(talk.now);
+        let heard = talk.hear();
+        let told: Vec<_> = frames(&heard)
+            .into_iter()
+            .filter_map(|frame| if let Frame::Trailers(trailers) = frame { Some(trailers.status) } else { None })
+            .collect();
+        assert_eq!(told.len() + ended, 3, "{told:?}");
+        assert!(!told.contains(&Status::Ok), "its messages did not all arrive");
+        assert_eq!((talk.session.held_bytes(), talk.session.open_by_peer()), (0, 0));
+    }
+}

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use np_session::{Event, OpenCall, OpenKind, Priority, Session, StreamKey};
+use np_session::{Answer, Event, OpenCall, OpenKind, Priority, Session, StreamKey};
 use np_testkit::{Application, Dialogue, NetworkConfig, Pair, Setup, body};
-use np_types::{Limits, Time};
-use np_wire::{Frame, Open, Side};
+use np_types::{CloseCode, Limits, Time};
+use np_wire::{Frame, Open, Side, StreamId};
 
-use crate::help::{frames, open, request, stream};
+use crate::help::{first_call, frames, open, opened, request, stream};
 
 /// The floor of what may be on its way, and a piece.
 const HELD: usize = 64 << 10;
@@ -136,6 +136,77 @@ fn the_applications_pings_are_answered_beside_marks() {
         told += talk.events().len();
     }
     assert_eq!(told, 1);
+}
+
+/// A peer that answers no ping holds up its own transfers for as long as small messages are expected, and nothing else.
+#[test]
+fn a_peer_that_answers_no_ping_holds_nothing_up_for_long_and_nothing_grows() {
+    let (mut talk, _) = talk(8 << 20);
+    talk.session.open(request(64)).unwrap();
+    let (first, _) = leaves(&mut talk);
+    for _ in 0..40 {
+        talk.now = talk.now + Duration::from_millis(20);
+        talk.session.open(request(64)).unwrap();
+        let (bytes, pings) = leaves(&mut talk);
+        assert_eq!((bytes, pings), (0, None));
+    }
+    // Without a PONG, and without anything else that happens.
+    talk.now = talk.now + Duration::from_secs(2);
+    assert_eq!(leaves(&mut talk).0, (8 << 20) - first);
+}
+
+#[test]
+fn what_is_held_leaves_before_an_orderly_end() {
+    let mut talk = Dialogue::open_with(Side::Responder, &wide(), &wide());
+    talk.say(&first_call(OpenKind::Request, b"small"));
+    talk.say(&[Frame::Open(Open::new(OpenKind::Request))]);
+    let calls = opened(&talk.events());
+    talk.session.respond(calls[0].0, Answer::from(body(1, 0, 64))).unwrap();
+    talk.hear();
+    talk.session.respond(calls[1].0, Answer::from(body(1, 0, 1 << 20))).unwrap();
+    let (before, _) = leaves(&mut talk);
+    assert!(before < 2 * HELD, "{before}");
+    talk.session.close(CloseCode::Normal, "");
+    let heard = talk.hear();
+    let frames = frames(&heard);
+    let rest: usize =
+        frames.iter().map(|frame| if let Frame::Data { body, .. } = frame { body.len() } else { 0 }).sum();
+    assert!(before + rest + PIECE >= 1 << 20, "{before} and {rest}");
+    assert!(matches!(frames.last(), Some(Frame::Close { .. })));
+}
+
+/// Bulk is held whatever its messages are, and keeps its eighth beside small messages that never cease, however long the
+/// peer takes to answer.
+#[test]
+fn bulk_that_is_held_keeps_what_it_is_owed() {
+    let (mut talk, bulk) = talk(PIECE);
+    let small = talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.events();
+    let (mut of_bulk, mut all) = (0, 0);
+    for _ in 0..2_000 {
+        if talk.session.is_writable(small) {
+            talk.session.send(small, body(2, 0, PIECE)).unwrap();
+        }
+        if talk.session.is_writable(bulk) {
+            talk.session.send(bulk, body(1, 0, PIECE)).unwrap();
+        }
+        let heard = talk.hear();
+        for frame in frames(&heard) {
+            if let Frame::Data { id, body, .. } = frame {
+                all += body.len();
+                of_bulk += if id == StreamId::new(Side::Initiator, 0) { body.len() } else { 0 };
+            }
+        }
+        let credit = [
+            Frame::ConnectionCredit(1 << 20),
+            Frame::StreamCredit { id: StreamId::new(Side::Initiator, 1), bytes: 1 << 20 },
+        ];
+        talk.say(&credit);
+        talk.say(&[Frame::StreamCredit { id: StreamId::new(Side::Initiator, 0), bytes: 1 << 20 }]);
+    }
+    assert!(of_bulk * 8 + 8 * HELD >= all, "{of_bulk} of {all}");
+    assert!(of_bulk * 5 <= all, "{of_bulk} of {all}");
 }
 
 /// Streams what it can, beside a small call whenever the last is answered; the other end echoes and takes what comes.
