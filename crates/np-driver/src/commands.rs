@@ -88,6 +88,8 @@ pub(crate) struct Doorbell {
     leftover: AtomicUsize,
     /// Bytes of streams' messages that are kept without credit, since their messages are larger than a window.
     uncredited: AtomicUsize,
+    /// The part of them that is of whole messages, which wait for their readers alone.
+    whole: AtomicUsize,
 }
 
 impl Doorbell {
@@ -130,6 +132,24 @@ impl Doorbell {
         if bytes > 0 {
             self.uncredited.fetch_sub(bytes, Ordering::AcqRel);
         }
+    }
+
+    /// Bytes without credit are of a whole message now, or no more.
+    pub(crate) fn completed(&self, bytes: usize) {
+        if bytes > 0 {
+            self.whole.fetch_add(bytes, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn taken(&self, bytes: usize) {
+        if bytes > 0 {
+            self.whole.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// Bytes of whole messages that are kept without credit.
+    pub(crate) fn whole(&self) -> usize {
+        self.whole.load(Ordering::Relaxed)
     }
 
     /// Bytes that are kept without credit.

@@ -37,6 +37,8 @@ struct State {
     partial_held: usize,
     /// Bytes of this cell that hold no credit.
     uncredited: usize,
+    /// The part of them that is of whole messages.
+    whole: usize,
     /// Bytes taken by the reader whose credit the task has not given back yet.
     consumed: usize,
     peer_finished: bool,
@@ -143,7 +145,9 @@ impl StreamCell {
         } else if end || !body.is_empty() {
             let size = body.len();
             self.check(&state, size, end)?;
+            let before = state.whole;
             release = state.take(body, encoding, end);
+            self.bell.completed(state.whole - before);
             if !self.borrow(&mut state, release) {
                 // The caller gives these bytes' credit back; that of the bytes before them stays held.
                 state.partial_held = release.saturating_sub(size);
@@ -282,6 +286,7 @@ impl State {
         if end {
             let held = std::mem::take(&mut self.partial_held);
             let body = std::mem::take(&mut self.partial).freeze();
+            self.whole += body.len().saturating_sub(held);
             self.incoming.push(Message { body, encoding, held });
             return 0;
         }
@@ -324,6 +329,9 @@ impl Source {
             state.consumed += message.held;
             let repaid = message.body.len().saturating_sub(message.held).min(state.uncredited);
             state.uncredited -= repaid;
+            let taken = repaid.min(state.whole);
+            state.whole -= taken;
+            self.cell.bell.taken(taken);
             self.cell.bell.repay(repaid);
             if state.incoming.is_empty() {
                 let held = std::mem::take(&mut state.partial_held);
@@ -408,6 +416,7 @@ impl Drop for Source {
         let held = std::mem::take(&mut state.incoming).held();
         state.consumed += held + std::mem::take(&mut state.partial_held);
         self.cell.bell.repay(std::mem::take(&mut state.uncredited));
+        self.cell.bell.taken(std::mem::take(&mut state.whole));
         state.partial = BytesMut::new();
         self.cell.ring(&mut state);
     }

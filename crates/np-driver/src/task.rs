@@ -288,7 +288,8 @@ impl Task {
         let unpacked = self.info.bodies.held();
         let waiting = self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
         let held = size(self.session.held_bytes()) + unpacked + waiting;
-        let reads = self.share.note(self.now, held, size(self.session.held_by_application()) + unpacked);
+        let taken = size(self.session.held_by_application()) + self.bell.whole() + unpacked;
+        let reads = self.share.note(self.now, held, taken);
         if !reads {
             self.session.note_heard(self.now);
             if self.share.shows_life(self.now) {

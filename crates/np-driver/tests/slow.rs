@@ -472,6 +472,22 @@ async fn unread_streams_and_unpacked_bodies_count_against_the_memory_of_a_server
     }
     assert!(sent < 2 << 20, "{sent} of 5 MB were taken");
     drop(streams);
+    // Nor do messages larger than a window, which hold no credit once they are whole.
+    let client = clients(&house.address, &config(&house), 1).await.remove(0);
+    let mut streams = Vec::new();
+    let mut whole = 0;
+    for _ in 0..20 {
+        let opening = client.open_stream(request("deaf").deadline(Deadline::NONE));
+        let Ok(Ok(mut stream)) = timeout(Duration::from_secs(2), opening).await else { break };
+        stream.send(vec![1; 2 << 20]).await.unwrap();
+        if !matches!(timeout(Duration::from_secs(2), stream.flush()).await, Ok(Ok(()))) {
+            break;
+        }
+        whole += 1;
+        streams.push(stream);
+    }
+    assert!(whole <= 3, "{whole} messages of 2 MiB under 1 MiB");
+    drop(streams);
     let client = clients(&house.address, &config(&house), 1).await.remove(0);
     let calls = (0..40).map(|_| client.call(request("hold").body(vec![1; 1 << 20]).compress(true)));
     let _ = timeout(Duration::from_secs(5), futures_util::future::join_all(calls)).await;
