@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Handle};
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     HangUp,
+    OverRate,
     Garbage,
     Version,
     Skewed,
@@ -34,8 +35,9 @@ enum Kind {
     Good(Pattern),
 }
 
-const KINDS: [(&str, Kind); 11] = [
+const KINDS: [(&str, Kind); 12] = [
     ("connects and hangs up", Kind::HangUp),
+    ("IK, beyond its source's rate", Kind::OverRate),
     ("a wrong magic", Kind::Garbage),
     ("another version", Kind::Version),
     ("a stamp that is 60 s old", Kind::Skewed),
@@ -52,6 +54,8 @@ const KINDS: [(&str, Kind); 11] = [
 struct Bench {
     server: Handle,
     address: Address,
+    /// Where a source may begin one handshake a second.
+    rated: Address,
     key: PublicKey,
     client: Keypair,
 }
@@ -94,16 +98,24 @@ fn start_server() -> Bench {
             let mut config = AcceptorConfig::new(identity, Policy::anyone(), Router::with_builtins(Health::default()));
             config.patterns.push(Pattern::NNpsk0);
             config.psks = Psks::new().with_id("team", random_psk().unwrap()).unwrap();
-            let mut acceptor = Acceptor::new(config).unwrap();
-            let at = "tcp://127.0.0.1:0".parse().unwrap();
-            let listener = Listener::bind(&at, &BindOptions::default()).await.unwrap();
-            tell.send((Handle::current(), listener.local_address().clone())).unwrap();
-            acceptor.listen(listener).unwrap();
+            let rated = AcceptorConfig { max_source_handshakes_per_second: Some(1), ..config.clone() };
+            let mut addresses = Vec::new();
+            let mut acceptors = Vec::new();
+            for config in [config, rated] {
+                let mut acceptor = Acceptor::new(config).unwrap();
+                let at = "tcp://127.0.0.1:0".parse().unwrap();
+                let listener = Listener::bind(&at, &BindOptions::default()).await.unwrap();
+                addresses.push(listener.local_address().clone());
+                acceptor.listen(listener).unwrap();
+                acceptors.push(acceptor);
+            }
+            tell.send((Handle::current(), addresses)).unwrap();
             std::future::pending::<()>().await;
         });
     });
-    let (server, address) = told.recv().unwrap();
-    Bench { server, address: address.with_key(key), key, client }
+    let (server, addresses) = told.recv().unwrap();
+    let [address, rated] = addresses.try_into().unwrap();
+    Bench { server, address: address.with_key(key), rated, key, client }
 }
 
 fn keypair() -> Keypair {
@@ -143,7 +155,8 @@ impl Bench {
 
     /// Sends a flight and reads the server's answer to its end, or, of XX, its message alone.
     async fn send(&self, kind: Kind, flight: &[u8]) {
-        let mut link = np_transport::connect(&self.address).await.unwrap();
+        let address = if matches!(kind, Kind::OverRate) { &self.rated } else { &self.address };
+        let mut link = np_transport::connect(address).await.unwrap();
         link.io.write_all(flight).await.unwrap();
         let mut answer = [0; 1_024];
         while link.io.read(&mut answer).await.unwrap() > 0 {
@@ -158,6 +171,7 @@ impl Bench {
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let flight = match kind {
             Kind::HangUp | Kind::Good(_) => return None,
+            Kind::OverRate => self.made(Pattern::IK, self.key, now),
             Kind::Garbage => b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             Kind::Version => {
                 let mut flight = self.made(Pattern::IK, self.key, now);
