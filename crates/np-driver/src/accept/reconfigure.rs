@@ -46,6 +46,7 @@ impl Acceptor {
             max_source_connections: old.config.max_source_connections,
             max_source_handshakes_per_second: old.config.max_source_handshakes_per_second,
             max_peer_calls_per_second: old.config.max_peer_calls_per_second,
+            exactly_once: old.config.exactly_once,
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted

@@ -152,10 +152,14 @@ async fn settings_that_need_a_restart_are_named_and_stay() {
     let mut other = good.clone();
     other.server.address = vec!["mem:r-elsewhere".to_owned()];
     other.server.patterns = vec![np_facade::Pattern::NK];
+    other.server.exactly_once = true;
     other.transport.no_delay = false;
-    other.client.address = "mem:nobody-asks".to_owned();
+    other.client.address = vec!["mem:nobody-asks".to_owned()];
     let reload = server.reload(&other).await.unwrap();
-    assert_eq!(reload.needs_restart(), ["server.address", "server.patterns", "transport.no_delay"]);
+    assert_eq!(
+        reload.needs_restart(),
+        ["server.address", "server.patterns", "server.exactly_once", "transport.no_delay"]
+    );
     assert!(reload.changed().is_empty());
     Client::connect(&address(&server)).await.unwrap();
 }
@@ -221,7 +225,9 @@ async fn a_peer_that_is_half_way_in_is_judged_by_the_new_policy_too() {
         Decision::Allow { name: None }
     });
     let identity = Identity::load(place.path("bob")).unwrap();
-    let joining = tokio::spawn(Client::builder(address(&server)).identity(identity).policy(policy).connect());
+    let joining = tokio::spawn(
+        Client::builder(address(&server)).identity(identity).policy(policy).auto_reconnect(false).connect(),
+    );
     tokio::task::spawn_blocking(move || met.recv()).await.unwrap().unwrap();
     server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
     goes.send(()).unwrap();
