@@ -71,9 +71,9 @@ settings! {
         /// How many handshakes may be in progress at once; one more takes the place of the oldest silent client.
         max_handshakes: usize = 4_096, Count(1, MOST), Live, |to, it| to.accept().max_handshakes = *it;
         /// How many connections one source may have at once, or `off`: an IPv4 address, or an IPv6 network of 64 bits.
-        max_source_connections: Option<usize> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_source_connections = *it;
+        max_source_connections: Option<usize> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_source_connections = *it;
         /// How many handshakes a second one source may begin, or `off`; as many may come at once.
-        max_source_handshakes_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_source_handshakes_per_second = *it;
+        max_source_handshakes_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_source_handshakes_per_second = *it;
         /// How long a client's handshake may take, up to its first record.
         connection_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.accept().handshake_timeout = *it;
         /// How long written bytes may wait for a client to take them, and a record that has begun to come for its end; a slower
@@ -94,12 +94,12 @@ settings! {
         max_identity_calls: usize = 8_192, Count(1, MOST), Live, |to, it| to.accept().max_identity_calls = *it;
         /// How many calls and streams a second one identity may open, over all of its connections, or `off`; as many may come at
         /// once.
-        max_peer_calls_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_peer_calls_per_second = *it;
+        max_peer_calls_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_peer_calls_per_second = *it;
         /// What happens to a call beyond `max_server_calls` or `max_identity_calls`: `refuse` at once, as safe to send again, or `wait` until its deadline.
         when_full: WhenFull = WhenFull::Refuse, WHEN_FULL, Restart, |to, it| to.accept().when_full = *it;
         /// How many bytes of messages all connections may hold together, or `off`. Above it those that hold much are not read, and
         /// are cut when that lasts as long as `operation_timeout`.
-        max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Restart, |to, it| to.accept().max_memory = *it;
+        max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Live, |to, it| to.accept().max_memory = *it;
         /// How many first flights are remembered against replay.
         replay_capacity: usize = 100_000, Count(10_000, MOST), Restart, |to, it| to.accept().replay_capacity = *it;
         /// Whether the replies of exactly-once calls are remembered, so that clients may send such a call again; else such calls
