@@ -345,7 +345,7 @@ impl ServerBuilder {
 /// its server running until it is shut down.
 ///
 /// # Limits
-/// At most `max_connections` connections, each of which may cost what its [`Limits`] say.
+/// At most `max_connections` connections, each of which may cost what its [`Limits`](crate::Limits) say.
 #[derive(Debug, Clone)]
 pub struct Server {
     parts: Arc<Parts>,
