@@ -1,6 +1,8 @@
 //! The program np as scripts meet it: what it prints, where, and with which exit code it ends.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod certs;
