@@ -32,6 +32,7 @@ mod serve;
 mod served;
 mod signals;
 mod span;
+mod stop;
 mod streaming;
 mod tls;
 

@@ -20,7 +20,8 @@ use crate::output::{self, Output};
 use crate::receive::Receiver;
 use crate::served;
 use crate::signals::{Signals, blocking, interrupted};
-use crate::span::{parse_bound, parse_span, write_span};
+use crate::span::{parse_bound, parse_span};
+use crate::stop;
 use crate::tls::{self, ServerTls};
 
 /// Runs a server with the methods np.echo, np.echo-stream, np.methods and np.health.
@@ -85,6 +86,11 @@ pub(crate) struct Serve {
     /// How long open calls may go on after the first signal, 10s by default
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     drain: Option<Duration>,
+
+    /// How long the server goes on after the first signal as before, but for np.health, which answers `draining`: for load
+    /// balancers that ask it
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0s")]
+    drain_delay: Duration,
 
     /// Take files from clients that `np send` them, into this folder
     #[arg(long, value_name = "DIR")]
@@ -194,8 +200,9 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
             ));
         }
     }
+    let delay = command.drain_delay;
     let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
-    drain(&server, drain_time, &mut signals).await
+    stop::stop(&server, delay, drain_time, &mut signals).await
 }
 
 async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
@@ -294,16 +301,6 @@ fn say(admission: &Admission, others: &[Identity]) {
         output::note(&format!(
             "note: this server is also {key}, for clients whose address names that key and that ask by ik, nk, kk or ikpsk2"
         ));
-    }
-}
-
-async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
-    output::note(&format!("draining: open calls have {} to finish; a second signal ends them now", write_span(within)));
-    tokio::select! {
-        () = server.shutdown(within) => Ok(()),
-        () = signals.next() => Err(Failure::interrupted(
-            "interrupted while draining: open calls were cut; give them time, or a shorter --drain",
-        )),
     }
 }
 

@@ -142,17 +142,9 @@ impl Acceptor {
     pub async fn drain(&mut self, within: Duration) {
         let until = after(Instant::now(), within);
         self.stop.send_replace(true);
-        let connections: Vec<Connection> = {
-            let mut live = lock(&self.shared.live);
-            live.draining = Some(within);
-            live.connections.values().cloned().collect()
-        };
-        let mut drains = JoinSet::new();
-        for connection in connections {
-            drains.spawn(async move { connection.drain(within).await });
-        }
+        let roster = self.roster();
         let all = async {
-            while drains.join_next().await.is_some() {}
+            roster.drain(within).await;
             while self.loops.join_next().await.is_some() {}
         };
         // The connections cut themselves after `within`; the farewell takes at most a second more.
@@ -193,6 +185,22 @@ impl Roster {
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         lock(&self.0.live).connections.values().cloned().collect()
+    }
+
+    /// Drains every connection, also those that a handshake in progress still brings, and waits for their end; of several
+    /// times that are given the shortest counts. For a drain of the acceptor that takes too long: it does not listen then.
+    pub async fn drain(&self, within: Duration) {
+        let (connections, within) = {
+            let mut live = lock(&self.0.live);
+            let within = live.draining.map_or(within, |other| other.min(within));
+            live.draining = Some(within);
+            (live.connections.values().cloned().collect::<Vec<_>>(), within)
+        };
+        let mut drains = JoinSet::new();
+        for connection in connections {
+            drains.spawn(async move { connection.drain(within).await });
+        }
+        while drains.join_next().await.is_some() {}
     }
 }
 

@@ -527,9 +527,37 @@ impl Server {
 
     /// Stops listening, tells every client to go away, lets open calls finish, exactly-once calls also of clients that are
     /// gone, and cuts what is left after `within`.
+    ///
+    /// While one shutdown waits, another with less time cuts it short; [`Duration::ZERO`] ends everything now.
     pub async fn shutdown(&self, within: Duration) {
         self.parts.health.set(HealthState::Draining);
-        self.parts.acceptor.lock().await.drain(within).await;
+        let mut acceptor = match self.parts.acceptor.try_lock() {
+            Ok(acceptor) => acceptor,
+            Err(_) => {
+                self.parts.roster.drain(within).await;
+                self.parts.acceptor.lock().await
+            }
+        };
+        acceptor.drain(within).await;
+    }
+
+    /// As [`Server::shutdown`], and for `delay` before it the server only says that it is not ready (`np.health` answers
+    /// `draining`) and goes on serving: time for load balancers to send new clients elsewhere.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::prelude::*;
+    /// use std::time::Duration;
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).listen("mem:delayed").start().await?;
+    /// server.shutdown_after(Duration::from_millis(10), Duration::from_secs(10)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown_after(&self, delay: Duration, within: Duration) {
+        self.parts.health.set(HealthState::Draining);
+        tokio::time::sleep(delay).await;
+        self.shutdown(within).await;
     }
 
     /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].
