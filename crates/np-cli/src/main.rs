@@ -18,6 +18,7 @@ mod failure;
 mod files;
 mod first_use;
 mod follow;
+mod health;
 mod key;
 mod key_file;
 mod keygen;
@@ -32,6 +33,7 @@ mod serve;
 mod served;
 mod signals;
 mod span;
+mod status;
 mod stop;
 mod streaming;
 mod tls;
@@ -79,6 +81,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check(command)) => config::check(&command, output),
         Command::Config(ConfigCommand::Print(command)) => config::print(&command, output),
         Command::Send(command) => until(&mut signals, send::run(command, output)).await,
+        Command::Health(command) => until(&mut signals, health::run(command, output)).await,
+        Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }

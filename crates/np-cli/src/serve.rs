@@ -21,6 +21,7 @@ use crate::receive::Receiver;
 use crate::served;
 use crate::signals::{Signals, blocking, interrupted};
 use crate::span::{parse_bound, parse_span};
+use crate::status;
 use crate::stop;
 use crate::tls::{self, ServerTls};
 
@@ -53,6 +54,11 @@ pub(crate) struct Serve {
     /// a name (`san:NAME`), a local `user:ID` or `group:ID`, `anyone` who proves something, or `anonymous`; may be repeated
     #[arg(long, value_name = "KEY|FILE|spki:HEX|san:NAME|user:ID|group:ID|psk:ID|anyone|anonymous")]
     allow: Vec<String>,
+
+    /// Whom to tell by np.status (`np status ADDR`) how the server does: values as --allow takes them; nobody without it;
+    /// may be repeated
+    #[arg(long, value_name = "KEY|FILE|...")]
+    status_allow: Vec<String>,
 
     /// The file of a pre-shared key that clients must hold too; without --allow it is all that they need; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -240,6 +246,9 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
     if let Some(folder) = &command.receive {
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
         builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
+    }
+    if let Some(policy) = status::policy(&command.status_allow)? {
+        builder = builder.status_for(policy);
     }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
     builder.start().await.map_err(|error| match error {

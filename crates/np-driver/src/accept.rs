@@ -30,11 +30,13 @@ mod config;
 mod judge;
 mod places;
 mod reconfigure;
+mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
 use places::{Places, Slot};
 use reconfigure::Settings;
+pub use status::{ServerStatus, StatusSource};
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);

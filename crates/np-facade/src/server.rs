@@ -8,7 +8,7 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, WhenFull};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, ServerStatus, WhenFull};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, Listener, TlsServer};
 use np_trust::{Policy, Psks};
@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, Running, Unread};
 use crate::listen::Listen;
-use crate::{Error, Identity, MESSAGES};
+use crate::{Error, Identity, MESSAGES, status};
 
 /// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
 ///
@@ -29,6 +29,7 @@ pub struct ServerBuilder {
     pub(crate) config: AcceptorConfig,
     pub(crate) patterns: Option<Vec<Pattern>>,
     health: Health,
+    status: Option<Policy>,
     /// Addresses, with options of their own where they have some.
     pub(crate) addresses: Vec<(String, Option<BindOptions>)>,
     pub(crate) bind: BindOptions,
@@ -424,6 +425,9 @@ impl ServerBuilder {
         let shown = own.first().copied().filter(|_| proves_key);
         let router = config.router.clone();
         let mut acceptor = Acceptor::new(config)?;
+        if let Some(policy) = self.status {
+            status::offer(&router, policy, acceptor.status_source(), self.health.clone())?;
+        }
         let mut listeners = Vec::new();
         for listen in &listens {
             listeners.push(Listener::bind(&listen.address.without_keys(), &listen.options).await?);
@@ -441,6 +445,32 @@ impl ServerBuilder {
         let running = Running::new(self.bind.tls, self.shutdown_timeout, self.configured);
         let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health, running };
         Ok(Server { parts: Arc::new(parts) })
+    }
+
+    /// Adds the method `np.status`, by which the peers that the policy allows learn how the server does: connections,
+    /// calls at work and so far, limits, uptime, version. It is off unless this is set, and tells nothing of who is
+    /// connected. Others get [`Status::PermissionDenied`](crate::Status::PermissionDenied), and each question is in the
+    /// audit log.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::prelude::*;
+    /// let monitor = Identity::generate()?;
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone())
+    ///     .status_for(Policy::allow_keys([monitor.public_key()]))
+    ///     .listen("mem:status-for")
+    ///     .start().await?;
+    /// let client = Client::builder(server.addresses()[0].to_string()).identity(monitor).connect().await?;
+    /// let status = client.call("np.status", "").await?;
+    /// assert!(String::from_utf8_lossy(&status).contains("connections 1\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status_for(mut self, policy: Policy) -> Self {
+        self.status = Some(policy);
+        self
     }
 
     fn note(&mut self, added: Result<(), RegisterError>) {
@@ -492,6 +522,7 @@ impl Server {
             config,
             patterns: None,
             health,
+            status: None,
             addresses: Vec::new(),
             bind: BindOptions::default(),
             shutdown_timeout: Duration::from_secs(10),
@@ -517,6 +548,22 @@ impl Server {
     #[must_use]
     pub fn health(&self) -> &Health {
         &self.parts.health
+    }
+
+    /// How the server does now: what `np.status` tells.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::prelude::*;
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).listen("mem:status").start().await?;
+    /// assert_eq!(server.status().connections, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> ServerStatus {
+        self.parts.roster.status()
     }
 
     /// The connections that stand now, in the order in which they came: to call or push to a client.

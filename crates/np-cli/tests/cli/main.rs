@@ -30,3 +30,5 @@ mod tls;
 mod trust;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod watching;
