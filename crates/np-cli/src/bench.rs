@@ -83,7 +83,7 @@ pub(crate) async fn run(command: Bench, output: Output, mut signals: Signals) ->
         () = signals.next() => return Err(interrupted()),
     };
     let tally = Arc::new(Tally::default());
-    let connection = connected.client.connection();
+    let connection = &connected.client.connection();
     let callers = Callers::start(&command, connection, &tally)?;
     let was_interrupted = callers.measure(Duration::from_secs(command.secs), connection, &mut signals).await;
     let report = tally.report(&connected.place, command.workload.0, command.concurrency, connection.error().as_ref());

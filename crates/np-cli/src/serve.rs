@@ -15,7 +15,9 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::files;
 use crate::follow::Follower;
+use crate::inherited::Inherited;
 use crate::load;
+use crate::manager::Manager;
 use crate::output::{self, Output};
 use crate::receive::Receiver;
 use crate::served;
@@ -33,6 +35,9 @@ use crate::tls::{self, ServerTls};
 ///
 /// Settings come from the file of --config, over it from variables of the environment (NP_SERVER__MAX_CONNECTIONS), over both
 /// from arguments.
+///
+/// A service manager is told when the server is ready, alive and stopping (NOTIFY_SOCKET), and on Linux may hand over sockets
+/// that listen (LISTEN_FDS): each takes the place of the --listen that names its address.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), tls://127.0.0.1:9443, unix:/run/app.sock,
@@ -189,6 +194,7 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
         started = start(&command, &config) => started?,
         () = signals.next() => return Err(interrupted()),
     };
+    let manager = Manager::of_environment();
     if let Some(folder) = &command.receive {
         let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
         output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
@@ -206,8 +212,10 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
             ));
         }
     }
+    manager.ready(server.addresses().len());
     let delay = command.drain_delay;
     let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
+    manager.stopping();
     stop::stop(&server, delay, drain_time, &mut signals).await
 }
 
@@ -217,6 +225,7 @@ async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
 }
 
 async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> {
+    let inherited = Inherited::take()?;
     let it = &config.server;
     let addresses = it.address.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
     if addresses.is_empty() {
@@ -251,6 +260,7 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
         builder = builder.status_for(policy);
     }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
+    builder = inherited.give(builder, &it.address, &addresses)?;
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.

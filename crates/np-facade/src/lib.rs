@@ -64,9 +64,9 @@ pub use np_driver::{
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
-    Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,
-    TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError, TlsSuite, TlsVersion,
-    TransportError,
+    Address, AddressError, BindOptions, ClientAuth, ConnectOptions, InheritedSocket, Scheme, SecurityMode,
+    SocketOptions, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
+    TlsSuite, TlsVersion, TransportError,
 };
 #[cfg(feature = "dev-certificates")]
 pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};

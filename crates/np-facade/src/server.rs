@@ -8,9 +8,9 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, ServerStatus, WhenFull};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, WhenFull};
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, Listener, TlsServer};
+use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
 use np_types::{CallError, Limits};
 use serde::Serialize;
@@ -18,8 +18,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::config::{Config, Running, Unread};
-use crate::listen::Listen;
+use crate::listen::{Listen, Opening};
 use crate::{Error, Identity, MESSAGES, status};
+
+mod running;
 
 /// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
 ///
@@ -31,7 +33,7 @@ pub struct ServerBuilder {
     health: Health,
     status: Option<Policy>,
     /// Addresses, with options of their own where they have some.
-    pub(crate) addresses: Vec<(String, Option<BindOptions>)>,
+    pub(crate) addresses: Vec<Opening>,
     pub(crate) bind: BindOptions,
     pub(crate) shutdown_timeout: Duration,
     /// Settings of a configuration that name files, which only [`Server::from_config`] reads.
@@ -48,14 +50,14 @@ impl ServerBuilder {
     /// It may name this server's own key or pin, as the server printed it; any other is refused.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push((address.into(), None));
+        self.addresses.push(Opening::new(address.into()));
         self
     }
 
     /// As [`ServerBuilder::listen`], with options for this listener alone: socket settings, a PROXY header, certificates.
     #[must_use]
     pub fn listen_with(mut self, address: impl Into<String>, options: BindOptions) -> Self {
-        self.addresses.push((address.into(), Some(options)));
+        self.addresses.push(Opening { options: Some(options), ..Opening::new(address.into()) });
         self
     }
 
@@ -400,7 +402,7 @@ impl ServerBuilder {
         if self.addresses.is_empty() {
             return Err(Error::NoAddress);
         }
-        let listens = self.addresses.into_iter().map(|(text, own)| Listen::new(&text, own, &self.bind));
+        let listens = self.addresses.into_iter().map(|opening| Listen::new(opening, &self.bind));
         let listens = listens.collect::<Result<Vec<_>, _>>()?;
         if self.bind.tls.is_some() && !listens.iter().any(|listen| listen.address.scheme().is_tls()) {
             return Err(Error::Unfit {
@@ -429,8 +431,8 @@ impl ServerBuilder {
             status::offer(&router, policy, acceptor.status_source(), self.health.clone())?;
         }
         let mut listeners = Vec::new();
-        for listen in &listens {
-            listeners.push(Listener::bind(&listen.address.without_keys(), &listen.options).await?);
+        for listen in listens {
+            listeners.push(listen.open().await?);
         }
         let mut addresses = Vec::new();
         for listener in listeners {
@@ -445,32 +447,6 @@ impl ServerBuilder {
         let running = Running::new(self.bind.tls, self.shutdown_timeout, self.configured);
         let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health, running };
         Ok(Server { parts: Arc::new(parts) })
-    }
-
-    /// Adds the method `np.status`, by which the peers that the policy allows learn how the server does: connections,
-    /// calls at work and so far, limits, uptime, version. It is off unless this is set, and tells nothing of who is
-    /// connected. Others get [`Status::PermissionDenied`](crate::Status::PermissionDenied), and each question is in the
-    /// audit log.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use np_facade::prelude::*;
-    /// let monitor = Identity::generate()?;
-    /// let server = Server::builder(Identity::generate()?, Policy::anyone())
-    ///     .status_for(Policy::allow_keys([monitor.public_key()]))
-    ///     .listen("mem:status-for")
-    ///     .start().await?;
-    /// let client = Client::builder(server.addresses()[0].to_string()).identity(monitor).connect().await?;
-    /// let status = client.call("np.status", "").await?;
-    /// assert!(String::from_utf8_lossy(&status).contains("connections 1\n"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn status_for(mut self, policy: Policy) -> Self {
-        self.status = Some(policy);
-        self
     }
 
     fn note(&mut self, added: Result<(), RegisterError>) {
@@ -550,22 +526,6 @@ impl Server {
         &self.parts.health
     }
 
-    /// How the server does now: what `np.status` tells.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use np_facade::prelude::*;
-    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).listen("mem:status").start().await?;
-    /// assert_eq!(server.status().connections, 0);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn status(&self) -> ServerStatus {
-        self.parts.roster.status()
-    }
-
     /// The connections that stand now, in the order in which they came: to call or push to a client.
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
@@ -586,25 +546,6 @@ impl Server {
             }
         };
         acceptor.drain(within).await;
-    }
-
-    /// As [`Server::shutdown`], and for `delay` before it the server only says that it is not ready (`np.health` answers
-    /// `draining`) and goes on serving: time for load balancers to send new clients elsewhere.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use np_facade::prelude::*;
-    /// use std::time::Duration;
-    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).listen("mem:delayed").start().await?;
-    /// server.shutdown_after(Duration::from_millis(10), Duration::from_secs(10)).await;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn shutdown_after(&self, delay: Duration, within: Duration) {
-        self.parts.health.set(HealthState::Draining);
-        tokio::time::sleep(delay).await;
-        self.shutdown(within).await;
     }
 
     /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].
