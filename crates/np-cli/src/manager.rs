@@ -84,7 +84,7 @@ mod unix {
                 socket.set_nonblocking(true)?;
                 Ok(Self(Arc::new((socket, address))))
             });
-            opened.inspect_err(|error| complain(error)).ok()
+            opened.inspect_err(complain).ok()
         }
 
         pub(super) fn tell(&self, words: &str) {

@@ -38,6 +38,8 @@ pub mod prelude;
 pub mod raw;
 mod server;
 mod status;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use client::breaker::CircuitBreaker;
 pub use client::events::{ClientEvent, ClientEvents};
