@@ -44,9 +44,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect(&address).await?;
 
     // The timeout of the server.
-    let error = match client.call("wait", "60000").await {
-        Ok(_) => return Err("a minute within 50 ms".into()),
-        Err(error) => error,
+    let Err(error) = client.call("wait", "60000").await else {
+        return Err("a minute within 50 ms".into());
     };
     println!("a call of a minute: {error}");
     assert_eq!(error.status, Status::DeadlineExceeded);
@@ -62,9 +61,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A timeout of the client drops the call, which cancels it at the server.
     let hasty = ServiceBuilder::new().timeout(Duration::from_millis(1)).service(client.clone());
-    let error = match hasty.oneshot(CallRequest::new("wait").body("40")).await {
-        Ok(_) => return Err("40 ms within 1 ms".into()),
-        Err(error) => error,
+    let Err(error) = hasty.oneshot(CallRequest::new("wait").body("40")).await else {
+        return Err("40 ms within 1 ms".into());
     };
     println!("a call of 40 ms, given 1 ms: {error}");
     assert!(error.is::<Elapsed>());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+
 use std::sync::{Arc, Weak};
 
 use np_types::{PeerIdentity, Time};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::commands::lock;
 use crate::rate::{Bucket, Rate};
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// What happens to a call for which there is no room.
 ///

@@ -18,7 +18,8 @@ mod hostile;
 mod keys;
 #[cfg(test)]
 mod limits;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod managed;
 #[cfg(test)]
 mod refusals;
