@@ -91,7 +91,7 @@ fn a_shutdown_under_load_leaves_no_call_in_doubt_and_nothing_behind() {
     let callers = near.block_on(async {
         let mut callers = JoinSet::new();
         for address in addresses.iter().cycle().take(CLIENTS * addresses.len()) {
-            let client = Client::connect(address).await.unwrap();
+            let client = Client::builder(address).auto_reconnect(false).connect().await.unwrap();
             for _ in 0..CALLERS {
                 callers.spawn(call_on(client.clone(), Arc::clone(&counts), Arc::clone(&begun)));
             }

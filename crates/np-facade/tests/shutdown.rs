@@ -22,7 +22,8 @@ fn builder(address: &str) -> ServerBuilder {
 }
 
 async fn connect(server: &Server) -> Client {
-    Client::connect(&server.addresses()[0].to_string()).await.unwrap()
+    let builder = Client::builder(server.addresses()[0].to_string());
+    builder.auto_reconnect(false).connect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
