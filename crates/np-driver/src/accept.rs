@@ -143,7 +143,7 @@ impl Acceptor {
     /// Stops listening, tells every peer to go away, lets open calls finish, exactly-once calls also of peers that are
     /// gone, and ends what is left after `within`.
     pub async fn drain(&mut self, within: Duration) {
-        let until = after(Instant::now(), within);
+        let begun = Instant::now();
         self.stop.send_replace(true);
         let roster = self.roster();
         let all = async {
@@ -154,7 +154,9 @@ impl Acceptor {
         let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
         self.loops.shutdown().await;
         if let Some(once) = &self.shared.once {
-            once.finish(until).await;
+            // Another drain may have cut this one short.
+            let within = lock(&self.shared.live).draining.map_or(within, |other| other.min(within));
+            once.finish(after(begun, within)).await;
         }
     }
 }
