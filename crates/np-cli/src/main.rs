@@ -5,6 +5,7 @@
 
 mod admission;
 mod args;
+mod bench;
 mod call;
 mod cert;
 mod command;
@@ -17,10 +18,13 @@ mod failure;
 mod files;
 mod first_use;
 mod follow;
+mod health;
+mod inherited;
 mod key;
 mod key_file;
 mod keygen;
 mod load;
+mod manager;
 mod output;
 mod ping;
 mod progress;
@@ -31,6 +35,8 @@ mod serve;
 mod served;
 mod signals;
 mod span;
+mod status;
+mod stop;
 mod streaming;
 mod tls;
 
@@ -70,12 +76,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(command) => serve::run(command, verbose, output, signals).await,
         Command::Ping(command) => ping::run(command, output, signals).await,
+        Command::Bench(command) => bench::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
         Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,
         Command::Config(ConfigCommand::Check(command)) => config::check(&command, output),
         Command::Config(ConfigCommand::Print(command)) => config::print(&command, output),
         Command::Send(command) => until(&mut signals, send::run(command, output)).await,
+        Command::Health(command) => until(&mut signals, health::run(command, output)).await,
+        Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }

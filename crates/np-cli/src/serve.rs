@@ -15,12 +15,16 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::files;
 use crate::follow::Follower;
+use crate::inherited::Inherited;
 use crate::load;
+use crate::manager::Manager;
 use crate::output::{self, Output};
 use crate::receive::Receiver;
 use crate::served;
 use crate::signals::{Signals, blocking, interrupted};
-use crate::span::{parse_bound, parse_span, write_span};
+use crate::span::{parse_bound, parse_span};
+use crate::status;
+use crate::stop;
 use crate::tls::{self, ServerTls};
 
 /// Runs a server with the methods np.echo, np.echo-stream, np.methods and np.health.
@@ -31,6 +35,9 @@ use crate::tls::{self, ServerTls};
 ///
 /// Settings come from the file of --config, over it from variables of the environment (NP_SERVER__MAX_CONNECTIONS), over both
 /// from arguments.
+///
+/// A service manager is told when the server is ready, alive and stopping (NOTIFY_SOCKET), and on Linux may hand over sockets
+/// that listen (LISTEN_FDS): each takes the place of the --listen that names its address.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), tls://127.0.0.1:9443, unix:/run/app.sock,
@@ -52,6 +59,11 @@ pub(crate) struct Serve {
     /// a name (`san:NAME`), a local `user:ID` or `group:ID`, `anyone` who proves something, or `anonymous`; may be repeated
     #[arg(long, value_name = "KEY|FILE|spki:HEX|san:NAME|user:ID|group:ID|psk:ID|anyone|anonymous")]
     allow: Vec<String>,
+
+    /// Whom to tell by np.status (`np status ADDR`) how the server does: values as --allow takes them; nobody without it;
+    /// may be repeated
+    #[arg(long, value_name = "KEY|FILE|...")]
+    status_allow: Vec<String>,
 
     /// The file of a pre-shared key that clients must hold too; without --allow it is all that they need; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -85,6 +97,11 @@ pub(crate) struct Serve {
     /// How long open calls may go on after the first signal, 10s by default
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     drain: Option<Duration>,
+
+    /// How long the server goes on after the first signal as before, but for np.health, which answers `draining`: for load
+    /// balancers that ask it
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0s")]
+    drain_delay: Duration,
 
     /// Take files from clients that `np send` them, into this folder
     #[arg(long, value_name = "DIR")]
@@ -177,6 +194,7 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
         started = start(&command, &config) => started?,
         () = signals.next() => return Err(interrupted()),
     };
+    let manager = Manager::of_environment();
     if let Some(folder) = &command.receive {
         let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
         output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
@@ -194,8 +212,11 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
             ));
         }
     }
+    manager.ready(server.addresses().len());
+    let delay = command.drain_delay;
     let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
-    drain(&server, drain_time, &mut signals).await
+    manager.stopping();
+    stop::stop(&server, delay, drain_time, &mut signals).await
 }
 
 async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
@@ -204,6 +225,7 @@ async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
 }
 
 async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> {
+    let inherited = Inherited::take()?;
     let it = &config.server;
     let addresses = it.address.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
     if addresses.is_empty() {
@@ -234,7 +256,11 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
         builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
     }
+    if let Some(policy) = status::policy(&command.status_allow)? {
+        builder = builder.status_for(policy);
+    }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
+    builder = inherited.give(builder, &it.address, &addresses)?;
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.
@@ -294,16 +320,6 @@ fn say(admission: &Admission, others: &[Identity]) {
         output::note(&format!(
             "note: this server is also {key}, for clients whose address names that key and that ask by ik, nk, kk or ikpsk2"
         ));
-    }
-}
-
-async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
-    output::note(&format!("draining: open calls have {} to finish; a second signal ends them now", write_span(within)));
-    tokio::select! {
-        () = server.shutdown(within) => Ok(()),
-        () = signals.next() => Err(Failure::interrupted(
-            "interrupted while draining: open calls were cut; give them time, or a shorter --drain",
-        )),
     }
 }
 

@@ -30,11 +30,14 @@ mod config;
 mod judge;
 mod places;
 mod reconfigure;
+mod roster;
+mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
 use places::{Places, Slot};
 use reconfigure::Settings;
+pub use status::{ServerStatus, StatusSource};
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -140,26 +143,20 @@ impl Acceptor {
     /// Stops listening, tells every peer to go away, lets open calls finish, exactly-once calls also of peers that are
     /// gone, and ends what is left after `within`.
     pub async fn drain(&mut self, within: Duration) {
-        let until = after(Instant::now(), within);
+        let begun = Instant::now();
         self.stop.send_replace(true);
-        let connections: Vec<Connection> = {
-            let mut live = lock(&self.shared.live);
-            live.draining = Some(within);
-            live.connections.values().cloned().collect()
-        };
-        let mut drains = JoinSet::new();
-        for connection in connections {
-            drains.spawn(async move { connection.drain(within).await });
-        }
+        let roster = self.roster();
         let all = async {
-            while drains.join_next().await.is_some() {}
+            roster.drain(within).await;
             while self.loops.join_next().await.is_some() {}
         };
         // The connections cut themselves after `within`; the farewell takes at most a second more.
         let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
         self.loops.shutdown().await;
         if let Some(once) = &self.shared.once {
-            once.finish(until).await;
+            // Another drain may have cut this one short.
+            let within = lock(&self.shared.live).draining.map_or(within, |other| other.min(within));
+            once.finish(after(begun, within)).await;
         }
     }
 }

@@ -289,6 +289,13 @@ impl Connection {
         let _ = self.control.send(Command::UpdateKey).await;
     }
 
+    /// Takes back every call, one-way message and stream of this side that has not begun to leave: each fails at once, as
+    /// not processed. What has begun goes on, and new calls may be made.
+    pub async fn withdraw(&self) {
+        // A connection that is over has nothing that waits.
+        let _ = self.control.send(Command::Withdraw).await;
+    }
+
     /// Accepts no new calls, lets the open ones finish, and ends the connection; at the latest after `within`.
     pub async fn drain(&self, within: Duration) -> ConnectionError {
         let _ = self.control.send(Command::Drain { within }).await;

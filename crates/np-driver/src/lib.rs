@@ -33,7 +33,7 @@ mod stream_cell;
 mod sync;
 mod task;
 
-pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
+pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster, ServerStatus, StatusSource};
 pub use byte_stream::{ByteReader, ByteStream, ByteWriter};
 pub use call_limits::WhenFull;
 pub use clock::Clock;

@@ -376,8 +376,18 @@ impl Task {
             }
             Command::UpdateKey => self.session.update_key(),
             Command::Drain { within } => self.drain(CloseCode::Drained, within),
+            Command::Withdraw => self.withdraw(),
             Command::Close { code, text } => self.session.close(code, &text),
         }
+    }
+
+    /// Takes back what has not begun to leave, wherever it waits.
+    fn withdraw(&mut self) {
+        let text = "taken back before it was sent";
+        for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
+            command.fail(CallError::not_processed(Status::Cancelled, text));
+        }
+        self.session.withdraw();
     }
 
     /// Cancelled calls, and streams whose users did something.

@@ -7,6 +7,7 @@ use np_noise::Pattern;
 use np_transport::{BindOptions, ClientAuth, SocketOptions, TlsSuite, TlsVersion};
 use np_types::{Fingerprint, Limits};
 
+use crate::listen::Opening;
 use crate::{ClientBuilder, ServerBuilder};
 
 /// What `[transport]` says, for either side.
@@ -57,7 +58,7 @@ impl ServerPlan {
     }
 
     pub(super) fn address(&mut self, addresses: &[String]) {
-        self.builder.addresses.extend(addresses.iter().map(|address| (address.clone(), None)));
+        self.builder.addresses.extend(addresses.iter().cloned().map(Opening::new));
     }
 
     pub(super) fn patterns(&mut self, patterns: &[Pattern]) {
