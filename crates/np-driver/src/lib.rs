@@ -47,4 +47,5 @@ pub use entropy::{EntropyError, random_number, random_psk, random_secret_key};
 pub use fate::ConnectionWatch;
 pub use lifetime::Lifetime;
 pub use np_session::Priority;
+pub use scope::begin_trace;
 pub use telemetry::Telemetry;

@@ -56,6 +56,21 @@ impl Drop for Restore {
     }
 }
 
+/// Puts the trace of the handler that asks into metadata, with a span id of its own, or begins one: what
+/// [`Request::traced`](crate::Request::traced) does for its own.
+///
+/// Metadata that name a trace already are left alone, and so are those without room.
+///
+/// ```
+/// use np_types::{Metadata, TraceContext};
+/// let mut metadata = Metadata::new();
+/// np_driver::begin_trace(&mut metadata);
+/// assert!(TraceContext::of(&metadata).is_some());
+/// ```
+pub fn begin_trace(metadata: &mut Metadata) {
+    carry(metadata, true);
+}
+
 /// Lets a call belong to the trace of the handler that makes it, with a span id of its own; or to a new one, if it
 /// `begins` one and there is none. Metadata that name a trace already are left alone.
 pub(crate) fn carry(metadata: &mut Metadata, begins: bool) {

@@ -20,8 +20,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations of some calls, after some that make everything that grows large enough.
-async fn allocations(telemetry: &Telemetry) -> usize {
-    let house = serve_with("mem:cost", echo(), |config| config.telemetry = telemetry.clone()).await;
+async fn allocations(address: &str, telemetry: &Telemetry) -> usize {
+    let house = serve_with(address, echo(), |config| config.telemetry = telemetry.clone()).await;
     let client = connect(&house.address, ConnectorConfig { telemetry: telemetry.clone(), ..config(&house) });
     let client = client.await.unwrap();
     let calls = async || {
@@ -37,7 +37,7 @@ async fn allocations(telemetry: &Telemetry) -> usize {
 
 #[tokio::test]
 async fn a_call_allocates_nothing_for_its_figures() {
-    let without = allocations(&Telemetry::off()).await;
-    let with = allocations(&Telemetry::recording()).await;
+    let without = allocations("mem:without", &Telemetry::off()).await;
+    let with = allocations("mem:with", &Telemetry::recording()).await;
     assert!(without > 0 && with <= without, "{with} with figures, {without} without");
 }

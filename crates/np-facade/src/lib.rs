@@ -58,7 +58,7 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, WhenFull,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, Telemetry, WhenFull,
     random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
@@ -77,7 +77,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, TraceContext, escape,
 };
 pub use server::{Server, ServerBuilder};
 
