@@ -97,3 +97,22 @@ pub(crate) fn panicked(shown: &str) {
         tracing::error!(target: "np::audit", panic = %shown, suppressed, "a handler panicked; its call failed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Audit, Kind};
+    use crate::clock::Clock;
+    use crate::telemetry::Telemetry;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_of_event_has_its_rate_and_says_how_many_were_left_out() {
+        let audit = Audit::new(Telemetry::off(), Clock::start());
+        let written = |kind| (0..300).filter(|_| audit.admit(kind).is_some()).count();
+        assert_eq!((written(Kind::Accept), written(Kind::Cut)), (256, 256), "the first and the last kind");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(audit.admit(Kind::Cut), Some(Some(44)));
+        assert_eq!(audit.admit(Kind::Cut), Some(None));
+    }
+}

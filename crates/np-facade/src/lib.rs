@@ -58,8 +58,8 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, Telemetry, WhenFull,
-    random_psk, random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, Telemetry,
+    WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
+use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, Throttle, UnixMillis, escape};
 
 use crate::file::{harmless, shown};
 use crate::psk::check_psk_id;
@@ -122,6 +122,15 @@ pub enum PolicyError {
 pub struct Policy {
     /// Never empty; the first that allows decides.
     rules: Vec<Rule>,
+    /// How many decisions are written: clones share it.
+    audit: Arc<AuditRate>,
+}
+
+/// The rates at which decisions of each kind are written to the audit log.
+#[derive(Debug)]
+struct AuditRate {
+    allowed: Throttle,
+    refused: Throttle,
 }
 
 impl Policy {
@@ -396,7 +405,8 @@ impl Policy {
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the
     /// fingerprint, id or user that it has proven), `by` (the rule that decided), `reason` and, where there is one, `name`.
-    /// Rules over files look at the disk, see [`Self::allow_file`] and [`Self::first_use`].
+    /// Of each decision at most 256 are written at once and 64 a second; the next one then says in the field `suppressed` how
+    /// many were not. Rules over files look at the disk, see [`Self::allow_file`] and [`Self::first_use`].
     #[must_use]
     pub fn decide(&self, peer: &PeerIdentity) -> Decision {
         self.decide_at(peer, unix_now())
@@ -420,18 +430,26 @@ impl Policy {
         for rule in &self.rules {
             match rule.judge(peer, now) {
                 Verdict::Refuse(reason) => refusals.push((rule.name(), reason)),
-                allowed => return audit_allowed(peer, rule.name(), allowed),
+                allowed => {
+                    let written = self.audit.allowed.admit_at(now);
+                    return audit_allowed(peer, rule.name(), allowed, written);
+                }
             }
         }
         let (by, reasons): (Vec<_>, Vec<_>) = refusals.into_iter().unzip();
         let (by, reason) = (harmless(&by.join(", ")), reasons.join("; "));
-        let shown = escape(&reason, MAX_REASON);
-        tracing::warn!(target: "np::audit", decision = "refused", %peer, by, reason = shown, "peer refused");
+        if let Some(suppressed) = self.audit.refused.admit_at(now) {
+            let (suppressed, shown) = (some(suppressed), escape(&reason, MAX_REASON));
+            tracing::warn!(
+                target: "np::audit", decision = "refused", %peer, by, reason = shown, suppressed, "peer refused"
+            );
+        }
         Decision::Refuse { reason }
     }
 
     fn one(rule: Rule) -> Self {
-        Self { rules: vec![rule] }
+        let audit = AuditRate { allowed: Throttle::audit(), refused: Throttle::audit() };
+        Self { rules: vec![rule], audit: Arc::new(audit) }
     }
 }
 
@@ -441,19 +459,29 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// Writes to the audit log that a rule has allowed a peer.
-fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict) -> Decision {
+/// A number of events that were left out, where there were any.
+fn some(suppressed: u64) -> Option<u64> {
+    (suppressed > 0).then_some(suppressed)
+}
+
+/// Writes to the audit log that a rule has allowed a peer, unless there is too much in it.
+fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict, written: Option<u64>) -> Decision {
     let (name, reason, warn) = match verdict {
         Verdict::Allow { name, reason } => (name, reason, false),
         Verdict::AllowAndWarn { reason } => (None, reason, true),
         Verdict::Refuse(reason) => return Decision::Refuse { reason },
     };
     let (by, shown) = (harmless(by), escape(&reason, MAX_REASON));
+    let Some(suppressed) = written.map(some) else {
+        return Decision::Allow { name };
+    };
     if warn {
-        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, "peer allowed");
+        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, suppressed, "peer allowed");
     } else {
         let name = name.as_deref().map(|name| escape(name, 128));
-        tracing::info!(target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, "peer allowed");
+        tracing::info!(
+            target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, suppressed, "peer allowed"
+        );
     }
     Decision::Allow { name }
 }

@@ -47,7 +47,9 @@ pub struct TraceContext {
 /// assert!("00-0-0-0".parse::<np_types::TraceContext>().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a traceparent: 00, a trace id of 32 and a span id of 16 hexadecimal digits that are not all zero, and flags")]
+#[error(
+    "not a traceparent: 00, a trace id of 32 and a span id of 16 hexadecimal digits that are not all zero, and flags"
+)]
 pub struct TraceContextError;
 
 impl TraceContext {

@@ -7,8 +7,8 @@ use np_types::{CloseCode, ConnectionError};
 use tokio::io::AsyncWrite as _;
 
 use super::{READS, Task};
-use crate::link_error::{is_end, link_error};
 use crate::audit::Kind;
+use crate::link_error::{is_end, link_error};
 use crate::progress::{Progress, Slow};
 use crate::telemetry::Way;
 

@@ -89,7 +89,11 @@ pub(super) fn describe() {
     describe_counter!("np_calls_total", Unit::Count, "Calls that ended, by their status");
     describe_gauge!("np_calls_in_flight", Unit::Count, "Calls that have begun and not ended");
     describe_histogram!("np_call_seconds", Unit::Seconds, "Time of a call on this side");
-    describe_counter!("np_one_way_total", Unit::Count, "Messages without an answer that were done with, by their status");
+    describe_counter!(
+        "np_one_way_total",
+        Unit::Count,
+        "Messages without an answer that were done with, by their status"
+    );
     describe_counter!("np_streams_total", Unit::Count, "Streams that ended, by their status");
     describe_gauge!("np_streams_open", Unit::Count, "Streams that have begun and not ended");
     describe_counter!("np_bytes_total", Unit::Bytes, "Bytes of connections after their handshake, before TLS");
