@@ -17,6 +17,8 @@ mod keys;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod serving;
