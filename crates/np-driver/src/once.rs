@@ -81,7 +81,10 @@ impl OnceCalls {
             Begin::Join(running) => return Ok(running),
             Begin::Replay(reply) => return Ok(watch::channel(Some(Arc::new(reply))).1),
             Begin::Unknown(why) => return Err(why.into()),
-            Begin::Full(refusal) => return Err(refusal.into()),
+            Begin::Full(refusal) => {
+                info.audit.telemetry.refused(refusal.setting);
+                return Err(refusal.into());
+            }
         };
         let permit = match info.places.try_enter() {
             Ok(permit) => Some(permit),

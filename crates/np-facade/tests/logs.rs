@@ -194,8 +194,8 @@ async fn the_audit_log_tells_of_handshakes_limits_reloads_and_drains() {
         async move { client.call("audit.waits", "").await }
     });
     // On the connection itself: a client sends again what was refused as not processed.
-    let echo = || client.connection().call(Request::new("np.echo".parse().unwrap()));
-    while echo().await.is_ok() {
+    let connection = client.connection();
+    while connection.call(Request::new("np.echo".parse().unwrap())).await.is_ok() {
         tokio::task::yield_now().await;
     }
     waits.abort();

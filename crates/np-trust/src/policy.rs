@@ -7,17 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, Throttle, UnixMillis, escape};
+use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, UnixMillis};
 
-use crate::file::{harmless, shown};
+use crate::audit::{Allowed, Audit};
+use crate::file::shown;
 use crate::psk::check_psk_id;
 use crate::rule::{Rule, Verdict};
 use crate::time::unix_now;
 use crate::watch::WatchedList;
 use crate::{AllowList, AllowListError, KnownPeers, PskIdError};
-
-/// The most characters of a reason in the log: room for two keys, an address and a path.
-const MAX_REASON: usize = 2_048;
 
 /// The longest name of a certificate that a rule can wait for.
 const MAX_SAN: usize = 1_024;
@@ -123,14 +121,7 @@ pub struct Policy {
     /// Never empty; the first that allows decides.
     rules: Vec<Rule>,
     /// How many decisions are written: clones share it.
-    audit: Arc<AuditRate>,
-}
-
-/// The rates at which decisions of each kind are written to the audit log.
-#[derive(Debug)]
-struct AuditRate {
-    allowed: Throttle,
-    refused: Throttle,
+    audit: Arc<Audit>,
 }
 
 impl Policy {
@@ -430,26 +421,27 @@ impl Policy {
         for rule in &self.rules {
             match rule.judge(peer, now) {
                 Verdict::Refuse(reason) => refusals.push((rule.name(), reason)),
-                allowed => {
-                    let written = self.audit.allowed.admit_at(now);
-                    return audit_allowed(peer, rule.name(), allowed, written);
-                }
+                allowed => return self.audit_allowed(peer, rule.name(), allowed, now),
             }
         }
         let (by, reasons): (Vec<_>, Vec<_>) = refusals.into_iter().unzip();
-        let (by, reason) = (harmless(&by.join(", ")), reasons.join("; "));
-        if let Some(suppressed) = self.audit.refused.admit_at(now) {
-            let (suppressed, shown) = (some(suppressed), escape(&reason, MAX_REASON));
-            tracing::warn!(
-                target: "np::audit", decision = "refused", %peer, by, reason = shown, suppressed, "peer refused"
-            );
-        }
+        let reason = reasons.join("; ");
+        self.audit.refused(now, peer, &by.join(", "), &reason);
         Decision::Refuse { reason }
     }
 
     fn one(rule: Rule) -> Self {
-        let audit = AuditRate { allowed: Throttle::audit(), refused: Throttle::audit() };
-        Self { rules: vec![rule], audit: Arc::new(audit) }
+        Self { rules: vec![rule], audit: Arc::new(Audit::new()) }
+    }
+
+    fn audit_allowed(&self, peer: &PeerIdentity, by: &str, verdict: Verdict, now: UnixMillis) -> Decision {
+        let (name, reason, warns) = match verdict {
+            Verdict::Allow { name, reason } => (name, reason, false),
+            Verdict::AllowAndWarn { reason } => (None, reason, true),
+            Verdict::Refuse(reason) => return Decision::Refuse { reason },
+        };
+        self.audit.allowed(now, peer, by, Allowed { name: name.as_deref(), reason: &reason, warns });
+        Decision::Allow { name }
     }
 }
 
@@ -457,33 +449,6 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.rules.iter().map(Rule::name)).finish()
     }
-}
-
-/// A number of events that were left out, where there were any.
-fn some(suppressed: u64) -> Option<u64> {
-    (suppressed > 0).then_some(suppressed)
-}
-
-/// Writes to the audit log that a rule has allowed a peer, unless there is too much in it.
-fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict, written: Option<u64>) -> Decision {
-    let (name, reason, warn) = match verdict {
-        Verdict::Allow { name, reason } => (name, reason, false),
-        Verdict::AllowAndWarn { reason } => (None, reason, true),
-        Verdict::Refuse(reason) => return Decision::Refuse { reason },
-    };
-    let (by, shown) = (harmless(by), escape(&reason, MAX_REASON));
-    let Some(suppressed) = written.map(some) else {
-        return Decision::Allow { name };
-    };
-    if warn {
-        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, suppressed, "peer allowed");
-    } else {
-        let name = name.as_deref().map(|name| escape(name, 128));
-        tracing::info!(
-            target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, suppressed, "peer allowed"
-        );
-    }
-    Decision::Allow { name }
 }
 
 /// A name in the form in which certificates' names are kept: DNS names in lower case, IP addresses as they print.

@@ -20,6 +20,7 @@ pub(super) const STATUSES: &[&str] = &[
     "unsupported-codec",
     "wrong-kind",
     "schema-mismatch",
+    "outcome-unknown",
 ];
 
 /// How a connection ended: the codes of `ConnectionError`.
@@ -49,6 +50,12 @@ pub(super) const LIMITS: &[&str] = &[
     "max_identity_calls",
     "max_peer_calls_per_second",
     "max_memory",
+    "max_identity_instances",
+    "max_identity_remembered",
+    "max_identity_remembered_bytes",
+    "max_instances",
+    "max_remembered",
+    "max_remembered_bytes",
     "progress_timeout",
     "handshake_timeout",
     "replay_capacity",
