@@ -25,7 +25,7 @@ async fn connect(server: &Server) -> Client {
 
 /// What came with a call: its `traceparent` and its `tracestate`.
 fn seen(context: &CallContext) -> String {
-    let text = |key| context.metadata().value(key).map_or("none".into(), String::from_utf8_lossy);
+    let text = |key| context.metadata().value(key).map_or_else(|| "none".into(), String::from_utf8_lossy);
     format!("{} {}", text("traceparent"), text("tracestate"))
 }
 
