@@ -15,6 +15,7 @@ mod connect;
 mod demo;
 mod descriptors;
 mod failure;
+mod figures;
 mod files;
 mod first_use;
 mod follow;
@@ -24,7 +25,9 @@ mod key;
 mod key_file;
 mod keygen;
 mod load;
+mod logging;
 mod manager;
+mod monitor;
 mod output;
 mod ping;
 mod progress;
@@ -59,7 +62,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::local(format!("cannot start: {error}; check the limits of this user")).report(),
     };
-    output::log_to_stderr(cli.verbose);
+    let server = match &cli.command {
+        Command::Serve(command) => Some(command.log),
+        _ => None,
+    };
+    logging::start(cli.verbose, server);
     let ended = runtime.block_on(run(cli));
     // A thread that still waits for a pipe or for standard input must not keep the program alive.
     runtime.shutdown_background();

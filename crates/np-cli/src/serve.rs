@@ -1,11 +1,12 @@
 //! `np serve`: a server with the built-in methods, until a signal ends it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server};
+use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server, Telemetry};
 use serde_json::json;
 
 use crate::admission::{self, Admission, Ways};
@@ -17,7 +18,9 @@ use crate::files;
 use crate::follow::Follower;
 use crate::inherited::Inherited;
 use crate::load;
+use crate::logging::{self, LogArgs};
 use crate::manager::Manager;
+use crate::monitor::Monitor;
 use crate::output::{self, Output};
 use crate::receive::Receiver;
 use crate::served;
@@ -124,11 +127,19 @@ pub(crate) struct Serve {
     #[arg(long)]
     proxy_protocol: bool,
 
+    /// Answer Prometheus and monitors over plain HTTP at this address: /metrics, /healthz and /readyz. Nothing protects it:
+    /// choose 127.0.0.1:9100, or an address that only they reach
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+
     #[command(flatten)]
     pub(crate) key_mode: KeyMode,
 
     #[command(flatten)]
     tls: ServerTls,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -159,6 +170,7 @@ impl Serve {
         server.proxy_protocol |= self.proxy_protocol;
         server.danger_key_mode = self.key_mode.or(server.danger_key_mode).get() == KeyFileMode::DangerAny;
         self.tls.overlay(server);
+        put(&mut config.logging.level, self.log.level());
         if let Some(encoder) = self.compress {
             config.transport.compression_algorithm = encoder;
             config.transport.compression_enabled = true;
@@ -187,9 +199,13 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
     })
     .await?;
     if verbose == 0 {
-        output::set_level(config.logging.level);
+        logging::set_level(config.logging.level);
     }
     descriptors::raise(config.server.max_connections, verbose > 0);
+    let monitor = match command.metrics {
+        Some(address) => Some(Monitor::bind(address).await?),
+        None => None,
+    };
     let server = tokio::select! {
         started = start(&command, &config) => started?,
         () = signals.next() => return Err(interrupted()),
@@ -211,6 +227,12 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
                 "note: {host} is every address of this machine: clients elsewhere put its name or address in the place of it"
             ));
         }
+    }
+    if let Some(monitor) = monitor {
+        let url = monitor.url();
+        output.line(&format!("metrics {url}"), &json!({ "metrics": url }))?;
+        // It ends with the program, so that a server that drains still says so.
+        tokio::spawn(monitor.run(server.health().clone()));
     }
     manager.ready(server.addresses().len());
     let delay = command.drain_delay;
@@ -251,6 +273,9 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
     let mut builder = Server::builder_without_identity(admission.policy).config(&configured).psks(admission.psks);
     if let Some(tls) = tls.await? {
         builder = builder.tls(tls);
+    }
+    if command.metrics.is_some() {
+        builder = builder.telemetry(Telemetry::recording());
     }
     if let Some(folder) = &command.receive {
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);

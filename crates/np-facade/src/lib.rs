@@ -62,7 +62,7 @@ pub use np_dispatch::{
 };
 pub use np_driver::{
     ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, ServerStatus,
-    WhenFull, random_psk, random_secret_key,
+    Telemetry, WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
@@ -80,7 +80,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, TraceContext, escape,
 };
 pub use server::{Server, ServerBuilder};
 

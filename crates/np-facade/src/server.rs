@@ -8,7 +8,7 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, WhenFull};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, Telemetry, WhenFull};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
@@ -365,6 +365,20 @@ impl ServerBuilder {
     #[must_use]
     pub const fn compression(mut self, compression: Compression) -> Self {
         self.config.compression = compression;
+        self
+    }
+
+    /// Sets where the server counts what it does. Default: nowhere. Names and meanings: `docs/OBSERVABILITY.md`.
+    ///
+    /// ```
+    /// use np_facade::{Telemetry, prelude::*};
+    /// // First install a recorder of the `metrics` crate; what is counted before goes nowhere.
+    /// let builder = Server::builder(Identity::generate()?, Policy::anyone()).telemetry(Telemetry::recording());
+    /// # Ok::<(), np_facade::Error>(())
+    /// ```
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.config.telemetry = telemetry;
         self
     }
 

@@ -22,6 +22,8 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod managed;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod serving;
