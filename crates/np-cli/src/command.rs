@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{call, cert, config, demo, key, keygen, ping, send, serve};
+use crate::{bench, call, cert, config, demo, health, key, keygen, ping, send, serve, status};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,12 @@ pub(crate) enum Command {
     Send(send::Send),
     /// Measure the time to a server and back
     Ping(ping::Ping),
+    /// Ask a server whether it serves, for monitors
+    Health(health::HealthCommand),
+    /// Show how a server does: connections, calls, rates, limits
+    Status(status::StatusCommand),
+    /// Measure calls: how many, how fast, and what became of each
+    Bench(bench::Bench),
     /// Show two peers at work over real sockets, each claim checked
     Demo(demo::Demo),
 }

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admission::{self, Ways};
 use crate::failure::Failure;
+use crate::logging;
 use crate::output;
 use crate::serve::{self, Serve};
 use crate::served;
@@ -86,7 +87,7 @@ impl Follower<'_> {
         match reloaded {
             Ok((config, reload)) => {
                 if self.verbose == 0 {
-                    output::set_level(config.logging.level);
+                    logging::set_level(config.logging.level);
                 }
                 self.config = config;
                 output::note(&told(&reload));

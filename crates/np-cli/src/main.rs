@@ -5,6 +5,7 @@
 
 mod admission;
 mod args;
+mod bench;
 mod call;
 mod cert;
 mod command;
@@ -14,13 +15,19 @@ mod connect;
 mod demo;
 mod descriptors;
 mod failure;
+mod figures;
 mod files;
 mod first_use;
 mod follow;
+mod health;
+mod inherited;
 mod key;
 mod key_file;
 mod keygen;
 mod load;
+mod logging;
+mod manager;
+mod monitor;
 mod output;
 mod ping;
 mod progress;
@@ -31,6 +38,8 @@ mod serve;
 mod served;
 mod signals;
 mod span;
+mod status;
+mod stop;
 mod streaming;
 mod tls;
 
@@ -53,7 +62,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::local(format!("cannot start: {error}; check the limits of this user")).report(),
     };
-    output::log_to_stderr(cli.verbose);
+    let server = match &cli.command {
+        Command::Serve(command) => Some(command.log),
+        _ => None,
+    };
+    logging::start(cli.verbose, server);
     let ended = runtime.block_on(run(cli));
     // A thread that still waits for a pipe or for standard input must not keep the program alive.
     runtime.shutdown_background();
@@ -70,12 +83,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(command) => serve::run(command, verbose, output, signals).await,
         Command::Ping(command) => ping::run(command, output, signals).await,
+        Command::Bench(command) => bench::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
         Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,
         Command::Config(ConfigCommand::Check(command)) => config::check(&command, output),
         Command::Config(ConfigCommand::Print(command)) => config::print(&command, output),
         Command::Send(command) => until(&mut signals, send::run(command, output)).await,
+        Command::Health(command) => until(&mut signals, health::run(command, output)).await,
+        Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }

@@ -1,16 +1,11 @@
 //! Where text goes: results to stdout, everything else to stderr, colour to terminals alone.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::OnceLock;
+use std::io::{self, Write as _};
 
-use np_facade::LogLevel;
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::failure::Failure;
+use crate::logging;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +51,9 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Tells the user something that is neither a result nor a failure.
 pub(crate) fn note(text: &str) {
+    if logging::takes_note(text) {
+        return;
+    }
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr(), "np: {text}");
 }
@@ -65,38 +63,4 @@ pub(crate) fn takes_colour(is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     is_terminal && !is_set("NO_COLOR") && !is_dumb
-}
-
-/// How much is logged, to change it while the program runs.
-static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
-
-/// Sends the log to stderr: nothing, and more with each `-v`; a server's configuration says more ([`set_level`]).
-pub(crate) fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::OFF,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let (level, handle) = reload::Layer::new(level);
-    // There is one log, which was set up once.
-    let _ = LEVEL.set(handle);
-    let ansi = takes_colour(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(level).with(fmt::layer().with_ansi(ansi).with_writer(io::stderr)).init();
-}
-
-/// Sets how much is logged from now on.
-pub(crate) fn set_level(level: LogLevel) {
-    let level = match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    if let Some(handle) = LEVEL.get() {
-        // It fails where the log is gone, and then there is nothing to set.
-        let _ = handle.reload(level);
-    }
 }

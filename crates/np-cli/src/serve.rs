@@ -1,11 +1,12 @@
 //! `np serve`: a server with the built-in methods, until a signal ends it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server};
+use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server, Telemetry};
 use serde_json::json;
 
 use crate::admission::{self, Admission, Ways};
@@ -15,12 +16,18 @@ use crate::descriptors;
 use crate::failure::Failure;
 use crate::files;
 use crate::follow::Follower;
+use crate::inherited::Inherited;
 use crate::load;
+use crate::logging::{self, LogArgs};
+use crate::manager::Manager;
+use crate::monitor::Monitor;
 use crate::output::{self, Output};
 use crate::receive::Receiver;
 use crate::served;
 use crate::signals::{Signals, blocking, interrupted};
-use crate::span::{parse_bound, parse_span, write_span};
+use crate::span::{parse_bound, parse_span};
+use crate::status;
+use crate::stop;
 use crate::tls::{self, ServerTls};
 
 /// Runs a server with the methods np.echo, np.echo-stream, np.methods and np.health.
@@ -31,6 +38,9 @@ use crate::tls::{self, ServerTls};
 ///
 /// Settings come from the file of --config, over it from variables of the environment (NP_SERVER__MAX_CONNECTIONS), over both
 /// from arguments.
+///
+/// A service manager is told when the server is ready, alive and stopping (NOTIFY_SOCKET), and on Linux may hand over sockets
+/// that listen (LISTEN_FDS): each takes the place of the --listen that names its address.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen: tcp://127.0.0.1:9000 (port 0 lets the system choose), tls://127.0.0.1:9443, unix:/run/app.sock,
@@ -52,6 +62,11 @@ pub(crate) struct Serve {
     /// a name (`san:NAME`), a local `user:ID` or `group:ID`, `anyone` who proves something, or `anonymous`; may be repeated
     #[arg(long, value_name = "KEY|FILE|spki:HEX|san:NAME|user:ID|group:ID|psk:ID|anyone|anonymous")]
     allow: Vec<String>,
+
+    /// Whom to tell by np.status (`np status ADDR`) how the server does: values as --allow takes them; nobody without it;
+    /// may be repeated
+    #[arg(long, value_name = "KEY|FILE|...")]
+    status_allow: Vec<String>,
 
     /// The file of a pre-shared key that clients must hold too; without --allow it is all that they need; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -86,6 +101,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     drain: Option<Duration>,
 
+    /// How long the server goes on after the first signal as before, but for np.health, which answers `draining`: for load
+    /// balancers that ask it
+    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0s")]
+    drain_delay: Duration,
+
     /// Take files from clients that `np send` them, into this folder
     #[arg(long, value_name = "DIR")]
     receive: Option<PathBuf>,
@@ -107,11 +127,19 @@ pub(crate) struct Serve {
     #[arg(long)]
     proxy_protocol: bool,
 
+    /// Answer Prometheus and monitors over plain HTTP at this address: /metrics, /healthz and /readyz. Nothing protects it:
+    /// choose 127.0.0.1:9100, or an address that only they reach
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
+
     #[command(flatten)]
     pub(crate) key_mode: KeyMode,
 
     #[command(flatten)]
     tls: ServerTls,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {
@@ -142,6 +170,7 @@ impl Serve {
         server.proxy_protocol |= self.proxy_protocol;
         server.danger_key_mode = self.key_mode.or(server.danger_key_mode).get() == KeyFileMode::DangerAny;
         self.tls.overlay(server);
+        put(&mut config.logging.level, self.log.level());
         if let Some(encoder) = self.compress {
             config.transport.compression_algorithm = encoder;
             config.transport.compression_enabled = true;
@@ -170,13 +199,18 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
     })
     .await?;
     if verbose == 0 {
-        output::set_level(config.logging.level);
+        logging::set_level(config.logging.level);
     }
     descriptors::raise(config.server.max_connections, verbose > 0);
+    let monitor = match command.metrics {
+        Some(address) => Some(Monitor::bind(address).await?),
+        None => None,
+    };
     let server = tokio::select! {
         started = start(&command, &config) => started?,
         () = signals.next() => return Err(interrupted()),
     };
+    let manager = Manager::of_environment();
     if let Some(folder) = &command.receive {
         let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
         output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
@@ -194,8 +228,17 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
             ));
         }
     }
+    if let Some(monitor) = monitor {
+        let url = monitor.url();
+        output.line(&format!("metrics {url}"), &json!({ "metrics": url }))?;
+        // It ends with the program, so that a server that drains still says so.
+        tokio::spawn(monitor.run(server.health().clone()));
+    }
+    manager.ready(server.addresses().len());
+    let delay = command.drain_delay;
     let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
-    drain(&server, drain_time, &mut signals).await
+    manager.stopping();
+    stop::stop(&server, delay, drain_time, &mut signals).await
 }
 
 async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
@@ -204,6 +247,7 @@ async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
 }
 
 async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> {
+    let inherited = Inherited::take()?;
     let it = &config.server;
     let addresses = it.address.iter().map(|text| check_address(text)).collect::<Result<Vec<_>, _>>()?;
     if addresses.is_empty() {
@@ -230,11 +274,18 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
     if let Some(tls) = tls.await? {
         builder = builder.tls(tls);
     }
+    if command.metrics.is_some() {
+        builder = builder.telemetry(Telemetry::recording());
+    }
     if let Some(folder) = &command.receive {
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
         builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
     }
+    if let Some(policy) = status::policy(&command.status_allow)? {
+        builder = builder.status_for(policy);
+    }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
+    builder = inherited.give(builder, &it.address, &addresses)?;
     builder.start().await.map_err(|error| match error {
         Error::Setting(error) => Failure::usage(format!("a setting of the server: {error}; change its argument")),
         // The text of a transport's error says what was tried, and where.
@@ -294,16 +345,6 @@ fn say(admission: &Admission, others: &[Identity]) {
         output::note(&format!(
             "note: this server is also {key}, for clients whose address names that key and that ask by ik, nk, kk or ikpsk2"
         ));
-    }
-}
-
-async fn drain(server: &Server, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
-    output::note(&format!("draining: open calls have {} to finish; a second signal ends them now", write_span(within)));
-    tokio::select! {
-        () = server.shutdown(within) => Ok(()),
-        () = signals.next() => Err(Failure::interrupted(
-            "interrupted while draining: open calls were cut; give them time, or a shorter --drain",
-        )),
     }
 }
 

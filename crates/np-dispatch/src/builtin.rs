@@ -1,9 +1,10 @@
-//! The methods that np brings along: `np.echo`, `np.echo-stream`, `np.health`, `np.methods`, `np.once`. Must never know how a server drains.
+//! The methods that np brings along: `np.echo`, `np.echo-stream`, `np.health`, `np.methods`, `np.once`, `np.status`. Must
+//! never know how a server drains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use np_types::{CallError, Status};
+use np_types::{CallError, PeerIdentity, Status};
 use serde::Serialize;
 
 use crate::router::WeakRouter;
@@ -106,6 +107,23 @@ pub(crate) fn once() -> impl Handler {
         };
         let epoch = once.open(context.peer(), InstanceId::from_bytes(instance))?;
         Ok(Reply::from(epoch.to_bytes().to_vec()))
+    })
+}
+
+/// `np.status`: lines of a name and a value for those who may have it, and a list of the pairs in a typed codec.
+pub(crate) fn status(
+    allows: impl Fn(&PeerIdentity) -> bool + Send + Sync + 'static,
+    pairs: impl Fn() -> Vec<(&'static str, String)> + Send + Sync + 'static,
+) -> impl Handler {
+    bytes(move |context, _| {
+        if !allows(context.peer()) {
+            let text = "np.status is for the peers that this server's configuration names";
+            return Err(CallError::answered(Status::PermissionDenied, text));
+        }
+        let pairs = pairs();
+        text_or_typed(&context, &pairs, || {
+            pairs.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join("\n")
+        })
     })
 }
 

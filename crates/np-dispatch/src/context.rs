@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use np_types::{CallError, Codec, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status};
+use np_types::{CallError, Codec, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status, TraceContext};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -214,6 +214,18 @@ impl CallContext {
     #[must_use]
     pub const fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// The trace that the call belongs to, if its caller said so in W3C's form. Calls that the handler makes belong to it by
+    /// themselves, over this connection or another, as long as they are made in the handler's own future: what it spawns
+    /// has to take this along.
+    ///
+    /// ```
+    /// let handler = np_dispatch::bytes(|ctx, _| Ok(ctx.trace().map_or_else(String::new, |trace| trace.to_string())));
+    /// ```
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(&self.metadata)
     }
 
     /// When the call must be over, on the driver's clock.

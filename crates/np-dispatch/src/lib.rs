@@ -26,6 +26,8 @@ mod schema;
 mod stream;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use builtin::{Health, HealthState};
 pub use codec::{CodecError, decode, decode_borrowed, encode, encode_as};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use np_types::{CallError, Metadata, MethodName, MethodNameError};
+use np_types::{CallError, Metadata, MethodName, MethodNameError, PeerIdentity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -219,6 +219,27 @@ impl Router {
         let _ = router.insert("np.methods", unary(builtin::methods(weak)), MethodOptions::default());
         let _ = router.insert("np.once", unary(builtin::once()), MethodOptions::default());
         router
+    }
+
+    /// Adds `np.status`, which tells `pairs` of a name and a value to the peers that `allows` says yes to, and
+    /// [`Status::PermissionDenied`](np_types::Status::PermissionDenied) to others.
+    ///
+    /// # Errors
+    /// When it is there already.
+    ///
+    /// ```
+    /// use np_dispatch::Router;
+    /// let router = Router::new();
+    /// router.offer_status(|peer| peer.is_authenticated(), || vec![("connections", "7".to_owned())])?;
+    /// assert_eq!(router.methods(), ["np.status"]);
+    /// # Ok::<(), np_dispatch::RegisterError>(())
+    /// ```
+    pub fn offer_status(
+        &self,
+        allows: impl Fn(&PeerIdentity) -> bool + Send + Sync + 'static,
+        pairs: impl Fn() -> Vec<(&'static str, String)> + Send + Sync + 'static,
+    ) -> Result<(), RegisterError> {
+        self.insert("np.status", unary(builtin::status(allows, pairs)), MethodOptions::default())
     }
 
     /// Adds a handler of unary calls and one-way messages.

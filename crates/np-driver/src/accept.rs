@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use np_noise::ReplayGuard;
-use np_session::{Handshake, Outer, ResponderConfig};
+use np_session::{Handshake, Outer, ResponderConfig, Side};
 use np_transport::{Incoming, Io, Link, Listener, PeerLabel, SecurityMode, TlsInfo, TransportError};
 use np_types::{CloseCode, LocalPeer, PeerIdentity};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
 use crate::clock::{Clock, after};
 use crate::commands::lock;
@@ -24,12 +25,15 @@ use crate::memory::Memory;
 use crate::once::OnceCalls;
 use crate::sources::{FromSource, SourceLimit, Sources};
 use crate::task;
+use crate::telemetry::result_of;
 
 mod config;
 mod judge;
 mod live;
 mod places;
 mod reconfigure;
+mod roster;
+mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
@@ -37,6 +41,7 @@ use live::Live;
 pub use live::Roster;
 use places::{Places, Slot};
 use reconfigure::Settings;
+pub use status::{ServerStatus, StatusSource};
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -64,6 +69,7 @@ struct Shared {
     /// What counts for handshakes from now on.
     settings: Mutex<Arc<Settings>>,
     clock: Clock,
+    audit: Arc<Audit>,
     replay: Mutex<ReplayGuard>,
     contexts: Arc<Contexts>,
     calls: CallLimits,
@@ -89,6 +95,7 @@ impl Acceptor {
         let once = config.exactly_once.map(|settings| OnceCalls::new(settings, clock)).transpose()?;
         let shared = Shared {
             once,
+            audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
             connections: Places::new(config.max_connections),
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
@@ -135,27 +142,26 @@ impl Acceptor {
     /// Stops listening, tells every peer to go away, lets open calls finish, exactly-once calls also of peers that are
     /// gone, and ends what is left after `within`.
     pub async fn drain(&mut self, within: Duration) {
-        let until = after(Instant::now(), within);
+        let begun = Instant::now();
         self.stop.send_replace(true);
-        let connections: Vec<Connection> = {
-            let mut live = lock(&self.shared.live);
-            live.draining = Some(within);
-            live.connections.values().cloned().collect()
-        };
-        let mut drains = JoinSet::new();
-        for connection in connections {
-            drains.spawn(async move { connection.drain(within).await });
-        }
+        let roster = self.roster();
+        self.shared.audit.telemetry.draining();
+        let connections = roster.connections().len();
+        tracing::info!(target: "np::audit", connections, ?within, "drain began");
         let all = async {
-            while drains.join_next().await.is_some() {}
+            roster.drain(within).await;
             while self.loops.join_next().await.is_some() {}
         };
         // The connections cut themselves after `within`; the farewell takes at most a second more.
         let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
+        let cut = self.roster().connections().len();
         self.loops.shutdown().await;
         if let Some(once) = &self.shared.once {
-            once.finish(until).await;
+            // Another drain may have cut this one short.
+            let within = lock(&self.shared.live).draining.map_or(within, |other| other.min(within));
+            once.finish(after(begun, within)).await;
         }
+        tracing::info!(target: "np::audit", cut, "drain ended");
     }
 }
 
@@ -190,7 +196,9 @@ impl Shared {
                         tasks.spawn(Arc::clone(&self).serve(link, stop.clone()));
                     }
                     Err(error) if error.is_transient() => {
-                        tracing::warn!(target: "np::audit", %error, "accept failed; trying again");
+                        if let Some(suppressed) = self.audit.admit(Kind::Accept) {
+                            tracing::warn!(target: "np::audit", %error, suppressed, "accept failed; trying again");
+                        }
                         sleep(SHORTAGE_PAUSE).await;
                     }
                     Err(error) => {
@@ -232,6 +240,7 @@ impl Shared {
     async fn send_away(&self, mut io: Box<dyn Io>, established: Box<Established>) {
         let Established { mut session, peer, .. } = *established;
         self.audit_full(&peer);
+        self.audit.telemetry.shaken(Side::Responder, "refused", None);
         session.close(CloseCode::ConnectionLimit, FULL);
         let mut out = Vec::new();
         session.poll_transmit(self.clock.now(), &mut out);
@@ -257,12 +266,12 @@ impl Shared {
         let peer = incoming.label().text.clone();
         match incoming.try_into_link() {
             Ok(link) => self.tell_source(link.io, &peer, limit).await,
-            Err(_) => audit_source(&peer, limit),
+            Err(_) => self.audit_source(&peer, limit),
         }
     }
 
     async fn tell_source(&self, io: Box<dyn Io>, peer: &str, limit: SourceLimit) {
-        audit_source(peer, limit);
+        self.audit_source(peer, limit);
         let code = match limit.setting {
             "max_source_connections" => CloseCode::ConnectionLimit,
             _ => CloseCode::HandshakeLimit,
@@ -291,13 +300,13 @@ impl Shared {
         match secured {
             Ok(Ok(link)) => Some(link),
             Ok(Err(error)) => {
-                let what = outer_step(&error);
-                tracing::info!(target: "np::audit", peer, %error, "no connection came of {what}");
+                self.audit.no_link(&peer, "failed", &format_args!("{}: {error}", outer_step(&error)));
                 None
             }
             Err(_) => {
-                let what = "a PROXY header or a TLS handshake";
-                tracing::info!(target: "np::audit", peer, "{what} took longer than handshake_timeout");
+                self.audit.telemetry.refused("handshake_timeout");
+                let why = "a PROXY header or a TLS handshake: it took longer than handshake_timeout";
+                self.audit.no_link(&peer, "timeout", &why);
                 None
             }
         }
@@ -314,13 +323,19 @@ impl Shared {
     }
 
     fn audit_evicted(&self, peer: &str) {
-        let limit = self.half_open.max();
-        tracing::warn!(target: "np::audit", peer, limit, "refused: limit max_handshakes reached");
+        self.audit.turned_away(Kind::Handshakes, peer, "max_handshakes", self.half_open.max() as u64);
+    }
+
+    fn audit_source(&self, peer: &str, limit: SourceLimit) {
+        self.audit.turned_away(Kind::Source, peer, limit.setting, limit.allowed);
     }
 
     fn audit_full(&self, peer: &PeerIdentity) {
         let limit = self.connections.most();
-        tracing::warn!(target: "np::audit", %peer, limit, "refused: limit max_connections reached");
+        self.audit.telemetry.refused("max_connections");
+        if let Some(suppressed) = self.audit.admit(Kind::Connections) {
+            tracing::warn!(target: "np::audit", %peer, limit, suppressed, "refused: limit max_connections reached");
+        }
     }
 
     /// Serves a link to its end.
@@ -355,7 +370,8 @@ impl Shared {
     ) -> Option<Met> {
         let proxied = incoming.is_proxied();
         let settings = self.settings();
-        let until = after(Instant::now(), settings.config.handshake_timeout);
+        let began = Instant::now();
+        let until = after(began, settings.config.handshake_timeout);
         let Some((place, mut evicted)) = entered else {
             Box::pin(self.turn_away_unheard(incoming)).await;
             return None;
@@ -403,7 +419,7 @@ impl Shared {
         let established = match established {
             Ok(established) => established,
             Err(error) => {
-                tracing::info!(target: "np::audit", peer = label.text, %error, "no connection came of a handshake");
+                self.audit.no_connection(&label.text, &error, began);
                 return None;
             }
         };
@@ -412,6 +428,7 @@ impl Shared {
             Box::pin(self.send_away(io, established)).await;
             return None;
         };
+        self.audit.telemetry.shaken(Side::Responder, result_of(Ok(())), Some(began.elapsed()));
         Some(Met { established, io, address: label.text, local, tls, slot, source, settings })
     }
 
@@ -433,23 +450,26 @@ impl Shared {
             lifetime: config.lifetime,
             max_message: config.limits.max_message,
             reassembly_budget: config.limits.reassembly_budget,
+            audit: Arc::clone(&self.audit),
         };
-        tracing::info!(target: "np::audit", peer = %info.peer, address = info.address, "connected");
+        if let Some(suppressed) = self.audit.admit(Kind::Connected) {
+            let address = info.address.as_str();
+            tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
+        }
         let share = self.memory.share();
         let (connection, task) = task::start(*established, io, info, share, config.router.clone());
         let registered = self.register(&connection, &settings);
         drop(settings);
+        let about = Arc::clone(connection.info());
         drop(connection);
         let error = task.await;
-        tracing::info!(target: "np::audit", %error, "disconnected");
+        if let Some(suppressed) = self.audit.admit(Kind::Disconnected) {
+            let address = about.address.as_str();
+            tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
+        }
         drop(registered);
         drop((slot, source));
     }
-}
-
-fn audit_source(peer: &str, limit: SourceLimit) {
-    let SourceLimit { setting, allowed } = limit;
-    tracing::warn!(target: "np::audit", peer, limit = allowed, "refused: limit {setting} reached by its source");
 }
 
 /// What has failed of that which comes before np.

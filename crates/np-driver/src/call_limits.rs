@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::commands::lock;
 use crate::rate::{Bucket, Tap};
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// What happens to a call for which there is no room.
 ///
@@ -49,6 +49,8 @@ pub(crate) struct Gauge {
     setting: &'static str,
     most: AtomicUsize,
     used: AtomicUsize,
+    /// Places that were ever taken: a figure that nothing waits for.
+    taken: AtomicU64,
     waiting: AtomicUsize,
     freed: Notify,
 }
@@ -109,6 +111,11 @@ impl CallLimits {
         identities.values().filter_map(Weak::upgrade).for_each(|identity| identity.gauge.set(per_identity));
     }
 
+    /// Calls at work for all peers, and those that ever were.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        (self.server.used.load(Ordering::Relaxed), self.server.taken.load(Ordering::Relaxed))
+    }
+
     /// The places of a peer's connections. Peers that have proven nothing have nobody to be counted with: for them the
     /// server's limit stands alone.
     pub(crate) fn of(&self, peer: &PeerIdentity) -> CallPlaces {
@@ -140,8 +147,8 @@ impl CallLimits {
 
 impl Gauge {
     fn new(setting: &'static str, most: usize) -> Arc<Self> {
-        let (used, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { setting, most: AtomicUsize::new(most), used, waiting, freed: Notify::new() })
+        let (used, taken, waiting) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        Arc::new(Self { setting, most: AtomicUsize::new(most), used, taken, waiting, freed: Notify::new() })
     }
 
     fn set(&self, most: usize) {
@@ -154,6 +161,7 @@ impl Gauge {
         let most = self.most.load(Ordering::Acquire);
         let next = |used: usize| (used < most).then_some(used + 1);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).ok()?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
         Some(Taken(Arc::clone(self)))
     }
 

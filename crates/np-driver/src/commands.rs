@@ -29,6 +29,8 @@ pub(crate) enum Command {
     UpdateKey,
     /// No new calls from the peer; end once the open ones are over, or when the time is.
     Drain { within: Duration },
+    /// No calls but those that have begun to leave.
+    Withdraw,
     /// The end.
     Close { code: CloseCode, text: String },
 }
@@ -41,7 +43,7 @@ impl Command {
             Self::OneWay { sent, .. } => sent.is_closed(),
             Self::Stream { opened, .. } => opened.is_closed(),
             Self::Ping { answered } => answered.is_closed(),
-            Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => false,
+            Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => false,
         }
     }
 
@@ -49,7 +51,9 @@ impl Command {
     pub(crate) const fn deadline(&self) -> Deadline {
         match self {
             Self::Call { call, .. } | Self::OneWay { call, .. } | Self::Stream { call, .. } => call.deadline,
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => Deadline::NONE,
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => {
+                Deadline::NONE
+            }
         }
     }
 
@@ -58,7 +62,7 @@ impl Command {
         match self {
             Self::Call { nested, .. } => !*nested,
             Self::OneWay { .. } | Self::Stream { .. } => true,
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => false,
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => false,
         }
     }
 
@@ -69,7 +73,7 @@ impl Command {
             Self::Call { reply, .. } => drop(reply.send(Err(error))),
             Self::OneWay { sent, .. } => drop(sent.send(Err(error))),
             Self::Stream { opened, .. } => drop(opened.send(Err(error))),
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Close { .. } => {}
+            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => {}
         }
     }
 }

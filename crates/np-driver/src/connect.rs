@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern, Role};
-use np_session::{Handshake, InitiatorConfig, Outer, Preface};
+use np_session::{Handshake, InitiatorConfig, Outer, Preface, Side};
 use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::{Clock, after, unix_now};
 use crate::compression::{Compression, Contexts};
@@ -20,6 +21,7 @@ use crate::establish::{Establish, Judge, too_long};
 use crate::lifetime::Lifetime;
 use crate::memory::Share;
 use crate::task;
+use crate::telemetry::{Telemetry, result_of};
 
 /// What a connecting side brings.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub struct ConnectorConfig {
     pub compression: Compression,
     /// How the link comes about: trust and certificates of TLS, the user of a local listener.
     pub link: ConnectOptions,
+    /// Where the client counts what it does. Default: nowhere.
+    pub telemetry: Telemetry,
     /// Handlers for calls that the server makes; empty answers none.
     pub router: Router,
 }
@@ -76,6 +80,7 @@ impl ConnectorConfig {
             lifetime: Lifetime::default(),
             compression: Compression::default(),
             link: ConnectOptions::default(),
+            telemetry: Telemetry::off(),
             router: Router::new(),
         }
     }
@@ -147,11 +152,13 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
             Ok(reached) => reached?,
             Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
         };
-        let until = after(Instant::now(), config.handshake_timeout);
+        let began = Instant::now();
+        let until = after(began, config.handshake_timeout);
         let Ok(link) = timeout_at(until, reached.into_link()).await else {
+            config.telemetry.shaken(Side::Initiator, "timeout", Some(began.elapsed()));
             return Err(ConnectError::Handshake { address: label, error: too_long() });
         };
-        let link = link?;
+        let link = link.inspect_err(|_| config.telemetry.shaken(Side::Initiator, "failed", None))?;
         let handshake = match link.mode {
             SecurityMode::Noise | SecurityMode::TlsNoise => start_handshake(&config, key, link.channel_binding)?,
             _ => {
@@ -159,7 +166,10 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let error = match shake(link, handshake, &config, &contexts, until).await {
+        let shaken = shake(link, handshake, &config, &contexts, until).await;
+        let result = result_of(shaken.as_ref().map(drop));
+        config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
+        let error = match shaken {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -221,6 +231,7 @@ async fn shake(
         lifetime: config.lifetime,
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
+        audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
     };
     let (connection, task) = task::start(*established, io, info, Share::default(), config.router.clone());
     tokio::spawn(task);

@@ -17,6 +17,7 @@ use np_types::{
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::commands::{Command, Doorbell};
@@ -24,6 +25,7 @@ use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
 use crate::lifetime::Lifetime;
 use crate::once::OnceCalls;
+use crate::scope;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
 ///
@@ -42,6 +44,7 @@ pub struct Request {
     compress: Option<bool>,
     priority: Priority,
     once: Option<OnceHeader>,
+    traced: bool,
 }
 
 impl Request {
@@ -57,6 +60,7 @@ impl Request {
             compress: None,
             priority: Priority::Interactive,
             once: None,
+            traced: false,
         }
     }
 
@@ -119,6 +123,23 @@ impl Request {
         self
     }
 
+    /// Begins a trace with this call, unless the handler that makes it belongs to one already, or the metadata name one. A
+    /// call that a handler makes belongs to the handler's trace without this.
+    ///
+    /// The trace travels in the metadata `traceparent`, in the form of W3C's Trace Context; see
+    /// [`TraceContext`](np_types::TraceContext). Without randomness, or room in the metadata, the call has none.
+    ///
+    /// ```
+    /// use np_driver::Request;
+    /// let request = Request::new("np.echo".parse()?).traced();
+    /// # Ok::<(), np_types::MethodNameError>(())
+    /// ```
+    #[must_use]
+    pub const fn traced(mut self) -> Self {
+        self.traced = true;
+        self
+    }
+
     /// Makes the request an attempt of an exactly-once call: [`OnceClient::attempt`](np_dispatch::OnceClient::attempt)
     /// gives what it says, under an epoch of [`Connection::once_epoch`]. It takes one pair of the metadata.
     ///
@@ -154,7 +175,8 @@ impl Request {
             OpenKind::Stream => Deadline::NONE,
         };
         let deadline = self.deadline.unwrap_or_else(default);
-        let Self { method, codec, body, metadata, priority, .. } = self;
+        let Self { method, codec, body, mut metadata, priority, traced, .. } = self;
+        scope::carry(&mut metadata, traced);
         Ok(OpenCall { codec, metadata, deadline, body, priority, ..OpenCall::new(kind, method) })
     }
 }
@@ -193,6 +215,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) max_message: u32,
     /// Bytes of streams' messages that are put together without credit, in bytes.
     pub(crate) reassembly_budget: u32,
+    pub(crate) audit: Arc<Audit>,
 }
 
 impl Connection {
@@ -289,6 +312,13 @@ impl Connection {
         let _ = self.control.send(Command::UpdateKey).await;
     }
 
+    /// Takes back every call, one-way message and stream of this side that has not begun to leave: each fails at once, as
+    /// not processed. What has begun goes on, and new calls may be made.
+    pub async fn withdraw(&self) {
+        // A connection that is over has nothing that waits.
+        let _ = self.control.send(Command::Withdraw).await;
+    }
+
     /// Accepts no new calls, lets the open ones finish, and ends the connection; at the latest after `within`.
     pub async fn drain(&self, within: Duration) -> ConnectionError {
         let _ = self.control.send(Command::Drain { within }).await;
@@ -352,6 +382,10 @@ impl Connection {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.info.clock
+    }
+
+    pub(crate) const fn info(&self) -> &Arc<ConnectionInfo> {
+        &self.info
     }
 
     async fn send(&self, command: Command) -> Result<(), CallError> {

@@ -57,6 +57,13 @@ pub fn random_number() -> Result<u64, EntropyError> {
     Ok(getrandom::u64()?)
 }
 
+/// The ids of a trace and of a span.
+pub(crate) fn trace_ids() -> Result<([u8; 16], [u8; 8]), EntropyError> {
+    let mut span = [0; 8];
+    getrandom::fill(&mut span)?;
+    Ok((nonce()?, span))
+}
+
 pub(crate) fn nonce() -> Result<[u8; 16], EntropyError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;

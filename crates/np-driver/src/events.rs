@@ -6,17 +6,20 @@ use std::task::Context;
 use bytes::Bytes;
 use np_dispatch::{CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status};
+use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, TraceContext};
 use tokio::sync::oneshot;
 
+use crate::audit::Kind;
 use crate::call_limits::Permit;
 use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
 use crate::handlers::{Ending, Start};
 use crate::message_queue::own;
+use crate::scope::Scope;
 use crate::slots::Slot;
 use crate::stream_cell::{Opening, StreamCell};
 use crate::task::Task;
+use crate::telemetry::Way;
 
 /// A call of the peer, as its event told.
 pub(crate) struct Arrived {
@@ -49,13 +52,16 @@ impl Task {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
                 let body = own(body);
-                self.arrived(cx, Arrived { key, kind, method, codec, encoding, metadata, deadline, body });
+                let call = Arrived { key, kind, method, codec, encoding, metadata, deadline, body };
+                let scope = self.enter(&call);
+                self.arrived(cx, call, scope);
             }
             Event::Answered { key, answer, credit } => {
                 self.session.release(credit);
                 self.answered(key, Answer { body: own(answer.body), ..answer });
             }
             Event::Failed { key, error } => {
+                self.book.ended(key, error.status, self.now);
                 if let Some(slot) = self.slots.remove(key) {
                     slot.fail(error);
                 }
@@ -64,11 +70,13 @@ impl Task {
             Event::Ended { key, metadata } => {
                 self.trailers(key, metadata);
                 if let Some(Slot::Stream(cell)) = self.slots.remove(key) {
+                    self.book.ended(key, Status::Ok, self.now);
                     cell.ended(None);
                 }
             }
             Event::Sent { key } => {
                 if let Some(Slot::OneWay(sent)) = self.slots.remove(key) {
+                    self.book.ended(key, Status::Ok, self.now);
                     // Whoever sent it may have gone.
                     let _ = sent.send(Ok(()));
                 }
@@ -87,14 +95,36 @@ impl Task {
     }
 
     pub(crate) fn open_call(&mut self, call: OpenCall, reply: oneshot::Sender<Result<Answer, CallError>>) {
-        match self.session.open(call) {
+        match self.open(OpenKind::Request, call) {
             Ok(key) => self.slots.insert(key, Slot::Call(reply)),
             Err(error) => Slot::Call(reply).fail(error),
         }
     }
 
-    pub(crate) fn open_one_way(&mut self, call: OpenCall, sent: oneshot::Sender<Result<(), CallError>>) {
+    /// Opens a call of this side, and notes that it has begun.
+    fn open(&mut self, kind: OpenKind, call: OpenCall) -> Result<StreamKey, CallError> {
+        let span = self.book.span(Way::Out, &call.method, &call.metadata);
         match self.session.open(call) {
+            Ok(key) => {
+                self.book.began(key, Way::Out, kind, span, self.now);
+                Ok(key)
+            }
+            Err(error) => {
+                self.book.failed(kind, error.status, &span);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that a call of the peer has begun, and gives what its handler works in.
+    fn enter(&mut self, call: &Arrived) -> Scope {
+        let span = self.book.span(Way::In, &call.method, &call.metadata);
+        self.book.began(call.key, Way::In, call.kind, span.clone(), self.now);
+        Scope::new(span, TraceContext::of(&call.metadata))
+    }
+
+    pub(crate) fn open_one_way(&mut self, call: OpenCall, sent: oneshot::Sender<Result<(), CallError>>) {
+        match self.open(OpenKind::OneWay, call) {
             Ok(key) => self.slots.insert(key, Slot::OneWay(sent)),
             Err(error) => Slot::OneWay(sent).fail(error),
         }
@@ -107,7 +137,7 @@ impl Task {
         opened: oneshot::Sender<Result<MessageStream, CallError>>,
     ) {
         let (cell, codec) = (StreamCell::new(&self.bell, &self.info, call.method.clone(), compress), call.codec);
-        match self.session.open(call) {
+        match self.open(OpenKind::Stream, call) {
             Ok(key) => self.slots.insert(key, Slot::Opening(opened, cell, codec)),
             Err(error) => Slot::Opening(opened, cell, codec).fail(error),
         }
@@ -119,14 +149,15 @@ impl Task {
         let Some(Slot::Call(reply)) = self.slots.remove(key) else {
             return;
         };
+        self.book.ended(key, Status::Ok, self.now);
         // The caller may have gone a moment ago.
         let _ = reply.send(Ok(answer));
     }
 
     /// Starts the handler of a call that the peer opened.
-    fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived) {
+    fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived, scope: Scope) {
         if let Some(header) = OnceHeader::of(&call.metadata) {
-            return self.arrived_once(cx, header, call);
+            return self.arrived_once(cx, header, call, scope);
         }
         let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
         let Some(registered) = self.router.lookup(method.as_str()) else {
@@ -145,7 +176,7 @@ impl Task {
             Err(_) if rate.is_ok() && self.info.places.waits() => (Permit::default(), true),
             Err(setting) => {
                 let text = format!("limit {setting} reached; try again later");
-                tracing::debug!(target: "np::audit", peer = %self.info.peer, setting, "a call was refused");
+                self.audit_refused_call(setting);
                 return self.refuse(key, Status::Unavailable, &text);
             }
         };
@@ -161,7 +192,7 @@ impl Task {
                         Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
                     }
                 };
-                (self.handlers.start(cx, key, own_task, permit, start), None)
+                (self.handlers.start(cx, key, own_task, permit, scope, start), None)
             }
             (Target::Stream(_), OpenKind::Stream) if encoding != Encoding::Plain => {
                 return self.refuse(
@@ -184,7 +215,7 @@ impl Task {
                     };
                     Start::Packed(Box::pin(ended))
                 };
-                (self.handlers.start(cx, key, own_task, permit, start), Some(cell))
+                (self.handlers.start(cx, key, own_task, permit, scope, start), Some(cell))
             }
             (Target::Unary(_), _) => {
                 return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
@@ -218,8 +249,19 @@ impl Task {
         // The one that waits now is not counted yet.
         let at_work = self.session.open_by_peer().saturating_sub(self.info.places.waiting() + 1);
         if let Some(calls) = self.allowance.full(self.now, at_work) {
-            tracing::debug!(target: "np::audit", peer = %self.info.peer, calls, "no place for calls: fewer are allowed");
+            if let Some(suppressed) = self.info.audit.admit(Kind::Call) {
+                let peer = &self.info.peer;
+                tracing::debug!(target: "np::audit", %peer, calls, suppressed, "no place for calls: fewer are allowed");
+            }
             self.session.announce_allowance(calls);
+        }
+    }
+
+    fn audit_refused_call(&self, setting: &'static str) {
+        self.book.refused(setting);
+        if let Some(suppressed) = self.info.audit.admit(Kind::Call) {
+            let peer = &self.info.peer;
+            tracing::info!(target: "np::audit", %peer, setting, suppressed, "refused: a call found limit {setting} reached");
         }
     }
 
@@ -251,6 +293,8 @@ impl Task {
             // The handler may have left its stream to somebody else, who must not wait for ever.
             cell.ended(None);
         }
+        let status = ending.as_ref().map_or_else(wire_status, |_| Status::Ok);
+        self.book.ended(key, status, self.now);
         let result = match (ending, kind) {
             (Ok(sealed), OpenKind::Request) => {
                 let Sealed { reply: Reply { codec, metadata, body }, encoding } = sealed;
@@ -266,6 +310,7 @@ impl Task {
     }
 
     pub(crate) fn refuse(&mut self, key: StreamKey, status: Status, text: &str) {
+        self.book.ended(key, status, self.now);
         let _ = self.session.cut(key, status, text);
     }
 
@@ -322,6 +367,7 @@ impl Task {
         let status = wire_status(&reason);
         if self.slots.is_local(key) {
             self.session.cancel_with(key, status);
+            self.book.ended(key, status, self.now);
         } else {
             self.refuse(key, status, &reason.text);
         }
@@ -380,6 +426,7 @@ impl Task {
         if errands.dropped && local {
             self.session.cancel(key);
             self.slots.remove(key);
+            self.book.ended(key, Status::Cancelled, self.now);
         }
     }
 }

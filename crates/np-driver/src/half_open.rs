@@ -66,6 +66,11 @@ impl HalfOpen {
         self.max.store(max, Ordering::Relaxed);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.table).members.len()
+    }
+
     /// Takes a place, that of somebody else if need be, and gives what tells that it was taken in turn. `None` where
     /// all places are held by peers that are about to finish.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {

@@ -1,6 +1,7 @@
 //! Handlers at work: polled once where the call arrived, kept while short, given a task of their own when long.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,8 +14,10 @@ use np_session::StreamKey;
 use np_types::{CallError, Status};
 use tokio::task::JoinHandle;
 
+use crate::audit;
 use crate::call_limits::Permit;
 use crate::compression::Sealed;
+use crate::scope::Scope;
 
 /// Handlers of one connection that share its task; past this many each gets a task of its own.
 const SHARED: usize = 64;
@@ -61,6 +64,7 @@ struct Running {
     future: Option<Work>,
     /// Behind the future, so that a place is free only when the work has ended.
     permit: Option<Permit>,
+    scope: Scope,
 }
 
 impl Drop for Running {
@@ -81,20 +85,21 @@ impl Handlers {
         key: StreamKey,
         own_task: bool,
         permit: Permit,
+        scope: Scope,
         start: impl FnOnce() -> Start,
     ) -> Result<Ending, AbortHandle> {
-        let future = match catch_unwind(AssertUnwindSafe(start)) {
+        let future = match catch_unwind(AssertUnwindSafe(|| scope.run(start))) {
             Ok(Start::Plain(Answer::Ready(ending))) => return Ok(ending.map(Into::into)),
             Ok(Start::Plain(Answer::Later(future))) => Work::Plain(future),
             Ok(Start::Packed(future)) => Work::Packed(future),
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
-        let mut running = Running { key, future: Some(future), permit: Some(permit) };
+        let mut running = Running { key, future: Some(future), permit: Some(permit), scope };
         if own_task || self.running.len() >= SHARED {
-            let permit = running.permit.take();
-            running.future = running.future.take().map(|future| {
+            let (permit, scope) = (running.permit.take(), running.scope.clone());
+            running.future = running.future.take().map(|mut future| {
                 let work = async move {
-                    let ending = future.await;
+                    let ending = poll_fn(|cx| scope.run(|| Pin::new(&mut future).poll(cx))).await;
                     drop(permit);
                     ending
                 };
@@ -125,12 +130,13 @@ impl Future for Running {
     type Output = (StreamKey, Ending);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let key = self.key;
-        let Some(future) = &mut self.future else {
+        let Self { key, future, scope, .. } = &mut *self;
+        let key = *key;
+        let Some(future) = future else {
             return Poll::Pending;
         };
         // A panic fails its call and nothing else: the future is never polled again.
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| scope.run(|| Pin::new(future).poll(cx))));
         polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic)))).map(|ending| (key, ending))
     }
 }
@@ -139,7 +145,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CallError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)");
     let shown = np_types::escape(text, MAX_PANIC);
-    tracing::error!(target: "np::audit", panic = %shown, "a handler panicked; its call failed");
+    audit::panicked(&shown);
     // What a panic says is the server's own affair.
     CallError::answered(Status::Internal, "the handler panicked")
 }

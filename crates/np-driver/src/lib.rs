@@ -6,6 +6,7 @@
 
 mod accept;
 mod allowance;
+mod audit;
 mod byte_stream;
 mod call_limits;
 mod clock;
@@ -27,13 +28,15 @@ mod message_queue;
 mod once;
 mod progress;
 mod rate;
+mod scope;
 mod slots;
 mod sources;
 mod stream_cell;
 mod sync;
 mod task;
+mod telemetry;
 
-pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster};
+pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster, ServerStatus, StatusSource};
 pub use byte_stream::{ByteReader, ByteStream, ByteWriter};
 pub use call_limits::WhenFull;
 pub use clock::Clock;
@@ -44,3 +47,5 @@ pub use entropy::{EntropyError, random_number, random_psk, random_secret_key};
 pub use fate::ConnectionWatch;
 pub use lifetime::Lifetime;
 pub use np_session::Priority;
+pub use scope::begin_trace;
+pub use telemetry::Telemetry;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::accept::AcceptorError;
+use crate::audit::Kind;
 use crate::call_limits::Permit;
 use crate::clock::Clock;
 use crate::commands::lock;
@@ -26,6 +27,7 @@ use crate::connection::ConnectionInfo;
 use crate::entropy;
 use crate::events::{Arrived, packed, unpacked};
 use crate::handlers::{Ending, Start, panicked};
+use crate::scope::Scope;
 use crate::slots::Slot;
 use crate::task::Task;
 
@@ -79,14 +81,17 @@ impl OnceCalls {
             Begin::Join(running) => return Ok(running),
             Begin::Replay(reply) => return Ok(watch::channel(Some(Arc::new(reply))).1),
             Begin::Unknown(why) => return Err(why.into()),
-            Begin::Full(refusal) => return Err(refusal.into()),
+            Begin::Full(refusal) => {
+                info.audit.telemetry.refused(refusal.setting);
+                return Err(refusal.into());
+            }
         };
         let permit = match info.places.try_enter() {
             Ok(permit) => Some(permit),
             Err(_) if info.places.waits() => None,
             Err(setting) => {
                 window.withdraw(now, ticket);
-                return Err(full(setting));
+                return Err(full(info, setting));
             }
         };
         drop(window);
@@ -107,7 +112,7 @@ impl OnceCalls {
     ) {
         let until = work.call.deadline.time().map(|at| self.clock.instant(at));
         let work = async move {
-            let work = work.run(permit);
+            let work = work.scope.clone().around(work.run(permit));
             match until {
                 None => work.await,
                 Some(until) => timeout_at(until, work).await.unwrap_or_else(|_| Err(late())),
@@ -146,11 +151,12 @@ struct Work {
     peer: Arc<PeerInfo>,
     /// Held to the end of the work: its places are what the identity's later connections count by.
     info: Arc<ConnectionInfo>,
+    scope: Scope,
 }
 
 impl Work {
     async fn run(self, permit: Option<Permit>) -> Outcome {
-        let Self { call, router, peer, info } = self;
+        let Self { call, router, peer, info, .. } = self;
         let Arrived { method, codec, encoding, metadata, deadline, body, .. } = call;
         let _place = match permit {
             Some(permit) => permit,
@@ -168,7 +174,8 @@ impl Work {
     }
 }
 
-fn full(setting: &str) -> CallError {
+fn full(info: &ConnectionInfo, setting: &'static str) -> CallError {
+    info.audit.telemetry.refused(setting);
     CallError::not_processed(Status::Unavailable, format!("limit {setting} reached; try again later"))
 }
 
@@ -197,6 +204,7 @@ impl Task {
         cx: &mut Context<'_>,
         header: Result<OnceHeader, OnceHeaderError>,
         call: Arrived,
+        scope: Scope,
     ) {
         let (key, kind, method) = (call.key, call.kind, call.method.clone());
         let mistake = match (&header, kind, &self.info.once) {
@@ -211,20 +219,23 @@ impl Task {
         let registered = self.router.lookup(method.as_str());
         let compress = registered.and_then(|registered| registered.options.compresses());
         let (router, peer, info) = (self.router.clone(), Arc::clone(&self.peer_info), Arc::clone(&self.info));
-        let work = Work { call, router, peer, info: Arc::clone(&info) };
-        let rate = info.places.keeps_rate(self.now).map_err(full);
+        let work = Work { call, router, peer, info: Arc::clone(&info), scope: scope.clone() };
+        let rate = info.places.keeps_rate(self.now).map_err(|setting| full(&info, setting));
         let join = match rate.and_then(|()| once.take(&info, &header, work)) {
             Ok(join) => join,
             Err(refusal) => {
-                if refusal.status == Status::Unavailable {
-                    tracing::debug!(target: "np::audit", peer = %info.peer, text = refusal.text, "a call was refused");
+                if refusal.status == Status::Unavailable
+                    && let Some(suppressed) = info.audit.admit(Kind::Call)
+                {
+                    let (peer, text) = (&info.peer, refusal.text.as_str());
+                    tracing::info!(target: "np::audit", %peer, suppressed, "refused: a call that runs exactly once: {text}");
                 }
                 return self.refuse(key, refusal.status, &refusal.text);
             }
         };
         // Nothing of it is lost with this connection, so it needs no place: the call has one.
         let start = || Start::Packed(Box::pin(reply(info, method, compress, join)));
-        match self.handlers.start(cx, key, false, Permit::default(), start) {
+        match self.handlers.start(cx, key, false, Permit::default(), scope, start) {
             Ok(ending) => self.end_handler(key, kind, ending),
             Err(abort) => self.slots.insert(key, Slot::Handler { kind, abort: Some(abort), cell: None, once: true }),
         }

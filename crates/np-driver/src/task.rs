@@ -18,6 +18,7 @@ use np_types::{CallError, CloseCode, ConnectionError, Misbehaved, Status, Time};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
+use tracing::Instrument as _;
 
 use crate::allowance::Allowance;
 use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
@@ -31,6 +32,7 @@ use crate::link_error::{is_end, link_error};
 use crate::memory::Share;
 use crate::progress::Progress;
 use crate::slots::Slots;
+use crate::telemetry::{Book, Way};
 
 /// Bytes asked for per read; doubled up to the second figure while reads come back full.
 const READ: usize = 16 << 10;
@@ -51,6 +53,7 @@ pub(crate) struct Task {
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
     pub(crate) allowance: Allowance,
+    pub(crate) book: Book,
     share: Share,
     life: Life,
     pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
@@ -103,6 +106,9 @@ pub(crate) fn start(
     let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
     let now = info.clock.now();
     let life = Life::new(&info.lifetime, now, info.binding.first().copied().unwrap_or_default());
+    let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
+    let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
+    let book = Book::new(info.audit.telemetry.clone(), side);
     established.session.keep_alive(info.lifetime.heartbeat_interval, now);
     let task = Task {
         io,
@@ -115,6 +121,7 @@ pub(crate) fn start(
         slots: Slots::default(),
         handlers: Handlers::default(),
         allowance: Allowance::new(established.max_calls),
+        book,
         share,
         life,
         pings: Vec::new(),
@@ -142,7 +149,7 @@ pub(crate) fn start(
         yielded: false,
         eof: false,
     };
-    (connection, task.run())
+    (connection, task.run().instrument(span))
 }
 
 impl Task {
@@ -183,6 +190,7 @@ impl Task {
         }
         let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
         self.slots.drain().for_each(|slot| slot.fail(unknown.clone()));
+        self.book.over(&error, self.now);
         self.pings.clear();
         self.handlers = Handlers::default();
         error
@@ -303,10 +311,11 @@ impl Task {
         self.input.reserve(self.read_size);
         let room = self.input.capacity() - self.input.len();
         let read = poll_read_buf(&mut self.io, cx, &mut self.input);
-        if let Poll::Ready(Ok(count)) = &read
-            && *count >= room
-        {
-            self.read_size = (self.read_size * 2).min(READ_MOST);
+        if let Poll::Ready(Ok(count)) = &read {
+            self.book.bytes(Way::In, *count);
+            if *count >= room {
+                self.read_size = (self.read_size * 2).min(READ_MOST);
+            }
         }
         read
     }
@@ -376,8 +385,18 @@ impl Task {
             }
             Command::UpdateKey => self.session.update_key(),
             Command::Drain { within } => self.drain(CloseCode::Drained, within),
+            Command::Withdraw => self.withdraw(),
             Command::Close { code, text } => self.session.close(code, &text),
         }
+    }
+
+    /// Takes back what has not begun to leave, wherever it waits.
+    fn withdraw(&mut self) {
+        let text = "taken back before it was sent";
+        for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
+            command.fail(CallError::not_processed(Status::Cancelled, text));
+        }
+        self.session.withdraw();
     }
 
     /// Cancelled calls, and streams whose users did something.
@@ -387,6 +406,7 @@ impl Task {
             for key in self.slots.cancelled() {
                 self.session.cancel(key);
                 self.slots.remove(key);
+                self.book.ended(key, Status::Cancelled, self.now);
             }
         }
         for key in self.bell.take_rung() {

@@ -19,7 +19,7 @@ use common::{client, client_with, echo, keypair, request, serve, serve_with};
 use np_dispatch::Router;
 use np_driver::{ConnectorConfig, connect};
 use np_trust::Policy;
-use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status};
+use np_types::{CallError, CloseCode, ConnectionError, Limits, Outcome, Status};
 
 #[tokio::test]
 async fn an_echo_comes_back_over_every_transport() {
@@ -249,6 +249,34 @@ async fn a_drain_answers_what_was_accepted() {
     assert_eq!(call.await.unwrap().unwrap().body, "through");
     drain.await.unwrap();
     assert!(matches!(client.closed().await, ConnectionError::ClosedByPeer { code: CloseCode::Drained, .. }));
+}
+
+#[tokio::test]
+async fn withdrawn_calls_fail_as_not_processed_wherever_they_wait() {
+    let router = echo();
+    router.on_async("never", |_, _: Bytes| std::future::pending::<Result<Bytes, CallError>>()).unwrap();
+    let one = Limits { max_calls: 1, ..Limits::default() };
+    let house = serve_with("mem:withdraw", router, |config| config.limits = one).await;
+    let client = client(&house).await;
+    // Two of them at most are with the session: the rest waits before it.
+    let calls: Vec<_> = (0..2_000)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.call(request("never")).await })
+        })
+        .collect();
+    client.ping().await.unwrap();
+    client.ping().await.unwrap();
+    client.withdraw().await;
+    let mut outcomes = Vec::new();
+    client.ping().await.unwrap();
+    client.close(CloseCode::Normal, "").await;
+    for call in calls {
+        outcomes.push(call.await.unwrap().unwrap_err());
+    }
+    let withdrawn = outcomes.iter().filter(|error| error.status == Status::Cancelled);
+    assert_eq!(withdrawn.filter(|error| error.outcome == Outcome::NotProcessed).count(), 1_999);
+    assert_eq!(outcomes.iter().filter(|error| error.outcome == Outcome::Unknown).count(), 1);
 }
 
 #[tokio::test]

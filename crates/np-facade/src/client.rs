@@ -135,6 +135,7 @@ impl Client {
             schema: None,
             deadline: None,
             compress: None,
+            traced: false,
             priority: Priority::Interactive,
             idempotent: false,
             exactly_once: false,
@@ -245,6 +246,7 @@ pub struct Call<'a> {
     schema: Option<Schema>,
     deadline: Option<Duration>,
     compress: Option<bool>,
+    traced: bool,
     priority: Priority,
     idempotent: bool,
     exactly_once: bool,
@@ -315,6 +317,21 @@ impl Call<'_> {
     #[must_use]
     pub const fn compress(mut self, compress: bool) -> Self {
         self.compress = Some(compress);
+        self
+    }
+
+    /// Begins a trace with this call, in W3C's form, unless the handler that makes it belongs to one already: the calls
+    /// that its handler makes belong to it too. It takes one pair of the metadata, of 66 bytes, where there is room.
+    ///
+    /// ```no_run
+    /// # async fn run(client: np_facade::Client) -> Result<(), np_facade::CallError> {
+    /// client.request("orders.list").traced().send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn traced(mut self) -> Self {
+        self.traced = true;
         self
     }
 
@@ -408,6 +425,9 @@ impl Call<'_> {
     fn into_outgoing(mut self) -> Result<Outgoing, CallError> {
         if let Some(schema) = self.schema {
             schema.expect_in(&mut self.metadata).map_err(|error| unsent(error.to_string()))?;
+        }
+        if self.traced {
+            np_driver::begin_trace(&mut self.metadata);
         }
         let patience = self.deadline.unwrap_or(self.client.inner.pool.dialer.settings.deadline);
         Ok(Outgoing {

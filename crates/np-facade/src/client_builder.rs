@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_driver::{Compression, ConnectorConfig, Lifetime};
+use np_driver::{Compression, ConnectorConfig, Lifetime, Telemetry};
 use np_noise::{Pattern, Role};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
@@ -35,6 +35,7 @@ pub struct ClientBuilder {
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) deadline: Duration,
+    pub(crate) telemetry: Telemetry,
     router: Router,
 }
 
@@ -66,6 +67,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             deadline: Deadline::DEFAULT,
+            telemetry: Telemetry::off(),
             router: Router::new(),
         }
     }
@@ -227,6 +229,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets where the client counts what it does. Default: nowhere.
+    ///
+    /// ```no_run
+    /// # async fn run(address: &str) -> Result<(), np_facade::Error> {
+    /// use np_facade::{Client, Telemetry};
+    /// let client = Client::builder(address).telemetry(Telemetry::recording()).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
+        self
+    }
+
     /// Sets the methods that the server may call back. Default: none.
     #[must_use]
     pub fn router(mut self, router: Router) -> Self {
@@ -324,6 +341,7 @@ impl ClientBuilder {
             limits: self.limits.clone(),
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
+            telemetry: self.telemetry.clone(),
             router: self.router.clone(),
             ..ConnectorConfig::new(identity.into_keys(), policy)
         }

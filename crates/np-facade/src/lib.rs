@@ -37,6 +37,9 @@ mod listen;
 pub mod prelude;
 pub mod raw;
 mod server;
+mod status;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use client::breaker::CircuitBreaker;
 pub use client::events::{ClientEvent, ClientEvents};
@@ -58,14 +61,14 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, WhenFull,
-    random_psk, random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, ServerStatus,
+    Telemetry, WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{
-    Address, AddressError, BindOptions, ClientAuth, ConnectOptions, Scheme, SecurityMode, SocketOptions, TlsClient,
-    TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError, TlsSuite, TlsVersion,
-    TransportError,
+    Address, AddressError, BindOptions, ClientAuth, ConnectOptions, InheritedSocket, Scheme, SecurityMode,
+    SocketOptions, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
+    TlsSuite, TlsVersion, TransportError,
 };
 #[cfg(feature = "dev-certificates")]
 pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
@@ -77,7 +80,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, TraceContext, escape,
 };
 pub use server::{Server, ServerBuilder};
 

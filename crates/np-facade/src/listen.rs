@@ -1,22 +1,50 @@
-//! An address to listen on, and what makes it one under which nobody could be served. Must never open it.
+//! An address to listen on, and what makes it one under which nobody could be served.
 
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, ClientAuth, SecurityMode, TlsServer, TlsSetupError};
+use np_transport::{
+    Address, BindOptions, ClientAuth, InheritedSocket, Listener, SecurityMode, TlsServer, TlsSetupError,
+};
 use np_trust::{Policy, Proof};
 use np_types::PublicKey;
 
 use crate::Error;
 
+/// What a builder was told of an address.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) address: String,
+    /// Options of its own.
+    pub(crate) options: Option<BindOptions>,
+    /// A socket that listens there already.
+    pub(crate) socket: Option<InheritedSocket>,
+}
+
+impl Opening {
+    pub(crate) const fn new(address: String) -> Self {
+        Self { address, options: None, socket: None }
+    }
+}
+
 /// An address, and how to listen there.
 pub(crate) struct Listen {
     pub(crate) address: Address,
     pub(crate) options: BindOptions,
+    socket: Option<InheritedSocket>,
 }
 
 impl Listen {
-    pub(crate) fn new(text: &str, own: Option<BindOptions>, shared: &BindOptions) -> Result<Self, Error> {
-        let options = own.unwrap_or_else(|| shared.clone());
-        Ok(Self { address: text.parse()?, options })
+    pub(crate) fn new(opening: Opening, shared: &BindOptions) -> Result<Self, Error> {
+        let options = opening.options.unwrap_or_else(|| shared.clone());
+        Ok(Self { address: opening.address.parse()?, options, socket: opening.socket })
+    }
+
+    /// Begins to listen, on the socket that was handed over where there is one.
+    pub(crate) async fn open(self) -> Result<Listener, Error> {
+        let address = self.address.without_keys();
+        Ok(match self.socket {
+            Some(socket) => Listener::inherit(&address, socket, &self.options)?,
+            None => Listener::bind(&address, &self.options).await?,
+        })
     }
 
     /// Refuses an address under which clients would look for somebody else, and one that could let nobody in.

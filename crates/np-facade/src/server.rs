@@ -8,9 +8,9 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, Telemetry};
 use np_noise::Pattern;
-use np_transport::{Address, BindOptions, Listener, TlsServer};
+use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
 use np_types::CallError;
 use serde::Serialize;
@@ -18,10 +18,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::config::{Config, Running, Unread};
-use crate::listen::Listen;
-use crate::{Error, Identity, MESSAGES};
+use crate::listen::{Listen, Opening};
+use crate::{Error, Identity, MESSAGES, status};
 
 mod limits;
+mod running;
 
 /// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
 ///
@@ -31,8 +32,9 @@ pub struct ServerBuilder {
     pub(crate) config: AcceptorConfig,
     pub(crate) patterns: Option<Vec<Pattern>>,
     health: Health,
+    status: Option<Policy>,
     /// Addresses, with options of their own where they have some.
-    pub(crate) addresses: Vec<(String, Option<BindOptions>)>,
+    pub(crate) addresses: Vec<Opening>,
     pub(crate) bind: BindOptions,
     pub(crate) shutdown_timeout: Duration,
     /// Settings of a configuration that name files, which only [`Server::from_config`] reads.
@@ -49,14 +51,14 @@ impl ServerBuilder {
     /// It may name this server's own key or pin, as the server printed it; any other is refused.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push((address.into(), None));
+        self.addresses.push(Opening::new(address.into()));
         self
     }
 
     /// As [`ServerBuilder::listen`], with options for this listener alone: socket settings, a PROXY header, certificates.
     #[must_use]
     pub fn listen_with(mut self, address: impl Into<String>, options: BindOptions) -> Self {
-        self.addresses.push((address.into(), Some(options)));
+        self.addresses.push(Opening { options: Some(options), ..Opening::new(address.into()) });
         self
     }
 
@@ -261,6 +263,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets where the server counts what it does. Default: nowhere. Names and meanings: `docs/OBSERVABILITY.md`.
+    ///
+    /// ```
+    /// use np_facade::{Telemetry, prelude::*};
+    /// // First install a recorder of the `metrics` crate; what is counted before goes nowhere.
+    /// let builder = Server::builder(Identity::generate()?, Policy::anyone()).telemetry(Telemetry::recording());
+    /// # Ok::<(), np_facade::Error>(())
+    /// ```
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.config.telemetry = telemetry;
+        self
+    }
+
     /// Sets the mode of Unix sockets. Default 0600: this user alone.
     #[must_use]
     pub const fn unix_mode(mut self, mode: u32) -> Self {
@@ -288,7 +304,7 @@ impl ServerBuilder {
         if self.addresses.is_empty() {
             return Err(Error::NoAddress);
         }
-        let listens = self.addresses.into_iter().map(|(text, own)| Listen::new(&text, own, &self.bind));
+        let listens = self.addresses.into_iter().map(|opening| Listen::new(opening, &self.bind));
         let listens = listens.collect::<Result<Vec<_>, _>>()?;
         if self.bind.tls.is_some() && !listens.iter().any(|listen| listen.address.scheme().is_tls()) {
             return Err(Error::Unfit {
@@ -313,9 +329,12 @@ impl ServerBuilder {
         let shown = own.first().copied().filter(|_| proves_key);
         let router = config.router.clone();
         let mut acceptor = Acceptor::new(config)?;
+        if let Some(policy) = self.status {
+            status::offer(&router, policy, acceptor.status_source(), self.health.clone())?;
+        }
         let mut listeners = Vec::new();
-        for listen in &listens {
-            listeners.push(Listener::bind(&listen.address.without_keys(), &listen.options).await?);
+        for listen in listens {
+            listeners.push(listen.open().await?);
         }
         let mut addresses = Vec::new();
         for listener in listeners {
@@ -381,6 +400,7 @@ impl Server {
             config,
             patterns: None,
             health,
+            status: None,
             addresses: Vec::new(),
             bind: BindOptions::default(),
             shutdown_timeout: Duration::from_secs(10),
@@ -416,9 +436,18 @@ impl Server {
 
     /// Stops listening, tells every client to go away, lets open calls finish, exactly-once calls also of clients that are
     /// gone, and cuts what is left after `within`.
+    ///
+    /// While one shutdown waits, another with less time cuts it short; [`Duration::ZERO`] ends everything now.
     pub async fn shutdown(&self, within: Duration) {
         self.parts.health.set(HealthState::Draining);
-        self.parts.acceptor.lock().await.drain(within).await;
+        let mut acceptor = match self.parts.acceptor.try_lock() {
+            Ok(acceptor) => acceptor,
+            Err(_) => {
+                self.parts.roster.drain(within).await;
+                self.parts.acceptor.lock().await
+            }
+        };
+        acceptor.drain(within).await;
     }
 
     /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].

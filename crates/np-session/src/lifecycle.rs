@@ -87,6 +87,19 @@ impl Session {
         }
     }
 
+    /// Takes back every call, one-way message and stream of this side that has not begun to leave: each fails at once, as
+    /// not processed. What has begun goes on.
+    pub fn withdraw(&mut self) {
+        for key in self.table.keys() {
+            let waits = |stream: &&Stream| stream.local && !stream.abandoned && !stream.is_opened();
+            if self.table.stream(key).filter(waits).is_some() {
+                let error = CallError::not_processed(Status::Cancelled, "taken back before it was sent");
+                self.events.push_back(Event::Failed { key, error });
+                self.abandon(key, Status::Cancelled);
+            }
+        }
+    }
+
     /// Ends the connection in order: what can be sent at once is sent, then CLOSE. Open calls fail.
     pub fn close(&mut self, code: CloseCode, text: &str) {
         if self.reads() {

@@ -47,7 +47,7 @@ pub use connect::{ConnectOptions, Dialled, check_supported, connect, connect_wit
 pub use error::{Action, Failure, TransportError};
 pub use incoming::Incoming;
 pub use link::{Io, Link, PeerLabel};
-pub use listener::{BindOptions, Listener};
+pub use listener::{BindOptions, InheritedSocket, Listener};
 pub use socket::SocketOptions;
 pub use tls::{
     ClientAuth, Party, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,

@@ -77,6 +77,23 @@ pub struct Listener {
     proxy_protocol: bool,
 }
 
+/// A listening socket that another process has made: see [`Listener::inherit`].
+///
+/// ```
+/// use np_transport::InheritedSocket;
+/// let socket = InheritedSocket::Tcp(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InheritedSocket {
+    /// Of TCP: for `tcp://`, `tls://` and `tls+noise://`.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket: for `unix:`.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener),
+}
+
 #[derive(Debug)]
 enum Kind {
     Tcp(tokio::net::TcpListener),
@@ -123,11 +140,54 @@ impl Listener {
                 (Kind::Mem(end), address.clone())
             }
         };
+        Ok(Self::of(kind, address, tls, options))
+    }
+
+    /// Accepts from a socket that somebody else has bound and listens on: a service manager that starts this process once a
+    /// client comes. `address` says by which scheme and mode; the file of a Unix socket is left alone. Of the options
+    /// those of binding have no effect: its maker has chosen them.
+    ///
+    /// # Errors
+    /// When the socket is of another kind than the address, or cannot be used.
+    ///
+    /// ```
+    /// use np_transport::{BindOptions, InheritedSocket, Listener};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let socket = InheritedSocket::Tcp(std::net::TcpListener::bind("127.0.0.1:0")?);
+    /// let listener = Listener::inherit(&"tcp://127.0.0.1:0".parse()?, socket, &BindOptions::default())?;
+    /// assert_ne!(listener.local_address().port(), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn inherit(address: &Address, socket: InheritedSocket, options: &BindOptions) -> Result<Self, TransportError> {
+        check_supported(address)?;
+        let tls = tls_of(address, options)?;
+        let failed = |error| TransportError::bind(address, error);
+        let (kind, address) = match (socket, address.place()) {
+            (InheritedSocket::Tcp(socket), Place::Network { .. }) => {
+                socket.set_nonblocking(true).map_err(failed)?;
+                let end = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
+                let at = end.local_addr().map_err(failed)?;
+                (Kind::Tcp(end), address.moved_to(at))
+            }
+            #[cfg(unix)]
+            (InheritedSocket::Unix(socket), Place::File(_)) => {
+                (Kind::Unix(crate::unix::inherit(socket).map_err(failed)?), address.clone())
+            }
+            _ => {
+                let why = "the socket that was handed over is of another kind than this address".to_owned();
+                return Err(TransportError::unusable(Action::Bind, address, why));
+            }
+        };
+        Ok(Self::of(kind, address, tls, options))
+    }
+
+    fn of(kind: Kind, address: Address, tls: Option<TlsServer>, options: &BindOptions) -> Self {
         let pins = tls.as_ref().map(TlsServer::pins).unwrap_or_default();
         let address = pins.into_iter().fold(address, Address::with_pin);
         tracing::debug!(address = %address.without_keys(), "listening");
-        let socket = options.socket.clone();
-        Ok(Self { address, kind, tls, socket, proxy_protocol: options.proxy_protocol })
+        Self { address, kind, tls, socket: options.socket.clone(), proxy_protocol: options.proxy_protocol }
     }
 
     /// Where it listens, in the form that [`connect`](crate::connect()) takes: with the real port and, for TLS, the pins of

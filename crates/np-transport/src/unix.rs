@@ -49,6 +49,12 @@ pub(crate) async fn bind(address: &Address, options: &BindOptions) -> Result<Uni
     Ok(UnixEnd { _claim: claim, socket })
 }
 
+/// A socket of somebody else's making, who also keeps its file.
+pub(crate) fn inherit(socket: std::os::unix::net::UnixListener) -> io::Result<UnixEnd> {
+    socket.set_nonblocking(true)?;
+    Ok(UnixEnd { _claim: None, socket: UnixListener::from_std(socket)? })
+}
+
 pub(crate) async fn connect(address: &Address, options: &ConnectOptions) -> Result<Link, TransportError> {
     let path = short_path(Action::Connect, address)?;
     let path = abstract_name(Action::Connect, address, &path)?.unwrap_or(path);

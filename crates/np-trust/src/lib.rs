@@ -35,6 +35,7 @@
 //! [`Psks`] holds those of a server. A client names its key by an id, by default that of [`psk_id`], or by the static
 //! key that it proves.
 
+mod audit;
 mod file;
 mod key_file;
 mod known;

@@ -7,17 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, UnixMillis, escape};
+use np_types::{Fingerprint, KeyError, PeerIdentity, PublicKey, UnixMillis};
 
-use crate::file::{harmless, shown};
+use crate::audit::{Allowed, Audit};
+use crate::file::shown;
 use crate::psk::check_psk_id;
 use crate::rule::{Rule, Verdict};
 use crate::time::unix_now;
 use crate::watch::WatchedList;
 use crate::{AllowList, AllowListError, KnownPeers, PskIdError};
-
-/// The most characters of a reason in the log: room for two keys, an address and a path.
-const MAX_REASON: usize = 2_048;
 
 /// The longest name of a certificate that a rule can wait for.
 const MAX_SAN: usize = 1_024;
@@ -122,6 +120,8 @@ pub enum PolicyError {
 pub struct Policy {
     /// Never empty; the first that allows decides.
     rules: Vec<Rule>,
+    /// How many decisions are written: clones share it.
+    audit: Arc<Audit>,
 }
 
 impl Policy {
@@ -396,7 +396,8 @@ impl Policy {
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the
     /// fingerprint, id or user that it has proven), `by` (the rule that decided), `reason` and, where there is one, `name`.
-    /// Rules over files look at the disk, see [`Self::allow_file`] and [`Self::first_use`].
+    /// Of each decision at most 256 are written at once and 64 a second; the next one then says in the field `suppressed` how
+    /// many were not. Rules over files look at the disk, see [`Self::allow_file`] and [`Self::first_use`].
     #[must_use]
     pub fn decide(&self, peer: &PeerIdentity) -> Decision {
         self.decide_at(peer, unix_now())
@@ -420,18 +421,27 @@ impl Policy {
         for rule in &self.rules {
             match rule.judge(peer, now) {
                 Verdict::Refuse(reason) => refusals.push((rule.name(), reason)),
-                allowed => return audit_allowed(peer, rule.name(), allowed),
+                allowed => return self.audit_allowed(peer, rule.name(), allowed, now),
             }
         }
         let (by, reasons): (Vec<_>, Vec<_>) = refusals.into_iter().unzip();
-        let (by, reason) = (harmless(&by.join(", ")), reasons.join("; "));
-        let shown = escape(&reason, MAX_REASON);
-        tracing::warn!(target: "np::audit", decision = "refused", %peer, by, reason = shown, "peer refused");
+        let reason = reasons.join("; ");
+        self.audit.refused(now, peer, &by.join(", "), &reason);
         Decision::Refuse { reason }
     }
 
     fn one(rule: Rule) -> Self {
-        Self { rules: vec![rule] }
+        Self { rules: vec![rule], audit: Arc::new(Audit::new()) }
+    }
+
+    fn audit_allowed(&self, peer: &PeerIdentity, by: &str, verdict: Verdict, now: UnixMillis) -> Decision {
+        let (name, reason, warns) = match verdict {
+            Verdict::Allow { name, reason } => (name, reason, false),
+            Verdict::AllowAndWarn { reason } => (None, reason, true),
+            Verdict::Refuse(reason) => return Decision::Refuse { reason },
+        };
+        self.audit.allowed(now, peer, by, Allowed { name: name.as_deref(), reason: &reason, warns });
+        Decision::Allow { name }
     }
 }
 
@@ -439,23 +449,6 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.rules.iter().map(Rule::name)).finish()
     }
-}
-
-/// Writes to the audit log that a rule has allowed a peer.
-fn audit_allowed(peer: &PeerIdentity, by: &str, verdict: Verdict) -> Decision {
-    let (name, reason, warn) = match verdict {
-        Verdict::Allow { name, reason } => (name, reason, false),
-        Verdict::AllowAndWarn { reason } => (None, reason, true),
-        Verdict::Refuse(reason) => return Decision::Refuse { reason },
-    };
-    let (by, shown) = (harmless(by), escape(&reason, MAX_REASON));
-    if warn {
-        tracing::warn!(target: "np::audit", decision = "allowed", %peer, by, reason = shown, "peer allowed");
-    } else {
-        let name = name.as_deref().map(|name| escape(name, 128));
-        tracing::info!(target: "np::audit", decision = "allowed", %peer, by, name, reason = shown, "peer allowed");
-    }
-    Decision::Allow { name }
 }
 
 /// A name in the form in which certificates' names are kept: DNS names in lower case, IP addresses as they print.

@@ -12,7 +12,9 @@ mod limits;
 mod metadata;
 mod method;
 mod text;
+mod throttle;
 mod time;
+mod trace;
 
 pub use code::{CloseCode, CodeClass, Codec, Status};
 pub use error::{Blame, CallError, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, Outcome};
@@ -23,7 +25,9 @@ pub use limits::{Limits, LimitsError};
 pub use metadata::{Metadata, MetadataError};
 pub use method::{MethodName, MethodNameError};
 pub use text::escape;
+pub use throttle::Throttle;
 pub use time::{Deadline, Time, UnixMillis};
+pub use trace::{TraceContext, TraceContextError};
 
 /// The application protocol name that TLS peers must negotiate (RFC 7301).
 ///

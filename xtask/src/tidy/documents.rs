@@ -8,7 +8,7 @@ use crate::source::{Source, enum_variants, is_word};
 use crate::workspace::File;
 
 /// Documents whose tables promise something and name the test that shows it.
-const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/THREAT_MODEL.md", "SECURITY.md", SETTINGS];
+const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/OBSERVABILITY.md", "docs/THREAT_MODEL.md", "SECURITY.md", SETTINGS];
 /// The page with a row for each setting, and the file that the code makes of all settings; a test of np-facade holds that file
 /// against the code.
 const SETTINGS: &str = "docs/CONFIGURATION.md";

@@ -1,6 +1,8 @@
 //! The program np as scripts meet it: what it prints, where, and with which exit code it ends.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod certs;
@@ -17,6 +19,11 @@ mod keys;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod managed;
+#[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod serving;
@@ -28,3 +35,5 @@ mod tls;
 mod trust;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod watching;

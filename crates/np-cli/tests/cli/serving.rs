@@ -193,6 +193,23 @@ fn a_second_signal_ends_at_once_with_130() {
 
 #[cfg(unix)]
 #[test]
+fn before_a_delayed_drain_the_server_serves_and_is_not_ready() {
+    let folder = Folder::new();
+    let mut serve = Serve::anyone(&folder, &["--drain-delay", "1h"]);
+    serve.signal(rustix::process::Signal::TERM);
+    serve.wait_for("not ready: np.health answers draining; the drain begins in 3600s");
+    assert_eq!(run(["call", serve.address(), "np.health"]).ok(), "draining");
+    assert_eq!(run(["call", serve.address(), "np.echo", "served"]).ok(), "served");
+    serve.signal(rustix::process::Signal::TERM);
+    assert_eq!(serve.code(), Some(130), "a second signal cuts at once");
+    let mut serve = Serve::anyone(&Folder::new(), &["--drain-delay", "10ms"]);
+    serve.signal(rustix::process::Signal::TERM);
+    serve.wait_for("draining: open calls have");
+    assert_eq!(serve.code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
 fn a_reader_of_the_addresses_may_go_away() {
     let folder = Folder::new();
     let (key, _) = folder.key("server.key");

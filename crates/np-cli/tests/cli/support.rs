@@ -201,7 +201,8 @@ impl Serve {
         self.child.wait().unwrap().code()
     }
 
-    fn rest(&mut self) -> String {
+    /// What is left of its stderr.
+    pub(crate) fn rest(&mut self) -> String {
         let mut text = String::new();
         self.stderr.read_to_string(&mut text).unwrap();
         text

@@ -211,3 +211,19 @@ fn methods_shows_the_fingerprints_of_schemas() {
     }
     assert_eq!(router.methods().last().unwrap(), "orders");
 }
+
+#[test]
+fn status_is_for_those_who_may_have_it() {
+    let router = Router::new();
+    let is_open = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let open = Arc::clone(&is_open);
+    let pairs = || vec![("connections", "7".to_owned()), ("calls", "0".to_owned())];
+    router.offer_status(move |_| open.load(std::sync::atomic::Ordering::Relaxed), pairs).unwrap();
+    assert_eq!(text(&router, "np.status", Codec::Bytes, b""), "connections 7\ncalls 0".into());
+    let typed: Vec<(String, String)> = text(&router, "np.status", Codec::Postcard, b"").decode().unwrap();
+    assert_eq!(typed[0], ("connections".to_owned(), "7".to_owned()));
+    is_open.store(false, std::sync::atomic::Ordering::Relaxed);
+    let refused = call(&router.lookup("np.status").unwrap(), Codec::Bytes, b"").unwrap_err();
+    assert_eq!(refused.status, np_types::Status::PermissionDenied);
+    assert!(matches!(router.offer_status(|_| true, Vec::new), Err(RegisterError::Taken(_))));
+}

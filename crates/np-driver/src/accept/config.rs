@@ -13,6 +13,7 @@ use crate::call_limits::WhenFull;
 use crate::compression::Compression;
 use crate::entropy::EntropyError;
 use crate::lifetime::Lifetime;
+use crate::telemetry::Telemetry;
 
 /// The most connections or handshakes that can be asked for, on any machine.
 const MAX_COUNT: usize = (1 << 28) - 1;
@@ -75,6 +76,8 @@ pub struct AcceptorConfig {
     pub exactly_once: Option<OnceSettings>,
     /// How messages of this side are compressed. Default: LZ4, where a method asks for it.
     pub compression: Compression,
+    /// Where the server counts what it does. Default: nowhere.
+    pub telemetry: Telemetry,
     /// The methods that peers may call.
     pub router: Router,
 }
@@ -110,6 +113,7 @@ impl AcceptorConfig {
             replay_capacity: 100_000,
             exactly_once: None,
             compression: Compression::default(),
+            telemetry: Telemetry::off(),
             router,
         }
     }

@@ -30,7 +30,7 @@ impl Acceptor {
     /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
     /// `max_server_calls`, `max_identity_calls`, limits of sources and rates, `max_memory` at once, without cutting what is beyond a lower
     /// number; connections that came before there was a limit of sources are not counted by it. Patterns, `when_full`,
-    /// `replay_capacity`, `exactly_once`, compression and the router stay. Connections whose peer the new policy
+    /// `replay_capacity`, `exactly_once`, telemetry, compression and the router stay. Connections whose peer the new policy
     /// refuses are closed (`not-allowed`).
     ///
     /// # Errors
@@ -43,6 +43,7 @@ impl Acceptor {
             when_full: old.config.when_full,
             replay_capacity: old.config.replay_capacity,
             exactly_once: old.config.exactly_once,
+            telemetry: old.config.telemetry.clone(),
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted

@@ -7,8 +7,10 @@ use np_types::{CloseCode, ConnectionError};
 use tokio::io::AsyncWrite as _;
 
 use super::{READS, Task};
+use crate::audit::Kind;
 use crate::link_error::{is_end, link_error};
 use crate::progress::{Progress, Slow};
+use crate::telemetry::Way;
 
 impl Task {
     /// Waits one turn before the flush when more calls are likely to come at once: callers that were just answered, or
@@ -48,6 +50,7 @@ impl Task {
                         self.session.note_heard(self.now);
                     }
                     self.written += count;
+                    self.book.bytes(Way::Out, count);
                     self.unflushed = true;
                     self.session.handle_written(count);
                     self.drain_events(cx);
@@ -78,19 +81,26 @@ impl Task {
             self.cut(slow);
         }
         if self.session.error().is_none() && self.share.stopped_for(self.now, self.info.progress_timeout) {
-            tracing::warn!(
-                target: "np::audit", peer = %self.info.peer, limit = "max_memory", "cut: not read for progress_timeout"
-            );
+            self.book.refused("max_memory");
+            if let Some(suppressed) = self.info.audit.admit(Kind::Cut) {
+                tracing::warn!(
+                    target: "np::audit", peer = %self.info.peer, limit = "max_memory", suppressed,
+                    "cut: not read for progress_timeout"
+                );
+            }
             self.session.close(CloseCode::LimitExceeded, "limit max_memory of the server reached; try again later");
         }
     }
 
     /// Ends a connection whose peer is too slow: told, where it can still be told anything.
     fn cut(&mut self, slow: Slow) {
-        tracing::warn!(
-            target: "np::audit", peer = %self.info.peer, ?slow, limit = ?self.info.progress_timeout,
-            "cut: progress_timeout passed"
-        );
+        self.book.refused("progress_timeout");
+        if let Some(suppressed) = self.info.audit.admit(Kind::Cut) {
+            tracing::warn!(
+                target: "np::audit", peer = %self.info.peer, ?slow, limit = ?self.info.progress_timeout, suppressed,
+                "cut: progress_timeout passed"
+            );
+        }
         self.progress = Progress::new(self.info.progress_timeout);
         match slow {
             Slow::Reader => self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress)),

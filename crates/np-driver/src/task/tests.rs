@@ -1,6 +1,7 @@
 //! The task over a socket that breaks while it is written to.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -11,6 +12,7 @@ use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::start;
+use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::compression::{Bodies, Compression, Contexts};
@@ -19,6 +21,7 @@ use crate::entropy::random_secret_key;
 use crate::establish::Established;
 use crate::lifetime::Lifetime;
 use crate::memory::Share;
+use crate::telemetry::Telemetry;
 
 fn keys() -> Keypair {
     Keypair::from_secret(random_secret_key().unwrap())
@@ -103,8 +106,9 @@ fn no_bodies() -> Bodies {
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
     let established =
         Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, max_calls: 10, input: BytesMut::new() };
+    let clock = Clock::start();
     let info = ConnectionInfo {
-        clock: Clock::start(),
+        clock,
         peer: PeerIdentity::Anonymous,
         address: "test".to_owned(),
         local: None,
@@ -117,6 +121,7 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         lifetime: Lifetime::default(),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
+        audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
     let (connection, task) =
         start(established, Box::new(Breaking { last_words, broken: false }), info, Share::default(), Router::new());

@@ -78,6 +78,7 @@ impl Keeper<'_> {
             self.pool.teller.tell(&ClientEvent::Reconnecting { connection, attempt, delay, reason });
             sleep(delay).await;
             next = self.attempt().await;
+            self.pool.dialer.settings.telemetry.reconnected(next.is_ok());
         }
     }
 

@@ -8,6 +8,7 @@ use np_noise::Pattern;
 use np_transport::{BindOptions, ClientAuth, SocketOptions, TlsSuite, TlsVersion};
 use np_types::{Fingerprint, Limits};
 
+use crate::listen::Opening;
 use crate::{CircuitBreaker, ClientBuilder, ServerBuilder};
 
 /// What `[transport]` says, for either side.
@@ -71,7 +72,7 @@ impl ServerPlan {
     }
 
     pub(super) fn address(&mut self, addresses: &[String]) {
-        self.builder.addresses.extend(addresses.iter().map(|address| (address.clone(), None)));
+        self.builder.addresses.extend(addresses.iter().cloned().map(Opening::new));
     }
 
     pub(super) fn patterns(&mut self, patterns: &[Pattern]) {

@@ -271,6 +271,28 @@ fn a_cancel_reaches_the_handler_and_frees_the_slot_at_its_end() {
 }
 
 #[test]
+fn withdrawn_calls_never_leave_and_what_has_left_goes_on() {
+    let mut pair = Setup::with_limits(&Limits { max_calls: 1, ..Limits::default() }).connect();
+    let sent = pair.client().open(request(10)).unwrap();
+    pair.settle();
+    let queued: Vec<_> = (0..3).map(|_| pair.client().open(request(10)).unwrap()).collect();
+    pair.client().withdraw();
+    pair.settle();
+    let failed = failures(&pair.events(0));
+    assert_eq!(failed.iter().map(|(key, _)| *key).collect::<Vec<_>>(), queued);
+    assert!(failed.iter().all(|(_, error)| error.outcome == Outcome::NotProcessed));
+    assert_eq!(echo(&mut pair, 1), 1);
+    assert_eq!(answers(&pair.events(0))[0].0, sent);
+    pair.client().withdraw();
+    pair.settle();
+    assert!(pair.events(0).is_empty() && pair.client().is_idle());
+    let next = pair.client().open(request(10)).unwrap();
+    pair.settle();
+    assert_eq!(echo(&mut pair, 1), 1);
+    assert_eq!(answers(&pair.events(0))[0].0, next);
+}
+
+#[test]
 fn a_cancelled_upload_is_ended_by_the_session_itself() {
     let mut talk = Dialogue::open(Side::Responder, &small());
     let part = Open { total: Some(1_000), body: &[1; 400], ..Open::new(OpenKind::Request) };

@@ -90,7 +90,11 @@ impl TlsServer {
     /// # Errors
     /// As [`TlsServerBuilder::build`]; all stays as it was then.
     pub fn reload_as(&self, recipe: TlsServerBuilder) -> Result<(), TlsSetupError> {
-        self.0.store(Arc::new(recipe.ready()?));
+        let loaded = recipe.ready().inspect_err(|error| {
+            tracing::error!(target: "np::audit", %error, "certificates cannot be used: those of before stay in force");
+        })?;
+        tracing::info!(target: "np::audit", certificates = loaded.pins.len(), "certificates read again");
+        self.0.store(Arc::new(loaded));
         Ok(())
     }
 

@@ -147,6 +147,20 @@ fn every_decision_is_audited_with_peer_and_reason() {
 }
 
 #[test]
+fn a_flood_of_decisions_is_written_at_a_rate_with_the_count_of_the_rest() {
+    let policy = Policy::allow_keys([key(1)]);
+    let decide = |byte, now| lines_of(|| drop(policy.clone().decide_at(&noise(byte), now)));
+    let written = |byte| (0..300).map(|_| decide(byte, NOW).len()).sum::<usize>();
+    assert_eq!((written(2), written(1)), (256, 256), "each kind has a rate of its own, which clones share");
+    let later = UnixMillis(NOW.0 + 1_000);
+    for (byte, decision) in [(2, "refused"), (1, "allowed")] {
+        let lines = decide(byte, later);
+        assert_holds(&lines[0], &[decision, "suppressed=44"]);
+        assert!(!decide(byte, later)[0].contains("suppressed"), "nothing was left out since");
+    }
+}
+
+#[test]
 fn open_doors_are_audited_as_such() {
     let line = audit(&Policy::anyone(), &noise(1));
     assert_holds(&line, &["INFO np::audit", "by=anyone", "any proven identity"]);

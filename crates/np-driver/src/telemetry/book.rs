@@ -1,0 +1,138 @@
+//! The calls of one connection that are open, for figures and spans: when each began, and how it ended. Must never know
+//! what a call carries.
+
+use np_session::{OpenKind, Side, StreamKey};
+use np_types::{ConnectionError, Metadata, MethodName, Status, Time, TraceContext};
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+use super::{Telemetry, limit_of};
+
+/// Who opened a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The peer.
+    In,
+    /// This side.
+    Out,
+}
+
+/// What is open on one connection, and the connection itself. With neither figures nor spans it holds nothing.
+pub(crate) struct Book {
+    telemetry: Telemetry,
+    side: Side,
+    open: Vec<Option<Entry>>,
+    is_over: bool,
+}
+
+struct Entry {
+    key: StreamKey,
+    way: Way,
+    kind: OpenKind,
+    since: Time,
+    span: Span,
+}
+
+impl Book {
+    /// A connection has come about.
+    pub(crate) fn new(telemetry: Telemetry, side: Side) -> Self {
+        if let Some(meters) = &telemetry.0 {
+            let meters = meters.side(side);
+            meters.opened.increment(1);
+            meters.open.increment(1.0);
+        }
+        Self { telemetry, side, open: Vec::new(), is_over: false }
+    }
+
+    /// The span of a call that is about to begin; one that says nothing where nobody listens.
+    pub(crate) fn span(&self, way: Way, method: &MethodName, metadata: &Metadata) -> Span {
+        let direction = match way {
+            Way::In => "in",
+            Way::Out => "out",
+        };
+        let span = tracing::debug_span!(target: "np::call", "call", direction, %method, trace = Empty, status = Empty);
+        if !span.is_disabled()
+            && let Some(trace) = TraceContext::of(metadata)
+        {
+            span.record("trace", display(trace));
+        }
+        span
+    }
+
+    /// A call, one-way message or stream has begun.
+    pub(crate) fn began(&mut self, key: StreamKey, way: Way, kind: OpenKind, span: Span, now: Time) {
+        if !self.telemetry.is_on() && span.is_disabled() {
+            return;
+        }
+        let at = key.slot();
+        if self.open.len() <= at {
+            self.open.resize_with(at + 1, || None);
+        }
+        let entry = Entry { key, way, kind, since: now, span };
+        let before = self.open.get_mut(at).and_then(|place| place.replace(entry));
+        if let Some(entry) = before {
+            self.close(&entry, Status::Cancelled, now);
+        }
+        if let Some(meters) = &self.telemetry.0 {
+            meters.way(way).began(kind);
+        }
+    }
+
+    /// It has ended, unless it had before.
+    pub(crate) fn ended(&mut self, key: StreamKey, status: Status, now: Time) {
+        let place = self.open.get_mut(key.slot());
+        if let Some(entry) = place.and_then(|place| place.take_if(|entry| entry.key == key)) {
+            self.close(&entry, status, now);
+        }
+    }
+
+    /// A call of this side ended before it began.
+    pub(crate) fn failed(&self, kind: OpenKind, status: Status, span: &Span) {
+        span.record("status", status.name());
+        if let Some(meters) = &self.telemetry.0 {
+            let meters = meters.way(Way::Out);
+            meters.began(kind);
+            meters.ended(kind, status, std::time::Duration::ZERO);
+        }
+    }
+
+    fn close(&self, entry: &Entry, status: Status, now: Time) {
+        entry.span.record("status", status.name());
+        if let Some(meters) = &self.telemetry.0 {
+            meters.way(entry.way).ended(entry.kind, status, now.since(entry.since));
+        }
+    }
+
+    pub(crate) fn bytes(&self, way: Way, count: usize) {
+        if let Some(meters) = &self.telemetry.0 {
+            meters.way(way).bytes.increment(count as u64);
+        }
+    }
+
+    /// A call, or the connection, was refused or cut for a limit.
+    pub(crate) fn refused(&self, limit: &'static str) {
+        self.telemetry.refused(limit);
+    }
+
+    /// The connection is over, and so is what was open: calls of this side without an answer, those of the peer without
+    /// anybody who waits for one.
+    pub(crate) fn over(&mut self, error: &ConnectionError, now: Time) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        for entry in std::mem::take(&mut self.open).into_iter().flatten() {
+            let status = match entry.way {
+                Way::In => Status::Cancelled,
+                Way::Out => Status::Unavailable,
+            };
+            self.close(&entry, status, now);
+        }
+        if let Some(limit) = limit_of(error) {
+            self.telemetry.refused(limit);
+        }
+        if let Some(meters) = &self.telemetry.0 {
+            meters.ends.get(error.code()).increment(1);
+            meters.side(self.side).open.decrement(1.0);
+        }
+    }
+}
