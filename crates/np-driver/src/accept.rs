@@ -1,6 +1,5 @@
 //! The acceptor: listeners, admission, handshakes, and the connections that came of them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::telemetry::result_of;
 
 mod config;
 mod judge;
+mod live;
 mod places;
 mod reconfigure;
 mod roster;
@@ -37,6 +37,8 @@ mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
+use live::Live;
+pub use live::Roster;
 use places::{Places, Slot};
 use reconfigure::Settings;
 pub use status::{ServerStatus, StatusSource};
@@ -71,7 +73,7 @@ struct Shared {
     replay: Mutex<ReplayGuard>,
     contexts: Arc<Contexts>,
     calls: CallLimits,
-    memory: Option<Arc<Memory>>,
+    memory: Arc<Memory>,
     sources: Arc<Sources>,
     once: Option<Arc<OnceCalls>>,
     connections: Arc<Places>,
@@ -79,13 +81,6 @@ struct Shared {
     /// Peers that are being told that there are too many handshakes.
     refusals: Semaphore,
     live: Mutex<Live>,
-}
-
-#[derive(Debug, Default)]
-struct Live {
-    next: u64,
-    connections: BTreeMap<u64, Connection>,
-    draining: Option<Duration>,
 }
 
 impl Acceptor {
@@ -105,15 +100,15 @@ impl Acceptor {
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),
             contexts: Contexts::new(config.compression)?,
-            memory: config.max_memory.map(Memory::new),
-            calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full)
-                .per_second(config.max_peer_calls_per_second),
+            memory: Memory::new(config.max_memory),
+            calls: CallLimits::new(config.max_server_calls, config.max_identity_calls, config.when_full),
             sources: Sources::new(config.max_source_connections, config.max_source_handshakes_per_second),
             settings: Mutex::new(Arc::new(Settings::new(config))),
             clock,
             replay,
             live: Mutex::default(),
         };
+        shared.calls.set_per_second(shared.settings().config.max_peer_calls_per_second);
         Ok(Self { shared: Arc::new(shared), loops: JoinSet::new(), stop: watch::Sender::new(false) })
     }
 
@@ -176,29 +171,6 @@ impl Drop for Acceptor {
         if let Some(once) = &self.shared.once {
             once.stop();
         }
-    }
-}
-
-/// The connections of an [`Acceptor`], for those who call or push to peers.
-///
-/// ```
-/// # use np_dispatch::Router;
-/// # use np_driver::{Acceptor, AcceptorConfig, random_secret_key};
-/// # use np_noise::Keypair;
-/// # use np_trust::Policy;
-/// let identity = Keypair::from_secret(random_secret_key()?);
-/// let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new()))?;
-/// assert!(acceptor.roster().connections().is_empty());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Roster(Arc<Shared>);
-
-impl Roster {
-    /// The connections that are open now, in the order in which they came.
-    #[must_use]
-    pub fn connections(&self) -> Vec<Connection> {
-        lock(&self.0.live).connections.values().cloned().collect()
     }
 }
 
@@ -484,7 +456,7 @@ impl Shared {
             let address = info.address.as_str();
             tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
         }
-        let share = self.memory.as_ref().map(Memory::share).unwrap_or_default();
+        let share = self.memory.share();
         let (connection, task) = task::start(*established, io, info, share, config.router.clone());
         let registered = self.register(&connection, &settings);
         drop(settings);
@@ -497,23 +469,6 @@ impl Shared {
         }
         drop(registered);
         drop((slot, source));
-    }
-
-    fn register(&self, connection: &Connection, settings: &Arc<Settings>) -> Registered<'_> {
-        let mut live = lock(&self.live);
-        live.next += 1;
-        let id = live.next;
-        live.connections.insert(id, connection.clone());
-        if !Arc::ptr_eq(settings, &self.settings()) {
-            // It was half-way in when the policy changed.
-            self.send_away_unless_welcome(connection);
-        }
-        if let Some(within) = live.draining {
-            // It was half-way in when the drain began.
-            let connection = connection.clone();
-            tokio::spawn(async move { connection.drain(within).await });
-        }
-        Registered { shared: self, id }
     }
 }
 
@@ -536,18 +491,6 @@ struct Met {
     source: Option<FromSource>,
     /// What was in force when its handshake began.
     settings: Arc<Settings>,
-}
-
-/// A connection's place in the table, which it leaves however it ends.
-struct Registered<'a> {
-    shared: &'a Shared,
-    id: u64,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        lock(&self.shared.live).connections.remove(&self.id);
-    }
 }
 
 /// Ends some time after a drain began.

@@ -8,7 +8,7 @@ use np_types::{PeerIdentity, Time};
 use tokio::sync::Notify;
 
 use crate::commands::lock;
-use crate::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Tap};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// What happens to a call for which there is no room.
@@ -31,7 +31,7 @@ pub(crate) struct CallLimits {
     server: Arc<Gauge>,
     per_identity: AtomicUsize,
     when_full: WhenFull,
-    per_second: Option<Rate>,
+    per_second: Arc<Tap>,
     /// Those of identities with a connection.
     identities: Mutex<BTreeMap<String, Weak<Identity>>>,
 }
@@ -40,7 +40,8 @@ pub(crate) struct CallLimits {
 #[derive(Debug)]
 struct Identity {
     gauge: Arc<Gauge>,
-    bucket: Option<Bucket>,
+    bucket: Bucket,
+    per_second: Arc<Tap>,
 }
 
 /// A number of places.
@@ -94,12 +95,12 @@ impl CallLimits {
     pub(crate) fn new(per_server: usize, per_identity: usize, when_full: WhenFull) -> Self {
         let server = Gauge::new("max_server_calls", per_server);
         let per_identity = AtomicUsize::new(per_identity);
-        Self { server, per_identity, when_full, per_second: None, identities: Mutex::default() }
+        Self { server, per_identity, when_full, per_second: Arc::default(), identities: Mutex::default() }
     }
 
-    /// As many calls a second of one identity.
-    pub(crate) fn per_second(self, calls: Option<u32>) -> Self {
-        Self { per_second: calls.map(Rate::per_second), ..self }
+    /// Sets how many calls a second there may be of one identity, also for the connections that stand.
+    pub(crate) fn set_per_second(&self, calls: Option<u32>) {
+        self.per_second.set(calls);
     }
 
     /// Sets how many there may be, also for the connections that stand. Calls at work go on.
@@ -127,7 +128,7 @@ impl CallLimits {
 
     fn nobody(&self) -> Arc<Identity> {
         let gauge = Gauge::new("max_identity_calls", self.per_identity.load(Ordering::Acquire));
-        Arc::new(Identity { gauge, bucket: self.per_second.map(Bucket::new) })
+        Arc::new(Identity { gauge, bucket: Bucket::default(), per_second: Arc::clone(&self.per_second) })
     }
 
     fn identity(&self, peer: &PeerIdentity) -> Arc<Identity> {
@@ -228,8 +229,8 @@ impl CallPlaces {
     /// # Errors
     /// The setting that it would pass.
     pub(crate) fn keeps_rate(&self, now: Time) -> Result<(), &'static str> {
-        let bucket = self.identity.as_ref().and_then(|identity| identity.bucket.as_ref());
-        if bucket.is_none_or(|bucket| bucket.take(now)) { Ok(()) } else { Err("max_peer_calls_per_second") }
+        let keeps = |identity: &Arc<Identity>| identity.bucket.take(&identity.per_second, now);
+        if self.identity.as_ref().is_none_or(keeps) { Ok(()) } else { Err("max_peer_calls_per_second") }
     }
 
     /// Whether a call for which there is no room waits.

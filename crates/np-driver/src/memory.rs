@@ -20,13 +20,19 @@ const SHOWS_LIFE: Duration = Duration::from_secs(5);
 /// The memory of all connections of a server.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    most: usize,
+    /// `usize::MAX` for no limit.
+    most: AtomicUsize,
     used: AtomicUsize,
 }
 
 impl Memory {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    pub(crate) fn new(most: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { most: AtomicUsize::new(most.unwrap_or(usize::MAX)), used: AtomicUsize::new(0) })
+    }
+
+    /// Sets how much there may be. What connections hold is counted as they next read.
+    pub(crate) fn set(&self, most: Option<usize>) {
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Release);
     }
 
     /// The share of one more connection.
@@ -47,8 +53,10 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    pub(crate) const fn counts(&self) -> bool {
-        self.all.is_some()
+    /// Whether there is a limit, or something is left to be taken back of what was counted while there was one.
+    pub(crate) fn counts(&self) -> bool {
+        let is_limited = |all: &Arc<Memory>| all.most.load(Ordering::Acquire) != usize::MAX;
+        self.held > 0 || self.is_stopped() || self.all.as_ref().is_some_and(is_limited)
     }
 
     /// Notes what the connection holds now, and what of it the application has; gives whether it may read on.
@@ -62,7 +70,7 @@ impl Share {
             all.used.fetch_sub(self.held - held, Ordering::AcqRel);
         }
         self.held = held;
-        let reads = taken <= FREE || all.used.load(Ordering::Acquire) <= all.most;
+        let reads = taken <= FREE || all.used.load(Ordering::Acquire) <= all.most.load(Ordering::Acquire);
         if reads {
             self.since = None;
         } else if self.since.is_none() {
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn those_who_hold_much_stop_at_the_limit_and_go_on_below_it() {
-        let memory = Memory::new(10 * FREE);
+        let memory = Memory::new(Some(10 * FREE));
         let (mut one, mut other) = (memory.share(), memory.share());
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
         assert!(one.note(at(0), 10 * FREE, 10 * FREE) && one.due(at(0)).is_none());
@@ -126,5 +134,21 @@ mod tests {
         drop(one);
         assert!(memory.share().note(at(5), 10 * FREE, 10 * FREE), "what is gone holds nothing");
         assert!(Share::default().note(at(0), usize::MAX, usize::MAX));
+    }
+
+    #[test]
+    fn a_limit_that_changes_counts_for_those_who_are_there() {
+        let memory = Memory::new(None);
+        let mut one = memory.share();
+        assert!(!one.counts(), "nothing is counted");
+        memory.set(Some(FREE));
+        assert!(one.counts() && !one.note(Time::ZERO, 2 * FREE, 2 * FREE));
+        memory.set(Some(2 * FREE));
+        assert!(one.note(Time::ZERO, 2 * FREE, 2 * FREE));
+        memory.set(Some(FREE));
+        assert!(!one.note(Time::ZERO, 2 * FREE, 2 * FREE));
+        memory.set(None);
+        assert!(one.counts() && one.note(Time::ZERO, 2 * FREE, 2 * FREE) && !one.is_stopped());
+        assert!(one.counts() && one.note(Time::ZERO, 0, 0) && !one.counts());
     }
 }

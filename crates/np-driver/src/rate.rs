@@ -31,21 +31,36 @@ impl Rate {
     }
 }
 
+/// A rate that may change, for buckets that several tasks share. None until it is set.
+#[derive(Debug, Default)]
+pub(crate) struct Tap {
+    /// As [`Rate::each`]; 0 for no limit.
+    each: AtomicU64,
+}
+
+impl Tap {
+    pub(crate) fn set(&self, acts: Option<u32>) {
+        self.each.store(acts.map_or(0, |acts| Rate::per_second(acts).each), Ordering::Release);
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        Some(self.each.load(Ordering::Acquire)).filter(|each| *each > 0).map(|each| Rate { each })
+    }
+}
+
 /// A bucket that several tasks share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bucket {
-    rate: Rate,
     until: AtomicU64,
 }
 
 impl Bucket {
-    pub(crate) const fn new(rate: Rate) -> Self {
-        Self { rate, until: AtomicU64::new(0) }
-    }
-
     /// Whether one more act is allowed at `now`; it counts then.
-    pub(crate) fn take(&self, now: Time) -> bool {
-        let next = |until| self.rate.take(until, now);
+    pub(crate) fn take(&self, tap: &Tap, now: Time) -> bool {
+        let Some(rate) = tap.rate() else {
+            return true;
+        };
+        let next = |until| rate.take(until, now);
         self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 }
@@ -56,17 +71,19 @@ mod tests {
 
     use np_types::Time;
 
-    use super::{Bucket, Rate};
+    use super::{Bucket, Tap};
 
     #[test]
     fn as_many_as_the_rate_come_at_once_and_then_one_by_one() {
         for rate in [1, 3, 10, 1_000] {
-            let bucket = Bucket::new(Rate::per_second(rate));
+            let (bucket, tap) = (Bucket::default(), Tap::default());
+            assert!(bucket.take(&tap, Time::ZERO), "no rate, no limit");
+            tap.set(Some(rate));
             let at = |second: u64| Time::ZERO + Duration::from_secs(second);
-            assert_eq!((0..rate + 5).filter(|_| bucket.take(at(100))).count(), rate as usize, "{rate}");
+            assert_eq!((0..rate + 5).filter(|_| bucket.take(&tap, at(100))).count(), rate as usize, "{rate}");
             let next = at(100) + Duration::from_secs(1) / rate + Duration::from_nanos(1);
-            assert!(bucket.take(next) && !bucket.take(next), "{rate}");
-            assert_eq!((0..rate + 5).filter(|_| bucket.take(at(200))).count(), rate as usize, "{rate}");
+            assert!(bucket.take(&tap, next) && !bucket.take(&tap, next), "{rate}");
+            assert_eq!((0..rate + 5).filter(|_| bucket.take(&tap, at(200))).count(), rate as usize, "{rate}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use np_types::Time;
@@ -20,8 +21,9 @@ const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// The limits of sources, and what each has in use.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    connections: Option<usize>,
-    rate: Option<(u32, Rate)>,
+    /// 0 for no limit, here and below.
+    connections: AtomicUsize,
+    per_second: AtomicU32,
     most: usize,
     table: Mutex<HashMap<IpAddr, Source>>,
 }
@@ -49,8 +51,28 @@ pub(crate) struct FromSource {
 
 impl Sources {
     pub(crate) fn new(connections: Option<usize>, per_second: Option<u32>) -> Arc<Self> {
-        let rate = per_second.map(|acts| (acts, Rate::per_second(acts)));
-        Arc::new(Self { connections, rate, most: MOST, table: Mutex::default() })
+        let sources = Self {
+            connections: AtomicUsize::new(0),
+            per_second: AtomicU32::new(0),
+            most: MOST,
+            table: Mutex::default(),
+        };
+        sources.set(connections, per_second);
+        Arc::new(sources)
+    }
+
+    /// Sets the limits. Connections that came while there was none are not counted.
+    pub(crate) fn set(&self, connections: Option<usize>, per_second: Option<u32>) {
+        self.connections.store(connections.unwrap_or(0), Ordering::Release);
+        self.per_second.store(per_second.unwrap_or(0), Ordering::Release);
+    }
+
+    fn connections(&self) -> Option<usize> {
+        Some(self.connections.load(Ordering::Acquire)).filter(|most| *most > 0)
+    }
+
+    fn per_second(&self) -> Option<u32> {
+        Some(self.per_second.load(Ordering::Acquire)).filter(|acts| *acts > 0)
     }
 
     /// Counts one more connection of a source; `None` where nothing is to be counted.
@@ -58,17 +80,18 @@ impl Sources {
     /// # Errors
     /// The limit that it would pass.
     pub(crate) fn enter(self: &Arc<Self>, ip: Option<IpAddr>, now: Time) -> Result<Option<FromSource>, SourceLimit> {
-        let Some(ip) = ip.filter(|_| self.connections.is_some() || self.rate.is_some()) else {
+        let (connections, per_second) = (self.connections(), self.per_second());
+        let Some(ip) = ip.filter(|_| connections.is_some() || per_second.is_some()) else {
             return Ok(None);
         };
         let mut table = lock(&self.table);
         let key = self.place(&mut table, network(ip), now);
         let source = table.entry(key).or_default();
-        if let Some(allowed) = self.connections.filter(|allowed| source.open >= *allowed) {
+        if let Some(allowed) = connections.filter(|allowed| source.open >= *allowed) {
             return Err(SourceLimit { setting: "max_source_connections", allowed: allowed as u64 });
         }
-        if let Some((allowed, rate)) = self.rate {
-            let Some(until) = rate.take(source.until, now) else {
+        if let Some(allowed) = per_second {
+            let Some(until) = Rate::per_second(allowed).take(source.until, now) else {
                 let allowed = u64::from(allowed);
                 return Err(SourceLimit { setting: "max_source_handshakes_per_second", allowed });
             };
@@ -93,7 +116,7 @@ impl Drop for FromSource {
         let mut table = lock(&self.sources.table);
         if let Some(source) = table.get_mut(&self.key) {
             source.open = source.open.saturating_sub(1);
-            if source.open == 0 && self.sources.rate.is_none() {
+            if source.open == 0 && self.sources.per_second().is_none() {
                 table.remove(&self.key);
             }
         }
@@ -135,6 +158,25 @@ mod tests {
         assert!(sources.enter(None, Time::ZERO).unwrap().is_none());
         drop((held, other, near));
         assert!(enter("10.0.0.1").is_ok() && sources.table.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn limits_change_for_those_who_come_next() {
+        let sources = Sources::new(None, None);
+        let enter = || sources.enter(ip("10.0.0.1"), Time::ZERO);
+        assert!(enter().unwrap().is_none(), "nothing is counted");
+        sources.set(Some(1), None);
+        let held = enter().unwrap();
+        assert_eq!(enter().unwrap_err().allowed, 1);
+        sources.set(Some(2), Some(1));
+        let other = enter().unwrap();
+        assert_eq!(enter().unwrap_err().setting, "max_source_connections");
+        sources.set(None, Some(1));
+        assert_eq!(enter().unwrap_err().setting, "max_source_handshakes_per_second");
+        sources.set(None, None);
+        assert!(enter().unwrap().is_none());
+        drop((held, other));
+        assert!(sources.table.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -94,7 +94,7 @@ use shuttle::{Config, Runner, thread};
 use call_limits::{CallLimits, WhenFull};
 use commands::Doorbell;
 use connection::ConnectionInfo;
-use rate::{Bucket, Rate};
+use rate::{Bucket, Tap};
 use stream_cell::{Errands, Opening, StreamCell};
 use sync::{AtomicUsize, Ordering};
 
@@ -417,11 +417,12 @@ fn a_budget_is_never_overdrawn() {
 
 /// Calls that several connections make at one moment are as many as the rate allows, and no fewer.
 fn a_rate_is_shared_to_the_last_act() {
-    let bucket = Arc::new(Bucket::new(Rate::per_second(3)));
+    let shared = Arc::new((Bucket::default(), Tap::default()));
+    shared.1.set(Some(3));
     let takers: Vec<_> = (0..3)
         .map(|_| {
-            let bucket = Arc::clone(&bucket);
-            thread::spawn(move || (0..2).filter(|_| bucket.take(Time::ZERO)).count())
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || (0..2).filter(|_| shared.0.take(&shared.1, Time::ZERO)).count())
         })
         .collect();
     let taken: usize = takers.into_iter().map(|taker| taker.join().unwrap()).sum();

@@ -48,7 +48,7 @@ use settings::ENTRIES;
 /// config.transport.max_message = 1 << 20;
 /// let server = Server::from_config(&config)?.start().await?;
 ///
-/// config.client.address = server.addresses()[0].to_string();
+/// config.client.address = vec![server.addresses()[0].to_string()];
 /// let client = Client::from_config(&config)?.connect().await?;
 /// assert_eq!(client.call("np.echo", "hello").await?, "hello");
 /// # Ok(())

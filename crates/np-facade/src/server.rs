@@ -8,11 +8,11 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Lifetime, Roster, Telemetry, WhenFull};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, Telemetry};
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
-use np_types::{CallError, Limits};
+use np_types::CallError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -21,6 +21,7 @@ use crate::config::{Config, Running, Unread};
 use crate::listen::{Listen, Opening};
 use crate::{Error, Identity, MESSAGES, status};
 
+mod limits;
 mod running;
 
 /// Builds a [`Server`]. An identity and a policy are asked for at once: a server without them would be a mistake.
@@ -198,35 +199,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets what each connection may cost. Default: [`Limits::default`].
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
-        self
-    }
-
-    /// Sets how many connections may stand at once; one more is refused and told. Default 16,384.
-    #[must_use]
-    pub const fn max_connections(mut self, connections: usize) -> Self {
-        self.config.max_connections = connections;
-        self
-    }
-
-    /// Sets how many handshakes may be in progress at once; one more takes the place of the oldest silent peer. Default
-    /// 4,096.
-    #[must_use]
-    pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
-        self.config.max_handshakes = handshakes;
-        self
-    }
-
-    /// Sets how long a handshake may take. Default 10 s.
-    #[must_use]
-    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.config.handshake_timeout = timeout;
-        self
-    }
-
     /// Adds an identity beside the first. Clients that know its key and use a pattern that says so beforehand (IK, NK,
     /// KK, IKpsk2) get it; all others get the first. At most 64.
     #[must_use]
@@ -247,83 +219,6 @@ impl ServerBuilder {
     #[must_use]
     pub fn patterns(mut self, patterns: impl Into<Vec<Pattern>>) -> Self {
         self.patterns = Some(patterns.into());
-        self
-    }
-
-    /// Sets how long written bytes may wait for a client to take them, and a record that has begun to come for its end; a
-    /// slower client is cut. Default 60 s.
-    #[must_use]
-    pub const fn progress_timeout(mut self, timeout: Duration) -> Self {
-        self.config.progress_timeout = timeout;
-        self
-    }
-
-    /// Sets how long connections live: heartbeat, idle timeout and maximum age. Default: a heartbeat of 15 s, and no end.
-    ///
-    /// ```
-    /// use np_facade::{Lifetime, prelude::*};
-    /// use std::time::Duration;
-    /// let idle = Some(Duration::from_secs(600));
-    /// let lifetime = Lifetime { idle_timeout: idle, ..Lifetime::default() };
-    /// let builder = Server::builder(Identity::generate()?, Policy::anyone()).lifetime(lifetime);
-    /// # Ok::<(), np_facade::Error>(())
-    /// ```
-    #[must_use]
-    pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.config.lifetime = lifetime;
-        self
-    }
-
-    /// Sets how many calls and streams may be at work for all clients. Default 65,536.
-    #[must_use]
-    pub const fn max_server_calls(mut self, calls: usize) -> Self {
-        self.config.max_server_calls = calls;
-        self
-    }
-
-    /// Sets how many calls and streams may be at work for one identity, over all of its connections. Default 8,192.
-    #[must_use]
-    pub const fn max_identity_calls(mut self, calls: usize) -> Self {
-        self.config.max_identity_calls = calls;
-        self
-    }
-
-    /// Sets how many connections one source may have at once, handshakes in progress included: an IPv4 address, or an IPv6
-    /// network of 64 bits. Default: no limit.
-    #[must_use]
-    pub const fn max_source_connections(mut self, connections: usize) -> Self {
-        self.config.max_source_connections = Some(connections);
-        self
-    }
-
-    /// Sets how many handshakes a second one source may begin; as many may come at once. Default: no limit.
-    #[must_use]
-    pub const fn max_source_handshakes_per_second(mut self, handshakes: u32) -> Self {
-        self.config.max_source_handshakes_per_second = Some(handshakes);
-        self
-    }
-
-    /// Sets how many calls and streams a second one identity may open, over all of its connections; as many may come at
-    /// once, and one more is refused as safe to send again. Default: no limit.
-    #[must_use]
-    pub const fn max_peer_calls_per_second(mut self, calls: u32) -> Self {
-        self.config.max_peer_calls_per_second = Some(calls);
-        self
-    }
-
-    /// Sets how many bytes of bodies all connections may hold together, decompressed ones by their whole size. Above it those
-    /// of which the application holds more than 64 KiB are not read, and are cut when that lasts as long as
-    /// `progress_timeout`. Default: no limit but that of each connection.
-    #[must_use]
-    pub const fn max_memory(mut self, bytes: usize) -> Self {
-        self.config.max_memory = Some(bytes);
-        self
-    }
-
-    /// Sets what happens to a call beyond one of the limits of calls. Default: it is refused as safe to send again.
-    #[must_use]
-    pub const fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.config.when_full = when_full;
         self
     }
 
@@ -379,13 +274,6 @@ impl ServerBuilder {
     #[must_use]
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.config.telemetry = telemetry;
-        self
-    }
-
-    /// Sets how many first flights are remembered against replay. Default 100,000; at least 10,000.
-    #[must_use]
-    pub const fn replay_capacity(mut self, flights: usize) -> Self {
-        self.config.replay_capacity = flights;
         self
     }
 
@@ -476,7 +364,7 @@ impl ServerBuilder {
 /// its server running until it is shut down.
 ///
 /// # Limits
-/// At most `max_connections` connections, each of which may cost what its [`Limits`] say.
+/// At most `max_connections` connections, each of which may cost what its [`Limits`](crate::Limits) say.
 #[derive(Debug, Clone)]
 pub struct Server {
     parts: Arc<Parts>,

@@ -200,7 +200,8 @@ fn a_key_that_is_taken_off_the_list_is_cut_from_its_connection() {
     let file = server_file(&folder, &list, "");
     let server = serve(&file);
     Runtime::new().unwrap().block_on(async {
-        let connect = |identity: Identity| Client::builder(server.address()).identity(identity).connect();
+        let connect =
+            |identity: Identity| Client::builder(server.address()).identity(identity).auto_reconnect(false).connect();
         let (one, other) = (connect(ada.clone()).await.unwrap(), connect(bob).await.unwrap());
         folder.file("staff", format!("{} ada\n", ada.public_key()));
         let error = other.closed().await;

@@ -28,10 +28,10 @@ impl Settings {
 impl Acceptor {
     /// Takes over those settings of another configuration that can change while connections stand: identities, policy,
     /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
-    /// `max_server_calls` and `max_identity_calls` at once, without cutting what is beyond a lower number. Patterns,
-    /// `when_full`, `replay_capacity`, `max_memory`, limits of sources and rates, compression and
-    /// the router stay. Connections whose peer the new policy refuses are
-    /// closed (`not-allowed`).
+    /// `max_server_calls`, `max_identity_calls`, limits of sources and rates, `max_memory` at once, without cutting what is beyond a lower
+    /// number; connections that came before there was a limit of sources are not counted by it. Patterns, `when_full`,
+    /// `replay_capacity`, `exactly_once`, telemetry, compression and the router stay. Connections whose peer the new policy
+    /// refuses are closed (`not-allowed`).
     ///
     /// # Errors
     /// When a setting is out of its range; the error names it, and nothing changes then.
@@ -42,10 +42,8 @@ impl Acceptor {
             patterns: old.config.patterns.clone(),
             when_full: old.config.when_full,
             replay_capacity: old.config.replay_capacity,
-            max_memory: old.config.max_memory,
-            max_source_connections: old.config.max_source_connections,
-            max_source_handshakes_per_second: old.config.max_source_handshakes_per_second,
-            max_peer_calls_per_second: old.config.max_peer_calls_per_second,
+            exactly_once: old.config.exactly_once,
+            telemetry: old.config.telemetry.clone(),
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted
@@ -57,6 +55,9 @@ impl Acceptor {
         shared.connections.set(config.max_connections);
         shared.half_open.set_max(config.max_handshakes);
         shared.calls.set(config.max_server_calls, config.max_identity_calls);
+        shared.calls.set_per_second(config.max_peer_calls_per_second);
+        shared.memory.set(config.max_memory);
+        shared.sources.set(config.max_source_connections, config.max_source_handshakes_per_second);
         let live: Vec<Connection> = {
             let live = lock(&shared.live);
             *lock(&shared.settings) = Arc::new(Settings::new(config));

@@ -111,8 +111,12 @@ impl fmt::Debug for Keeping {
         f.debug_struct("Keeping")
             .field("auto_reconnect", &self.auto_reconnect)
             .field("backoff", &self.backoff)
+            .field("retry_budget", &self.retry_budget)
+            .field("exactly_once", &self.exactly_once)
+            .field("idempotent", &self.idempotent)
             .field("balance", &self.balance)
             .field("pool_size", &self.pool_size)
+            .field("breaker", &self.breaker)
             .finish_non_exhaustive()
     }
 }

@@ -94,9 +94,9 @@ impl Client {
         builder.limits = transport.limits;
         builder.compression = transport.compression;
         builder.link.socket = transport.socket;
-        let mut plan = ClientPlan { builder, files: ClientFiles::default() };
+        let mut plan = ClientPlan::new(builder);
         config.client.apply(&mut plan);
-        let ClientPlan { builder, files } = plan;
+        let (builder, files) = plan.built();
         config.read_client(builder, &files)
     }
 }
@@ -127,9 +127,9 @@ impl Config {
         builder.config.compression = transport.compression;
         builder.bind.socket = transport.socket;
         builder.configured = Some(Box::new(self.clone()));
-        let mut plan = ServerPlan { builder, files: ServerFiles::default() };
+        let mut plan = ServerPlan::new(builder);
         self.server.apply(&mut plan);
-        (plan.builder, plan.files)
+        plan.built()
     }
 
     /// Certificates and rules of TLS as `[server]` names them; none where it names no certificate.
@@ -201,7 +201,8 @@ impl Config {
             builder = builder.danger_trust_anyone();
         }
         // Of tls+noise:// the key inside is what need not be proven then.
-        let is_tls = self.client.address.parse::<Address>().is_ok_and(|address| address.scheme() == Scheme::Tls);
+        let is_tls = |text: &String| text.parse::<Address>().is_ok_and(|address| address.scheme() == Scheme::Tls);
+        let is_tls = self.client.address.iter().any(is_tls);
         if files.tls != ClientTls::default() {
             let tls = files.tls.build(files.danger_trust_anyone && is_tls);
             builder = builder.tls(tls.map_err(|error| self.refuse("client.tls_ca", &error))?);

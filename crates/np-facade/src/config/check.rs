@@ -22,7 +22,12 @@ impl Config {
     /// Settings that do not fit each other.
     pub(super) fn disagreements(&self) -> Vec<ConfigProblem> {
         let mut problems: Vec<_> = self.limits().problems().into_iter().map(|error| self.limit(&error)).collect();
-        let found = self.server_lists().into_iter().chain(self.server_sockets()).chain(self.client_pairs());
+        let found = self
+            .server_lists()
+            .into_iter()
+            .chain(self.server_sockets())
+            .chain(self.server_once())
+            .chain(self.client_pairs());
         problems.extend(found.map(|(key, message)| self.problem(key, message)));
         problems
     }
@@ -141,13 +146,86 @@ impl Config {
                 "proves neither side; say so with client.danger_trust_anyone, or take another".to_owned(),
             ));
         }
-        let mode = it.address.parse::<Address>().map(|address| address.mode());
-        if it.local_user.is_some() && mode == Ok(SecurityMode::Noise) && !it.address.starts_with("pipe:") {
+        let addresses: Vec<Address> = it.address.iter().filter_map(|text| text.parse().ok()).collect();
+        let unlooked = |one: &Address| one.mode() == SecurityMode::Noise && one.scheme() != Scheme::Pipe;
+        if it.local_user.is_some() && addresses.iter().any(unlooked) {
             found.push((
                 "client.local_user",
                 "has no effect: nobody looks at the user there; write ?mode=local".to_owned(),
             ));
         }
+        found.extend(self.client_keeping());
+        found
+    }
+
+    /// Settings of what a client does not do.
+    fn client_keeping(&self) -> Vec<Disagreement> {
+        let it = &self.client;
+        let default = super::ClientConfig::default();
+        let idle = |on: bool, by: &str, set: &[(&'static str, bool)]| -> Vec<Disagreement> {
+            let set = set.iter().filter(|(_, set)| *set && !on);
+            set.map(|(key, _)| (*key, format!("has no effect where {by} is false; drop one of them"))).collect()
+        };
+        let mut found = idle(
+            it.auto_reconnect,
+            "client.auto_reconnect",
+            &[
+                ("client.max_reconnect_attempts", it.max_reconnect_attempts != default.max_reconnect_attempts),
+                ("client.reconnect_delay", it.reconnect_delay != default.reconnect_delay),
+                ("client.max_reconnect_delay", it.max_reconnect_delay != default.max_reconnect_delay),
+            ],
+        );
+        found.extend(idle(
+            it.circuit_breaker,
+            "client.circuit_breaker",
+            &[
+                (
+                    "client.circuit_breaker_failures_in_a_row",
+                    it.circuit_breaker_failures_in_a_row != default.circuit_breaker_failures_in_a_row,
+                ),
+                (
+                    "client.circuit_breaker_failures_of_twenty",
+                    it.circuit_breaker_failures_of_twenty != default.circuit_breaker_failures_of_twenty,
+                ),
+                ("client.circuit_breaker_open_for", it.circuit_breaker_open_for != default.circuit_breaker_open_for),
+            ],
+        ));
+        if it.max_reconnect_delay < it.reconnect_delay {
+            found.push(("client.max_reconnect_delay", "must be at least client.reconnect_delay".to_owned()));
+        }
+        found
+    }
+
+    /// Settings of exactly-once calls that no call has, or that do not fit each other.
+    fn server_once(&self) -> Vec<Disagreement> {
+        let it = &self.server;
+        let default = super::ServerConfig::default();
+        let set = [
+            ("server.max_remembered", it.max_remembered != default.max_remembered),
+            ("server.max_identity_remembered", it.max_identity_remembered != default.max_identity_remembered),
+            ("server.max_remembered_bytes", it.max_remembered_bytes != default.max_remembered_bytes),
+            (
+                "server.max_identity_remembered_bytes",
+                it.max_identity_remembered_bytes != default.max_identity_remembered_bytes,
+            ),
+            ("server.max_instances", it.max_instances != default.max_instances),
+            ("server.max_identity_instances", it.max_identity_instances != default.max_identity_instances),
+            ("server.remember_for", it.remember_for != default.remember_for),
+        ];
+        let lacking = set.into_iter().filter(|(_, set)| *set && !it.exactly_once);
+        let mut found: Vec<_> =
+            lacking.map(|(key, _)| (key, "has no effect without server.exactly_once; set it".to_owned())).collect();
+        let shares = [
+            ("server.max_identity_remembered", it.max_identity_remembered > it.max_remembered, "max_remembered"),
+            (
+                "server.max_identity_remembered_bytes",
+                it.max_identity_remembered_bytes > it.max_remembered_bytes,
+                "max_remembered_bytes",
+            ),
+            ("server.max_identity_instances", it.max_identity_instances > it.max_instances, "max_instances"),
+        ];
+        let larger = shares.into_iter().filter(|(_, larger, _)| *larger && it.exactly_once);
+        found.extend(larger.map(|(key, _, whole)| (key, format!("must be at most server.{whole}"))));
         found
     }
 }

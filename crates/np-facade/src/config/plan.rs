@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use np_dispatch::OnceSettings;
 use np_driver::{AcceptorConfig, Compression};
 use np_noise::Pattern;
 use np_transport::{BindOptions, ClientAuth, SocketOptions, TlsSuite, TlsVersion};
 use np_types::{Fingerprint, Limits};
 
 use crate::listen::Opening;
-use crate::{ClientBuilder, ServerBuilder};
+use crate::{CircuitBreaker, ClientBuilder, ServerBuilder};
 
 /// What `[transport]` says, for either side.
 #[derive(Debug, Default)]
@@ -23,6 +24,9 @@ pub(super) struct TransportPlan {
 pub(super) struct ServerPlan {
     pub(super) builder: ServerBuilder,
     pub(super) files: ServerFiles,
+    pub(super) exactly_once: bool,
+    /// What counts where `exactly_once` is on.
+    pub(super) once: OnceSettings,
 }
 
 /// What a server's files are, and whom they let in.
@@ -49,6 +53,16 @@ pub(super) struct ServerTls {
 }
 
 impl ServerPlan {
+    pub(super) fn new(builder: ServerBuilder) -> Self {
+        Self { builder, files: ServerFiles::default(), exactly_once: false, once: OnceSettings::default() }
+    }
+
+    /// The builder with what is more than one setting.
+    pub(super) fn built(mut self) -> (ServerBuilder, ServerFiles) {
+        self.builder.config.exactly_once = self.exactly_once.then_some(self.once);
+        (self.builder, self.files)
+    }
+
     pub(super) fn accept(&mut self) -> &mut AcceptorConfig {
         &mut self.builder.config
     }
@@ -73,13 +87,27 @@ impl ServerPlan {
 pub(super) struct ClientPlan {
     pub(super) builder: ClientBuilder,
     pub(super) files: ClientFiles,
+    pub(super) circuit_breaker: bool,
+    /// What counts where `circuit_breaker` is on.
+    pub(super) breaker: CircuitBreaker,
 }
 
 impl ClientPlan {
-    pub(super) fn address(&mut self, address: &str) {
-        if !address.is_empty() {
-            self.builder.addresses.push(address.to_owned());
-        }
+    pub(super) fn new(builder: ClientBuilder) -> Self {
+        let breaker = CircuitBreaker::default();
+        Self { builder, files: ClientFiles::default(), circuit_breaker: true, breaker }
+    }
+
+    pub(super) fn idempotent(&mut self, methods: &[String]) {
+        let methods = methods.iter().cloned();
+        self.builder.keeping.idempotent.extend(methods);
+        self.builder.keeping.idempotent.sort_unstable();
+    }
+
+    /// The builder with what is more than one setting.
+    pub(super) fn built(mut self) -> (ClientBuilder, ClientFiles) {
+        self.builder.keeping.breaker = self.circuit_breaker.then_some(self.breaker);
+        (self.builder, self.files)
     }
 }
 

@@ -69,7 +69,7 @@ impl Reload {
 impl Server {
     /// Takes over a configuration while the server runs, and reads the files that it names again, also where the names are
     /// the same: keys, lists, certificates. Limits and timeouts count for connections from now on, the numbers of
-    /// connections, handshakes and calls at once; connections of peers that may no longer connect are closed. Waits for a
+    /// connections, handshakes and calls, limits of sources, rates and memory at once; connections of peers that may no longer connect are closed. Waits for a
     /// shutdown that is in progress.
     ///
     /// One event on the `tracing` target `np::audit` tells what has changed, or why nothing has. What is no server's, as

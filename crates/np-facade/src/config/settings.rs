@@ -12,11 +12,12 @@ use np_compress::Encoder;
 use np_driver::WhenFull;
 use np_noise::Pattern;
 use np_transport::{Address, ClientAuth, TlsSuite, TlsVersion};
-use np_types::Fingerprint;
+use np_types::{Fingerprint, MethodName};
 
 use super::declare::{Change, Entry, Table, settings};
 use super::form::{Choice, Count, File, Flag, Form, List, Maybe, Parsed, Size, Span, Text};
 use super::plan::{ClientPlan, ServerPlan, TransportPlan};
+use crate::Balance;
 
 /// The most connections, handshakes and calls that can be asked for.
 const MOST: u64 = (1 << 28) - 1;
@@ -70,9 +71,9 @@ settings! {
         /// How many handshakes may be in progress at once; one more takes the place of the oldest silent client.
         max_handshakes: usize = 4_096, Count(1, MOST), Live, |to, it| to.accept().max_handshakes = *it;
         /// How many connections one source may have at once, or `off`: an IPv4 address, or an IPv6 network of 64 bits.
-        max_source_connections: Option<usize> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_source_connections = *it;
+        max_source_connections: Option<usize> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_source_connections = *it;
         /// How many handshakes a second one source may begin, or `off`; as many may come at once.
-        max_source_handshakes_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_source_handshakes_per_second = *it;
+        max_source_handshakes_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_source_handshakes_per_second = *it;
         /// How long a client's handshake may take, up to its first record.
         connection_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.accept().handshake_timeout = *it;
         /// How long written bytes may wait for a client to take them, and a record that has begun to come for its end; a slower
@@ -93,14 +94,31 @@ settings! {
         max_identity_calls: usize = 8_192, Count(1, MOST), Live, |to, it| to.accept().max_identity_calls = *it;
         /// How many calls and streams a second one identity may open, over all of its connections, or `off`; as many may come at
         /// once.
-        max_peer_calls_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.accept().max_peer_calls_per_second = *it;
+        max_peer_calls_per_second: Option<u32> = None, Maybe(Count(1, MOST), "off"), Live, |to, it| to.accept().max_peer_calls_per_second = *it;
         /// What happens to a call beyond `max_server_calls` or `max_identity_calls`: `refuse` at once, as safe to send again, or `wait` until its deadline.
         when_full: WhenFull = WhenFull::Refuse, WHEN_FULL, Restart, |to, it| to.accept().when_full = *it;
         /// How many bytes of messages all connections may hold together, or `off`. Above it those that hold much are not read, and
         /// are cut when that lasts as long as `operation_timeout`.
-        max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Restart, |to, it| to.accept().max_memory = *it;
+        max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Live, |to, it| to.accept().max_memory = *it;
         /// How many first flights are remembered against replay.
         replay_capacity: usize = 100_000, Count(10_000, MOST), Restart, |to, it| to.accept().replay_capacity = *it;
+        /// Whether the replies of exactly-once calls are remembered, so that clients may send such a call again; else such calls
+        /// are refused.
+        exactly_once: bool = false, Flag, Restart, |to, it| to.exactly_once = *it;
+        /// How many exactly-once calls may run, or have their replies remembered, of all clients.
+        max_remembered: usize = 65_536, Count(1, MOST), Restart, |to, it| to.once.max_remembered = *it;
+        /// How many exactly-once calls may run, or have their replies remembered, of one identity.
+        max_identity_remembered: usize = 4_096, Count(1, MOST), Restart, |to, it| to.once.max_identity_remembered = *it;
+        /// How many bytes of requests that run and of replies that are remembered there may be, of all clients.
+        max_remembered_bytes: usize = 256 << 20, Size(1, 1 << 50), Restart, |to, it| to.once.max_remembered_bytes = *it;
+        /// The same bytes of one identity. A longer request is refused, a longer reply not remembered.
+        max_identity_remembered_bytes: usize = 32 << 20, Size(1, 1 << 50), Restart, |to, it| to.once.max_identity_remembered_bytes = *it;
+        /// How many clients that make exactly-once calls are remembered, of all identities.
+        max_instances: usize = 16_384, Count(1, MOST), Restart, |to, it| to.once.max_instances = *it;
+        /// How many of them are remembered of one identity; one more takes the place of the one that called longest ago.
+        max_identity_instances: usize = 1_024, Count(1, MOST), Restart, |to, it| to.once.max_identity_instances = *it;
+        /// How long a reply is remembered that was not acknowledged, and a client that calls no more.
+        remember_for: Duration = Duration::from_secs(600), Span(1), Restart, |to, it| to.once.remember_for = *it;
         /// How long open calls may go on when the server is told to end.
         shutdown_timeout: Duration = Duration::from_secs(10), Span(0), Live, |to, it| to.builder.shutdown_timeout = *it;
         /// The permission bits of Unix sockets, in octal.
@@ -116,16 +134,17 @@ settings! {
         proxy_protocol: bool = false, Flag, Restart, |to, it| to.bind().proxy_protocol = *it;
     }
 
-    /// `[client]`: where a client connects to, whom it trusts, and how long it waits.
+    /// `[client]`: where a client connects to, whom it trusts, how long it waits, and how it stays connected.
     ///
     /// ```
     /// let config = np_facade::Config::default();
     /// assert_eq!(config.client.response_timeout.as_secs(), 30);
     /// ```
     client: ClientConfig => ClientPlan {
-        /// Where the server is, as it printed it: `tcp://127.0.0.1:9000?key=np1...`
-        address: String = String::new(), Text(maybe_address), Restart, |to, it| to.address(it);
-        /// The key file of this client. Empty: a fresh identity for each connection.
+        /// Where the server is, as it printed it: `tcp://127.0.0.1:9000?key=np1...`; a list where several serve the same, in one
+        /// mode.
+        address: Vec<String> = Vec::new(), List(ADDRESS), Restart, |to, it| to.builder.addresses.extend_from_slice(it);
+        /// The key file of this client. Empty: a fresh identity.
         identity: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.identity.clone_from(it);
         /// The file of a pre-shared key that the server holds, too.
         psk: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.psk.clone_from(it);
@@ -165,6 +184,41 @@ settings! {
         operation_timeout: Duration = Duration::from_secs(60), Span(1), Restart, |to, it| to.builder.progress_timeout = *it;
         /// The deadline of calls that name none.
         response_timeout: Duration = Duration::from_secs(30), Span(1), Restart, |to, it| to.builder.deadline = *it;
+        /// After how long without a byte from the server it is asked for a sign of life, or `off`; after twice as long it counts
+        /// as dead.
+        heartbeat_interval: Option<Duration> = Some(Duration::from_secs(15)), Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.heartbeat_interval = *it;
+        /// After how long without a call or stream a connection is ended in order, or `off`.
+        idle_timeout: Option<Duration> = None, Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.idle_timeout = *it;
+        /// At what age a connection is ended in order, up to a fifth sooner, or `off`.
+        max_age: Option<Duration> = None, Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.max_age = *it;
+        /// Whether a connection that is lost is made again.
+        auto_reconnect: bool = true, Flag, Restart, |to, it| to.builder.keeping.auto_reconnect = *it;
+        /// After how many failed attempts in a row to connect again the client is over, or `off`.
+        max_reconnect_attempts: Option<u32> = None, Maybe(Count(1, MOST), "off"), Restart, |to, it| to.builder.keeping.backoff.max_attempts = *it;
+        /// The longest delay before the first attempt to connect again; it doubles with each further one.
+        reconnect_delay: Duration = Duration::from_millis(100), Span(1), Restart, |to, it| to.builder.keeping.backoff.least = *it;
+        /// The longest delay between two attempts; at least `reconnect_delay`.
+        max_reconnect_delay: Duration = Duration::from_secs(30), Span(1), Restart, |to, it| to.builder.keeping.backoff.most = *it;
+        /// How many calls may be sent again at once that may have been done, or that a server refused; each success gives back a
+        /// tenth.
+        retry_budget: u32 = 10, Count(0, 1 << 20), Restart, |to, it| to.builder.keeping.retry_budget = *it;
+        /// The methods that do no harm when they run twice, so that their calls are sent again when it is not known whether they
+        /// ran.
+        idempotent_methods: Vec<String> = Vec::new(), List(Text(method)), Restart, |to, it| to.idempotent(it);
+        /// Whether every call is an exactly-once call: sent again, and run once all the same, where the server has `exactly_once`.
+        exactly_once: bool = false, Flag, Restart, |to, it| to.builder.keeping.exactly_once = *it;
+        /// How calls are spread over addresses and connections: `fail-over`, `round-robin`, `least-in-flight`.
+        balance: Balance = Balance::FailOver, BALANCE, Restart, |to, it| to.builder.keeping.balance = *it;
+        /// How many connections each address gets, in all with `fail-over`.
+        pool_size: usize = 1, Count(1, 64), Restart, |to, it| to.builder.keeping.pool_size = *it;
+        /// Whether an address that fails again and again is left alone for a while, where there are others.
+        circuit_breaker: bool = true, Flag, Restart, |to, it| to.circuit_breaker = *it;
+        /// After how many failures in a row an address is left alone.
+        circuit_breaker_failures_in_a_row: u32 = 5, Count(1, MOST), Restart, |to, it| to.breaker.failures_in_a_row = *it;
+        /// After how many failures among the last 20 results of an address it is left alone.
+        circuit_breaker_failures_of_twenty: u32 = 10, Count(1, 20), Restart, |to, it| to.breaker.failures_of_twenty = *it;
+        /// For how long an address is left alone before it is tried again, once.
+        circuit_breaker_open_for: Duration = Duration::from_secs(10), Span(1), Restart, |to, it| to.breaker.open_for = *it;
         /// How many calls and streams the server may have open at once; further ones wait at the server.
         backpressure_limit: u32 = 1_024, Count(1, 1 << 20), Restart, |to, it| to.builder.limits.max_calls = *it;
         /// The user whose listener is accepted in `?mode=local` and on pipes: a uid, a SID. Empty: the one that runs this program.
@@ -260,6 +314,11 @@ const ADDRESS: Text = Text(check_address);
 const AUTH: Choice<ClientAuth> =
     Choice(&[("off", ClientAuth::Off), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)]);
 const WHEN_FULL: Choice<WhenFull> = Choice(&[("refuse", WhenFull::Refuse), ("wait", WhenFull::Wait)]);
+const BALANCE: Choice<Balance> = Choice(&[
+    ("fail-over", Balance::FailOver),
+    ("round-robin", Balance::RoundRobin),
+    ("least-in-flight", Balance::LeastInFlight),
+]);
 const VERSION: Choice<TlsVersion> = Choice(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
 const SUITE: Parsed<TlsSuite> = Parsed(|text| text.parse(), ToString::to_string);
 const PATTERN: Choice<Pattern> = Choice(&[
@@ -340,8 +399,8 @@ fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("holds an empty text; take it out".to_owned()) } else { Ok(()) }
 }
 
-fn maybe_address(text: &str) -> Result<(), String> {
-    if text.is_empty() { Ok(()) } else { check_address(text) }
+fn method(text: &str) -> Result<(), String> {
+    MethodName::new(text).map(drop).map_err(|error| error.to_string())
 }
 
 fn check_address(text: &str) -> Result<(), String> {

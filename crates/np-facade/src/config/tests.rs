@@ -3,13 +3,13 @@
 use np_trust::Policy;
 
 use super::declare::Entry;
-use super::plan::{ClientFiles, ClientPlan, ServerFiles, ServerPlan};
+use super::plan::{ClientPlan, ServerPlan};
 use super::settings::{ENTRIES, LogLevel};
 use super::{Config, layer};
 use crate::{Client, ClientBuilder, Server};
 
 /// Another value of each setting, as TOML has it, but of those whose form has one by itself.
-const OTHERS: [(&str, &str); 47] = [
+const OTHERS: [(&str, &str); 52] = [
     ("server.address", "\"mem:other\""),
     ("server.identity", "\"other\""),
     ("server.allow", "\"anyone\""),
@@ -33,6 +33,11 @@ const OTHERS: [(&str, &str); 47] = [
     ("server.max_source_connections", "5"),
     ("server.max_source_handshakes_per_second", "5"),
     ("server.max_peer_calls_per_second", "5"),
+    ("client.idle_timeout", "\"10m\""),
+    ("client.max_age", "\"1d\""),
+    ("client.max_reconnect_attempts", "5"),
+    ("client.idempotent_methods", "\"other\""),
+    ("client.balance", "\"round-robin\""),
     ("client.address", "\"mem:other\""),
     ("client.identity", "\"other\""),
     ("client.psk", "\"other\""),
@@ -78,9 +83,9 @@ fn other(entry: &Entry, default: &str) -> String {
 fn made_of(config: &Config) -> String {
     let mut builder = Server::builder_without_identity(Policy::anyone());
     builder.config.limits = config.limits();
-    let mut server = ServerPlan { builder, files: ServerFiles::default() };
+    let mut server = ServerPlan::new(builder);
     config.server.apply(&mut server);
-    let mut client = ClientPlan { builder: ClientBuilder::new(), files: ClientFiles::default() };
+    let mut client = ClientPlan::new(ClientBuilder::new());
     config.client.apply(&mut client);
     let mut level = LogLevel::Off;
     config.logging.apply(&mut level);

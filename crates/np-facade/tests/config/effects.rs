@@ -61,8 +61,9 @@ impl Place {
 
     pub(crate) async fn connect(&self, address: &str, text: &str) -> Result<Client, Error> {
         let mut config = self.config(&format!("[client]\n{text}"));
-        config.client.address = address.to_owned();
-        Client::from_config(&config).unwrap().connect().await
+        config.client.address = vec![address.to_owned()];
+        // The end of its connection is the end of the client, and is told at once.
+        Client::from_config(&config).unwrap().auto_reconnect(false).connect().await
     }
 }
 

@@ -187,6 +187,19 @@ fn settings_that_do_not_fit_each_other_are_refused_by_name() {
         ("[client]\nknown_peers = \"a\"\ndanger_trust_anyone = true", "client.danger_trust_anyone"),
         ("[client]\npattern = \"danger-nn\"", "client.pattern"),
         ("[client]\naddress = \"tcp://a:1\"\nlocal_user = \"1\"", "client.local_user"),
+        ("[client]\naddress = [\"pipe:a\", \"tcp://a:1\"]\nlocal_user = \"1\"", "client.local_user"),
+        ("[client]\nidempotent_methods = \"two words\"", "client.idempotent_methods"),
+        ("[client]\npool_size = 65", "client.pool_size"),
+        ("[client]\nmax_reconnect_delay = \"50ms\"", "client.max_reconnect_delay"),
+        ("[client]\nauto_reconnect = false\nmax_reconnect_attempts = 5", "client.max_reconnect_attempts"),
+        ("[client]\nauto_reconnect = false\nreconnect_delay = \"1s\"", "client.reconnect_delay"),
+        ("[client]\ncircuit_breaker_failures_of_twenty = 21", "client.circuit_breaker_failures_of_twenty"),
+        ("[client]\ncircuit_breaker = false\ncircuit_breaker_open_for = \"1s\"", "client.circuit_breaker_open_for"),
+        ("[server]\nmax_remembered = 5000", "server.max_remembered"),
+        ("[server]\nremember_for = \"5s\"", "server.remember_for"),
+        ("[server]\nexactly_once = true\nmax_remembered = 5", "server.max_identity_remembered"),
+        ("[server]\nexactly_once = true\nmax_remembered_bytes = 5", "server.max_identity_remembered_bytes"),
+        ("[server]\nexactly_once = true\nmax_instances = 5", "server.max_identity_instances"),
     ] {
         let error = refused(text);
         let keys: Vec<_> = error.problems().iter().filter_map(np_facade::ConfigProblem::key).collect();

@@ -10,6 +10,7 @@
 )]
 
 mod effects;
+mod keeping;
 mod layers;
 mod pages;
 mod reload;

@@ -50,5 +50,8 @@ fn the_page_of_settings_describes_each_as_the_code_does() {
             }
         }
     }
-    assert_eq!(rows, settings);
+    for (key, setting) in &settings {
+        assert_eq!(rows.get(key), Some(setting), "{key}");
+    }
+    assert!(rows.keys().eq(settings.keys()), "a row is of no setting");
 }

@@ -1,9 +1,10 @@
 //! A configuration taken over while a server runs.
 
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use np_facade::{Client, ConnectionError, Decision, Error, ErrorKind, Identity, Outcome, Policy, Server};
+use np_facade::{CallError, Client, ConnectionError, Decision, Error, ErrorKind, Identity, Outcome, Policy, Server};
 
 use tokio::time::timeout;
 
@@ -152,10 +153,14 @@ async fn settings_that_need_a_restart_are_named_and_stay() {
     let mut other = good.clone();
     other.server.address = vec!["mem:r-elsewhere".to_owned()];
     other.server.patterns = vec![np_facade::Pattern::NK];
+    other.server.exactly_once = true;
     other.transport.no_delay = false;
-    other.client.address = "mem:nobody-asks".to_owned();
+    other.client.address = vec!["mem:nobody-asks".to_owned()];
     let reload = server.reload(&other).await.unwrap();
-    assert_eq!(reload.needs_restart(), ["server.address", "server.patterns", "transport.no_delay"]);
+    assert_eq!(
+        reload.needs_restart(),
+        ["server.address", "server.patterns", "server.exactly_once", "transport.no_delay"]
+    );
     assert!(reload.changed().is_empty());
     Client::connect(&address(&server)).await.unwrap();
 }
@@ -165,8 +170,7 @@ async fn numbers_of_calls_and_handshakes_change_at_once() {
     let place = Place::new();
     place.key("server");
     let of = |more: &str| place.config(&text("r-numbers", &format!("allow = \"anyone\"\n{more}")));
-    let (begun, go) =
-        (std::sync::Arc::new(tokio::sync::Notify::new()), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let (begun, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
     let (started, gate) = (begun.clone(), go.clone());
     let builder = Server::from_config(&of("")).unwrap().on_async("gate", move |_, _| {
         let (started, gate) = (started.clone(), gate.clone());
@@ -205,6 +209,64 @@ async fn numbers_of_calls_and_handshakes_change_at_once() {
     assert!(String::from_utf8_lossy(&told).contains("max_handshakes"), "{told:?}");
 }
 
+#[tokio::test]
+async fn limits_of_sources_and_rates_change_at_once() {
+    let place = Place::new();
+    place.key("server");
+    let text = "[server]\naddress = \"tcp://127.0.0.1:0\"\nidentity = \"@server\"\nallow = \"anyone\"\n";
+    let of = |more: &str| place.config(&format!("{text}{more}"));
+    let server = Server::from_config(&of("")).unwrap().start().await.unwrap();
+    let client = Client::builder(address(&server)).retry_budget(0).connect().await.unwrap();
+    client.call("np.echo", "x").await.unwrap();
+    for setting in ["max_source_connections", "max_source_handshakes_per_second"] {
+        let reload = server.reload(&of(&format!("{setting} = 1\n"))).await.unwrap();
+        assert_eq!(reload.needs_restart(), [""; 0]);
+        let _one = Client::connect(&address(&server)).await.unwrap();
+        let error = Client::connect(&address(&server)).await.unwrap_err();
+        assert!(error.to_string().contains(setting), "{error}");
+        server.reload(&of("")).await.unwrap();
+        Client::connect(&address(&server)).await.unwrap();
+    }
+    // Of the connection that stands, too.
+    server.reload(&of("max_peer_calls_per_second = 1\n")).await.unwrap();
+    client.call("np.echo", "x").await.unwrap();
+    let error = client.call("np.echo", "x").await.unwrap_err();
+    assert!(error.to_string().contains("max_peer_calls_per_second"), "{error}");
+    server.reload(&of("")).await.unwrap();
+    client.call("np.echo", "x").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_a_server_changes_at_once() {
+    let place = Place::new();
+    place.key("server");
+    let of = |more: &str| place.config(&text("r-memory", &format!("allow = \"anyone\"\n{more}")));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let builder = Server::from_config(&of("")).unwrap().on_async("hold", move |_, body: bytes::Bytes| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            std::future::pending::<()>().await;
+            Ok::<_, CallError>(body)
+        }
+    });
+    let server = builder.start().await.unwrap();
+    let client = Client::connect(&address(&server)).await.unwrap();
+    let reload = server.reload(&of("max_memory = \"100KiB\"\n")).await.unwrap();
+    assert_eq!(reload.changed(), ["server.max_memory"]);
+    for _ in 0..8 {
+        let client = client.clone();
+        tokio::spawn(async move { client.call("hold", vec![0; 80 << 10]).await });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let at_once = begun.load(Ordering::SeqCst);
+    assert!((1..8).contains(&at_once), "{at_once}");
+    // Those who do not read for want of memory go on, too.
+    server.reload(&of("")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 8);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_is_half_way_in_is_judged_by_the_new_policy_too() {
     let place = Place::new();
@@ -221,7 +283,9 @@ async fn a_peer_that_is_half_way_in_is_judged_by_the_new_policy_too() {
         Decision::Allow { name: None }
     });
     let identity = Identity::load(place.path("bob")).unwrap();
-    let joining = tokio::spawn(Client::builder(address(&server)).identity(identity).policy(policy).connect());
+    let joining = tokio::spawn(
+        Client::builder(address(&server)).identity(identity).policy(policy).auto_reconnect(false).connect(),
+    );
     tokio::task::spawn_blocking(move || met.recv()).await.unwrap().unwrap();
     server.reload(&of(&format!("\"{ada}\""))).await.unwrap();
     goes.send(()).unwrap();
