@@ -11,7 +11,6 @@
 #![allow(clippy::print_stdout, reason = "the table of cells, and where a server in another process is")]
 
 mod clocks;
-mod herd;
 mod house;
 mod kind;
 mod load;

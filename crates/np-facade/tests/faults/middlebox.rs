@@ -54,19 +54,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Delay,
-        Self::Loss,
-        Self::Reorder,
-        Self::Duplicate,
-        Self::Partition,
-        Self::HalfOpen,
-        Self::Reset,
-        Self::Cut,
-        Self::Dribble,
-        Self::Flip,
-    ];
-
     /// Whether a connection that it has met must end.
     pub(crate) const fn is_deadly(self) -> bool {
         !matches!(self, Self::Delay | Self::Partition | Self::Dribble)

@@ -39,20 +39,8 @@ async fn struck(fault: Fault, cell: Cell) -> Result<Tally, String> {
     let at = cell.kind.place(folder.path(), "middlebox");
     let (middlebox, at) = Middlebox::start(at, house.place.clone()).await.unwrap();
     let client = patient(cell.kind.client(&at, &certificates())).connect().await.unwrap();
-    if std::env::var("DBG").is_ok() {
-        let mut events = client.events();
-        let start = std::time::Instant::now();
-        tokio::spawn(async move {
-            while let Some(e) = events.next().await {
-                println!("{cell:?} {:?} {e:?}", start.elapsed());
-            }
-        });
-    }
     let strikes: Vec<_> = (0..rng.between(1, 3)).map(|_| Strike::draw(fault, cell.side, &mut rng)).collect();
     let planned = strikes.len() as u64;
-    if std::env::var("DBG").is_ok() {
-        println!("{cell:?} {strikes:?}");
-    }
     middlebox.plan(strikes);
     let load = Load::new(0);
     let workers = load.start(&client, rng.next_u64());
