@@ -34,6 +34,6 @@ async fn jumped(cell: Cell) -> Result<Tally, String> {
 }
 
 #[test]
-fn clock_jump() {
+fn a_clock_that_jumps_an_hour_doubles_and_holds_no_call() {
     row("clock-jump", jumped);
 }

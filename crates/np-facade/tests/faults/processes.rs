@@ -233,11 +233,11 @@ async fn goes(cell: Cell, kill: bool) -> Result<Tally, String> {
 }
 
 #[test]
-fn kill_9() {
+fn a_killed_process_loses_and_doubles_no_call() {
     row("kill -9", |cell| goes(cell, true));
 }
 
 #[test]
-fn restart() {
+fn a_restarted_process_loses_and_doubles_no_call() {
     row("restart", |cell| goes(cell, false));
 }

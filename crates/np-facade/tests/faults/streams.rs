@@ -68,51 +68,51 @@ pub(crate) async fn works_again(load: &Arc<Load>, client: &Client, house: &House
 }
 
 #[test]
-fn delay() {
+fn calls_outlast_delays() {
     row("delay", |cell| struck(Fault::Delay, cell));
 }
 
 #[test]
-fn loss() {
+fn calls_outlast_lost_bytes() {
     row("loss", |cell| struck(Fault::Loss, cell));
 }
 
 #[test]
-fn reorder() {
+fn calls_outlast_reordered_bytes() {
     row("reorder", |cell| struck(Fault::Reorder, cell));
 }
 
 #[test]
-fn duplicate() {
+fn calls_outlast_duplicated_bytes() {
     row("duplicate", |cell| struck(Fault::Duplicate, cell));
 }
 
 #[test]
-fn partition() {
+fn calls_outlast_partitions() {
     row("partition", |cell| struck(Fault::Partition, cell));
 }
 
 #[test]
-fn half_open() {
+fn half_open_connections_are_found_and_their_calls_answered() {
     row("half-open", |cell| struck(Fault::HalfOpen, cell));
 }
 
 #[test]
-fn reset() {
+fn calls_outlast_resets() {
     row("reset", |cell| struck(Fault::Reset, cell));
 }
 
 #[test]
-fn cut_in_mid_frame() {
+fn calls_outlast_cuts_in_mid_frame() {
     row("cut", |cell| struck(Fault::Cut, cell));
 }
 
 #[test]
-fn byte_at_a_time() {
+fn calls_outlast_bytes_that_come_alone() {
     row("byte-at-a-time", |cell| struck(Fault::Dribble, cell));
 }
 
 #[test]
-fn bit_flip() {
+fn calls_outlast_flipped_bits() {
     row("bit-flip", |cell| struck(Fault::Flip, cell));
 }
