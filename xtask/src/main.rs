@@ -9,6 +9,7 @@ mod examples;
 mod fuzz;
 mod layers;
 mod process;
+mod soak;
 mod source;
 mod tidy;
 mod vectors;
@@ -29,6 +30,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
+    ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if command != "ci" && !rest.is_empty() {
+    if !["ci", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -58,6 +60,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&Workspace::open()?),
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "soak" => soak::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
         "help" | "--help" | "-h" => {
             help();

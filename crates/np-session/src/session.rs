@@ -95,6 +95,8 @@ pub struct Session {
     pub(crate) earliest: Option<Time>,
     pub(crate) pings: PingState,
     pub(crate) alive: Alive,
+    /// How much of a record lay in the input when it was looked at last.
+    pub(crate) partial: usize,
     pub(crate) rounds: Rounds,
     /// How many of the peer's streams were accepted when this side said go-away.
     pub(crate) draining: Option<u64>,
@@ -217,6 +219,7 @@ impl Session {
             earliest: None,
             pings: PingState::default(),
             alive: Alive::default(),
+            partial: 0,
             rounds: Rounds::default(),
             draining: None,
             peer_draining: false,
@@ -227,10 +230,13 @@ impl Session {
 
     /// Takes every whole record off `input` and acts on it; a partial record stays.
     ///
-    /// Answers nothing once the session is closed: the input is discarded then.
+    /// Answers nothing once the session is closed: the input is discarded then. To be handed the same part of a record again
+    /// is no sign of life.
     pub fn handle_bytes(&mut self, now: Time, input: &mut BytesMut) {
         self.flood.at(now);
-        self.note_heard(now);
+        if input.len() != self.partial {
+            self.note_heard(now);
+        }
         while self.reads() {
             match self.receiver.next_record(input) {
                 Ok(Some(record)) => {
@@ -238,7 +244,10 @@ impl Session {
                         self.fail(error);
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    self.partial = input.len();
+                    return;
+                }
                 Err(error) => self.fail(error),
             }
         }

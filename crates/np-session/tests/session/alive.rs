@@ -86,6 +86,20 @@ fn any_byte_is_life_and_nothing_is_asked_while_some_come() {
 }
 
 #[test]
+fn a_part_of_a_record_that_lies_there_is_no_sign_of_life() {
+    let mut talk = watching();
+    let ping = talk.hand.seal(&[Frame::Ping(7)]);
+    talk.feed(&ping[..9]);
+    for (beats, asks) in [(1, true), (2, false)] {
+        talk.now = after(beats);
+        // The driver hands over what it holds in each of its turns, also in that of a timer.
+        talk.feed(&[]);
+        assert_eq!(frames(&at(&mut talk, after(beats))).contains(&Frame::Ping(1)), asks);
+    }
+    assert!(matches!(talk.session.error(), Some(ConnectionError::Timeout { code: CloseCode::HeartbeatTimeout, .. })));
+}
+
+#[test]
 fn nobody_is_asked_where_nothing_was_said_about_it() {
     let mut talk = Dialogue::open(Side::Responder, &Limits::default());
     assert!(at(&mut talk, after(1_000)).is_empty() && talk.session.error().is_none());

@@ -120,7 +120,7 @@ fn secured<S: Io>(stream: TlsStream<S>, identity: PeerIdentity) -> Result<Secure
         TlsStream::Server(stream) => stream.get_ref().1.export_keying_material([0; 32], BINDING_LABEL, Some(&[])),
     };
     let binding = binding.map_err(|error| from_rustls(&error))?;
-    Ok(Secured { io: Box::new(Named(stream)), identity, binding, info })
+    Ok(Secured { io: Box::new(Named::new(stream)), identity, binding, info })
 }
 
 /// Ends what is sent, and throws away a little of what still comes.

@@ -150,3 +150,35 @@ async fn a_hello_beyond_16_kib_is_refused() {
         }
     }
 }
+
+/// In debug builds rustls panics where it reads a bad record after its own close.
+#[tokio::test]
+async fn a_bad_record_after_the_last_word_is_an_error() {
+    let (ca, leaf) = pair();
+    let listener = listen(leaf.server().build().unwrap()).await;
+    let options = ConnectOptions { tls: Some(ca.client().build().unwrap()), ..ConnectOptions::default() };
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tls://127.0.0.1:{}", between.local_addr().unwrap().port()).parse().unwrap();
+    let port = bare(&listener).port().unwrap();
+    let carry = async {
+        let mut outside = between.accept().await.unwrap().0;
+        let mut inside = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        // Carries until the client has said its last, then makes up what the server never said.
+        let (mut from, mut to) = inside.split();
+        let (mut reads, mut writes) = outside.split();
+        tokio::select! {
+            _ = tokio::io::copy(&mut from, &mut writes) => panic!("the server ended first"),
+            ended = tokio::io::copy(&mut reads, &mut to) => ended.unwrap(),
+        };
+        writes.write_all(&[23, 3, 3, 0, 32]).await.unwrap();
+        writes.write_all(&[7; 32]).await.unwrap();
+    };
+    let client = async {
+        let mut link = connect_with(&address, &options).await.unwrap();
+        link.io.shutdown().await.unwrap();
+        link.io.read(&mut [0; 16]).await.unwrap_err().kind()
+    };
+    let (read, (), _server) =
+        timeout(Duration::from_secs(20), async { tokio::join!(client, carry, listener.accept()) }).await.unwrap();
+    assert_eq!(read, std::io::ErrorKind::InvalidData);
+}
