@@ -1,6 +1,6 @@
 //! The transports of the matrix: a server, a client that is welcome, and places for both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use np_facade::raw::transport::{DevCertificates, dev_certificates};
@@ -42,7 +42,7 @@ impl Kind {
         let place = place.split('?').next().unwrap();
         match self {
             #[cfg(unix)]
-            Self::Unix => Place::Unix(PathBuf::from(place)),
+            Self::Unix => Place::Unix(place.into()),
             Self::Tcp | Self::Tls => Place::Tcp(place.parse().unwrap()),
         }
     }
