@@ -67,9 +67,12 @@ fn every_byte_of_streams_is_delivered_as_the_model_foretells() {
 
 #[test]
 fn a_seed_determines_every_byte() {
+    let mut long = 0;
     for seed in 0..200 {
         let [first, second] = [(); 2].map(|()| sim::run(seed, true).map(|summary| summary.transcript));
         assert_eq!(first, second, "seed {seed}");
-        assert!(first.unwrap().len() > 100, "seed {seed}");
+        long += usize::from(first.unwrap().len() > 100);
     }
+    // A fault in the first flight ends a run early.
+    assert!(long > 190, "{long}");
 }
