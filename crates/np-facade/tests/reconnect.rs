@@ -635,3 +635,26 @@ async fn idle_connections_end_where_a_lifetime_says_so() {
         assert!((60..65).contains(&since.elapsed().as_secs()), "{place}: {:?}", since.elapsed());
     }
 }
+
+/// A resolver that panics once costs an attempt, and not the client.
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_panics_costs_an_attempt_alone() {
+    let service = Service::new("mem:panicking-resolver");
+    let server = service.start().await;
+    let (asked, address) = (Arc::new(AtomicUsize::new(0)), server.addresses()[0].clone());
+    let count = Arc::clone(&asked);
+    let resolver = move || {
+        let (turn, address) = (count.fetch_add(1, Ordering::SeqCst), address.clone());
+        async move {
+            assert_ne!(turn, 1, "the second time it panics");
+            Ok(vec![address])
+        }
+    };
+    let client = Client::resolved_by(resolver).reconnect_delay(MILLI).connect().await.unwrap();
+    let before = client.connection();
+    kill(server).await;
+    before.closed().await;
+    let _server = service.start().await;
+    assert_eq!(client.call("np.echo", "after").await.unwrap(), "after");
+    assert!(asked.load(Ordering::SeqCst) >= 3);
+}

@@ -1,8 +1,10 @@
 //! The task that keeps one connection of a pool: it waits for its end, and makes another.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use np_driver::{ConnectionWatch, random_number};
 use np_transport::Address;
 use np_types::{ConnectionError, Time};
@@ -82,8 +84,10 @@ impl Keeper<'_> {
         }
     }
 
+    /// A resolver or a policy of the program's own that panics costs an attempt, and not the client.
     async fn attempt(&self) -> Result<Kept, Blow> {
-        let (station, connection) = self.pool.dialer.round(self.lane, self.left.as_ref()).await?;
+        let round = self.pool.dialer.round(self.lane, self.left.as_ref());
+        let (station, connection) = AssertUnwindSafe(round).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))?;
         Ok(self.pool.stand(self.lane, station, connection))
     }
 
@@ -112,6 +116,11 @@ impl Keeper<'_> {
         self.left = Some(station.address.clone());
         Blow::Passing(reason)
     }
+}
+
+fn panicked() -> Blow {
+    let text = "a resolver or a policy panicked".to_owned();
+    Blow::Passing(ConnectionError::Io { what: "connect again".to_owned(), text, kind: io::ErrorKind::Other })
 }
 
 fn gave_up(last: &ConnectionError) -> ConnectionError {
