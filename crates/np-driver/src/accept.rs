@@ -92,10 +92,12 @@ impl Acceptor {
         config.validate()?;
         let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW, entropy::nonce()?)?);
         let clock = Clock::start();
-        let once = config.exactly_once.map(|settings| OnceCalls::new(settings, clock)).transpose()?;
+        let audit = Arc::new(Audit::new(config.telemetry.clone(), clock));
+        let once =
+            config.exactly_once.map(|settings| OnceCalls::new(settings, clock, Arc::clone(&audit))).transpose()?;
         let shared = Shared {
             once,
-            audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
+            audit,
             connections: Places::new(config.max_connections),
             half_open: HalfOpen::new(config.max_handshakes),
             refusals: Semaphore::new(MAX_REFUSALS),

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::accept::AcceptorError;
-use crate::audit::Kind;
+use crate::audit::{Audit, Kind};
 use crate::call_limits::Permit;
 use crate::clock::Clock;
 use crate::commands::lock;
@@ -38,18 +38,19 @@ type Join = watch::Receiver<Option<Arc<Outcome>>>;
 
 /// The exactly-once calls of a server, over all of its connections.
 ///
-/// The window's lock is held for as long as it takes to look a call up, twice a call.
+/// The window's lock is held for as long as it takes to look a call up, and to copy its reply in, once each.
 pub(crate) struct OnceCalls {
     window: Mutex<OnceWindow<Join>>,
     tasks: Mutex<JoinSet<()>>,
     clock: Clock,
+    audit: Arc<Audit>,
 }
 
 impl OnceCalls {
-    pub(crate) fn new(settings: OnceSettings, clock: Clock) -> Result<Arc<Self>, AcceptorError> {
+    pub(crate) fn new(settings: OnceSettings, clock: Clock, audit: Arc<Audit>) -> Result<Arc<Self>, AcceptorError> {
         settings.validate()?;
         let window = OnceWindow::new(settings, Epoch::from_bytes(entropy::nonce()?));
-        Ok(Arc::new(Self { window: Mutex::new(window), tasks: Mutex::default(), clock }))
+        Ok(Arc::new(Self { window: Mutex::new(window), tasks: Mutex::default(), clock, audit }))
     }
 
     /// Waits for the calls that run, and stops those that are left at a point in time. No connection is there any more
@@ -138,7 +139,11 @@ impl OnceKeeper for OnceCalls {
     fn open(&self, peer: &PeerIdentity, instance: InstanceId) -> Result<Epoch, CallError> {
         let opened = lock(&self.window).open(self.clock.now(), peer, instance);
         opened.map_err(|refusal| {
-            tracing::debug!(target: "np::audit", %peer, setting = refusal.setting, "an instance was refused");
+            self.audit.telemetry.refused(refusal.setting);
+            if let Some(suppressed) = self.audit.admit(Kind::Call) {
+                let setting = refusal.setting;
+                tracing::info!(target: "np::audit", %peer, setting, suppressed, "an instance was refused");
+            }
             CallError::answered(Status::LimitReached, refusal.to_string())
         })
     }

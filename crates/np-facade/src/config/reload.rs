@@ -93,9 +93,11 @@ impl Server {
 
     async fn try_reload(&self, config: &Config) -> Result<Reload, Error> {
         config.check()?;
+        let running = self.running();
+        // One at a time: what two of them make of a server is one's or the other's.
+        let _turn = running.reloading.lock().await;
         let blank = Self::builder_without_identity(Policy::allow_keys([]));
         let (mut builder, files) = config.put_into(blank);
-        let recipe = files.tls.builder();
         // A file may be slow, or a pipe: nobody else shall wait for it.
         let reading = tokio::task::spawn_blocking({
             let config = config.clone();
@@ -106,16 +108,15 @@ impl Server {
         builder.config.identities = read.identities.into_iter().map(crate::Identity::into_keys).collect();
         builder.config.policy = read.policy;
         builder.config.psks = read.psks;
-        let running = self.running();
         let tls = running.tls.as_ref();
-        if tls.is_some() != recipe.is_some() {
+        if tls.is_some() != read.tls.is_some() {
             let why = "cannot be given to a server that runs without certificates, nor taken from one that has some; restart it";
             return Err(ConfigError { problems: vec![config.problem("server.tls_cert", why)] }.into());
         }
-        // The files were read by now: what fails from here on changes nothing.
+        // All was read and made by now: what fails from here on is refused before it changes anything.
         self.reconfigure(builder.config).await?;
-        if let (Some(tls), Some(recipe)) = (tls, recipe) {
-            tls.reload_as(recipe).map_err(|error| config.refuse("server.tls_cert", &error))?;
+        if let (Some(tls), Some(read)) = (tls, &read.tls) {
+            tls.take_over(read);
         }
         let old = running.replace(config);
         Ok(Reload::between(&old, config))
@@ -127,6 +128,7 @@ impl Server {
 pub(crate) struct Running {
     pub(super) tls: Option<TlsServer>,
     now: Mutex<Now>,
+    reloading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,8 @@ struct Now {
 
 impl Running {
     pub(crate) fn new(tls: Option<TlsServer>, shutdown_timeout: Duration, config: Option<Box<Config>>) -> Self {
-        Self { tls, now: Mutex::new(Now { shutdown_timeout, config }) }
+        let now = Mutex::new(Now { shutdown_timeout, config });
+        Self { tls, now, reloading: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn shutdown_timeout(&self) -> Duration {

@@ -98,6 +98,26 @@ impl TlsServer {
         Ok(())
     }
 
+    /// Does as [`reload_as`](Self::reload_as), with what another server has loaded: nothing is read, and nothing can fail.
+    ///
+    /// ```
+    /// use np_transport::TlsServer;
+    /// # let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    /// # let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// # let next = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    /// # let (next_chain, next_key) = (next.cert.pem(), next.signing_key.serialize_pem());
+    /// let server = TlsServer::builder().certificate_pem(chain, key).build()?;
+    /// let next = TlsServer::builder().certificate_pem(next_chain, next_key).build()?;
+    /// server.take_over(&next);
+    /// assert_eq!(server.pins(), next.pins());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_over(&self, other: &Self) {
+        let loaded = other.0.load_full();
+        tracing::info!(target: "np::audit", certificates = loaded.pins.len(), "certificates read again");
+        self.0.store(loaded);
+    }
+
     /// The SHA-256 of the public key (SPKI) of each certificate: what clients may pin.
     #[must_use]
     pub fn pins(&self) -> Vec<Fingerprint> {
