@@ -18,6 +18,7 @@ use std::time::Duration;
 use common::{House, config, echo, request, serve_with};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use np_dispatch::OnceSettings;
 use np_driver::{Connection, ConnectorConfig, Telemetry, connect};
 use np_types::{CallError, CloseCode, Status};
 
@@ -189,6 +190,21 @@ async fn refusals_are_counted_by_the_name_of_the_limit() {
     assert_eq!(figures.counted("np_handshakes_total"), pairs(handshakes));
     let calls = figures.counted("np_calls_total");
     assert_eq!(calls, pairs([("direction=in status=unavailable", 1)]));
+}
+
+#[tokio::test]
+async fn refused_instances_of_exactly_once_calls_are_counted() {
+    let figures = Figures::default();
+    let house = serve_with("mem:refused-instances", echo(), |config| {
+        let few = OnceSettings { max_instances: 1, max_identity_instances: 1, ..OnceSettings::default() };
+        (config.exactly_once, config.telemetry) = (Some(few), figures.telemetry());
+    })
+    .await;
+    let (one, other) = (joined(&house, Telemetry::off()).await, joined(&house, Telemetry::off()).await);
+    one.call(request("np.once").body(vec![1; 16])).await.unwrap();
+    let refused = other.call(request("np.once").body(vec![2; 16])).await.unwrap_err();
+    assert_eq!(refused.status, Status::LimitReached);
+    assert_eq!(figures.counted("np_refusals_total"), pairs([("limit=max_instances", 1)]));
 }
 
 #[tokio::test]
