@@ -15,6 +15,7 @@ use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
 };
 use serde::Serialize;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit::Audit;
@@ -234,16 +235,15 @@ impl Connection {
     /// # Errors
     /// The peer's answer where it is an error, or why there is none; [`CallError::outcome`] says what is known about
     /// the work.
-    pub async fn call(&self, request: Request) -> Result<Reply, CallError> {
-        self.call_from(request, false).await
+    pub fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        self.call_from(request, false)
     }
 
     async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
-        let compress = request.compress;
-        let mut call = request.open(OpenKind::Request, self.info.clock)?;
-        self.info.bodies.pack_call(&mut call, compress);
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Call { call, nested, reply }).await?;
+        let (unsent, answer) = self.begin_call(request, nested)?;
+        if let Some(unsent) = unsent {
+            Box::pin(self.send_later(unsent)).await?;
+        }
         let Answer { codec, encoding, metadata, body } = self.wait(answer).await?;
         let body = match encoding {
             Encoding::Plain => body,
@@ -251,6 +251,16 @@ impl Connection {
             _ => self.info.bodies.unpack(encoding, body).map(|whole| whole.body)?,
         };
         Ok(Reply { codec, metadata, body })
+    }
+
+    /// Gives a call to the connection's task where its queue has room. Nothing of it is kept in the future of the call, which
+    /// moves often and is better small.
+    fn begin_call(&self, request: Request, nested: bool) -> Result<(Option<TrySendError<Command>>, Waiter), CallError> {
+        let compress = request.compress;
+        let mut call = request.open(OpenKind::Request, self.info.clock)?;
+        self.info.bodies.pack_call(&mut call, compress);
+        let (reply, answer) = oneshot::channel();
+        Ok((self.commands.try_send(Command::Call { call, nested, reply }).err(), answer))
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.
@@ -389,13 +399,25 @@ impl Connection {
     }
 
     async fn send(&self, command: Command) -> Result<(), CallError> {
-        match self.commands.send(command).await {
+        match self.commands.try_send(command) {
             Ok(()) => Ok(()),
-            Err(_) => {
-                let refused = CallError::not_processed(Status::Unavailable, "the connection has ended");
-                Err(refused.because(self.closed().await))
-            }
+            Err(unsent) => Box::pin(self.send_later(unsent)).await,
         }
+    }
+
+    /// Waits for a place in the queue. To be boxed, since there mostly is one.
+    async fn send_later(&self, unsent: TrySendError<Command>) -> Result<(), CallError> {
+        let sent = match unsent {
+            TrySendError::Closed(_) => false,
+            TrySendError::Full(command) => self.commands.send(command).await.is_ok(),
+        };
+        if sent { Ok(()) } else { Err(self.ended().await) }
+    }
+
+    /// What a call is told whose connection was over before it was sent.
+    async fn ended(&self) -> CallError {
+        let lost = CallError::not_processed(Status::Unavailable, "the connection has ended");
+        lost.because(self.closed().await)
     }
 
     /// Waits for a command's answer; going away before it came cancels the call.
@@ -406,10 +428,7 @@ impl Connection {
         match answered {
             Ok(result) => result,
             // The task is gone with the command unread: nothing of it was sent.
-            Err(_) => {
-                let lost = CallError::not_processed(Status::Unavailable, "the connection has ended");
-                Err(lost.because(self.closed().await))
-            }
+            Err(_) => Err(Box::pin(self.ended()).await),
         }
     }
 
@@ -438,6 +457,9 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
+
+/// Where the answer of a call comes.
+type Waiter = oneshot::Receiver<Result<Answer, CallError>>;
 
 struct CancelOnDrop<'a, T> {
     bell: &'a Doorbell,

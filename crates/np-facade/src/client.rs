@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
 use np_dispatch::{CodecError, MessageStream, Reply, Schema, encode_as};
 use np_driver::{Connection, Priority};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
@@ -91,8 +92,12 @@ impl Client {
     ///
     /// # Errors
     /// The method's own error, or why there is no answer; `outcome` says what is known about the work.
-    pub async fn call(&self, method: &str, body: impl Into<Bytes>) -> Result<Bytes, CallError> {
-        Ok(self.request(method).body(body).send().await?.body)
+    pub fn call<'a>(
+        &'a self,
+        method: &'a str,
+        body: impl Into<Bytes>,
+    ) -> impl Future<Output = Result<Bytes, CallError>> + Send {
+        self.request(method).body(body).send().map_ok(|reply| reply.body)
     }
 
     /// Calls a method over serde types, postcard on the wire; [`Call::send_as`] has other codecs.
@@ -166,7 +171,7 @@ impl Client {
 
     async fn open_messages(&self) -> Result<(MessageStream, Arc<Live>), CallError> {
         let opening = self.request(MESSAGES).into_stream()?;
-        let (stream, lease) = settle::<OpenStream>(&self.inner.pool, opening).await?;
+        let (stream, lease) = settle::<OpenStream>(&self.inner.pool, &opening).await?;
         Ok((stream, Arc::clone(&lease.live)))
     }
 
@@ -252,7 +257,7 @@ pub struct Call<'a> {
     exactly_once: bool,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -371,13 +376,19 @@ impl Call<'_> {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn send(self) -> Result<Reply, CallError> {
+    pub fn send(self) -> impl Future<Output = Result<Reply, CallError>> + Send {
         let Inner { pool, once, .. } = &*self.client.inner;
-        if self.exactly_once || pool.dialer.settings.keeping.exactly_once {
-            return settle_once(pool, once, self.into_outgoing()?).await;
+        let exactly_once = self.exactly_once || pool.dialer.settings.keeping.exactly_once;
+        // Only what is needed is carried along: a future is moved, and a small one costs less.
+        let call = self.into_outgoing();
+        async move {
+            let call = call.as_ref().map_err(CallError::clone)?;
+            if exactly_once {
+                return Box::pin(settle_once(pool, once, call)).await;
+            }
+            let (reply, _) = settle::<Unary>(pool, call).await?;
+            Ok(reply)
         }
-        let (reply, _) = settle::<Unary>(pool, self.into_outgoing()?).await?;
-        Ok(reply)
     }
 
     /// Calls the method with a value in place of the body, in the call's codec, and reads the answer's.
@@ -402,7 +413,7 @@ impl Call<'_> {
     /// As [`Client::send_one_way`].
     pub async fn send_one_way(self) -> Result<(), CallError> {
         let client = self.client;
-        settle::<OneWay>(&client.inner.pool, self.into_outgoing()?).await?;
+        settle::<OneWay>(&client.inner.pool, &self.into_outgoing()?).await?;
         Ok(())
     }
 
@@ -412,7 +423,7 @@ impl Call<'_> {
     /// When it could not be opened. What the method says to the opening is told by the stream itself.
     pub async fn open_stream(self) -> Result<MessageStream, CallError> {
         let client = self.client;
-        let (stream, _) = settle::<OpenStream>(&client.inner.pool, self.into_stream()?).await?;
+        let (stream, _) = settle::<OpenStream>(&client.inner.pool, &self.into_stream()?).await?;
         Ok(stream)
     }
 

@@ -28,6 +28,7 @@ mod event;
 mod flood;
 mod growth;
 mod handshake;
+mod ids;
 mod inbound;
 mod lifecycle;
 mod methods;

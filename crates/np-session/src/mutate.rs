@@ -93,7 +93,7 @@ impl Session {
         // The deadline stays: an answer that its caller gives no credit for does not wait for ever.
         let Answer { codec, encoding, metadata, body } = answer;
         if let Some(stream) = self.table.stream_mut(key) {
-            stream.outgoing = Outgoing::Queued(Box::new(Head { method: 0, codec, encoding, metadata, body }));
+            stream.outgoing = Outgoing::Queued(Head { method: 0, codec, encoding, metadata, body });
         }
         self.mark_ready(key);
         Ok(())

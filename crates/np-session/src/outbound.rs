@@ -309,7 +309,7 @@ impl Session {
         }
     }
 
-    fn emit_head(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey, id: StreamId, head: Box<Head>) {
+    fn emit_head(&mut self, now: Time, out: &mut Vec<u8>, key: StreamKey, id: StreamId, head: Head) {
         let size = head.body.len();
         let local = id.opener() == self.side;
         if !local && !self.claim(key, size as u64) {
@@ -329,7 +329,7 @@ impl Session {
         let room = self.sender.room(out).saturating_sub(need);
         let first = if grant == Grant::Reserved && paced { size.min(self.turn(now, room)) } else { 0 };
         let total = (first < size).then_some(size as u32);
-        let Head { method, codec, encoding, metadata, mut body } = *head;
+        let Head { method, codec, encoding, metadata, mut body } = head;
         let piece = body.split_to(first);
         self.count_head(key, first);
         let frame = if local {
@@ -481,8 +481,7 @@ impl Session {
         let Some(stream) = self.table.remove(key) else {
             return;
         };
-        let coming = if stream.peer_finished { 0 } else { stream.receive_credit };
-        self.flood.expect_late(CROSSING + coming);
+        self.flood.expect_late(CROSSING + stream.coming);
         match status {
             Status::UnknownMethod | Status::UnsupportedCodec | Status::WrongKind => self.flood.owe(Act::Refused),
             // Who was refused has got no work done.

@@ -32,7 +32,7 @@ pub(crate) enum Outgoing {
     /// Nothing, until the application says something.
     Waiting,
     /// An opening or answering head, with its message.
-    Queued(Box<Head>),
+    Queued(Head),
     /// The rest of a message.
     Body {
         rest: Bytes,
@@ -127,7 +127,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// A call that this side opens; it gets its id when its first frame is sealed.
     pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
-        let outgoing = Outgoing::Queued(Box::new(head));
+        let outgoing = Outgoing::Queued(head);
         Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
     }
 

@@ -1,11 +1,10 @@
 //! The streams of a connection: slots that are reused, and the ids that name them on the wire.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use np_wire::{Side, StreamId};
 
+use crate::ids::Ids;
 use crate::stream::Stream;
 
 /// Names a stream to its session. Slots are reused, but never under the same key.
@@ -16,6 +15,9 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
+    /// Fills places that name no stream.
+    pub(crate) const NONE: Self = Self { slot: u32::MAX, generation: u32::MAX };
+
     /// The number of the slot: small, and unique among the streams that are open.
     #[must_use]
     pub const fn slot(self) -> usize {
@@ -35,12 +37,21 @@ struct Slot {
     stream: Option<Stream>,
 }
 
+/// What is left of a stream that is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Removed {
+    /// Bytes that the peer may still send for it.
+    pub(crate) coming: u64,
+    /// Whether its work was given up.
+    pub(crate) abandoned: bool,
+}
+
 /// All streams of a connection. Its size is bounded by the two sides' allowances and the local queue.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    ids: HashMap<u64, StreamKey, BuildHasherDefault<IdHasher>>,
+    ids: Ids,
     open_by_peer: usize,
     open_here: usize,
     held: u64,
@@ -100,7 +111,7 @@ impl Table {
     }
 
     pub(crate) fn find(&self, id: StreamId) -> Option<StreamKey> {
-        self.ids.get(&id.to_wire()).copied()
+        self.ids.find(id.to_wire())
     }
 
     pub(crate) fn stream(&self, key: StreamKey) -> Option<&Stream> {
@@ -113,25 +124,31 @@ impl Table {
         if slot.generation == key.generation { slot.stream.as_mut() } else { None }
     }
 
-    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Stream> {
+    /// Takes a stream out where it stands, since it is large: gives what its end may need to know.
+    pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Removed> {
         let slot = self.slots.get_mut(key.slot as usize)?;
         if slot.generation != key.generation {
             return None;
         }
-        let stream = slot.stream.take()?;
+        let stream = slot.stream.as_ref()?;
+        let removed = Removed {
+            coming: if stream.peer_finished { 0 } else { stream.receive_credit },
+            abandoned: stream.abandoned,
+        };
         self.held -= stream.held;
         self.at_work -= stream.at_work;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         if let Some(id) = stream.id {
-            self.ids.remove(&id.to_wire());
+            self.ids.remove(id.to_wire());
         }
         if stream.local {
             self.open_here -= 1;
         } else {
             self.open_by_peer -= 1;
         }
-        Some(stream)
+        slot.stream = None;
+        Some(removed)
     }
 
     /// The keys of all streams, in the order of their slots.
@@ -195,33 +212,18 @@ impl Opened {
     }
 }
 
-/// Ids are counters that their opener cannot choose, so mixing by one multiplication is enough.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use np_types::{Deadline, Time};
     use np_wire::{OpenKind, Side, StreamId};
 
-    use super::Table;
+    use super::{StreamKey, Table};
     use crate::stream::Stream;
+
+    /// Keys of different slots.
+    pub(crate) fn keys() -> impl Iterator<Item = StreamKey> {
+        (0..).map(|slot| StreamKey { slot, generation: 0 })
+    }
 
     #[test]
     fn an_old_key_names_nothing() {

@@ -21,7 +21,8 @@ pub enum MetadataError {
 /// Key/value pairs beside a request or a response, in the order they were added.
 ///
 /// # Limits
-/// At most 32 pairs and 8 KiB of keys and values together, so a peer's metadata costs at most about 10 KiB.
+/// At most 32 pairs and 8 KiB of keys and values together, so a peer's metadata costs at most about 10 KiB. Without pairs it
+/// is one word, and nothing is allocated.
 ///
 /// ```
 /// use np_types::Metadata;
@@ -31,7 +32,11 @@ pub enum MetadataError {
 /// # Ok::<(), np_types::MetadataError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Metadata {
+pub struct Metadata(Option<Box<Pairs>>);
+
+/// At least one pair.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Pairs {
     pairs: Vec<(Box<str>, Box<[u8]>)>,
     bytes: usize,
 }
@@ -47,7 +52,7 @@ impl Metadata {
     /// No pairs.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pairs: Vec::new(), bytes: 0 }
+        Self(None)
     }
 
     /// Adds a pair.
@@ -58,18 +63,19 @@ impl Metadata {
         if key.is_empty() || key.len() > Self::MAX_KEY || !key.bytes().all(is_key_byte) {
             return Err(MetadataError::Key);
         }
-        if self.pairs.len() == Self::MAX_PAIRS {
+        if self.pairs().len() == Self::MAX_PAIRS {
             return Err(MetadataError::Pairs);
         }
-        let bytes = self.bytes.saturating_add(key.len()).saturating_add(value.len());
+        let bytes = self.size().saturating_add(key.len()).saturating_add(value.len());
         if bytes > Self::MAX_BYTES {
             return Err(MetadataError::Bytes);
         }
         if self.value(key).is_some() {
             return Err(MetadataError::Duplicate);
         }
-        self.pairs.push((key.into(), value.into()));
-        self.bytes = bytes;
+        let held = self.0.get_or_insert_default();
+        held.pairs.push((key.into(), value.into()));
+        held.bytes = bytes;
         Ok(())
     }
 
@@ -81,19 +87,26 @@ impl Metadata {
 
     /// All pairs in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
-        self.pairs.iter().map(|(key, value)| (&**key, &**value))
+        self.pairs().iter().map(|(key, value)| (&**key, &**value))
     }
 
     /// Bytes of keys and values together.
     #[must_use]
     pub const fn size(&self) -> usize {
-        self.bytes
+        match &self.0 {
+            Some(held) => held.bytes,
+            None => 0,
+        }
     }
 
     /// Whether there is no pair.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.0.is_none()
+    }
+
+    fn pairs(&self) -> &[(Box<str>, Box<[u8]>)] {
+        self.0.as_ref().map_or(&[], |held| &held.pairs)
     }
 }
 

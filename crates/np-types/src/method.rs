@@ -1,7 +1,9 @@
 //! Names of methods.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -20,7 +22,10 @@ pub enum MethodNameError {
     },
 }
 
-/// The name of a method: `[A-Za-z0-9._/-]{1,128}`. Cheap to clone.
+/// Names of at most this many bytes need no memory beside the name itself.
+const INLINE: usize = 22;
+
+/// The name of a method: `[A-Za-z0-9._/-]{1,128}`. Cheap to clone; up to 22 characters need no allocation.
 ///
 /// Names that begin with `np.` are np's own (`np.echo`, `np.methods`, `np.health`).
 ///
@@ -31,8 +36,16 @@ pub enum MethodNameError {
 /// assert!("two words".parse::<MethodName>().is_err());
 /// # Ok::<(), np_types::MethodNameError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MethodName(Arc<str>);
+#[derive(Clone)]
+pub struct MethodName(Text);
+
+#[derive(Clone)]
+enum Text {
+    /// The first bytes, as many as the first field says.
+    Inline(u8, [u8; INLINE]),
+    /// A longer name.
+    Shared(Arc<str>),
+}
 
 impl MethodName {
     /// The longest name, in bytes.
@@ -48,20 +61,71 @@ impl MethodName {
         }
         match text.bytes().position(|byte| !is_name_byte(byte)) {
             Some(at) => Err(MethodNameError::Character { at }),
-            None => Ok(Self(text.into())),
+            None => Ok(Self(Text::of(text))),
         }
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // What was taken from a text is a text.
+            Text::Inline(..) => str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Text::Shared(text) => text,
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Text::Shared(text) => text.as_bytes(),
+        }
     }
 
     /// Whether the name is one of np's own.
     #[must_use]
     pub fn is_builtin(&self) -> bool {
-        self.0.starts_with("np.")
+        self.as_bytes().starts_with(b"np.")
+    }
+}
+
+impl Text {
+    fn of(text: &str) -> Self {
+        let mut bytes = [0; INLINE];
+        match bytes.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Inline(text.len() as u8, bytes)
+            }
+            None => Self::Shared(text.into()),
+        }
+    }
+}
+
+impl PartialEq for MethodName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for MethodName {}
+
+impl PartialOrd for MethodName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MethodName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As the text has it, which is what [`Borrow`] asks for.
+impl Hash for MethodName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -87,25 +151,25 @@ impl TryFrom<&str> for MethodName {
 
 impl Borrow<str> for MethodName {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl AsRef<str> for MethodName {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for MethodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MethodName({})", self.0)
+        write!(f, "MethodName({self})")
     }
 }
 
@@ -118,6 +182,25 @@ mod tests {
         assert!(MethodName::new(&"a".repeat(128)).is_ok());
         assert_eq!(MethodName::new(&"a".repeat(129)), Err(MethodNameError::Length(129)));
         assert_eq!(MethodName::new(""), Err(MethodNameError::Length(0)));
+    }
+
+    /// Short and long names are kept differently, and are the same to whoever compares, sorts or looks them up.
+    #[test]
+    fn names_behave_as_their_texts_on_both_sides_of_the_inline_length() {
+        use std::collections::HashMap;
+        let texts: Vec<String> =
+            [1, 2, 21, 22, 23, 24, 128].iter().flat_map(|n| ["a", "b"].map(|c| c.repeat(*n))).collect();
+        let name = |text: &String| MethodName::new(text).unwrap();
+        let map: HashMap<MethodName, usize> = texts.iter().map(name).zip(0..).collect();
+        for (at, text) in texts.iter().enumerate() {
+            assert_eq!(name(text).as_str(), text);
+            assert_eq!(map.get(text.as_str()), Some(&at));
+            for other in &texts {
+                assert_eq!(name(text).cmp(&name(other)), text.cmp(other));
+                assert_eq!(name(text) == name(other), text == other);
+            }
+        }
+        assert_eq!(size_of::<MethodName>(), 24);
     }
 
     #[test]

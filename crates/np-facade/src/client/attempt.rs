@@ -53,8 +53,8 @@ pub(crate) struct Unary;
 impl Operation for Unary {
     type Output = Reply;
 
-    async fn attempt(connection: &Connection, request: Request) -> Result<Reply, CallError> {
-        connection.call(request).await
+    fn attempt(connection: &Connection, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        connection.call(request)
     }
 }
 
@@ -65,8 +65,8 @@ pub(crate) struct OneWay;
 impl Operation for OneWay {
     type Output = ();
 
-    async fn attempt(connection: &Connection, request: Request) -> Result<(), CallError> {
-        connection.send_one_way(request).await
+    fn attempt(connection: &Connection, request: Request) -> impl Future<Output = Result<(), CallError>> + Send {
+        connection.send_one_way(request)
     }
 }
 
@@ -77,8 +77,11 @@ pub(crate) struct OpenStream;
 impl Operation for OpenStream {
     type Output = MessageStream;
 
-    async fn attempt(connection: &Connection, request: Request) -> Result<MessageStream, CallError> {
-        connection.open_stream(request).await
+    fn attempt(
+        connection: &Connection,
+        request: Request,
+    ) -> impl Future<Output = Result<MessageStream, CallError>> + Send {
+        connection.open_stream(request)
     }
 }
 
@@ -94,16 +97,23 @@ enum Verdict {
 }
 
 /// Makes attempts until one of them settles the call; gives its result and the connection that it was on.
-pub(crate) async fn settle<O: Operation>(pool: &Pool, call: Outgoing) -> Result<(O::Output, Lease<'_>), CallError> {
+pub(crate) async fn settle<'a, O: Operation>(
+    pool: &'a Pool,
+    call: &Outgoing,
+) -> Result<(O::Output, Lease<'a>), CallError> {
     // Known once it matters: the first attempt on a connection that stands reads no clock for it.
     let mut until = None;
     let mut refusals = 0;
     loop {
         let lease = match pool.pick() {
             Some(lease) => lease,
-            None => pool.wait(*until.get_or_insert_with(|| pool.dialer.clock.now() + call.patience)).await?,
+            // Boxed, as all that is rare here: what every call carries along stays small.
+            None => {
+                let until = *until.get_or_insert_with(|| pool.dialer.clock.now() + call.patience);
+                Box::pin(pool.wait(until)).await?
+            }
         };
-        let (request, deadline) = request(pool, &lease, &call, until);
+        let (request, deadline) = request(pool, &lease, call, until);
         match O::attempt(&lease.live.connection, request).await {
             Ok(output) => {
                 pool.budget.deposit();
@@ -114,7 +124,7 @@ pub(crate) async fn settle<O: Operation>(pool: &Pool, call: Outgoing) -> Result<
                 let until = *until.get_or_insert_with(|| pool_time(pool, &lease, deadline, call.patience));
                 let live = Arc::clone(&lease.live);
                 drop(lease);
-                again(pool, &live, &call, error, until, &mut refusals).await?;
+                Box::pin(again(pool, &live, call, error, until, &mut refusals)).await?;
             }
         }
     }

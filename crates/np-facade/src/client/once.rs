@@ -110,7 +110,7 @@ enum Next {
 }
 
 /// Makes attempts until the call is answered, or nobody can know whether it was done.
-pub(crate) async fn settle_once(pool: &Pool, once: &Once, call: Outgoing) -> Result<Reply, CallError> {
+pub(crate) async fn settle_once(pool: &Pool, once: &Once, call: &Outgoing) -> Result<Reply, CallError> {
     let until = pool.dialer.clock.now() + call.patience;
     let numbered = once.begin(pool, until).await?;
     let mut refusals = 0;
@@ -121,7 +121,7 @@ pub(crate) async fn settle_once(pool: &Pool, once: &Once, call: Outgoing) -> Res
         let lease = pool.wait_by(until, |pool| pick(pool, bound, lane)).await;
         let lease = lease.map_err(|error| numbered.give_up(error))?;
         lane = lease.live.lane();
-        let error = match attempt(pool, &numbered, &lease, &call, until).await {
+        let error = match attempt(pool, &numbered, &lease, call, until).await {
             Ok(reply) => {
                 pool.budget.deposit();
                 lease.live.station.succeeded();
