@@ -158,27 +158,59 @@ impl Request {
         self
     }
 
-    /// Checks what only np may say, and says it.
+    /// The method that is called.
+    ///
+    /// ```
+    /// let request = np_driver::Request::new("np.echo".parse()?);
+    /// assert_eq!(request.method().as_str(), "np.echo");
+    /// # Ok::<(), np_types::MethodNameError>(())
+    /// ```
+    #[must_use]
+    pub const fn method(&self) -> &MethodName {
+        &self.method
+    }
+
+    /// What the session is asked to open.
     fn open(mut self, kind: OpenKind, clock: Clock) -> Result<OpenCall, CallError> {
-        let unsent = |text: String| CallError::not_processed(Status::InvalidArgument, text);
-        if let Some(key) = reserved_key(&self.metadata) {
-            return Err(unsent(format!("the metadata key `{key}` is np's own: no key of yours may begin with `np-`")));
-        }
-        match (self.once.take(), kind) {
-            (None, _) => {}
-            (Some(header), OpenKind::Request) => {
-                header.put_in(&mut self.metadata).map_err(|error| unsent(error.to_string()))?;
-            }
-            (Some(_), _) => return Err(unsent("only calls run exactly once".to_owned())),
-        }
         let default = || match kind {
             OpenKind::Request | OpenKind::OneWay => clock.deadline(Deadline::DEFAULT),
             OpenKind::Stream => Deadline::NONE,
         };
         let deadline = self.deadline.unwrap_or_else(default);
-        let Self { method, codec, body, mut metadata, priority, traced, .. } = self;
-        scope::carry(&mut metadata, traced);
-        Ok(OpenCall { codec, metadata, deadline, body, priority, ..OpenCall::new(kind, method) })
+        let (metadata, body) = (std::mem::take(&mut self.metadata), std::mem::take(&mut self.body));
+        self.opening(kind, deadline, metadata, body)
+    }
+
+    /// Checks what only np may say, and says it.
+    fn opening(
+        &self,
+        kind: OpenKind,
+        deadline: Deadline,
+        mut metadata: Metadata,
+        body: Bytes,
+    ) -> Result<OpenCall, CallError> {
+        let unsent = |text: String| CallError::not_processed(Status::InvalidArgument, text);
+        if let Some(key) = reserved_key(&metadata) {
+            return Err(unsent(format!("the metadata key `{key}` is np's own: no key of yours may begin with `np-`")));
+        }
+        match (&self.once, kind) {
+            (None, _) => {}
+            (Some(header), OpenKind::Request) => {
+                header.put_in(&mut metadata).map_err(|error| unsent(error.to_string()))?;
+            }
+            (Some(_), _) => return Err(unsent("only calls run exactly once".to_owned())),
+        }
+        scope::carry(&mut metadata, self.traced);
+        Ok(OpenCall {
+            kind,
+            method: self.method.clone(),
+            codec: self.codec,
+            encoding: Encoding::Plain,
+            metadata,
+            deadline,
+            priority: self.priority,
+            body,
+        })
     }
 }
 
@@ -239,8 +271,32 @@ impl Connection {
         self.call_from(request, false)
     }
 
+    /// Calls as [`Connection::call`] does, with another deadline and a request that stays the caller's: for whoever may
+    /// have to make it again. A clone of the body costs no bytes.
+    ///
+    /// ```no_run
+    /// # async fn run(connection: np_driver::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let request = np_driver::Request::new("np.echo".parse()?).body("hi");
+    /// let deadline = connection.clock().deadline(Duration::from_secs(1));
+    /// let reply = connection.call_by(&request, deadline).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_by(&self, request: &Request, deadline: Deadline) -> Result<Reply, CallError> {
+        let call = || request.opening(OpenKind::Request, deadline, request.metadata.clone(), request.body.clone());
+        self.finish_call(self.begin_call(call, request.compress, false)?).await
+    }
+
     async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
-        let (unsent, answer) = self.begin_call(request, nested)?;
+        let (compress, clock) = (request.compress, self.info.clock);
+        self.finish_call(self.begin_call(|| request.open(OpenKind::Request, clock), compress, nested)?).await
+    }
+
+    async fn finish_call(&self, (unsent, answer): Begun) -> Result<Reply, CallError> {
         if let Some(unsent) = unsent {
             Box::pin(self.send_later(unsent)).await?;
         }
@@ -255,9 +311,13 @@ impl Connection {
 
     /// Gives a call to the connection's task where its queue has room. Nothing of it is kept in the future of the call, which
     /// moves often and is better small.
-    fn begin_call(&self, request: Request, nested: bool) -> Result<(Option<TrySendError<Command>>, Waiter), CallError> {
-        let compress = request.compress;
-        let mut call = request.open(OpenKind::Request, self.info.clock)?;
+    fn begin_call(
+        &self,
+        open: impl FnOnce() -> Result<OpenCall, CallError>,
+        compress: Option<bool>,
+        nested: bool,
+    ) -> Result<Begun, CallError> {
+        let mut call = open()?;
         self.info.bodies.pack_call(&mut call, compress);
         let (reply, answer) = oneshot::channel();
         Ok((self.commands.try_send(Command::Call { call, nested, reply }).err(), answer))
@@ -458,8 +518,8 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Where the answer of a call comes.
-type Waiter = oneshot::Receiver<Result<Answer, CallError>>;
+/// What there was no room for, and where the answer of the call comes.
+type Begun = (Option<TrySendError<Command>>, oneshot::Receiver<Result<Answer, CallError>>);
 
 struct CancelOnDrop<'a, T> {
     bell: &'a Doorbell,

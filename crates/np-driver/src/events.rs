@@ -160,7 +160,7 @@ impl Task {
             return self.arrived_once(cx, header, call, scope);
         }
         let Arrived { key, kind, method, codec, encoding, metadata, deadline, body } = call;
-        let Some(registered) = self.router.lookup(method.as_str()) else {
+        let Some(registered) = self.recent.take(&self.router, &method) else {
             return self.refuse(key, Status::UnknownMethod, &format!("no method is named {method}"));
         };
         if let Err(error) = registered.admit(&metadata) {
@@ -224,6 +224,7 @@ impl Task {
                 return self.refuse(key, Status::WrongKind, "this method is a stream; it was called");
             }
         };
+        self.recent.keep(registered);
         let (abort, ended) = match started {
             Ok(ending) => (None, Some(ending)),
             Err(abort) => (Some(abort), None),

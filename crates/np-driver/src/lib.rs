@@ -28,6 +28,7 @@ mod message_queue;
 mod once;
 mod progress;
 mod rate;
+mod recent;
 mod scope;
 mod slots;
 mod sources;

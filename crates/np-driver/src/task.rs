@@ -31,6 +31,7 @@ use crate::lifetime::Life;
 use crate::link_error::{is_end, link_error};
 use crate::memory::Share;
 use crate::progress::Progress;
+use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
 
@@ -47,6 +48,7 @@ pub(crate) struct Task {
     pub(crate) io: Box<dyn Io>,
     pub(crate) session: Session,
     pub(crate) router: Router,
+    pub(crate) recent: Recent,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) peer_info: Arc<PeerInfo>,
     pub(crate) bell: Arc<Doorbell>,
@@ -114,6 +116,7 @@ pub(crate) fn start(
         io,
         session: established.session,
         router,
+        recent: Recent::default(),
         progress: Progress::new(info.progress_timeout),
         peer_info: Arc::new(connection.peer_info()),
         info,

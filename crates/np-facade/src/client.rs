@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use np_dispatch::{CodecError, MessageStream, Reply, Schema, encode_as};
-use np_driver::{Connection, Priority};
+use np_driver::{Connection, Priority, Request};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -441,17 +441,16 @@ impl<'a> Call<'a> {
             np_driver::begin_trace(&mut self.metadata);
         }
         let patience = self.deadline.unwrap_or(self.client.inner.pool.dialer.settings.deadline);
-        Ok(Outgoing {
-            method: name(self.method)?,
-            codec: self.codec.unwrap_or_default(),
-            body: self.body,
-            metadata: self.metadata,
-            compress: self.compress,
-            priority: self.priority,
-            within: Some(patience),
-            patience,
-            idempotent: self.idempotent,
-        })
+        let request = Request::new(name(self.method)?)
+            .codec(self.codec.unwrap_or_default())
+            .body(self.body)
+            .metadata(self.metadata)
+            .priority(self.priority);
+        let request = match self.compress {
+            Some(compress) => request.compress(compress),
+            None => request,
+        };
+        Ok(Outgoing { request, within: Some(patience), patience, idempotent: self.idempotent })
     }
 }
 

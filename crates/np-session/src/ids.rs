@@ -2,8 +2,9 @@
 
 use crate::StreamKey;
 
-/// Places of the smallest table.
+/// Places of the smallest table, and of one that is kept when its streams have gone: 4 KiB.
 const LEAST: usize = 16;
+const KEPT: usize = 256;
 /// No id: wire ids have at most 62 bits.
 const NONE: u64 = u64::MAX;
 
@@ -35,9 +36,9 @@ impl Ids {
         };
         self.used -= 1;
         self.close_gap(at);
-        if self.places.len() > LEAST && self.used * 16 < self.places.len() {
+        if self.places.len() > KEPT && self.used * 16 < self.places.len() {
             // What a burst needed is given back.
-            self.resize((self.places.len() / 4).max(LEAST));
+            self.resize((self.places.len() / 4).max(KEPT));
         }
     }
 
@@ -109,7 +110,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Ids, LEAST};
+    use super::{Ids, KEPT};
     use crate::StreamKey;
 
     proptest! {
@@ -139,6 +140,6 @@ mod tests {
         (0..10_000).for_each(|id| ids.insert(id, StreamKey::NONE));
         assert!(ids.places.len() >= 20_000);
         (0..10_000).for_each(|id| ids.remove(id));
-        assert_eq!((ids.used, ids.places.len()), (0, LEAST));
+        assert_eq!((ids.used, ids.places.len()), (0, KEPT));
     }
 }

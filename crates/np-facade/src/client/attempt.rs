@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use np_dispatch::{MessageStream, Reply};
-use np_driver::{Connection, Priority, Request, random_number};
-use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, Time};
+use np_driver::{Connection, Request, random_number};
+use np_types::{CallError, Deadline, Outcome, Status, Time};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout_at};
 
@@ -17,15 +16,10 @@ use crate::client::pool::{Lease, Live, Pool};
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is sent, and how: all that an attempt is made of. A clone of the body costs no bytes.
+/// What is sent, and how: all that an attempt is made of.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) method: MethodName,
-    pub(crate) codec: Codec,
-    pub(crate) body: Bytes,
-    pub(crate) metadata: Metadata,
-    pub(crate) compress: Option<bool>,
-    pub(crate) priority: Priority,
+    pub(crate) request: Request,
     /// How long it may take in all; none: for ever.
     pub(crate) within: Option<Duration>,
     /// How long it waits for a connection.
@@ -42,7 +36,8 @@ pub(crate) trait Operation {
     /// Makes one attempt.
     fn attempt(
         connection: &Connection,
-        request: Request,
+        request: &Request,
+        deadline: Deadline,
     ) -> impl Future<Output = Result<Self::Output, CallError>> + Send;
 }
 
@@ -53,8 +48,12 @@ pub(crate) struct Unary;
 impl Operation for Unary {
     type Output = Reply;
 
-    fn attempt(connection: &Connection, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        connection.call(request)
+    fn attempt(
+        connection: &Connection,
+        request: &Request,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        connection.call_by(request, deadline)
     }
 }
 
@@ -65,8 +64,12 @@ pub(crate) struct OneWay;
 impl Operation for OneWay {
     type Output = ();
 
-    fn attempt(connection: &Connection, request: Request) -> impl Future<Output = Result<(), CallError>> + Send {
-        connection.send_one_way(request)
+    fn attempt(
+        connection: &Connection,
+        request: &Request,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<(), CallError>> + Send {
+        connection.send_one_way(request.clone().deadline(deadline))
     }
 }
 
@@ -79,9 +82,10 @@ impl Operation for OpenStream {
 
     fn attempt(
         connection: &Connection,
-        request: Request,
+        request: &Request,
+        deadline: Deadline,
     ) -> impl Future<Output = Result<MessageStream, CallError>> + Send {
-        connection.open_stream(request)
+        connection.open_stream(request.clone().deadline(deadline))
     }
 }
 
@@ -113,8 +117,8 @@ pub(crate) async fn settle<'a, O: Operation>(
                 Box::pin(pool.wait(until)).await?
             }
         };
-        let (request, deadline) = request(pool, &lease, call, until);
-        match O::attempt(&lease.live.connection, request).await {
+        let deadline = deadline(pool, &lease, call, until);
+        match O::attempt(&lease.live.connection, &call.request, deadline).await {
             Ok(output) => {
                 pool.budget.deposit();
                 lease.live.station.succeeded();
@@ -130,24 +134,13 @@ pub(crate) async fn settle<'a, O: Operation>(
     }
 }
 
-/// Makes the request of the next attempt, and the deadline that it has on its connection's clock.
-pub(crate) fn request(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: Option<Time>) -> (Request, Deadline) {
-    let deadline = match (call.within, until) {
+/// The deadline of the next attempt, on its connection's clock.
+pub(crate) fn deadline(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: Option<Time>) -> Deadline {
+    match (call.within, until) {
         (None, _) => Deadline::NONE,
         (Some(within), None) => lease.live.connection.clock().deadline(within),
         (Some(_), Some(until)) => lease.live.connection.clock().deadline(until.since(pool.dialer.clock.now())),
-    };
-    let request = Request::new(call.method.clone())
-        .codec(call.codec)
-        .body(call.body.clone())
-        .metadata(call.metadata.clone())
-        .priority(call.priority)
-        .deadline(deadline);
-    let request = match call.compress {
-        Some(compress) => request.compress(compress),
-        None => request,
-    };
-    (request, deadline)
+    }
 }
 
 /// When a call is over whose first attempt failed, on the clock of the pool.
@@ -170,7 +163,9 @@ async fn again(
         // Whoever learns of it first takes it away, so that no attempt meets it again.
         pool.evict(live);
     }
-    match judge(&error, lost, || call.idempotent || pool.dialer.settings.keeping.is_idempotent(call.method.as_str())) {
+    match judge(&error, lost, || {
+        call.idempotent || pool.dialer.settings.keeping.is_idempotent(call.request.method().as_str())
+    }) {
         Verdict::Tell => return Err(error),
         // Without auto_reconnect no other will come, and it is as well that the caller hears why.
         Verdict::Elsewhere if pool.has_other(live) => return Ok(()),

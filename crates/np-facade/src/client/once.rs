@@ -9,7 +9,7 @@ use np_types::{CallError, Deadline, Outcome, Status, Time};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use crate::client::attempt::{Outgoing, pause, request};
+use crate::client::attempt::{Outgoing, deadline, pause};
 use crate::client::pool::{Lease, Live, Pool};
 
 /// The exactly-once calls of one client.
@@ -156,7 +156,7 @@ async fn attempt(
     until: Time,
 ) -> Result<Reply, Next> {
     let (once, number, live) = (numbered.once, numbered.number, &lease.live);
-    let (request, deadline) = request(pool, lease, call, Some(until));
+    let deadline = deadline(pool, lease, call, Some(until));
     let epoch = match live.epoch.ask(&live.connection, once, deadline).await {
         Ok(epoch) => epoch,
         // The question is no attempt of the call.
@@ -165,7 +165,7 @@ async fn attempt(
     };
     let header = once.lock().attempt(number, epoch);
     let header = header.map_err(|why| Next::Tell(CallError::unknown(Status::OutcomeUnknown, why.to_string())))?;
-    let result = live.connection.call(request.once(header)).await;
+    let result = live.connection.call(call.request.clone().deadline(deadline).once(header)).await;
     let next = once.lock().ended(number, AttemptEnd::of(&result));
     result.map_err(|error| match (next, error.status) {
         (OnceNext::Retry { .. }, Status::OutcomeUnknown) => {
