@@ -446,7 +446,7 @@ impl Shared {
             tls,
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &config.limits),
-            places: self.calls.of(&established.peer),
+            places: self.calls.of(&established.peer, self.clock.now()),
             once: self.once.clone(),
             progress_timeout: config.progress_timeout,
             lifetime: config.lifetime,
