@@ -16,7 +16,7 @@ use np_session::OpenKind;
 use np_types::{CallError, MethodName, PeerIdentity, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::accept::AcceptorError;
 use crate::audit::{Audit, Kind};
@@ -54,12 +54,16 @@ impl OnceCalls {
         Ok(Arc::new(Self { settings, window: Mutex::new(window), tasks: Mutex::default(), clock, audit }))
     }
 
-    /// Waits for the calls that run, and stops those that are left at a point in time. No connection is there any more
-    /// that could begin others.
-    pub(crate) async fn finish(&self, until: Instant) {
+    /// Waits for the calls that run, and stops those that are left at a point in time, which may come nearer meanwhile. No
+    /// connection is there any more that could begin others.
+    pub(crate) async fn finish(&self, until: watch::Receiver<Option<Instant>>) {
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         let all = async { while tasks.join_next().await.is_some() {} };
-        if timeout_at(until, all).await.is_err() {
+        let stopped = tokio::select! {
+            () = all => false,
+            () = passed(until) => true,
+        };
+        if stopped {
             tracing::warn!(target: "np::audit", "exactly-once calls were stopped by the end of a drain");
         }
         tasks.shutdown().await;
@@ -148,6 +152,23 @@ impl OnceKeeper for OnceCalls {
             }
             CallError::answered(Status::LimitReached, refusal.to_string())
         })
+    }
+}
+
+/// Ends at a point in time that may come nearer meanwhile; none is never.
+async fn passed(mut until: watch::Receiver<Option<Instant>>) {
+    loop {
+        let end = *until.borrow_and_update();
+        let end = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = end => return,
+            Ok(()) = until.changed() => {}
+        }
     }
 }
 
