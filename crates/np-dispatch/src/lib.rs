@@ -36,6 +36,7 @@ pub use handler::{Answer, Handler, Reply, StreamHandler, bytes, bytes_async, str
 pub use message::Message;
 pub use once::begin::{Begin, OnceRefusal, OnceUnknown};
 pub use once::client::{AttemptEnd, OnceClient, OnceError, OnceNext};
+pub use once::reply::OnceReply;
 pub use once::settings::OnceSettings;
 pub use once::window::{OnceWindow, Ticket};
 pub use once::{Epoch, InstanceId, OnceHeader, OnceHeaderError, reserved_key};

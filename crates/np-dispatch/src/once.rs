@@ -11,6 +11,7 @@ use np_types::{Metadata, MetadataError};
 
 pub(crate) mod begin;
 pub(crate) mod client;
+pub(crate) mod reply;
 pub(crate) mod settings;
 pub(crate) mod window;
 

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
 use crate::clock::{Clock, after};
-use crate::commands::lock;
 use crate::compression::Contexts;
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy;
@@ -81,6 +80,8 @@ struct Shared {
     /// Peers that are being told that there are too many handshakes.
     refusals: Semaphore,
     live: Mutex<Live>,
+    /// When what is left is ended, once a drain has begun.
+    drained_by: watch::Sender<Option<Instant>>,
 }
 
 impl Acceptor {
@@ -109,6 +110,7 @@ impl Acceptor {
             clock,
             replay,
             live: Mutex::default(),
+            drained_by: watch::Sender::default(),
         };
         shared.calls.set_per_second(shared.settings().config.max_peer_calls_per_second);
         Ok(Self { shared: Arc::new(shared), loops: JoinSet::new(), stop: watch::Sender::new(false) })
@@ -139,31 +141,6 @@ impl Acceptor {
     #[must_use]
     pub fn roster(&self) -> Roster {
         Roster(Arc::clone(&self.shared))
-    }
-
-    /// Stops listening, tells every peer to go away, lets open calls finish, exactly-once calls also of peers that are
-    /// gone, and ends what is left after `within`.
-    pub async fn drain(&mut self, within: Duration) {
-        let begun = Instant::now();
-        self.stop.send_replace(true);
-        let roster = self.roster();
-        self.shared.audit.telemetry.draining();
-        let connections = roster.connections().len();
-        tracing::info!(target: "np::audit", connections, ?within, "drain began");
-        let all = async {
-            roster.drain(within).await;
-            while self.loops.join_next().await.is_some() {}
-        };
-        // The connections cut themselves after `within`; the farewell takes at most a second more.
-        let _ = tokio::time::timeout(within.saturating_add(Duration::from_secs(2)), all).await;
-        let cut = self.roster().connections().len();
-        self.loops.shutdown().await;
-        if let Some(once) = &self.shared.once {
-            // Another drain may have cut this one short.
-            let within = lock(&self.shared.live).draining.map_or(within, |other| other.min(within));
-            once.finish(after(begun, within)).await;
-        }
-        tracing::info!(target: "np::audit", cut, "drain ended");
     }
 }
 
@@ -446,7 +423,7 @@ impl Shared {
             tls,
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &config.limits),
-            places: self.calls.of(&established.peer),
+            places: self.calls.of(&established.peer, self.clock.now()),
             once: self.once.clone(),
             progress_timeout: config.progress_timeout,
             lifetime: config.lifetime,

@@ -1,13 +1,14 @@
-//! How many calls may be at work for one identity, and for all peers of a server. Must never know what a call does.
+//! How many calls may be at work for one identity, and for all peers of a server, and how many a second it may make. Must
+//! never know what a call does.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use np_types::{PeerIdentity, Time};
 use tokio::sync::Notify;
 
 use crate::commands::lock;
+use crate::identities::{Identities, Identity};
 use crate::rate::{Bucket, Tap};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
@@ -32,16 +33,7 @@ pub(crate) struct CallLimits {
     per_identity: AtomicUsize,
     when_full: WhenFull,
     per_second: Arc<Tap>,
-    /// Those of identities with a connection.
-    identities: Mutex<BTreeMap<String, Weak<Identity>>>,
-}
-
-/// What is counted of one identity.
-#[derive(Debug)]
-struct Identity {
-    gauge: Arc<Gauge>,
-    bucket: Bucket,
-    per_second: Arc<Tap>,
+    identities: Mutex<Identities>,
 }
 
 /// A number of places.
@@ -108,7 +100,7 @@ impl CallLimits {
         self.server.set(per_server);
         let identities = lock(&self.identities);
         self.per_identity.store(per_identity, Ordering::Release);
-        identities.values().filter_map(Weak::upgrade).for_each(|identity| identity.gauge.set(per_identity));
+        identities.all().for_each(|identity| identity.gauge.set(per_identity));
     }
 
     /// Calls at work for all peers, and those that ever were.
@@ -118,9 +110,9 @@ impl CallLimits {
 
     /// The places of a peer's connections. Peers that have proven nothing have nobody to be counted with: for them the
     /// server's limit stands alone.
-    pub(crate) fn of(&self, peer: &PeerIdentity) -> CallPlaces {
+    pub(crate) fn of(&self, peer: &PeerIdentity, now: Time) -> CallPlaces {
         let known = peer.is_authenticated();
-        let identity = if known { self.identity(peer) } else { self.nobody() };
+        let identity = if known { self.identity(peer, now) } else { self.nobody() };
         let own = known.then(|| Arc::clone(&identity.gauge));
         let gauges = [own, Some(Arc::clone(&self.server))];
         CallPlaces { gauges, when_full: self.when_full, identity: Some(identity), waiting: Arc::default() }
@@ -131,24 +123,21 @@ impl CallLimits {
         Arc::new(Identity { gauge, bucket: Bucket::default(), per_second: Arc::clone(&self.per_second) })
     }
 
-    fn identity(&self, peer: &PeerIdentity) -> Arc<Identity> {
-        let mut identities = lock(&self.identities);
-        let name = peer.to_string();
-        if let Some(identity) = identities.get(&name).and_then(Weak::upgrade) {
-            return identity;
-        }
-        // Identities without a connection go, so that the table is never larger than the connections that stand.
-        identities.retain(|_, identity| identity.strong_count() > 0);
-        let identity = self.nobody();
-        identities.insert(name, Arc::downgrade(&identity));
-        identity
+    fn identity(&self, peer: &PeerIdentity, now: Time) -> Arc<Identity> {
+        // Its limit is read under the table's lock, so that none is missed by a change.
+        lock(&self.identities).of(peer.to_string(), now, || self.nobody())
     }
 }
 
 impl Gauge {
-    fn new(setting: &'static str, most: usize) -> Arc<Self> {
+    pub(crate) fn new(setting: &'static str, most: usize) -> Arc<Self> {
         let (used, taken, waiting) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
         Arc::new(Self { setting, most: AtomicUsize::new(most), used, taken, waiting, freed: Notify::new() })
+    }
+
+    /// Whether a call is at work.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire) > 0
     }
 
     fn set(&self, most: usize) {
@@ -263,7 +252,7 @@ impl CallPlaces {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use np_types::{PeerIdentity, PublicKey};
+    use np_types::{PeerIdentity, PublicKey, Time};
 
     use super::{CallLimits, WhenFull};
 
@@ -274,7 +263,8 @@ mod tests {
     #[test]
     fn each_limit_holds_at_n_and_n_plus_1_and_over_connections() {
         let limits = CallLimits::new(5, 3, WhenFull::Refuse);
-        let (one, again, other) = (limits.of(&peer(1)), limits.of(&peer(1)), limits.of(&peer(2)));
+        let (one, again, other) =
+            (limits.of(&peer(1), Time::ZERO), limits.of(&peer(1), Time::ZERO), limits.of(&peer(2), Time::ZERO));
         let mut held: Vec<_> = [&one, &again, &one].into_iter().map(|places| places.try_enter().unwrap()).collect();
         assert_eq!(again.try_enter().unwrap_err(), "max_identity_calls");
         held.extend([&other, &other].into_iter().map(|places| places.try_enter().unwrap()));
@@ -282,13 +272,13 @@ mod tests {
         // A refusal by the second limit has given the place under the first one back.
         held.truncate(4);
         assert!(other.try_enter().is_ok());
-        assert_eq!(limits.of(&PeerIdentity::Anonymous).try_enter().map(drop), Ok(()));
+        assert_eq!(limits.of(&PeerIdentity::Anonymous, Time::ZERO).try_enter().map(drop), Ok(()));
     }
 
     #[tokio::test]
     async fn limits_that_change_count_for_connections_that_stand() {
         let limits = CallLimits::new(2, 2, WhenFull::Wait);
-        let places = limits.of(&peer(1));
+        let places = limits.of(&peer(1), Time::ZERO);
         let held = [places.try_enter().unwrap(), places.try_enter().unwrap()];
         let mut waiting = Box::pin(places.enter());
         assert!((&mut waiting).now_or_never().is_none());
@@ -301,22 +291,23 @@ mod tests {
         assert_eq!(places.try_enter().unwrap_err(), "max_server_calls");
         drop(third);
         assert!(places.try_enter().is_ok());
-        assert!(limits.of(&peer(2)).try_enter().is_ok());
+        assert!(limits.of(&peer(2), Time::ZERO).try_enter().is_ok());
     }
 
     #[test]
-    fn identities_without_a_connection_are_forgotten() {
-        let limits = CallLimits::new(5, 3, WhenFull::Refuse);
-        for byte in 0..200 {
-            drop(limits.of(&peer(byte)));
-        }
-        assert!(limits.identities.lock().unwrap().len() <= 1);
+    fn a_call_that_is_left_at_work_counts_for_the_next_connection() {
+        let limits = CallLimits::new(5, 1, WhenFull::Refuse);
+        let left = limits.of(&peer(1), Time::ZERO).try_enter().unwrap();
+        (0..200).for_each(|byte| drop(limits.of(&peer(byte), Time::ZERO)));
+        assert_eq!(limits.of(&peer(1), Time::ZERO).try_enter().unwrap_err(), "max_identity_calls");
+        drop(left);
+        assert!(limits.of(&peer(1), Time::ZERO).try_enter().is_ok());
     }
 
     #[tokio::test]
     async fn whoever_waits_gets_in_as_places_come_free_also_past_one_that_gave_up() {
         let limits = CallLimits::new(1, 1, WhenFull::Wait);
-        let (one, other) = (limits.of(&peer(1)), limits.of(&peer(2)));
+        let (one, other) = (limits.of(&peer(1), Time::ZERO), limits.of(&peer(2), Time::ZERO));
         let first = one.enter().await;
         let mut second = Box::pin(other.enter());
         let mut third = Box::pin(other.enter());

@@ -21,6 +21,7 @@ mod farewell;
 mod fate;
 mod half_open;
 mod handlers;
+mod identities;
 mod lifetime;
 mod link_error;
 mod memory;

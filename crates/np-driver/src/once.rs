@@ -9,14 +9,14 @@ use std::task::Context;
 
 use futures_util::FutureExt as _;
 use np_dispatch::{
-    Begin, CallContext, Epoch, InstanceId, OnceHeader, OnceHeaderError, OnceKeeper, OnceSettings, OnceWindow, PeerInfo,
-    Reply, Router, Target, Ticket,
+    Begin, CallContext, Epoch, InstanceId, OnceHeader, OnceHeaderError, OnceKeeper, OnceReply, OnceSettings,
+    OnceWindow, PeerInfo, Reply, Router, Target, Ticket,
 };
 use np_session::OpenKind;
 use np_types::{CallError, MethodName, PeerIdentity, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::accept::AcceptorError;
 use crate::audit::{Audit, Kind};
@@ -34,12 +34,13 @@ use crate::task::Task;
 type Outcome = Result<Reply, CallError>;
 
 /// How to wait for a call that runs.
-type Join = watch::Receiver<Option<Arc<Outcome>>>;
+type Join = watch::Receiver<Option<OnceReply>>;
 
 /// The exactly-once calls of a server, over all of its connections.
 ///
-/// The window's lock is held for as long as it takes to look a call up, and to copy its reply in, once each.
+/// The window's lock is held for as long as it takes to look a call up, and to hand its reply over: none is copied under it.
 pub(crate) struct OnceCalls {
+    settings: OnceSettings,
     window: Mutex<OnceWindow<Join>>,
     tasks: Mutex<JoinSet<()>>,
     clock: Clock,
@@ -50,15 +51,19 @@ impl OnceCalls {
     pub(crate) fn new(settings: OnceSettings, clock: Clock, audit: Arc<Audit>) -> Result<Arc<Self>, AcceptorError> {
         settings.validate()?;
         let window = OnceWindow::new(settings, Epoch::from_bytes(entropy::nonce()?));
-        Ok(Arc::new(Self { window: Mutex::new(window), tasks: Mutex::default(), clock, audit }))
+        Ok(Arc::new(Self { settings, window: Mutex::new(window), tasks: Mutex::default(), clock, audit }))
     }
 
-    /// Waits for the calls that run, and stops those that are left at a point in time. No connection is there any more
-    /// that could begin others.
-    pub(crate) async fn finish(&self, until: Instant) {
+    /// Waits for the calls that run, and stops those that are left at a point in time, which may come nearer meanwhile. No
+    /// connection is there any more that could begin others.
+    pub(crate) async fn finish(&self, until: watch::Receiver<Option<Instant>>) {
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         let all = async { while tasks.join_next().await.is_some() {} };
-        if timeout_at(until, all).await.is_err() {
+        let stopped = tokio::select! {
+            () = all => false,
+            () = passed(until) => true,
+        };
+        if stopped {
             tracing::warn!(target: "np::audit", "exactly-once calls were stopped by the end of a drain");
         }
         tasks.shutdown().await;
@@ -80,7 +85,7 @@ impl OnceCalls {
         let ticket = match window.begin(now, &info.peer, header, work.call.bytes(), || join.clone()) {
             Begin::Run(ticket) => ticket,
             Begin::Join(running) => return Ok(running),
-            Begin::Replay(reply) => return Ok(watch::channel(Some(Arc::new(reply))).1),
+            Begin::Replay(reply) => return Ok(watch::channel(Some(reply)).1),
             Begin::Unknown(why) => return Err(why.into()),
             Begin::Full(refusal) => {
                 info.audit.telemetry.refused(refusal.setting);
@@ -109,7 +114,7 @@ impl OnceCalls {
         ticket: Ticket,
         work: Work,
         permit: Option<Permit>,
-        done: watch::Sender<Option<Arc<Outcome>>>,
+        done: watch::Sender<Option<OnceReply>>,
     ) {
         let until = work.call.deadline.time().map(|at| self.clock.instant(at));
         let work = async move {
@@ -121,8 +126,9 @@ impl OnceCalls {
         };
         // A panic fails its call and nothing else, also where the handler panics as it is stopped.
         let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)));
-        lock(&self.window).answer(self.clock.now(), ticket, &outcome);
-        done.send_replace(Some(Arc::new(outcome)));
+        let reply = OnceReply::new(outcome, &self.settings);
+        lock(&self.window).answer(self.clock.now(), ticket, reply.clone());
+        done.send_replace(Some(reply));
     }
 }
 
@@ -146,6 +152,23 @@ impl OnceKeeper for OnceCalls {
             }
             CallError::answered(Status::LimitReached, refusal.to_string())
         })
+    }
+}
+
+/// Ends at a point in time that may come nearer meanwhile; none is never.
+async fn passed(mut until: watch::Receiver<Option<Instant>>) {
+    loop {
+        let end = *until.borrow_and_update();
+        let end = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = end => return,
+            Ok(()) = until.changed() => {}
+        }
     }
 }
 
@@ -194,7 +217,7 @@ async fn reply(info: Arc<ConnectionInfo>, method: MethodName, compress: Option<b
         Ok(outcome) => outcome.clone(),
         Err(_) => None,
     };
-    match outcome.as_deref() {
+    match outcome.as_ref().map(OnceReply::outcome) {
         Some(Ok(reply)) => packed(info, method, compress, reply.clone()).await,
         Some(Err(error)) => Err(error.clone()),
         // The server has ended, and its connections with it: from that the peer learns that the outcome is unknown.

@@ -55,6 +55,16 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// Until when the acts of before take up time.
+    pub(crate) fn until(&self) -> u64 {
+        self.until.load(Ordering::Acquire)
+    }
+
+    /// Whether an act of before counts at `now`.
+    pub(crate) fn is_owed(&self, now: Time) -> bool {
+        self.until() > now.as_nanos()
+    }
+
     /// Whether one more act is allowed at `now`; it counts then.
     pub(crate) fn take(&self, tap: &Tap, now: Time) -> bool {
         let Some(rate) = tap.rate() else {

@@ -265,6 +265,28 @@ async fn a_drain_waits_for_calls_whose_connection_is_gone_and_no_longer_than_tol
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shorter_drain_cuts_one_short_that_waits_for_calls_whose_connection_is_gone() {
+    let work = Work::default();
+    let mut house = serve_with("mem:once-two-drains", work.router(), remembers).await;
+    let mut caller = Caller::new();
+    let (client, epoch) = caller.connect(&house).await;
+    let number = caller.calls.begin().unwrap();
+    let sent = caller.send(&client, "work", number, epoch);
+    work.has_begun(1).await;
+    lose(client, sent).await;
+    let (before, roster) = (Instant::now(), house.acceptor.roster());
+    let drain = tokio::spawn(async move { house.acceptor.drain(Duration::from_secs(600)).await });
+    // Two that come meanwhile: the later one ends sooner, and one that would end later than both changes nothing.
+    for (at, span) in [(4, 100), (10, 5), (12, 50)] {
+        tokio::time::sleep_until(before + Duration::from_secs(at)).await;
+        roster.drain(Duration::from_secs(span)).await;
+        assert!(!drain.is_finished(), "{at}");
+    }
+    within(drain).await.unwrap();
+    assert_eq!((work.ended.load(Ordering::SeqCst), before.elapsed().as_secs()), (0, 15));
+}
+
 #[tokio::test]
 async fn whoever_drops_the_acceptor_stops_its_calls() {
     let work = Work::default();

@@ -21,6 +21,8 @@
 mod call_limits;
 #[path = "../src/commands.rs"]
 mod commands;
+#[path = "../src/identities.rs"]
+mod identities;
 #[path = "../src/message_queue.rs"]
 mod message_queue;
 #[path = "../src/rate.rs"]
@@ -370,7 +372,7 @@ fn places_are_never_too_many_and_whoever_waits_gets_one() {
     let at_work = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..3)
         .map(|at| {
-            let (places, at_work) = (limits.of(&peer), Arc::clone(&at_work));
+            let (places, at_work) = (limits.of(&peer, Time::ZERO), Arc::clone(&at_work));
             thread::spawn(move || {
                 if at == 0 {
                     // Asks, and gives up some time later unless there is a place at once.
@@ -391,7 +393,7 @@ fn places_are_never_too_many_and_whoever_waits_gets_one() {
     for caller in callers {
         caller.join().unwrap();
     }
-    assert!(limits.of(&peer).try_enter().is_ok(), "every place is free again");
+    assert!(limits.of(&peer, Time::ZERO).try_enter().is_ok(), "every place is free again");
 }
 
 /// Large messages of several streams share one budget.

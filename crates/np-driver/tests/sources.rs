@@ -117,6 +117,26 @@ async fn one_peer_has_so_many_calls_a_second_over_all_of_its_connections() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_comes_again_for_each_call_has_no_more_calls_a_second() {
+    let house = serve_with("mem:call-rate-again", echo(), |config| config.max_peer_calls_per_second = Some(10)).await;
+    let same = config(&house);
+    for _ in 0..3 {
+        let mut refused = 0;
+        for _ in 0..15 {
+            let client = connect(&house.address, same.clone()).await.unwrap();
+            refused += usize::from(client.call(request("np.echo")).await.is_err());
+            client.close(CloseCode::Normal, "").await;
+            common::until(|| house.acceptor.connections().is_empty()).await;
+            // Others come as well, so that who has left could be forgotten.
+            let other = common::client(&house).await;
+            other.call(request("np.echo")).await.unwrap();
+        }
+        assert_eq!(refused, 5);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn limits_of_zero_are_refused_by_name() {
     type Change = fn(&mut np_driver::AcceptorConfig);

@@ -18,9 +18,9 @@ use std::time::Duration;
 use common::{House, config, echo, request, serve_with};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use np_dispatch::OnceSettings;
+use np_dispatch::{InstanceId, OnceHeader, OnceSettings};
 use np_driver::{Connection, ConnectorConfig, Telemetry, connect};
-use np_types::{CallError, CloseCode, Status};
+use np_types::{CallError, CloseCode, Deadline, Status};
 
 /// A recorder that keeps each figure by its name and labels, in one text.
 #[derive(Default, Clone)]
@@ -201,7 +201,11 @@ async fn refused_instances_of_exactly_once_calls_are_counted() {
     })
     .await;
     let (one, other) = (joined(&house, Telemetry::off()).await, joined(&house, Telemetry::off()).await);
-    one.call(request("np.once").body(vec![1; 16])).await.unwrap();
+    // An instance whose reply was not acknowledged keeps its place.
+    let instance = InstanceId::from_bytes([1; 16]);
+    let epoch = one.once_epoch(instance, Deadline::NONE).await.unwrap();
+    let header = OnceHeader { instance, epoch, sequence: 0, below: 0, also: Vec::new() };
+    one.call(request("np.echo").once(header)).await.unwrap();
     let refused = other.call(request("np.once").body(vec![2; 16])).await.unwrap_err();
     assert_eq!(refused.status, Status::LimitReached);
     assert_eq!(figures.counted("np_refusals_total"), pairs([("limit=max_instances", 1)]));

@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_facade::raw::transport::{BindOptions, Listener};
 use np_facade::{
-    Address, Balance, CallError, CircuitBreaker, Client, ClientBuilder, ClientEvent, ErrorKind, Identity, Policy,
-    ResolveError, Resolver, SecretKey, Server,
+    Address, Balance, CallError, CircuitBreaker, Client, ClientBuilder, ClientEvent, ErrorKind, Identity, Outcome,
+    Policy, ResolveError, Resolver, SecretKey, Server, Status,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -91,6 +91,47 @@ async fn standing(client: &Client, wanted: usize) {
 async fn kill(server: Server) {
     drop(server);
     sleep(MILLI).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_auto_reconnect_calls_wait_for_connections_that_are_made_for_the_first_time() {
+    for comes in [true, false] {
+        let gate = gate();
+        let (one, front) = (format!("mem:first-one-{comes}"), format!("mem:first-front-{comes}"));
+        let back = format!("mem:first-back-{comes}");
+        let (first, _second) = (serve(&one, &gate).await, serve(&back, &gate).await);
+        // The way to the second server opens late, or never.
+        let listener = Listener::bind(&front.parse().unwrap(), &BindOptions::default()).await.unwrap();
+        let open = Arc::clone(&gate);
+        let door = tokio::spawn(async move {
+            let mut link = listener.accept().await.unwrap();
+            open.acquire().await.unwrap().forget();
+            if comes {
+                let mut further = np_facade::raw::transport::connect(&back.parse().unwrap()).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut link.io, &mut further.io).await;
+            }
+        });
+        let builder = of_two(&one, &front).balance(Balance::RoundRobin).auto_reconnect(false);
+        let client = builder.connect().await.unwrap();
+        let held = client.clone();
+        let held = tokio::spawn(async move { held.call("hold", "").await });
+        sleep(MILLI).await;
+        kill(first).await;
+        assert_eq!(timeout(PATIENCE, held).await.unwrap().unwrap().unwrap_err().outcome, Outcome::Unknown);
+        let caller = client.clone();
+        let call = tokio::spawn(async move { caller.call("who", "").await });
+        sleep(MILLI).await;
+        assert!(!call.is_finished());
+        gate.add_permits(1);
+        let result = timeout(PATIENCE, call).await.unwrap().unwrap();
+        if comes {
+            assert_eq!(result.unwrap(), format!("mem:first-back-{comes}"));
+        } else {
+            let error = result.unwrap_err();
+            assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::NotProcessed), "{error}");
+        }
+        door.abort();
+    }
 }
 
 /// One address drains and comes back, then the other, while calls go on: none of them may fail.

@@ -2,7 +2,7 @@
 
 use np_types::{CallError, Status};
 
-use crate::{Reply, Ticket};
+use crate::{OnceReply, Ticket};
 
 /// What is to be done with a call that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Begin<J> {
     /// It runs already: wait for that.
     Join(J),
     /// It has been answered.
-    Replay(Result<Reply, CallError>),
+    Replay(OnceReply),
     /// It must not run, and nobody knows whether it did: the answer is [`Status::OutcomeUnknown`].
     Unknown(OnceUnknown),
     /// There is no room: the answer is [`Status::Unavailable`], or [`Status::LimitReached`] where there never will be.

@@ -10,6 +10,10 @@ use np_types::LimitsError;
 /// call that is forgotten so is answered *outcome unknown*. Where an identity has nothing left to give up, or all of them
 /// together fill the server's share, the call is refused as safe to send again.
 ///
+/// Instances make way in the same manner, with one addition: an identity that has none takes the place of an *empty* one
+/// where `max_instances` is reached, of which no call runs and no reply is remembered that was not acknowledged. Whoever
+/// holds the most instances gives first, and of them the one that was used longest ago.
+///
 /// # Limits
 /// In the worst case `max_remembered_bytes` + `max_remembered` * 384 bytes + `max_instances` * 512 bytes: 288 MiB by
 /// default, of which one identity can take 34 MiB. Clients that prove no identity count as one. Handlers at work cost what
@@ -31,9 +35,10 @@ pub struct OnceSettings {
     pub max_remembered_bytes: usize,
     /// The same of one identity. A longer request is refused, a longer reply not remembered. Default 32 MiB.
     pub max_identity_remembered_bytes: usize,
-    /// Instances of all clients. Default 16,384.
+    /// Instances of all clients. One identity has at most 4 times as many of them as it leaves free, and beyond that
+    /// gives up its own, so that others find some. Default 16,384.
     pub max_instances: usize,
-    /// Instances of one identity; one more takes the place of the one that was used longest ago. Default 1,024.
+    /// Instances of one identity; one more takes the place of its own that was used longest ago. Default 1,024.
     pub max_identity_instances: usize,
     /// How long a reply is remembered that was not acknowledged, and an instance that calls no more. Default 10 min.
     pub remember_for: Duration,

@@ -1,39 +1,40 @@
 //! The server's half of exactly-once calls: which calls run, which replies are remembered, and what a retry is told. Must
 //! never run a call, know a connection or read a clock.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use np_types::{CallError, PeerIdentity, Time};
+use np_types::{PeerIdentity, Time};
 use sha2::{Digest as _, Sha256};
 
 use crate::once::settings::OnceSettings;
-use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceUnknown, Reply};
+use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceReply, OnceUnknown};
 
 /// Parts of `remember_for` after which everybody's old entries are looked for.
 const EXPIRIES: u32 = 8;
-/// The most bytes of an error's text that are remembered: no more travels.
-const MAX_TEXT: usize = 1_024;
-/// What a pair of metadata costs beside its bytes.
-const PAIR: usize = 32;
+/// How many times the places that it leaves free an identity may hold; beyond that a new instance of it has the place of
+/// one of its own. So a few identities that hold all they can leave free places to others.
+const SHARE: usize = 4;
 
 /// The calls of a server that run, or whose replies are remembered; shared by all of its connections.
 ///
 /// `J` is how to wait for a call that runs: it is made where a call begins, and cloned for each retry that joins it.
 ///
 /// ```
-/// use np_dispatch::{Begin, Epoch, InstanceId, OnceHeader, OnceSettings, OnceWindow, Reply};
+/// use np_dispatch::{Begin, Epoch, InstanceId, OnceHeader, OnceReply, OnceSettings, OnceWindow, Reply};
 /// use np_types::{PeerIdentity, Time};
 ///
 /// let (now, peer, instance) = (Time::ZERO, PeerIdentity::Psk("meter".into()), InstanceId::from_bytes([7; 16]));
-/// let mut window = OnceWindow::new(OnceSettings::default(), Epoch::from_bytes([1; 16]));
+/// let settings = OnceSettings::default();
+/// let mut window = OnceWindow::new(settings, Epoch::from_bytes([1; 16]));
 /// let epoch = window.open(now, &peer, instance)?;
 /// let header = OnceHeader { instance, epoch, sequence: 0, below: 0, also: Vec::new() };
 ///
 /// let Begin::Run(ticket) = window.begin(now, &peer, &header, 0, || "a call") else { panic!("it is new") };
 /// assert!(matches!(window.begin(now, &peer, &header, 0, || "another"), Begin::Join("a call")));
-/// window.answer(now, ticket, &Ok(Reply::from("done")));
-/// assert!(matches!(window.begin(now, &peer, &header, 0, || "another"), Begin::Replay(Ok(reply)) if reply.body == "done"));
+/// let reply = OnceReply::new(Ok(Reply::from("done")), &settings);
+/// window.answer(now, ticket, reply.clone());
+/// assert_eq!(window.begin(now, &peer, &header, 0, || "another"), Begin::Replay(reply));
 /// # Ok::<(), np_dispatch::OnceRefusal>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,6 +46,8 @@ pub struct OnceWindow<J> {
     calls: usize,
     bytes: usize,
     instances: usize,
+    /// Instances that hold no call.
+    empty: usize,
     expire_at: Time,
 }
 
@@ -69,6 +72,8 @@ struct Instance<J> {
     floor: u64,
     calls: BTreeMap<u64, Call<J>>,
     running: usize,
+    /// Calls that run, and replies that are not acknowledged.
+    held: usize,
     used: Time,
 }
 
@@ -82,28 +87,12 @@ enum Call<J> {
     },
     Answered {
         at: Time,
-        reply: Remembered,
+        reply: OnceReply,
     },
     /// Acknowledged, above the first call that is not.
     Over {
         at: Time,
     },
-}
-
-/// A reply that is remembered, and what it counts for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Remembered {
-    reply: Result<Reply, CallError>,
-    bytes: usize,
-}
-
-impl std::hash::Hash for Remembered {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        match &self.reply {
-            Ok(reply) => reply.body.hash(state),
-            Err(error) => error.text.hash(state),
-        }
-    }
 }
 
 /// A call that runs.
@@ -119,13 +108,13 @@ impl<J: Clone> OnceWindow<J> {
     #[must_use]
     pub const fn new(settings: OnceSettings, epoch: Epoch) -> Self {
         let expire_at = Time::ZERO;
-        Self { settings, next: epoch, owners: BTreeMap::new(), calls: 0, bytes: 0, instances: 0, expire_at }
+        Self { settings, next: epoch, owners: BTreeMap::new(), calls: 0, bytes: 0, instances: 0, empty: 0, expire_at }
     }
 
     /// Gives the epoch of an instance, under which its calls are remembered; makes room for it where it is new.
     ///
     /// # Errors
-    /// When there is no room, and nothing of the identity's own to give up.
+    /// When there is no room, and nothing to give up: of the identity's own, or, where it has no instance, an empty one.
     pub fn open(&mut self, now: Time, peer: &PeerIdentity, instance: InstanceId) -> Result<Epoch, OnceRefusal> {
         self.expire_when_due(now);
         let (name, place) = (name(peer), Place::of(instance));
@@ -134,17 +123,12 @@ impl<J: Clone> OnceWindow<J> {
             known.used = now;
             return Ok(known.epoch);
         }
-        let own = |window: &Self| window.owners.get(&name).map_or(0, |owner| owner.instances.len());
-        while own(self) >= self.settings.max_identity_instances {
-            self.drop_oldest_instance(&name).ok_or(full("max_identity_instances"))?;
-        }
-        if self.instances >= self.settings.max_instances {
-            self.drop_oldest_instance(&name).ok_or(full("max_instances"))?;
-        }
+        self.make_place(&name)?;
         let epoch = self.next;
         self.next = epoch.next();
         self.instances += 1;
-        let new = Instance { epoch, floor: 0, calls: BTreeMap::new(), running: 0, used: now };
+        self.empty += 1;
+        let new = Instance { epoch, floor: 0, calls: BTreeMap::new(), running: 0, held: 0, used: now };
         self.owners.entry(name).or_default().instances.insert(place, new);
         Ok(epoch)
     }
@@ -171,7 +155,7 @@ impl<J: Clone> OnceWindow<J> {
         };
         match instance.calls.get(&sequence) {
             Some(Call::Running { join, .. }) => return Begin::Join(join.clone()),
-            Some(Call::Answered { reply, .. }) => return Begin::Replay(reply.reply.clone()),
+            Some(Call::Answered { reply, .. }) => return Begin::Replay(reply.clone()),
             Some(Call::Over { .. }) => return Begin::Unknown(OnceUnknown::Forgotten),
             // No floor is above the last number.
             None if sequence < instance.floor || sequence == u64::MAX => return Begin::Unknown(OnceUnknown::Forgotten),
@@ -183,31 +167,23 @@ impl<J: Clone> OnceWindow<J> {
         // Making room may have taken what lies above this call.
         match self.instance(&name, place) {
             Some(instance) if sequence >= instance.floor => {
-                instance.calls.insert(sequence, Call::Running { join: join(), bytes, acknowledged: false });
-                instance.running += 1;
-                self.count(&name, 1, bytes);
+                self.insert(&name, place, sequence, Call::Running { join: join(), bytes, acknowledged: false });
                 Begin::Run(Ticket { owner: name, place, sequence })
             }
             _ => Begin::Unknown(OnceUnknown::Forgotten),
         }
     }
 
-    /// Takes the reply to a call that ran. One that is too long to be remembered is forgotten at once.
-    pub fn answer(&mut self, now: Time, ticket: Ticket, reply: &Result<Reply, CallError>) {
+    /// Takes the reply to a call that ran, without copying it. One that is too long to be remembered is forgotten at once.
+    pub fn answer(&mut self, now: Time, ticket: Ticket, reply: OnceReply) {
         let Some(acknowledged) = self.stop(now, &ticket) else {
             return;
         };
         let Ticket { owner, place, sequence } = ticket;
-        let bytes = bytes(reply);
-        if acknowledged || bytes > self.settings.max_identity_remembered_bytes {
+        if acknowledged || reply.bytes() > self.settings.max_identity_remembered_bytes {
             return self.tombstone(now, &owner, place, sequence);
         }
-        let reply = Remembered { reply: copied(reply), bytes };
-        if let Some(instance) = self.instance(&owner, place) {
-            instance.calls.insert(sequence, Call::Answered { at: now, reply });
-            self.count(&owner, 1, bytes);
-            self.idle(&owner, (now, place, sequence));
-        }
+        self.insert(&owner, place, sequence, Call::Answered { at: now, reply });
         while self.is_heavy(&owner) && self.forget_oldest(&owner) {}
     }
 
@@ -295,9 +271,7 @@ impl<J: Clone> OnceWindow<J> {
             instance.floor = sequence.saturating_add(1);
             return;
         }
-        instance.calls.insert(sequence, Call::Over { at: now });
-        self.count(name, 1, 0);
-        self.idle(name, (now, place, sequence));
+        self.insert(name, place, sequence, Call::Over { at: now });
         self.compact(name, place);
     }
 
@@ -356,6 +330,38 @@ impl<J: Clone> OnceWindow<J> {
         true
     }
 
+    /// Makes room for one more instance of an identity: out of what is its own, where it holds as much as it may. One
+    /// that holds nothing has the place of an empty instance.
+    fn make_place(&mut self, name: &str) -> Result<(), OnceRefusal> {
+        let own = self.owners.get(name).map_or(0, |owner| owner.instances.len());
+        let free = self.settings.max_instances.saturating_sub(self.instances);
+        if own >= self.settings.max_identity_instances {
+            self.drop_oldest_instance(name).ok_or(full("max_identity_instances"))
+        } else if own == 0 && free == 0 {
+            self.drop_empty_instance().ok_or(full("max_instances"))
+        } else if own == 0 || own < free.saturating_sub(1).saturating_mul(SHARE) {
+            Ok(())
+        } else {
+            self.drop_oldest_instance(name).ok_or(full("max_instances"))
+        }
+    }
+
+    /// Forgets the empty instance that was used longest ago, of the identities that have one and hold the most instances.
+    /// Its client has no reply to miss: with its next call it learns that there is another epoch.
+    fn drop_empty_instance(&mut self) -> Option<()> {
+        // The search goes over all of them, so it is not begun in vain.
+        self.empty.checked_sub(1)?;
+        let empty = self.owners.iter().flat_map(|(name, owner)| {
+            let most = Reverse(owner.instances.len());
+            let empty = owner.instances.iter().filter(|(_, instance)| instance.held == 0);
+            empty.map(move |(place, instance)| ((most, instance.used), name, *place))
+        });
+        let (_, name, place) = empty.min_by_key(|(order, ..)| *order)?;
+        let name = name.clone();
+        self.drop_instance(&name, place);
+        Some(())
+    }
+
     /// Forgets the instance of an identity that was used longest ago, and of which no call runs.
     fn drop_oldest_instance(&mut self, name: &str) -> Option<()> {
         let instances = self.owners.get(name)?.instances.iter();
@@ -374,6 +380,7 @@ impl<J: Clone> OnceWindow<J> {
             && owner.instances.remove(&place).is_some()
         {
             self.instances -= 1;
+            self.empty -= 1;
             if owner.instances.is_empty() {
                 self.owners.remove(name);
             }
@@ -388,9 +395,32 @@ impl<J: Clone> OnceWindow<J> {
         };
         let acknowledged = *acknowledged;
         instance.used = now;
-        instance.running -= 1;
         self.remove(&ticket.owner, ticket.place, ticket.sequence);
         Some(acknowledged)
+    }
+
+    /// Puts a call into every table and count.
+    fn insert(&mut self, name: &str, place: Place, sequence: u64, call: Call<J>) {
+        let Some(owner) = self.owners.get_mut(name) else {
+            return;
+        };
+        let Some(instance) = owner.instances.get_mut(&place) else {
+            return;
+        };
+        let (at, bytes) = call.idle_since_and_bytes();
+        if let Some(at) = at {
+            owner.idle.insert((at, place, sequence));
+        }
+        instance.running += usize::from(at.is_none());
+        if call.is_held() {
+            self.empty -= usize::from(instance.held == 0);
+            instance.held += 1;
+        }
+        instance.calls.insert(sequence, call);
+        owner.calls += 1;
+        owner.bytes += bytes;
+        self.calls += 1;
+        self.bytes += bytes;
     }
 
     /// Takes a call out of every table and count.
@@ -398,15 +428,20 @@ impl<J: Clone> OnceWindow<J> {
         let Some(owner) = self.owners.get_mut(name) else {
             return;
         };
-        let call = owner.instances.get_mut(&place).and_then(|instance| instance.calls.remove(&sequence));
-        let (at, bytes) = match call {
-            None => return,
-            Some(Call::Running { bytes, .. }) => (None, bytes),
-            Some(Call::Answered { at, reply }) => (Some(at), reply.bytes),
-            Some(Call::Over { at }) => (Some(at), 0),
+        let Some(instance) = owner.instances.get_mut(&place) else {
+            return;
         };
+        let Some(call) = instance.calls.remove(&sequence) else {
+            return;
+        };
+        let (at, bytes) = call.idle_since_and_bytes();
         if let Some(at) = at {
             owner.idle.remove(&(at, place, sequence));
+        }
+        instance.running -= usize::from(at.is_none());
+        if call.is_held() {
+            instance.held -= 1;
+            self.empty += usize::from(instance.held == 0);
         }
         owner.calls -= 1;
         owner.bytes -= bytes;
@@ -414,23 +449,24 @@ impl<J: Clone> OnceWindow<J> {
         self.bytes -= bytes;
     }
 
-    fn count(&mut self, name: &str, calls: usize, bytes: usize) {
-        self.calls += calls;
-        self.bytes += bytes;
-        if let Some(owner) = self.owners.get_mut(name) {
-            owner.calls += calls;
-            owner.bytes += bytes;
-        }
-    }
-
-    fn idle(&mut self, name: &str, entry: (Time, Place, u64)) {
-        if let Some(owner) = self.owners.get_mut(name) {
-            owner.idle.insert(entry);
-        }
-    }
-
     fn instance(&mut self, name: &str, place: Place) -> Option<&mut Instance<J>> {
         self.owners.get_mut(name)?.instances.get_mut(&place)
+    }
+}
+
+impl<J> Call<J> {
+    /// Since when it may be forgotten, and the bytes that it counts for.
+    const fn idle_since_and_bytes(&self) -> (Option<Time>, usize) {
+        match self {
+            Self::Running { bytes, .. } => (None, *bytes),
+            Self::Answered { at, reply } => (Some(*at), reply.bytes()),
+            Self::Over { at } => (Some(*at), 0),
+        }
+    }
+
+    /// Whether somebody may still come for its reply.
+    const fn is_held(&self) -> bool {
+        !matches!(self, Self::Over { .. })
     }
 }
 
@@ -450,31 +486,6 @@ impl Place {
 
 const fn full(setting: &'static str) -> OnceRefusal {
     OnceRefusal { setting, for_good: false }
-}
-
-/// A copy that holds no more memory than it counts for: a body may be a slice of a larger buffer.
-fn copied(reply: &Result<Reply, CallError>) -> Result<Reply, CallError> {
-    match reply {
-        Ok(reply) => Ok(Reply { body: Bytes::copy_from_slice(&reply.body), ..reply.clone() }),
-        Err(error) => {
-            let text = travelling(&error.text).to_owned();
-            Err(CallError { status: error.status, text, outcome: error.outcome, cause: None })
-        }
-    }
-}
-
-/// What a reply counts for.
-fn bytes(reply: &Result<Reply, CallError>) -> usize {
-    match reply {
-        Ok(reply) => reply.body.len() + reply.metadata.size() + PAIR * reply.metadata.iter().len(),
-        Err(error) => travelling(&error.text).len(),
-    }
-}
-
-/// The part of a text that travels.
-fn travelling(text: &str) -> &str {
-    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 /// An identity as a key: no two have the same text.

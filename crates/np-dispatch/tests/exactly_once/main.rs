@@ -5,14 +5,17 @@
 
 mod model;
 
-use model::{ANSWERED_RAN, Budget, Fault, House, JOINS, MOVES, ONCE, REPLAYS, Sight, UNKNOWN, UNPROCESSED};
+use model::{
+    ANSWERED_RAN, Budget, DISPLACED, Fault, House, JOINS, MOVES, ONCE, OWED, REPLAYS, Sight, UNKNOWN, UNPROCESSED,
+};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 const PLENTY: usize = 64;
 
 /// One server, and one call of each client.
 fn house(budget: Budget, sights: &[Sight]) -> House {
-    House { servers: 1, calls: [1, 1], budget, max_calls: PLENTY, fault: Fault::None, sights: sights.to_vec() }
+    let (max_calls, max_instances) = (PLENTY, PLENTY);
+    House { servers: 1, calls: [1, 1], budget, max_calls, max_instances, fault: Fault::None, sights: sights.to_vec() }
 }
 
 /// Walks through all states; every property holds, and every sight is seen.
@@ -76,6 +79,14 @@ fn calls_take_each_others_place_at_every_step() {
 }
 
 #[test]
+fn strangers_take_the_places_of_clients_at_every_step() {
+    let budget = Budget { losses: 1, strangers: 2, ..Budget::default() };
+    walk(House { max_instances: 2, ..house(budget, &[DISPLACED, JOINS, REPLAYS, UNKNOWN]) });
+    let budget = Budget { losses: 0, strangers: 1, ..budget };
+    walk(House { max_instances: 2, calls: [2, 1], ..house(budget, &[DISPLACED]) });
+}
+
+#[test]
 fn each_rule_is_needed() {
     let restart = Budget { losses: 1, restarts: 1, ..Budget::default() };
     finds(house(restart, &[]), Fault::SameEpoch, ONCE);
@@ -84,6 +95,8 @@ fn each_rule_is_needed() {
     let forget = Budget { losses: 1, evictions: 1, ..Budget::default() };
     finds(house(forget, &[]), Fault::NoFloor, ONCE);
     finds(house(forget, &[]), Fault::NoJoin, ANSWERED_RAN);
+    let crowd = House { max_instances: 2, ..house(Budget { losses: 1, strangers: 1, ..Budget::default() }, &[]) };
+    finds(crowd, Fault::NothingKept, OWED);
     let given_up = Budget { give_ups: 1, ..restart };
     finds(house(given_up, &[]), Fault::LostIsNotProcessed, UNPROCESSED);
 }

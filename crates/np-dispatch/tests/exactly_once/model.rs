@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use np_dispatch::{
-    AttemptEnd, Begin, Epoch, InstanceId, OnceClient, OnceHeader, OnceNext, OnceSettings, OnceWindow, Reply, Ticket,
+    AttemptEnd, Begin, Epoch, InstanceId, OnceClient, OnceHeader, OnceNext, OnceReply, OnceSettings, OnceWindow, Reply,
+    Ticket,
 };
 use np_types::{Outcome, PeerIdentity, Time};
 use stateright::{Model, Property};
@@ -23,6 +24,8 @@ pub(crate) struct Budget {
     pub(crate) evictions: u8,
     pub(crate) drains: u8,
     pub(crate) give_ups: u8,
+    /// Identities that come for a place where there is none: [`House::max_instances`].
+    pub(crate) strangers: u8,
 }
 
 /// What is broken on purpose.
@@ -37,6 +40,8 @@ pub(crate) enum Fault {
     NoJoin,
     /// A client takes a call that was lost elsewhere under a new number.
     NewNumber,
+    /// A stranger has the place of whatever does not run.
+    NothingKept,
     /// A client takes every call without an answer for one that was not processed.
     LostIsNotProcessed,
 }
@@ -47,6 +52,8 @@ pub(crate) struct House {
     pub(crate) calls: [usize; CLIENTS],
     pub(crate) budget: Budget,
     pub(crate) max_calls: usize,
+    /// Of all identities; each client is one of its own.
+    pub(crate) max_instances: usize,
     pub(crate) fault: Fault,
     /// What has to be seen on the way.
     pub(crate) sights: Vec<Sight>,
@@ -67,7 +74,12 @@ pub(crate) struct State {
     runs: Vec<Vec<u8>>,
     left: Budget,
     replayed: bool,
+    /// How often an instance had the place of another.
+    displaced: u8,
 }
+
+/// As often as that may be: clients and strangers could take each other's places for ever.
+const MAX_DISPLACED: u8 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Server {
@@ -150,6 +162,8 @@ pub(crate) enum Action {
     Lose(usize, bool),
     Restart(usize),
     Evict(usize),
+    /// A stranger asks for an epoch.
+    Crowd(usize),
     Drain(usize),
     /// A client without open calls leaves a server that drains.
     Leave(usize),
@@ -158,8 +172,12 @@ pub(crate) enum Action {
     Strand(usize, usize),
 }
 
-fn peer() -> PeerIdentity {
-    PeerIdentity::Psk("meter".to_owned())
+fn peer(client: usize) -> PeerIdentity {
+    PeerIdentity::Psk(format!("meter {client}"))
+}
+
+fn stranger(number: u8) -> PeerIdentity {
+    PeerIdentity::Psk(format!("stranger {number}"))
 }
 
 fn epoch(server: usize, life: u8) -> Epoch {
@@ -171,7 +189,8 @@ fn epoch(server: usize, life: u8) -> Epoch {
 
 impl House {
     fn window(&self, epoch: Epoch) -> OnceWindow<()> {
-        let settings = OnceSettings { max_identity_remembered: self.max_calls, ..OnceSettings::default() };
+        let (max_identity_remembered, max_instances) = (self.max_calls, self.max_instances);
+        let settings = OnceSettings { max_identity_remembered, max_instances, ..OnceSettings::default() };
         OnceWindow::new(settings, epoch)
     }
 
@@ -179,6 +198,13 @@ impl House {
         let spent = Budget { losses: 0, ..state.left } != Budget { losses: 0, ..self.budget };
         // Elsewhere than at the server that may have run it, the outcome of a call is unknown.
         !spent && self.servers == 1 && self.max_calls > 8
+    }
+
+    /// Whether nothing was forgotten but what made way for strangers.
+    fn only_strangers(&self, state: &State) -> bool {
+        let left = Budget { losses: 0, strangers: 0, ..state.left };
+        let budget = Budget { losses: 0, strangers: 0, ..self.budget };
+        left == budget && self.servers == 1 && self.max_calls > 8
     }
 
     fn restarted(&self, server: usize, life: u8) -> OnceWindow<()> {
@@ -227,11 +253,13 @@ impl State {
 
     fn connect(&mut self, client: usize, server: usize) {
         let life = self.servers[server].life;
-        let one = &mut self.clients[client];
-        one.links += 1;
-        let link = Link { client, number: one.links, server, life };
-        let opened = self.servers[server].window.open(Time::ZERO, &peer(), one.half.instance());
-        one.link = Some((link, opened.unwrap()));
+        let instance = self.clients[client].half.instance();
+        // Where there is no room the client comes again.
+        if let Some(epoch) = self.open(server, &peer(client), instance) {
+            let one = &mut self.clients[client];
+            one.links += 1;
+            one.link = Some((Link { client, number: one.links, server, life }, epoch));
+        }
     }
 
     fn send(&mut self, fault: Fault, client: usize, call: usize) -> Option<()> {
@@ -264,7 +292,7 @@ impl State {
             return self.answer(link, call, NOT_PROCESSED);
         }
         let id = (link.client, call);
-        match server.window.begin(Time::ZERO, &peer(), &header, 0, || ()) {
+        match server.window.begin(Time::ZERO, &peer(link.client), &header, 0, || ()) {
             Begin::Run(ticket) => {
                 self.runs[link.client][call] += 1;
                 server.running.insert(id, Running { ticket, waiting: BTreeSet::from([link]) });
@@ -276,7 +304,7 @@ impl State {
                 server.running.get_mut(&id).unwrap().waiting.insert(link);
             }
             Begin::Replay(reply) => {
-                assert_eq!(reply.unwrap().body, format!("{id:?}"), "the reply of another call");
+                assert_eq!(reply.outcome().unwrap().body, format!("{id:?}"), "the reply of another call");
                 self.replayed = true;
                 self.answer(link, call, ANSWERED);
             }
@@ -287,14 +315,15 @@ impl State {
 
     fn finish(&mut self, server: usize, id: Call) -> Option<()> {
         let Running { ticket, waiting } = self.servers[server].running.remove(&id)?;
-        self.servers[server].window.answer(Time::ZERO, ticket, &Ok(Reply::from(format!("{id:?}"))));
+        let reply = OnceReply::new(Ok(Reply::from(format!("{id:?}"))), &OnceSettings::default());
+        self.servers[server].window.answer(Time::ZERO, ticket, reply);
         for link in waiting {
             self.answer(link, id.1, ANSWERED);
         }
         Some(())
     }
 
-    fn receive(&mut self, answer: Answer) {
+    fn receive(&mut self, fault: Fault, answer: Answer) {
         self.answers.remove(&answer);
         let Answer { link, call, end } = answer;
         let end = match end {
@@ -305,9 +334,11 @@ impl State {
         self.end(link.client, call, end);
         if end == AttemptEnd::Unremembered {
             // The client asks for its epoch again.
-            let client = &mut self.clients[link.client];
-            let window = &mut self.servers[link.server].window;
-            client.link = Some((link, window.open(Time::ZERO, &peer(), client.half.instance()).unwrap()));
+            let instance = self.clients[link.client].half.instance();
+            match self.open(link.server, &peer(link.client), instance) {
+                Some(epoch) => self.clients[link.client].link = Some((link, epoch)),
+                None => self.unlink(fault, link.client, false),
+            }
         }
     }
 
@@ -330,10 +361,28 @@ impl State {
         if house.fault == Fault::NoFloor && self.servers[server].running.is_empty() {
             self.servers[server].window = house.restarted(server, life);
             // Each instance has the epoch that it had.
-            for client in &self.clients {
-                let _ = self.servers[server].window.open(Time::ZERO, &peer(), client.half.instance());
+            for (number, client) in self.clients.iter().enumerate() {
+                let _ = self.servers[server].window.open(Time::ZERO, &peer(number), client.half.instance());
             }
         }
+    }
+
+    fn crowd(&mut self, fault: Fault, server: usize) {
+        if fault == Fault::NothingKept {
+            self.servers[server].window.expire(Time::ZERO + Duration::from_secs(100_000));
+        }
+        self.open(server, &stranger(self.left.strangers), InstanceId::from_bytes([9; 16]));
+    }
+
+    fn open(&mut self, server: usize, peer: &PeerIdentity, instance: InstanceId) -> Option<Epoch> {
+        let window = &mut self.servers[server].window;
+        let (.., before) = window.sizes();
+        // What the next new instance would have.
+        let next = window.clone().open(Time::ZERO, &stranger(u8::MAX), instance);
+        let epoch = window.open(Time::ZERO, peer, instance).ok()?;
+        let (.., after) = window.sizes();
+        self.displaced += u8::from(next == Ok(epoch) && after == before);
+        Some(epoch)
     }
 
     fn give_up(&mut self, client: usize, call: usize) -> Option<()> {
@@ -423,6 +472,7 @@ impl Model for House {
             runs: self.calls.iter().map(|calls| vec![0; *calls]).collect(),
             left: self.budget,
             replayed: false,
+            displaced: 0,
         };
         vec![state]
     }
@@ -446,6 +496,9 @@ impl Model for House {
             if state.left.evictions > 0 {
                 actions.push(Action::Evict(number));
             }
+            if state.left.strangers > 0 {
+                actions.push(Action::Crowd(number));
+            }
             // One server is left.
             if state.left.drains > 0 && number == 0 && !server.draining {
                 actions.push(Action::Drain(number));
@@ -461,7 +514,7 @@ impl Model for House {
             Action::Deliver(request) => state.deliver(self.fault, request),
             Action::Drop(request) => drop(state.requests.remove(&request)),
             Action::Finish(server, call) => state.finish(server, call)?,
-            Action::Receive(answer) => state.receive(answer),
+            Action::Receive(answer) => state.receive(self.fault, answer),
             Action::Lose(client, unsent) => {
                 state.left.losses -= 1;
                 state.unlink(self.fault, client, unsent);
@@ -473,6 +526,10 @@ impl Model for House {
             Action::Evict(server) => {
                 state.left.evictions -= 1;
                 state.evict(self, server);
+            }
+            Action::Crowd(server) => {
+                state.left.strangers -= 1;
+                state.crowd(self.fault, server);
             }
             Action::Drain(server) => {
                 state.left.drains -= 1;
@@ -486,6 +543,10 @@ impl Model for House {
             Action::Strand(client, call) => state.give_up(client, call)?,
         }
         Some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.displaced <= MAX_DISPLACED
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -508,6 +569,15 @@ impl Model for House {
                 let lost = |stage| matches!(stage, Stage::NotProcessed | Stage::Unknown);
                 !house.only_losses(state) || !state.stages().any(|(stage, _)| lost(stage))
             }),
+            Property::always(OWED, |house: &Self, state: &State| {
+                let owed = |(stage, runs)| matches!(stage, Stage::NotProcessed | Stage::Unknown) && runs > 0;
+                !house.only_strangers(state) || !state.stages().any(owed)
+            }),
+            Property::always(CONNECTED, |house: &Self, state: &State| {
+                let lost = |stage| matches!(stage, Stage::NotProcessed | Stage::Unknown);
+                let calm = house.only_strangers(state) && state.left.losses == house.budget.losses;
+                !calm || !state.stages().any(|(stage, _)| lost(stage))
+            }),
         ];
         always.into_iter().chain(sights).collect()
     }
@@ -518,7 +588,10 @@ pub(crate) const ANSWERED_RAN: &str = "what was answered ran once";
 pub(crate) const UNPROCESSED: &str = "what was not processed never ran";
 pub(crate) const ENDS: &str = "every call ends answered, not processed or unknown";
 pub(crate) const KEPT: &str = "where connections alone are lost, every call is answered";
+pub(crate) const OWED: &str = "whoever comes, a call that ran is answered";
+pub(crate) const CONNECTED: &str = "whoever comes, a client that loses no connection has its answers";
 
+pub(crate) const DISPLACED: Sight = ("a stranger has the place of a client", |_, state| state.displaced > 0);
 pub(crate) const JOINS: Sight = ("a retry joins a call that runs", |_, state| {
     state.servers.iter().any(|server| server.running.values().any(|running| running.waiting.len() > 1))
 });

@@ -60,7 +60,8 @@ pub struct AcceptorConfig {
     pub max_identity_calls: usize,
     /// Calls and streams a second of one identity, over all of its connections, of which as many may come at once; of a
     /// peer that has proven nothing each connection counts by itself. One more is refused as safe to send again. A peer
-    /// without a connection is forgotten, so that a rate of handshakes belongs beside this. Default: no limit.
+    /// that comes again has no more: its rate is kept without a connection until it counts for nothing, which takes a second
+    /// at most, of about 4,096 such peers. Default: no limit.
     pub max_peer_calls_per_second: Option<u32>,
     /// Bytes of bodies that all connections may hold together, decompressed ones by their whole size. Above it those of which
     /// the application holds more than 64 KiB (requests that it has not answered, messages of streams that it has not

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Settings, Shared};
 use crate::commands::lock;
@@ -13,7 +14,6 @@ use crate::connection::Connection;
 pub(super) struct Live {
     pub(super) next: u64,
     pub(super) connections: BTreeMap<u64, Connection>,
-    pub(super) draining: Option<Duration>,
 }
 
 /// The connections of an [`Acceptor`](crate::Acceptor), for those who call or push to peers.
@@ -50,8 +50,9 @@ impl Shared {
             // It was half-way in when the policy changed.
             self.send_away_unless_welcome(connection);
         }
-        if let Some(within) = live.draining {
+        if let Some(until) = *self.drained_by.borrow() {
             // It was half-way in when the drain began.
+            let within = until.saturating_duration_since(Instant::now());
             let connection = connection.clone();
             tokio::spawn(async move { connection.drain(within).await });
         }

@@ -58,7 +58,11 @@ impl Keeper<'_> {
         // A place that is empty from the start does not wait for its first attempt.
         let mut next = match first {
             Some(kept) => Ok(kept),
-            None => self.attempt().await,
+            None => {
+                let first = self.attempt().await;
+                self.pool.has_come();
+                first
+            }
         };
         loop {
             let blow = match next {

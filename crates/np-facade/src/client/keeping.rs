@@ -139,6 +139,7 @@ impl ClientBuilder {
     }
 
     /// Sets whether a connection that has stood is made again when it is lost, and when its server drains. Default: true.
+    /// Where it is not, calls go to connections that stand, or wait for those of a pool that are made for the first time.
     /// [`ClientBuilder::connect`] itself fails at once, after each address was tried once.
     ///
     /// Calls that are made meanwhile wait for their deadline. A call that was not processed is sent again; one whose

@@ -59,6 +59,8 @@ struct State {
     lost: Option<ConnectionError>,
     /// Why the client is over.
     closed: Option<ConnectionError>,
+    /// Places whose first connection is being made.
+    coming: usize,
 }
 
 /// A connection for one call.
@@ -103,7 +105,7 @@ impl Pool {
             newest: ArcSwap::new(Arc::clone(&live)),
             teller: Teller::default(),
             turn: AtomicUsize::new(0),
-            state: watch::Sender::default(),
+            state: watch::Sender::new(State { coming: lanes.saturating_sub(1), ..State::default() }),
             kept: AtomicUsize::new(lanes),
             budget,
             dialer,
@@ -199,7 +201,13 @@ impl Pool {
             return Some(because(Status::Unavailable, "the client is closed", Some(closed.clone())));
         }
         let text = "the connection has ended, and auto_reconnect is off";
-        (!self.dialer.settings.keeping.auto_reconnect).then(|| because(Status::Unavailable, text, state.lost.clone()))
+        let over = !self.dialer.settings.keeping.auto_reconnect && state.coming == 0;
+        over.then(|| because(Status::Unavailable, text, state.lost.clone()))
+    }
+
+    /// The first connection of one more place has been made, or could not be.
+    pub(crate) fn has_come(&self) {
+        self.state.send_modify(|state| state.coming = state.coming.saturating_sub(1));
     }
 
     /// Puts a new connection into its place.
@@ -232,7 +240,9 @@ impl Pool {
     pub(crate) fn has_other(&self, gone: &Arc<Live>) -> bool {
         self.dialer.settings.keeping.auto_reconnect || {
             self.evict(gone);
-            self.pick().is_some()
+            // In this order: what comes stands before it is counted off.
+            let comes = self.state.borrow().coming > 0;
+            comes || self.pick().is_some()
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use np_types::{CallError, PeerIdentity, Status, Time};
 
 use super::{OnceWindow, Ticket};
-use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceSettings, OnceUnknown, Reply};
+use crate::{Begin, Epoch, InstanceId, OnceHeader, OnceRefusal, OnceReply, OnceSettings, OnceUnknown, Reply};
 
 const SMALL: OnceSettings = OnceSettings {
     max_remembered: 6,
@@ -40,6 +40,10 @@ impl Guest {
     }
 }
 
+fn replied(body: &[u8], settings: &OnceSettings) -> OnceReply {
+    OnceReply::new(Ok(Reply::from(Bytes::copy_from_slice(body))), settings)
+}
+
 impl House {
     fn new() -> Self {
         Self { window: OnceWindow::new(SMALL, Epoch::from_bytes([1; 16])), now: Time::ZERO, request: 0 }
@@ -67,8 +71,8 @@ impl House {
     }
 
     fn answer(&mut self, ticket: Ticket, body: &[u8]) {
-        let reply = Reply::from(Bytes::copy_from_slice(body));
-        self.window.answer(self.now, ticket, &Ok(reply));
+        let reply = replied(body, &self.window.settings);
+        self.window.answer(self.now, ticket, reply);
     }
 
     /// Runs a call to its end.
@@ -86,7 +90,7 @@ impl House {
     }
 
     fn is_replayed(&mut self, guest: &Guest, sequence: u64) -> bool {
-        matches!(self.call(guest, sequence), Begin::Replay(Ok(_)))
+        matches!(self.call(guest, sequence), Begin::Replay(reply) if reply.outcome().is_ok())
     }
 }
 
@@ -98,7 +102,7 @@ fn a_call_runs_once_and_its_retries_join_or_have_its_reply() {
     assert_eq!(house.call(&guest, 0), Begin::Join(0));
     house.answer(ticket, b"done");
     for _ in 0..3 {
-        assert_eq!(house.call(&guest, 0), Begin::Replay(Ok(Reply::from("done"))));
+        assert_eq!(house.call(&guest, 0), Begin::Replay(replied(b"done", &SMALL)));
     }
     // An error is a reply as well, without what does not travel.
     let ticket = house.run(&guest, 1);
@@ -106,8 +110,9 @@ fn a_call_runs_once_and_its_retries_join_or_have_its_reply() {
         .because(np_types::ConnectionError::ClosedHere(np_types::CloseCode::Normal));
     house.window.settings.max_identity_remembered_bytes = 10_000;
     house.window.settings.max_remembered_bytes = 10_000;
-    house.window.answer(house.now, ticket, &Err(long));
-    let Begin::Replay(Err(error)) = house.call(&guest, 1) else { panic!() };
+    house.window.answer(house.now, ticket, OnceReply::new(Err(long), &SMALL));
+    let Begin::Replay(reply) = house.call(&guest, 1) else { panic!() };
+    let error = reply.outcome().unwrap_err().clone();
     assert_eq!((error.status, error.text.len(), error.cause), (Status::Failed, 1_024, None));
 }
 
@@ -143,7 +148,7 @@ fn what_is_acknowledged_is_forgotten_and_never_run_again() {
     assert!(house.is_forgotten(&guest, 0) && house.is_forgotten(&guest, 2) && house.is_forgotten(&guest, 9));
     assert!(house.is_replayed(&guest, 1));
     // A call that runs and is given up leaves no reply.
-    assert_eq!(house.begin(&guest, &guest.header(1, 1, &[3])), Begin::Replay(Ok(Reply::from("0123456789"))));
+    assert_eq!(house.begin(&guest, &guest.header(1, 1, &[3])), Begin::Replay(replied(b"0123456789", &SMALL)));
     house.answer(ticket, b"nobody wants it");
     assert!(house.is_forgotten(&guest, 3));
     // The count takes all of it away.
@@ -270,9 +275,10 @@ fn nobody_is_disturbed_by_what_others_do() {
     house.begin(&thief, &thief.header(20, u64::MAX, &[0, 1, 2, u64::MAX]));
     assert!(house.is_forgotten(&thief, u64::MAX));
     house.guest("thief", 2);
-    let other = PeerIdentity::Psk("another".to_owned());
-    let refused = house.window.open(house.now, &other, victim.instance).unwrap_err();
-    assert_eq!(refused.setting, "max_instances");
+    // Others have their places out of what the thief does not use, and never the victim's.
+    for other in ["another", "a third", "a fourth"] {
+        house.guest(other, 1);
+    }
     assert!(house.is_replayed(&victim, 0));
     assert_eq!(house.call(&victim, 1), Begin::Join(1));
     house.answer(ticket, b"");
@@ -318,6 +324,56 @@ fn instances_of_an_identity_are_bounded_and_the_one_used_longest_ago_goes() {
 }
 
 #[test]
+fn an_identity_without_an_instance_has_the_place_of_an_empty_one_and_of_no_other() {
+    let mut house = House::new();
+    let few = house.guest("few", 1);
+    house.wait(1);
+    let (one, two) = (house.guest("many", 1), house.guest("many", 2));
+    let ticket = house.run(&two, 0);
+    // Whoever holds the most gives first, though others have not used theirs for longer, and nothing that is at work.
+    let third = house.guest("third", 1);
+    assert_eq!(house.call(&one, 0), Begin::Unknown(OnceUnknown::Epoch));
+    assert_eq!(house.call(&two, 0), Begin::Join(0));
+    // Between equals it is the one that was used longest ago.
+    house.wait(1);
+    assert_eq!(house.guest("few", 1).epoch, few.epoch);
+    let fourth = house.guest("fourth", 1);
+    assert_eq!(house.call(&third, 0), Begin::Unknown(OnceUnknown::Epoch));
+    // A call that runs and replies that wait keep their instances, whatever comes.
+    house.serve(&few, 0, b"");
+    house.serve(&fourth, 0, b"");
+    let stranger = PeerIdentity::Psk("stranger".to_owned());
+    let refused = house.window.open(house.now, &stranger, fourth.instance).unwrap_err();
+    assert_eq!(refused.setting, "max_instances");
+    house.answer(ticket, b"");
+    assert!(house.is_replayed(&few, 0) && house.is_replayed(&two, 0) && house.is_replayed(&fourth, 0));
+    assert!(house.window.open(house.now, &stranger, fourth.instance).is_err());
+    // What is acknowledged is no reason any more. The client has another epoch, and runs nothing under the old one.
+    house.begin(&few, &few.header(0, 1, &[]));
+    house.guest("stranger", 1);
+    assert_eq!(house.call(&few, 1), Begin::Unknown(OnceUnknown::Epoch));
+    assert_eq!(house.window.sizes(), (2, 0, 3));
+}
+
+#[test]
+fn however_many_instances_some_identities_hold_there_are_free_ones_for_others() {
+    let settings = OnceSettings { max_instances: 100, max_identity_instances: 50, ..OnceSettings::default() };
+    let mut house = House { window: OnceWindow::new(settings, Epoch::from_bytes([1; 16])), ..House::new() };
+    for peer in ["one", "two", "three", "four"] {
+        for instance in 0..50 {
+            let guest = house.guest(peer, instance);
+            house.serve(&guest, 0, b"nobody acknowledges it");
+        }
+    }
+    let (.., instances) = house.window.sizes();
+    assert!((95..100).contains(&instances), "{instances}");
+    // And none of those that came later has one of the others' places.
+    let guest = house.guest("fifth", 1);
+    house.serve(&guest, 0, b"");
+    assert_eq!(house.window.sizes().2, instances + 1);
+}
+
+#[test]
 fn what_is_older_than_remember_for_is_forgotten_but_for_what_runs() {
     let mut house = House::new();
     let (one, two) = (house.guest("meter", 1), house.guest("other", 1));
@@ -342,14 +398,16 @@ fn what_is_older_than_remember_for_is_forgotten_but_for_what_runs() {
 }
 
 #[test]
-fn a_remembered_body_holds_no_other_memory() {
+fn a_reply_is_remembered_and_given_again_without_a_copy() {
     let mut house = House::new();
     let guest = house.guest("meter", 1);
     let ticket = house.run(&guest, 0);
-    let record = Bytes::from(vec![7; 65_536]);
-    let reply = Reply::from(record.slice(10..20));
-    house.window.answer(house.now, ticket, &Ok(reply.clone()));
-    let Begin::Replay(Ok(remembered)) = house.call(&guest, 0) else { panic!() };
-    assert_eq!(remembered, reply);
-    assert_ne!(remembered.body.as_ptr(), reply.body.as_ptr());
+    let reply = replied(&[7; 60], &SMALL);
+    house.window.answer(house.now, ticket, reply.clone());
+    assert_eq!(house.window.sizes(), (1, 60, 1));
+    let at = |reply: &OnceReply| reply.outcome().unwrap().body.as_ptr();
+    for _ in 0..2 {
+        let Begin::Replay(remembered) = house.call(&guest, 0) else { panic!() };
+        assert_eq!(at(&remembered), at(&reply));
+    }
 }
