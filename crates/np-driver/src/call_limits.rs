@@ -213,6 +213,13 @@ impl CallPlaces {
         Ok(Permit { _own: take(identity)?, _all: take(server)? })
     }
 
+    /// Counts calls that had a place which was another's before.
+    pub(crate) fn count(&self, calls: u64) {
+        for gauge in self.gauges.iter().flatten() {
+            gauge.taken.fetch_add(calls, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the peer's rate has room for one more call at `now`; it counts then.
     ///
     /// # Errors

@@ -171,9 +171,9 @@ impl Task {
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
         let rate = self.info.places.keeps_rate(self.now);
-        let (permit, wait) = match rate.and_then(|()| self.info.places.try_enter()) {
-            Ok(permit) => (permit, false),
-            Err(_) if rate.is_ok() && self.info.places.waits() => (Permit::default(), true),
+        let (mut permit, wait) = match rate.and_then(|()| self.take_place()) {
+            Ok(permit) => (Some(permit), false),
+            Err(_) if rate.is_ok() && self.info.places.waits() => (None, true),
             Err(setting) => {
                 let text = format!("limit {setting} reached; try again later");
                 self.audit_refused_call(setting);
@@ -192,7 +192,7 @@ impl Task {
                         Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
                     }
                 };
-                (self.handlers.start(cx, key, own_task, permit, scope, start), None)
+                (self.handlers.start(cx, key, own_task, &mut permit, scope, start), None)
             }
             (Target::Stream(_), OpenKind::Stream) if encoding != Encoding::Plain => {
                 return self.refuse(
@@ -215,7 +215,7 @@ impl Task {
                     };
                     Start::Packed(Box::pin(ended))
                 };
-                (self.handlers.start(cx, key, own_task, permit, scope, start), Some(cell))
+                (self.handlers.start(cx, key, own_task, &mut permit, scope, start), Some(cell))
             }
             (Target::Unary(_), _) => {
                 return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
@@ -225,6 +225,7 @@ impl Task {
             }
         };
         self.recent.keep(registered);
+        self.spare = permit;
         let (abort, ended) = match started {
             Ok(ending) => (None, Some(ending)),
             Err(abort) => (Some(abort), None),
@@ -234,6 +235,24 @@ impl Task {
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
+        }
+    }
+
+    /// A place for a call: that of one which was answered in the same turn, or a new one. Places are counted across the
+    /// server, which costs more than most handlers.
+    fn take_place(&mut self) -> Result<Permit, &'static str> {
+        if let Some(spare) = self.spare.take() {
+            self.reused += 1;
+            return Ok(spare);
+        }
+        self.info.places.try_enter()
+    }
+
+    /// What was answered at once needs no place any more.
+    pub(crate) fn free_spare(&mut self) {
+        self.spare = None;
+        if self.reused > 0 {
+            self.info.places.count(std::mem::take(&mut self.reused));
         }
     }
 

@@ -78,13 +78,14 @@ impl Drop for Running {
 }
 
 impl Handlers {
-    /// Takes a handler's answer: the ending if it is there after one poll, or the handle that stops it.
+    /// Takes a handler's answer: the ending if it is there after one poll, or the handle that stops it. The permit is taken
+    /// only by a handler that goes on.
     pub(crate) fn start(
         &self,
         cx: &mut Context<'_>,
         key: StreamKey,
         own_task: bool,
-        permit: Permit,
+        permit: &mut Option<Permit>,
         scope: Scope,
         start: impl FnOnce() -> Start,
     ) -> Result<Ending, AbortHandle> {
@@ -94,7 +95,7 @@ impl Handlers {
             Ok(Start::Packed(future)) => Work::Packed(future),
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
-        let mut running = Running { key, future: Some(future), permit: Some(permit), scope };
+        let mut running = Running { key, future: Some(future), permit: permit.take(), scope };
         if own_task || self.running.len() >= SHARED {
             let (permit, scope) = (running.permit.take(), running.scope.clone());
             running.future = running.future.take().map(|mut future| {
@@ -106,6 +107,7 @@ impl Handlers {
                 Work::Packed(Box::pin(OwnTask(tokio::spawn(work))))
             });
         } else if let Poll::Ready((_, ending)) = Pin::new(&mut running).poll(cx) {
+            *permit = running.permit.take();
             return Ok(ending);
         }
         let (abort, registration) = AbortHandle::new_pair();

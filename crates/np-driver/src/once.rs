@@ -263,7 +263,7 @@ impl Task {
         };
         // Nothing of it is lost with this connection, so it needs no place: the call has one.
         let start = || Start::Packed(Box::pin(reply(info, method, compress, join)));
-        match self.handlers.start(cx, key, false, Permit::default(), scope, start) {
+        match self.handlers.start(cx, key, false, &mut None, scope, start) {
             Ok(ending) => self.end_handler(key, kind, ending),
             Err(abort) => self.slots.insert(key, Slot::Handler { kind, abort: Some(abort), cell: None, once: true }),
         }

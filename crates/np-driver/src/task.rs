@@ -21,6 +21,7 @@ use tokio::time::Sleep;
 use tracing::Instrument as _;
 
 use crate::allowance::Allowance;
+use crate::call_limits::Permit;
 use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
@@ -55,6 +56,9 @@ pub(crate) struct Task {
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
     pub(crate) allowance: Allowance,
+    /// The place of a call that was answered at once, for the next one of the same turn, and how often it served.
+    pub(crate) spare: Option<Permit>,
+    pub(crate) reused: u64,
     pub(crate) book: Book,
     share: Share,
     life: Life,
@@ -124,6 +128,8 @@ pub(crate) fn start(
         slots: Slots::default(),
         handlers: Handlers::default(),
         allowance: Allowance::new(established.max_calls),
+        spare: None,
+        reused: 0,
         book,
         share,
         life,
@@ -218,6 +224,7 @@ impl Task {
         self.poll_timer(cx);
         self.poll_handlers(cx);
         self.drain_events(cx);
+        self.free_spare();
         self.feed_waiting();
         self.finish_drain();
         if self.session.is_closed() {
