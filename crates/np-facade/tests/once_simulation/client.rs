@@ -181,7 +181,7 @@ impl Client {
             }
             return true;
         };
-        if link.ready(CLIENT).is_none() && link.made + ESTABLISH <= now {
+        if !link.is_ready(CLIENT) && link.made + ESTABLISH <= now {
             link.lose_process(CLIENT, false);
             return true;
         }
@@ -190,7 +190,8 @@ impl Client {
             self.leave(now);
             return true;
         }
-        let Some(session) = link.ready(CLIENT).filter(|_| self.epoch.is_none() && self.asking.is_none()) else {
+        let asks = link.is_ready(CLIENT) && self.epoch.is_none() && self.asking.is_none();
+        let Some(session) = asks.then(|| link.session(CLIENT)).flatten() else {
             return false;
         };
         let mut ask = OpenCall::new(OpenKind::Request, "np.once".parse().unwrap());
@@ -241,7 +242,8 @@ impl Client {
         let (Some(id), Some(epoch)) = (self.link, self.epoch) else {
             return false;
         };
-        let Some(session) = links.get_mut(&id).and_then(|link| link.ready(CLIENT)) else {
+        let link = links.get_mut(&id).filter(|link| link.is_ready(CLIENT));
+        let Some(session) = link.and_then(|link| link.session(CLIENT)) else {
             return false;
         };
         let call = &mut self.calls[at];

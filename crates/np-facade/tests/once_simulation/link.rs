@@ -38,6 +38,9 @@ pub(crate) struct Link {
     stalled: [Option<Time>; 2],
     /// Ends that have told everything, and written it.
     finished: [bool; 2],
+    /// Ends that may have something to do, and when the others have.
+    awake: [bool; 2],
+    wake: [Option<Time>; 2],
     rng: Rng,
 }
 
@@ -78,21 +81,29 @@ impl Link {
             blocked: [false; 2],
             stalled: [None; 2],
             finished: [false; 2],
+            awake: [true; 2],
+            wake: [None; 2],
             rng,
         }
     }
 
     /// The session of an end that is connected, and not over.
     pub(crate) fn session(&mut self, at: usize) -> Option<&mut Session> {
+        self.awake[at] = true;
         match &mut self.peers[at].stage {
             Stage::Running(session) if !self.gone[at] && session.error().is_none() => Some(session),
             _ => None,
         }
     }
 
-    /// The same, once the other side's first record has come.
-    pub(crate) fn ready(&mut self, at: usize) -> Option<&mut Session> {
-        self.session(at).filter(|session| session.peer_settings().is_some())
+    /// Whether an end has such a session, and the other side's first record has come.
+    pub(crate) fn is_ready(&self, at: usize) -> bool {
+        match &self.peers[at].stage {
+            Stage::Running(session) => {
+                !self.gone[at] && session.error().is_none() && session.peer_settings().is_some()
+            }
+            _ => false,
+        }
     }
 
     /// Whom the client proved to be.
@@ -118,6 +129,7 @@ impl Link {
     /// The process of an end is gone; what it wrote may still arrive, or the other side hears of nothing.
     pub(crate) fn lose_process(&mut self, at: usize, silent: bool) {
         self.gone[at] = true;
+        self.wake();
         match silent {
             true => self.mute = [true; 2],
             false => self.network.cut(),
@@ -161,11 +173,24 @@ impl Link {
     }
 
     /// Reads, works and writes at one end; gives whether anything happened.
-    pub(crate) fn turn(&mut self, at: usize, now: Time, ahead: Duration) -> bool {
-        if self.gone[at] {
+    pub(crate) fn turn(&mut self, at: usize, now: Time, ahead: [Duration; 2]) -> bool {
+        let due = self.wake[at].is_some_and(|wake| wake <= now);
+        if self.gone[at] || !self.awake[at] && !due {
             return false;
         }
-        let local = now + ahead;
+        let any = self.work(at, now, now + ahead[at]);
+        self.awake[at] = any;
+        self.awake[1 - at] |= any;
+        self.wake[at] = self.next_at(now, ahead);
+        any
+    }
+
+    /// Something was done to it.
+    pub(crate) const fn wake(&mut self) {
+        self.awake = [true; 2];
+    }
+
+    fn work(&mut self, at: usize, now: Time, local: Time) -> bool {
         let mut any = self.read(at, now, local);
         let peer = &mut self.peers[at];
         any |= peer.advance(local);
@@ -177,8 +202,7 @@ impl Link {
         }
         if self.is_over(at) && self.peers[at].out.is_empty() {
             self.network.pipes[at].shut();
-            self.finished[at] = true;
-            return any;
+            return any | !std::mem::replace(&mut self.finished[at], true);
         }
         any | self.write(at, now, local)
     }

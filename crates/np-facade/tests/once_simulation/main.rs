@@ -24,7 +24,7 @@ use plan::{Flaw, Kind};
 use world::{Tally, run};
 
 /// Seeds of every run of the tests.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 3_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -156,7 +156,7 @@ impl World {
             return false;
         };
         let (client, server) = (&mut clients[link.client], &mut servers[link.server]);
-        let any = link.turn(at, *now, [client.ahead, server.ahead][at]);
+        let any = link.turn(at, *now, [client.ahead, server.ahead]);
         let events = link.events(at);
         let any = any || !events.is_empty();
         for event in events {
@@ -195,6 +195,7 @@ impl World {
     }
 
     fn hit(&mut self, strike: Strike) {
+        self.links.values_mut().for_each(Link::wake);
         let Strike { kind, client, server, side, lasts, chance, .. } = strike;
         match kind {
             Kind::Kill if side == SERVER => self.kill(server, lasts / 4, chance.is_multiple_of(3)),
