@@ -7,13 +7,15 @@ use std::time::Duration;
 use np_noise::Pattern;
 use np_session::{Event, Session, Side};
 use np_testkit::{Harm, Network, NetworkConfig, Peer, PeerConfig, Read, Recorder, Refuse, Rng, Stage, keypair};
-use np_types::{ConnectionError, Limits, PeerIdentity, Psk, Time};
+use np_types::{CloseCode, ConnectionError, Limits, PeerIdentity, Psk, Time};
 
 pub(crate) const CLIENT: usize = 0;
 pub(crate) const SERVER: usize = 1;
 /// What a silent peer is given, twice.
 const HEARTBEAT: Duration = Duration::from_millis(700);
 
+/// How long a record may take to come, or what is written to leave, as `progress_timeout` says.
+const PROGRESS: Duration = Duration::from_secs(8);
 /// Pieces that are read before anything else is done.
 const READS: usize = 16;
 
@@ -38,6 +40,9 @@ pub(crate) struct Link {
     stalled: [Option<Time>; 2],
     /// Ends that have told everything, and written it.
     finished: [bool; 2],
+    /// Since when a part of a record lies in the input of an end, and bytes wait for room to be written.
+    reading: [Option<Time>; 2],
+    writing: [Option<Time>; 2],
     /// Ends that may have something to do, and when the others have.
     awake: [bool; 2],
     wake: [Option<Time>; 2],
@@ -63,8 +68,8 @@ impl Link {
             psk_id: format!("client-{client}").into_bytes(),
             eager: rng.chance(50),
         };
-        let peers = [Side::Initiator, Side::Responder]
-            .map(|side| Peer::new(side, config.clone(), Recorder::default(), rng));
+        let peers =
+            [Side::Initiator, Side::Responder].map(|side| Peer::new(side, config.clone(), Recorder::default(), rng));
         let network = Network::new(rng.next_u64(), network);
         let rng = Rng::new(rng.next_u64());
         Self {
@@ -81,6 +86,8 @@ impl Link {
             blocked: [false; 2],
             stalled: [None; 2],
             finished: [false; 2],
+            reading: [None; 2],
+            writing: [None; 2],
             awake: [true; 2],
             wake: [None; 2],
             rng,
@@ -99,9 +106,7 @@ impl Link {
     /// Whether an end has such a session, and the other side's first record has come.
     pub(crate) fn is_ready(&self, at: usize) -> bool {
         match &self.peers[at].stage {
-            Stage::Running(session) => {
-                !self.gone[at] && session.error().is_none() && session.peer_settings().is_some()
-            }
+            Stage::Running(session) => !self.gone[at] && session.error().is_none() && session.peer_settings().is_some(),
             _ => false,
         }
     }
@@ -169,7 +174,9 @@ impl Link {
         };
         let arrives = self.network.next_at(now).filter(|_| self.mute != [true; 2]);
         let stalls = self.stalled.into_iter().map(|until| until.filter(|until| *until > now));
-        stalls.chain([arrives, due(0), due(1)]).flatten().min()
+        let begun = self.reading.into_iter().chain(self.writing);
+        let slow = begun.map(|since| since.map(|since| since + PROGRESS).filter(|at| *at > now));
+        stalls.chain(slow).chain([arrives, due(0), due(1)]).flatten().min()
     }
 
     /// Reads, works and writes at one end; gives whether anything happened.
@@ -178,7 +185,7 @@ impl Link {
         if self.gone[at] || !self.awake[at] && !due {
             return false;
         }
-        let any = self.work(at, now, now + ahead[at]);
+        let any = self.work(at, now, now + ahead[at]) | self.cut_who_is_late(at, now);
         self.awake[at] = any;
         self.awake[1 - at] |= any;
         self.wake[at] = self.next_at(now, ahead);
@@ -207,6 +214,28 @@ impl Link {
         any | self.write(at, now, local)
     }
 
+    /// Ends a connection whose other side takes or gives nothing whole for too long.
+    fn cut_who_is_late(&mut self, at: usize, now: Time) -> bool {
+        let peer = &mut self.peers[at];
+        let Stage::Running(session) = &mut peer.stage else {
+            return false;
+        };
+        let open = session.error().is_none();
+        let note = |since: &mut Option<Time>, begun: bool| {
+            *since = if begun && open { since.or(Some(now)) } else { None };
+            since.is_some_and(|since| since + PROGRESS <= now)
+        };
+        if note(&mut self.reading[at], !peer.input.is_empty()) {
+            session.close(CloseCode::Progress, "a record took longer than progress_timeout to come");
+            return true;
+        }
+        let late = note(&mut self.writing[at], !peer.out.is_empty());
+        if late {
+            peer.end(Some(ConnectionError::ClosedHere(CloseCode::Progress)));
+        }
+        late
+    }
+
     fn read(&mut self, at: usize, now: Time, local: Time) -> bool {
         if self.mute[1 - at] || self.stalled[1 - at].is_some_and(|until| until > now) {
             return false;
@@ -214,7 +243,13 @@ impl Link {
         let peer = &mut self.peers[at];
         for pieces in 0..READS {
             match self.network.pipes[1 - at].read(now) {
-                Read::Bytes(bytes) => peer.receive(local, &bytes),
+                Read::Bytes(bytes) => {
+                    let before = peer.input.len() + bytes.len();
+                    peer.receive(local, &bytes);
+                    if peer.input.len() < before {
+                        self.reading[at] = None;
+                    }
+                }
                 Read::Nothing => return pieces > 0,
                 Read::Lost if !self.orderly => {
                     peer.end(Some(lost()));
@@ -243,6 +278,7 @@ impl Link {
                 false
             }
             Some(count) => {
+                self.writing[at] = None;
                 peer.wrote(if harmed { size } else { count });
                 if let Stage::Running(session) = &mut peer.stage
                     && std::mem::take(&mut self.blocked[at])

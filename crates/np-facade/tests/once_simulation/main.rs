@@ -84,14 +84,14 @@ fn no_seed_loses_doubles_or_holds_a_call() {
 
 fn print(rows: &BTreeMap<Kind, Tally>, all: &Tally) {
     let row = |name: &str, tally: &Tally| {
-        let Tally { runs, calls, answered, not_processed, unknown, too_late, untold, connections, joined, replayed } = tally;
+        let Tally { runs, calls, answered, not_processed, unknown, too_late, untold, connections, joined, replayed } =
+            tally;
         format!(
             "{name:<12}{runs:>7}{calls:>8}{answered:>10}{not_processed:>15}{unknown:>9}{too_late:>10}{untold:>8}{connections:>13}\
              {joined:>8}{replayed:>10}\n"
         )
     };
-    let head =
-        "fault          runs   calls  answered  not processed  unknown  too late  untold  connections  joined  replayed\n";
+    let head = "fault          runs   calls  answered  not processed  unknown  too late  untold  connections  joined  replayed\n";
     let rows: String = rows.iter().map(|(kind, tally)| row(&format!("{kind:?}"), tally)).collect();
     // In one piece, since other tests print too.
     print!("{head}{rows}{}", row("all", all));

@@ -92,7 +92,18 @@ impl Server {
         let settings = if forgetful { few } else { OnceSettings::default() };
         let window = OnceWindow::new(settings, epoch(number, 0));
         let runs = BTreeMap::new();
-        Self { number, life: 0, flaw, settings, window, runs, next: 0, ahead: Duration::ZERO, draining: None, down: None }
+        Self {
+            number,
+            life: 0,
+            flaw,
+            settings,
+            window,
+            runs,
+            next: 0,
+            ahead: Duration::ZERO,
+            draining: None,
+            down: None,
+        }
     }
 
     pub(crate) const fn takes_connections(&self) -> bool {

@@ -280,7 +280,8 @@ impl World {
                         self.broken.push(format!("not processed, and executed: {whose}"));
                     }
                     Some(other) if owed && other != End::Answered => {
-                        self.broken.push(format!("not answered though connections alone were lost: {whose}, {other:?}"));
+                        self.broken
+                            .push(format!("not answered though connections alone were lost: {whose}, {other:?}"));
                     }
                     Some(_) => {}
                 }
