@@ -31,13 +31,16 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-fn one(seed: u64, flaw: Flaw) -> Result<(Kind, Tally), String> {
+/// What became of a seed: its fault and its calls, or the rules that were broken.
+type Ran = Result<(Kind, Tally), String>;
+
+fn one(seed: u64, flaw: Flaw) -> Ran {
     let ran = catch_unwind(AssertUnwindSafe(|| run(seed, flaw)));
     ran.unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
 /// Runs seeds on all processors until enough of them have failed.
-fn every_seed(seeds: std::ops::Range<u64>, flaw: Flaw, enough: usize) -> Vec<(u64, Result<(Kind, Tally), String>)> {
+fn every_seed(seeds: std::ops::Range<u64>, flaw: Flaw, enough: usize) -> Vec<(u64, Ran)> {
     let (next, failures) = (AtomicU64::new(seeds.start), AtomicUsize::new(0));
     let worker = || {
         let mut outcomes = Vec::new();

@@ -125,7 +125,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Setup {
     pub(crate) fn of(seed: u64) -> Self {
-        let mut rng = Rng::new(seed ^ 0x0_9ce_0_9ce);
+        let mut rng = Rng::new(seed ^ 0x09ce_09ce);
         let rng = &mut rng;
         let kind = Kind::ALL[(seed % Kind::ALL.len() as u64) as usize];
         let pattern = rng.pick(&[Pattern::NNpsk0, Pattern::NNpsk0, Pattern::NNpsk0, Pattern::XX, Pattern::DangerNN]);
