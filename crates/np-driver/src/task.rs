@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use np_dispatch::{PeerInfo, Router};
 use np_session::{Event, Session};
 use np_transport::Io;
-use np_types::{CallError, CloseCode, ConnectionError, Misbehaved, Status, Time};
+use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
@@ -169,10 +169,8 @@ impl Task {
         self.refuse_stragglers(&error).await;
         match error {
             ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
-            // What a peer that is gone did not get was told to be not processed: it must not arrive after all.
-            ConnectionError::ClosedByPeer { .. } | ConnectionError::Misbehaved(Misbehaved::Truncated) => {
-                farewell(&mut self.io, &[]).await;
-            }
+            // What a peer that is gone, or too slow, did not get was told to be not processed: it must not arrive after all.
+            _ if self.session.was_lost() => farewell(&mut self.io, &[]).await,
             _ => farewell(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await,
         }
         error

@@ -119,6 +119,7 @@ impl Session {
     /// The connection is gone: nothing is sent any more.
     pub(crate) fn lose(&mut self, error: ConnectionError) {
         if self.reads() {
+            self.lost = true;
             self.finish_all(error, Phase::Closed);
         } else {
             self.phase = Phase::Closed;

@@ -63,6 +63,8 @@ pub struct Session {
     pub(crate) limits: Limits,
     pub(crate) phase: Phase,
     pub(crate) error: Option<ConnectionError>,
+    /// Whether it ended without a word of this side.
+    pub(crate) lost: bool,
     pub(crate) peer: Option<Settings>,
     pub(crate) hash: [u8; 32],
     pub(crate) remote_static: Option<PublicKey>,
@@ -194,6 +196,7 @@ impl Session {
             side,
             phase: Phase::Opening,
             error: None,
+            lost: false,
             peer: None,
             hash: channel.binding,
             remote_static: channel.remote_static,
@@ -384,6 +387,29 @@ impl Session {
     #[must_use]
     pub const fn error(&self) -> Option<&ConnectionError> {
         self.error.as_ref()
+    }
+
+    /// Whether the session ended without a word of this side: its transport failed, the peer ended it or is taken for dead,
+    /// or [`Session::handle_lost`] said so. Nothing that was sealed and not handed to the transport may leave then: its
+    /// calls were told to be not processed. After [`Session::close`], and where the peer broke a rule, the rest leaves.
+    ///
+    /// ```
+    /// use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    /// use np_session::{Session, Side};
+    /// use np_types::{CloseCode, ConnectionError, Limits, Time};
+    /// let session = || {
+    ///     let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+    ///     let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+    ///     Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO)
+    /// };
+    /// let (mut closed, mut lost) = (session(), session());
+    /// closed.close(CloseCode::Normal, "");
+    /// lost.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));
+    /// assert!(!closed.was_lost() && lost.was_lost());
+    /// ```
+    #[must_use]
+    pub const fn was_lost(&self) -> bool {
+        self.lost
     }
 
     /// Whether frames from the peer still have an effect.

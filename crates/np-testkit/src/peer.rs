@@ -257,6 +257,9 @@ impl<A: Application> Peer<A> {
         if session.poll_timeout().is_some_and(|at| at <= now) {
             session.handle_timeout(now);
             assert!(session.poll_timeout().is_none_or(|at| at > now), "a timeout that stays due");
+            if session.was_lost() && !std::mem::replace(&mut self.dead, true) {
+                self.out.clear();
+            }
             any = true;
         }
         if self.app.due().is_some_and(|at| at <= now) {
