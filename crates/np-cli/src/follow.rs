@@ -32,8 +32,8 @@ pub(crate) struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Follows files until a signal asks the program to end, and gives the time that open calls have then.
-    pub(crate) async fn until_signal(mut self, signals: &mut Signals) -> Duration {
+    /// Follows files until a signal asks the program to end, and gives what is in force then.
+    pub(crate) async fn until_signal(mut self, signals: &mut Signals) -> Config {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = self.stamps();
@@ -68,7 +68,7 @@ impl Follower<'_> {
             known.iter_mut().for_each(|(path, stamp)| *stamp = seen(path).unwrap_or(*stamp));
             last.clone_from(&known);
         }
-        self.config.server.shutdown_timeout
+        self.config
     }
 
     /// Reads all files again. A signal that asks the program to end goes before that, since a file may be a pipe.
@@ -121,7 +121,7 @@ impl Follower<'_> {
         let server = &self.config.server;
         let lists = [&server.identity, &server.psk, &server.tls_cert, &server.tls_key, &server.tls_ca, &server.tls_crl];
         let named = lists.into_iter().flatten().map(PathBuf::as_path);
-        let allow = server.allow.iter().map(Path::new);
+        let allow = server.allow.iter().chain(&server.status_allow).map(Path::new);
         let paths = self.command.config.iter().map(PathBuf::as_path).chain(named).chain(allow);
         paths.map(|path| (path.to_owned(), Stamp::of(path))).collect()
     }

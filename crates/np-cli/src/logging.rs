@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
-use np_facade::LogLevel;
+use np_facade::{LogFormat, LogLevel};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -16,19 +16,18 @@ use crate::output::takes_colour;
 /// How a server logs.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct LogArgs {
-    /// How the log on stderr is written; as JSON each line is an object, notes of np included
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    /// How the log on stderr is written, text by default; as JSON each line is an object, notes of np included
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
 
     /// How much is logged; what the configuration says by default, which is warn without one, and -v is one step more each
     #[arg(long, value_enum, value_name = "LEVEL", conflicts_with = "verbose")]
     log_level: Option<Level>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum LogFormat {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
     /// For people
-    #[default]
     Text,
     /// For programs
     Json,
@@ -51,6 +50,14 @@ enum Level {
 }
 
 impl LogArgs {
+    /// How lines are written, where the arguments say it.
+    pub(crate) fn format(self) -> Option<LogFormat> {
+        self.log_format.map(|format| match format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        })
+    }
+
     /// The level, where the arguments say one.
     pub(crate) fn level(self) -> Option<LogLevel> {
         self.log_level.map(|level| match level {
@@ -71,7 +78,7 @@ static NOTES: AtomicBool = AtomicBool::new(false);
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// Begins to log: nothing, and more with each `-v`; a server's settings say more ([`set_level`]).
-pub(crate) fn start(verbose: u8, server: Option<LogArgs>) {
+pub(crate) fn start(verbose: u8, format: LogFormat) {
     let level = match verbose {
         0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
@@ -82,7 +89,7 @@ pub(crate) fn start(verbose: u8, server: Option<LogArgs>) {
     // There is one log, which was set up once.
     let _ = LEVEL.set(handle);
     let log = tracing_subscriber::registry().with(level);
-    if server.is_some_and(|server| server.log_format == LogFormat::Json) {
+    if format == LogFormat::Json {
         NOTES.store(true, Ordering::Relaxed);
         let lines = fmt::layer().json().flatten_event(true).with_span_list(false);
         log.with(lines.with_writer(io::stderr)).init();

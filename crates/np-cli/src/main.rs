@@ -46,6 +46,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use np_facade::LogFormat;
 
 use crate::args::Cli;
 use crate::command::{CertCommand, Command, ConfigCommand, KeyCommand};
@@ -62,11 +63,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::local(format!("cannot start: {error}; check the limits of this user")).report(),
     };
-    let server = match &cli.command {
-        Command::Serve(command) => Some(command.log),
-        _ => None,
+    let format = match &cli.command {
+        // What its arguments do not say its file may.
+        Command::Serve(command) => command.log.format(),
+        _ => Some(LogFormat::Text),
     };
-    logging::start(cli.verbose, server);
+    if let Some(format) = format {
+        logging::start(cli.verbose, format);
+    }
     let ended = runtime.block_on(run(cli));
     // A thread that still waits for a pipe or for standard input must not keep the program alive.
     runtime.shutdown_background();

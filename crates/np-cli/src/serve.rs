@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server, Telemetry};
+use np_facade::{Address, Config, Encoder, Error, Identity, KeyFileMode, Psks, Scheme, Server};
 use serde_json::json;
 
 use crate::admission::{self, Admission, Ways};
@@ -102,9 +102,9 @@ pub(crate) struct Serve {
     drain: Option<Duration>,
 
     /// How long the server goes on after the first signal as before, but for np.health, which answers `draining`: for load
-    /// balancers that ask it
-    #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "0s")]
-    drain_delay: Duration,
+    /// balancers that ask it; 0s by default
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    drain_delay: Option<Duration>,
 
     /// Take files from clients that `np send` them, into this folder
     #[arg(long, value_name = "DIR")]
@@ -166,11 +166,17 @@ impl Serve {
         put(&mut server.replay_capacity, self.replay_capacity);
         put(&mut server.connection_timeout, self.handshake_timeout);
         put(&mut server.shutdown_timeout, self.drain);
+        put(&mut server.drain_delay, self.drain_delay);
+        put_all(&mut server.status_allow, &self.status_allow);
+        if self.metrics.is_some() {
+            server.metrics = self.metrics;
+        }
         put(&mut server.unix_mode, self.unix_mode);
         server.proxy_protocol |= self.proxy_protocol;
         server.danger_key_mode = self.key_mode.or(server.danger_key_mode).get() == KeyFileMode::DangerAny;
         self.tls.overlay(server);
         put(&mut config.logging.level, self.log.level());
+        put(&mut config.logging.format, self.log.format());
         if let Some(encoder) = self.compress {
             config.transport.compression_algorithm = encoder;
             config.transport.compression_enabled = true;
@@ -198,12 +204,18 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
         move || served::effective(&command)
     })
     .await?;
+    if command.log.format().is_none() {
+        logging::start(verbose, config.logging.format);
+    }
     if verbose == 0 {
         logging::set_level(config.logging.level);
     }
     descriptors::raise(config.server.max_connections, verbose > 0);
-    let monitor = match command.metrics {
-        Some(address) => Some(Monitor::bind(address).await?),
+    let monitor = match config.server.metrics {
+        Some(address) => {
+            let bound = Monitor::bind(address).await;
+            Some(bound.map_err(|failure| served::located(&config, failure))?)
+        }
         None => None,
     };
     let server = tokio::select! {
@@ -235,10 +247,9 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
         tokio::spawn(monitor.run(server.health().clone()));
     }
     manager.ready(server.addresses().len());
-    let delay = command.drain_delay;
-    let drain_time = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
+    let config = Follower { server: &server, command, verbose, config }.until_signal(&mut signals).await;
     manager.stopping();
-    stop::stop(&server, delay, drain_time, &mut signals).await
+    stop::stop(&server, config.server.drain_delay, config.server.shutdown_timeout, &mut signals).await
 }
 
 async fn start(command: &Serve, config: &Config) -> Result<Server, Failure> {
@@ -274,14 +285,11 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
     if let Some(tls) = tls.await? {
         builder = builder.tls(tls);
     }
-    if command.metrics.is_some() {
-        builder = builder.telemetry(Telemetry::recording());
-    }
     if let Some(folder) = &command.receive {
         let receiver = Receiver::new(check_folder(folder)?, command.receive_max);
         builder = builder.on_stream(files::METHOD, move |context, stream| receiver.clone().receive(context, stream));
     }
-    if let Some(policy) = status::policy(&command.status_allow)? {
+    if let Some(policy) = status::policy(&it.status_allow)? {
         builder = builder.status_for(policy);
     }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));

@@ -8,10 +8,12 @@ use crate::failure::Failure;
 use crate::serve::Serve;
 
 /// The settings of arguments, by how a failure about one begins.
-const ARGUMENTS: [(&str, &str); 8] = [
+const ARGUMENTS: [(&str, &str); 10] = [
     ("--listen", "server.address"),
     ("--identity", "server.identity"),
     ("--allow", "server.allow"),
+    ("--status-allow", "server.status_allow"),
+    ("--metrics", "server.metrics"),
     ("--psk-id", "server.psk_id"),
     ("--psk", "server.psk"),
     ("--pattern", "server.patterns"),

@@ -21,7 +21,8 @@ const MAX_TEXT: usize = 128;
 /// Totals whose growth is shown as a rate, and the name of the rate.
 const RATES: [(&str, &str); 2] = [("calls_total", "calls_per_second"), ("connections_total", "connections_per_second")];
 
-/// Shows how a server does: connections, handshakes and calls, each beside its limit, totals, rates, uptime, version.
+/// Shows how a server does: connections, handshakes, sources, calls, memory and exactly-once calls, each beside its limit,
+/// how often limits were reached, totals, rates, uptime, version.
 ///
 /// The server must run with --status-allow and this client's key. It is asked twice, --interval apart, for the rates; the
 /// questions are calls too, and count as such.

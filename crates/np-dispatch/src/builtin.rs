@@ -113,7 +113,7 @@ pub(crate) fn once() -> impl Handler {
 /// `np.status`: lines of a name and a value for those who may have it, and a list of the pairs in a typed codec.
 pub(crate) fn status(
     allows: impl Fn(&PeerIdentity) -> bool + Send + Sync + 'static,
-    pairs: impl Fn() -> Vec<(&'static str, String)> + Send + Sync + 'static,
+    pairs: impl Fn() -> Vec<(String, String)> + Send + Sync + 'static,
 ) -> impl Handler {
     bytes(move |context, _| {
         if !allows(context.peer()) {

@@ -230,14 +230,14 @@ impl Router {
     /// ```
     /// use np_dispatch::Router;
     /// let router = Router::new();
-    /// router.offer_status(|peer| peer.is_authenticated(), || vec![("connections", "7".to_owned())])?;
+    /// router.offer_status(|peer| peer.is_authenticated(), || vec![("connections".to_owned(), "7".to_owned())])?;
     /// assert_eq!(router.methods(), ["np.status"]);
     /// # Ok::<(), np_dispatch::RegisterError>(())
     /// ```
     pub fn offer_status(
         &self,
         allows: impl Fn(&PeerIdentity) -> bool + Send + Sync + 'static,
-        pairs: impl Fn() -> Vec<(&'static str, String)> + Send + Sync + 'static,
+        pairs: impl Fn() -> Vec<(String, String)> + Send + Sync + 'static,
     ) -> Result<(), RegisterError> {
         self.insert("np.status", unary(builtin::status(allows, pairs)), MethodOptions::default())
     }

@@ -40,7 +40,7 @@ use live::Live;
 pub use live::Roster;
 use places::{Places, Slot};
 use reconfigure::Settings;
-pub use status::{ServerStatus, StatusSource};
+pub use status::{OnceStatus, ServerStatus, StatusSource};
 
 /// How long an accept loop waits after the system was short of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ impl Acceptor {
         config.validate()?;
         let replay = Mutex::new(ReplayGuard::new(config.replay_capacity, REPLAY_WINDOW, entropy::nonce()?)?);
         let clock = Clock::start();
-        let audit = Arc::new(Audit::new(config.telemetry.clone(), clock));
+        let audit = Arc::new(Audit::new(config.telemetry.clone().with_hits(), clock));
         let once =
             config.exactly_once.map(|settings| OnceCalls::new(settings, clock, Arc::clone(&audit))).transpose()?;
         let shared = Shared {

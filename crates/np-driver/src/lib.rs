@@ -38,7 +38,7 @@ mod sync;
 mod task;
 mod telemetry;
 
-pub use accept::{Acceptor, AcceptorConfig, AcceptorError, Roster, ServerStatus, StatusSource};
+pub use accept::{Acceptor, AcceptorConfig, AcceptorError, OnceStatus, Roster, ServerStatus, StatusSource};
 pub use byte_stream::{ByteReader, ByteStream, ByteWriter};
 pub use call_limits::WhenFull;
 pub use clock::Clock;

@@ -35,6 +35,11 @@ impl Memory {
         self.most.store(most.unwrap_or(usize::MAX), Ordering::Release);
     }
 
+    /// What is held, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// The share of one more connection.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share { all: Some(Arc::clone(self)), ..Share::default() }

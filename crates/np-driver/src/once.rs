@@ -54,6 +54,11 @@ impl OnceCalls {
         Ok(Arc::new(Self { settings, window: Mutex::new(window), tasks: Mutex::default(), clock, audit }))
     }
 
+    /// Calls that run or are remembered, their bytes, and instances.
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        lock(&self.window).sizes()
+    }
+
     /// Waits for the calls that run, and stops those that are left at a point in time, which may come nearer meanwhile. No
     /// connection is there any more that could begin others.
     pub(crate) async fn finish(&self, until: watch::Receiver<Option<Instant>>) {
@@ -134,7 +139,7 @@ impl OnceCalls {
 
 impl fmt::Debug for OnceCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (remembered, reply_bytes, instances) = lock(&self.window).sizes();
+        let (remembered, reply_bytes, instances) = self.sizes();
         let mut shown = f.debug_struct("OnceCalls");
         shown.field("remembered", &remembered).field("reply_bytes", &reply_bytes).field("instances", &instances);
         shown.finish_non_exhaustive()

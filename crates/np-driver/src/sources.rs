@@ -75,6 +75,11 @@ impl Sources {
         Some(self.per_second.load(Ordering::Acquire)).filter(|acts| *acts > 0)
     }
 
+    /// Sources of which something is remembered.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.table).len()
+    }
+
     /// Counts one more connection of a source; `None` where nothing is to be counted.
     ///
     /// # Errors

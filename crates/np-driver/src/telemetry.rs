@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -28,7 +29,10 @@ use names::{ENDS, LIMITS, RESULTS, STATUSES};
 /// assert!(Telemetry::recording().is_on());
 /// ```
 #[derive(Clone, Default)]
-pub struct Telemetry(Option<Arc<Meters>>);
+pub struct Telemetry(Option<Arc<Meters>>, Option<Arc<Hits>>);
+
+/// How often each limit was reached at one server, which tells it by itself.
+struct Hits(Box<[AtomicU64]>);
 
 /// The figures of one side of all its connections, ready to be added to.
 struct Meters {
@@ -67,18 +71,28 @@ struct Labelled {
     counters: Box<[Counter]>,
 }
 
+impl Hits {
+    fn count(&self, limit: &str) {
+        let at = LIMITS.iter().position(|word| *word == limit).unwrap_or(LIMITS.len());
+        if let Some(count) = self.0.get(at) {
+            // A figure that nothing waits for.
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Telemetry {
     /// Counts nowhere: the default of servers and clients.
     #[must_use]
     pub const fn off() -> Self {
-        Self(None)
+        Self(None, None)
     }
 
     /// Counts with the recorder that is installed in the `metrics` crate now; one that is installed later gets nothing.
     #[must_use]
     pub fn recording() -> Self {
         names::describe();
-        Self(Some(Arc::new(Meters {
+        let meters = Meters {
             server: SideMeters::new("server"),
             client: SideMeters::new("client"),
             incoming: WayMeters::new("in"),
@@ -89,7 +103,8 @@ impl Telemetry {
             suppressed: metrics::counter!("np_audit_suppressed_total"),
             reconnects: metrics::counter!("np_reconnects_total", "result" => "connected"),
             reconnect_failures: metrics::counter!("np_reconnects_total", "result" => "failed"),
-        })))
+        };
+        Self(Some(Arc::new(meters)), None)
     }
 
     /// Whether anything is counted.
@@ -114,6 +129,22 @@ impl Telemetry {
         if let Some(meters) = &self.0 {
             meters.refusals.get(limit).increment(1);
         }
+        if let Some(hits) = &self.1 {
+            hits.count(limit);
+        }
+    }
+
+    /// The same, with a count of its own of how often each limit is reached.
+    pub(crate) fn with_hits(self) -> Self {
+        let hits = LIMITS.iter().chain(&["other"]).map(|_| AtomicU64::new(0)).collect();
+        Self(self.0, Some(Arc::new(Hits(hits))))
+    }
+
+    /// The limits that were reached, and how often.
+    pub(crate) fn hits(&self) -> Vec<(&'static str, u64)> {
+        let words = LIMITS.iter().chain(&["other"]).copied();
+        let counts = self.1.iter().flat_map(|hits| hits.0.iter()).map(|count| count.load(Ordering::Relaxed));
+        words.zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 
     pub(crate) fn draining(&self) {

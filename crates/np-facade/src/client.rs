@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::attempt::{OneWay, OpenStream, Outgoing, Unary, settle};
+use crate::client::dialer::Dialer;
 use crate::client::events::ClientEvents;
 use crate::client::keeper::{Kept, keep};
 use crate::client::messages::Messages;
@@ -66,6 +67,10 @@ impl Client {
             tokio::spawn(keep(Arc::clone(&pool), lane, first));
         }
         Self { inner: Arc::new(Inner { pool, messages: Messages::default(), once }) }
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.inner.pool.dialer
     }
 
     /// Connects with default settings and a fresh identity to an address that names its server's key.

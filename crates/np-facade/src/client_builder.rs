@@ -15,7 +15,7 @@ use crate::client::dialer::Dialer;
 use crate::client::keeping::Keeping;
 use crate::client::once::Once;
 use crate::client::pool::Pool;
-use crate::{Client, Error, Identity};
+use crate::{Client, Config, Error, Identity};
 
 /// Builds a [`Client`].
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct ClientBuilder {
     pub(crate) deadline: Duration,
     pub(crate) telemetry: Telemetry,
     router: Router,
+    /// The configuration that this was built from.
+    pub(crate) configured: Option<Box<Config>>,
 }
 
 /// Which servers are accepted.
@@ -69,6 +71,23 @@ impl ClientBuilder {
             deadline: Deadline::DEFAULT,
             telemetry: Telemetry::off(),
             router: Router::new(),
+            configured: None,
+        }
+    }
+
+    /// What of a reloaded builder counts for the connections of a client that runs by this one: who proves what to whom,
+    /// limits and times. Where it connects from, and what all of its connections share, stays: nobody asks its `keeping`.
+    pub(crate) fn renewed(&self, wanted: Self) -> Self {
+        let link = ConnectOptions { tls: wanted.link.tls, ..self.link.clone() };
+        Self {
+            addresses: self.addresses.clone(),
+            pattern: self.pattern,
+            compression: self.compression,
+            deadline: self.deadline,
+            telemetry: self.telemetry.clone(),
+            router: self.router.clone(),
+            link,
+            ..wanted
         }
     }
 

@@ -13,6 +13,7 @@ mod plan;
 mod print;
 mod problem;
 mod reload;
+mod reload_client;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use build::Unread;
 pub use problem::{ConfigError, ConfigProblem, ConfigSource};
 pub use reload::Reload;
-pub(crate) use reload::Running;
-pub use settings::{ClientConfig, ClusterConfig, LogLevel, LoggingConfig, ServerConfig, TransportConfig};
+pub(crate) use reload::{End, Running};
+pub use settings::{ClientConfig, ClusterConfig, LogFormat, LogLevel, LoggingConfig, ServerConfig, TransportConfig};
 
 use layer::Layer;
 use problem::ConfigProblem as Problem;

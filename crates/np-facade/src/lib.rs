@@ -48,8 +48,8 @@ pub use client::resolver::{ResolveError, Resolver};
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use config::{
-    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogLevel, LoggingConfig, Reload,
-    ServerConfig, TransportConfig,
+    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig,
+    Reload, ServerConfig, TransportConfig,
 };
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
@@ -61,8 +61,8 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, Priority, Request, ServerStatus,
-    Telemetry, WhenFull, random_psk, random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, OnceStatus, Priority, Request,
+    ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern};
 pub use np_transport::{

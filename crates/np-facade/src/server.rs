@@ -17,9 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::config::{Config, Running, Unread};
+use crate::config::{Config, End, Running, Unread};
 use crate::listen::{Listen, Opening};
-use crate::{Error, Identity, MESSAGES, status};
+use crate::status::{self, Asking};
+use crate::{Error, Identity, MESSAGES};
 
 mod limits;
 mod running;
@@ -32,11 +33,12 @@ pub struct ServerBuilder {
     pub(crate) config: AcceptorConfig,
     pub(crate) patterns: Option<Vec<Pattern>>,
     health: Health,
-    status: Option<Policy>,
+    pub(crate) status: Option<Policy>,
     /// Addresses, with options of their own where they have some.
     pub(crate) addresses: Vec<Opening>,
     pub(crate) bind: BindOptions,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) drain_delay: Duration,
     /// Settings of a configuration that name files, which only [`Server::from_config`] reads.
     pub(crate) unread: Unread,
     /// The configuration that this was built from.
@@ -291,6 +293,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets for how long [`Server::stop`] lets the server go on as before, but for `np.health`, which answers `draining`: time
+    /// for load balancers to send new clients elsewhere. Default 0 s.
+    #[must_use]
+    pub const fn drain_delay(mut self, delay: Duration) -> Self {
+        self.drain_delay = delay;
+        self
+    }
+
     /// Opens every address and begins to accept, on the current tokio runtime.
     ///
     /// # Errors
@@ -300,7 +310,7 @@ impl ServerBuilder {
         if let Some(mistake) = self.mistake {
             return Err(mistake.into());
         }
-        self.unread.check(&self.config.psks, self.bind.tls.as_ref())?;
+        self.unread.check(&self.config.psks, self.bind.tls.as_ref(), self.status.as_ref())?;
         if self.addresses.is_empty() {
             return Err(Error::NoAddress);
         }
@@ -329,8 +339,9 @@ impl ServerBuilder {
         let shown = own.first().copied().filter(|_| proves_key);
         let router = config.router.clone();
         let mut acceptor = Acceptor::new(config)?;
-        if let Some(policy) = self.status {
-            status::offer(&router, policy, acceptor.status_source(), self.health.clone())?;
+        let asking = self.status.map(Asking::new);
+        if let Some(asking) = &asking {
+            status::offer(&router, asking.clone(), acceptor.status_source(), self.health.clone())?;
         }
         let mut listeners = Vec::new();
         for listen in listens {
@@ -346,7 +357,8 @@ impl ServerBuilder {
             acceptor.listen(listener)?;
         }
         let roster = acceptor.roster();
-        let running = Running::new(self.bind.tls, self.shutdown_timeout, self.configured);
+        let end = End { delay: self.drain_delay, within: self.shutdown_timeout };
+        let running = Running::new(self.bind.tls, asking, end, self.configured);
         let parts = Parts { acceptor: Mutex::new(acceptor), roster, addresses, router, health: self.health, running };
         Ok(Server { parts: Arc::new(parts) })
     }
@@ -404,6 +416,7 @@ impl Server {
             addresses: Vec::new(),
             bind: BindOptions::default(),
             shutdown_timeout: Duration::from_secs(10),
+            drain_delay: Duration::ZERO,
             unread: Unread::default(),
             configured: None,
             mistake: None,
@@ -450,9 +463,11 @@ impl Server {
         acceptor.drain(within).await;
     }
 
-    /// As [`Server::shutdown`], in the time of [`ServerBuilder::shutdown_timeout`].
+    /// As [`Server::shutdown_after`], in the times of [`ServerBuilder::drain_delay`] and
+    /// [`ServerBuilder::shutdown_timeout`].
     pub async fn stop(&self) {
-        self.shutdown(self.parts.running.shutdown_timeout()).await;
+        let End { delay, within } = self.parts.running.end();
+        self.shutdown_after(delay, within).await;
     }
 
     pub(crate) fn running(&self) -> &Running {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use np_facade::{Client, Config, Error, ErrorKind, Identity};
 use tokio::runtime::Runtime;
 
+use crate::monitoring::get;
 use crate::support::{Folder, Serve, np, run};
 
 /// A file for a server with a fresh key, and more lines of `[server]`.
@@ -208,4 +209,72 @@ fn a_key_that_is_taken_off_the_list_is_cut_from_its_connection() {
         assert!(error.to_string().contains("no longer allowed"), "{error}");
         assert_eq!(one.call("np.echo", "still here").await.unwrap(), "still here");
     });
+}
+
+#[test]
+fn the_log_is_written_as_the_file_says_unless_an_argument_says_otherwise() {
+    let folder = Folder::new();
+    let file = server_file(&folder, "anyone", "[logging]\nlevel = \"info\"\nformat = \"json\"\n");
+    let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    let mut server = serve(&file);
+    assert_eq!(takes(&server), 3);
+    assert!(is_json(&server.wait_for("connected")));
+    // A new form waits for the next start, and is told.
+    server_file(&folder, "anyone", "[logging]\nlevel = \"info\"\n");
+    let told = server.wait_for("reload: ");
+    assert!(told.contains("restart for logging.format") && is_json(&told), "{told}");
+    server_file(&folder, "anyone", "[logging]\nlevel = \"info\"\nformat = \"json\"\n");
+    let mut server = Serve::spawn(&mut np(["serve", "--config", &file, "--log-format", "text"]), 1);
+    assert_eq!(takes(&server), 3);
+    assert!(!is_json(&server.wait_for("connected")));
+}
+
+#[test]
+fn monitors_are_served_where_the_file_says_unless_an_argument_says_otherwise() {
+    let folder = Folder::new();
+    let file = server_file(&folder, "anyone", "metrics = \"127.0.0.1:0\"\n");
+    let mut server = serve(&file);
+    let line = server.line();
+    let host = line.strip_prefix("metrics http://").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    assert_eq!(takes(&server), 3);
+    let figures = get(host, "/metrics").1;
+    assert!(figures.contains("np_connections_total{side=\"server\"} 3\n"), "{figures}");
+    // An address that is taken is the file's mistake, and one of an argument the argument's.
+    let taken = server_file(&folder, "anyone", &format!("metrics = {host:?}\n"));
+    run(["serve", "--config", &taken]).fails(7, &["np.toml:5: server.metrics (NP_SERVER__METRICS)", "cannot listen"]);
+    let mut other = Serve::spawn(&mut np(["serve", "--config", &taken, "--metrics", "127.0.0.1:0"]), 1);
+    assert!(other.line().starts_with("metrics http://127.0.0.1:"));
+}
+
+#[test]
+fn a_server_tells_how_it_does_whom_the_file_says_and_follows_it() {
+    let folder = Folder::new();
+    let ((one, one_key), (other, other_key)) = (folder.key("one.key"), folder.key("other.key"));
+    let file = server_file(&folder, "anyone", &format!("status_allow = \"{one_key}\"\n"));
+    let mut server = serve(&file);
+    let ask = |server: &Serve, key: &str| run(["status", server.address(), "--identity", key, "--interval", "0s"]).code;
+    assert_eq!((ask(&server, &one), ask(&server, &other)), (Some(0), Some(1)));
+    server_file(&folder, "anyone", &format!("status_allow = \"{other_key}\"\n"));
+    let told = server.wait_for("reload: ");
+    assert!(told.contains("changed server.status_allow"), "{told}");
+    assert_eq!((ask(&server, &one), ask(&server, &other)), (Some(1), Some(0)));
+    // Arguments go before the file.
+    let mut command = np(["serve", "--config", &file, "--status-allow", &one_key.to_string()]);
+    let server = Serve::spawn(&mut command, 1);
+    assert_eq!((ask(&server, &one), ask(&server, &other)), (Some(0), Some(1)));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_delay_of_a_drain_is_the_files_unless_an_argument_says_otherwise() {
+    let folder = Folder::new();
+    let file = server_file(&folder, "anyone", "drain_delay = \"1h\"\n");
+    let mut server = serve(&file);
+    server.signal(rustix::process::Signal::TERM);
+    let told = server.wait_for("not ready");
+    assert!(told.contains("in 3600s"), "{told}");
+    assert_eq!(run(["health", server.address()]).code, Some(1), "it goes on, and says that it ends");
+    let mut server = Serve::spawn(&mut np(["serve", "--config", &file, "--drain-delay", "0s"]), 1);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.code(), Some(0));
 }

@@ -28,7 +28,7 @@ fn ask(host: &str, request: &str) -> String {
 }
 
 /// The status and the body of a path.
-fn get(host: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(host: &str, path: &str) -> (u16, String) {
     let answer = ask(host, &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();

@@ -1,6 +1,7 @@
 //! What monitors and operators ask a server: whether it serves, and how it does.
 
 use np_facade::HealthState;
+use serde_json::Value;
 
 use crate::support::{Folder, House, Serve, run};
 
@@ -50,6 +51,44 @@ fn status_is_shown_to_the_keys_that_serve_names() {
         assert!(once["calls_per_second"].is_null(), "{once}");
         run(["status", serve.address()]).fails(1, &["np.status", "permission-denied"]);
     }
+}
+
+#[test]
+fn status_tells_of_memory_sources_limits_that_were_reached_and_exactly_once_calls() {
+    let folder = Folder::new();
+    let (key, public) = folder.key("monitor.key");
+    let file = folder.file(
+        "np.toml",
+        format!(
+            "[server]\nstatus_allow = \"{public}\"\nmax_memory = \"64MiB\"\nmax_source_connections = 5\n\
+             max_peer_calls_per_second = 1\nexactly_once = true\nmax_instances = 7\nmax_identity_instances = 7\n"
+        ),
+    );
+    let serve = Serve::anyone(&folder, &["--config", &file]);
+    let ask = |more: &[&str]| run(["status", serve.address(), "--identity", &key].iter().chain(more));
+    let json = ask(&["--interval", "0s", "--json"]).ok_json();
+    for (name, value) in [
+        ("sources", 1.into()),
+        ("max_source_connections", 5.into()),
+        ("max_source_handshakes_per_second", Value::from("off")),
+        ("max_peer_calls_per_second", 1.into()),
+        ("memory_bytes", 0.into()),
+        ("max_memory", (64 << 20).into()),
+        ("once_instances", 0.into()),
+        ("max_instances", 7.into()),
+        ("once_remembered_bytes", 0.into()),
+        ("refused_total", 0.into()),
+    ] {
+        assert_eq!(json[name], value, "{name}: {json}");
+    }
+    // The second question of a connection within a second is one call too many, whether it is asked again or not.
+    ask(&["--interval", "10ms"]);
+    let mut answers = std::iter::repeat_with(|| ask(&["--interval", "0s"]));
+    let shown = answers.find(|ran| ran.code == Some(0)).unwrap().ok();
+    let lines: Vec<_> = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let times = lines.iter().find(|line| line[0] == "refused_max_peer_calls_per_second");
+    assert!(times.unwrap()[1].parse::<u64>().unwrap() > 0, "{shown}");
+    assert!(lines.contains(&vec!["max_memory", "67108864"]), "{shown}");
 }
 
 #[test]

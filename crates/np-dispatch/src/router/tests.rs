@@ -217,7 +217,7 @@ fn status_is_for_those_who_may_have_it() {
     let router = Router::new();
     let is_open = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let open = Arc::clone(&is_open);
-    let pairs = || vec![("connections", "7".to_owned()), ("calls", "0".to_owned())];
+    let pairs = || vec![("connections".to_owned(), "7".to_owned()), ("calls".to_owned(), "0".to_owned())];
     router.offer_status(move |_| open.load(std::sync::atomic::Ordering::Relaxed), pairs).unwrap();
     assert_eq!(text(&router, "np.status", Codec::Bytes, b""), "connections 7\ncalls 0".into());
     let typed: Vec<(String, String)> = text(&router, "np.status", Codec::Postcard, b"").decode().unwrap();

@@ -9,11 +9,16 @@ use tokio::time::timeout;
 
 use crate::client::keeping::Balance;
 use crate::client::station::{Blow, Station};
-use crate::{ClientBuilder, Error, Identity};
+use crate::{ClientBuilder, Config, Error, Identity};
 
 /// Connects a client's connections.
 pub(crate) struct Dialer {
+    /// What all connections share.
     pub(crate) settings: ClientBuilder,
+    /// What the next connection is made by, where a reload has said so since.
+    renewed: Mutex<Option<Arc<ClientBuilder>>>,
+    /// Held for as long as a reload takes.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Who the client is where its builder does not say; one for its whole life.
     identity: Identity,
     /// The addresses that the builder names.
@@ -32,8 +37,25 @@ impl Dialer {
         for address in &named {
             settings.config(address, &identity)?;
         }
-        let (stations, in_use) = (Mutex::default(), Mutex::default());
-        Ok(Self { settings, identity, named, clock: Clock::start(), stations, in_use })
+        let (stations, in_use, renewed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (clock, reloading) = (Clock::start(), tokio::sync::Mutex::default());
+        Ok(Self { settings, renewed, reloading, identity, named, clock, stations, in_use })
+    }
+
+    /// Makes connections by other settings from now on, and gives the configuration that was in force; nothing has changed
+    /// where the settings do not fit an address.
+    pub(crate) fn take_over(&self, wanted: ClientBuilder) -> Result<Option<Config>, Error> {
+        let wanted = self.settings.renewed(wanted);
+        let stations = lock(&self.stations).clone();
+        let known = stations.iter().map(|station| &station.address);
+        for address in self.named.iter().chain(known) {
+            wanted.config(address, &self.identity)?;
+        }
+        let old = lock(&self.renewed).replace(Arc::new(wanted));
+        // Whom either side has refused may be welcome now.
+        stations.iter().for_each(|station| station.forgive());
+        let configured = old.as_ref().map_or(&self.settings.configured, |old| &old.configured);
+        Ok(configured.as_deref().cloned())
     }
 
     /// Asks for the addresses anew: those of the resolver, then those of the builder.
@@ -66,7 +88,8 @@ impl Dialer {
 
     /// One attempt at one address.
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
-        let config = self.settings.config(&station.address, &self.identity)?;
+        let renewed = lock(&self.renewed).clone();
+        let config = renewed.as_deref().unwrap_or(&self.settings).config(&station.address, &self.identity)?;
         let connection = connect(&station.address, config).await?;
         station.succeeded();
         *lock(&self.in_use) = Some(station.address.clone());

@@ -69,6 +69,11 @@ impl Station {
         self.refusals().last.clone()
     }
 
+    /// Forgets that it was refused: one side has changed its mind about who the other is.
+    pub(crate) fn forgive(&self) {
+        *self.refusals() = Refusals::default();
+    }
+
     /// No connection came about, or one that stood is over; gives why, as events tell it.
     pub(crate) fn fell(&self, blow: Blow, now: Time) -> ConnectionError {
         let mut refusals = self.refusals();

@@ -26,6 +26,7 @@ impl Server {
         builder.config.policy = read.policy;
         builder.config.psks = read.psks;
         builder.bind.tls = read.tls;
+        builder.status = read.status;
         builder.unread = Unread::default();
         Ok(builder)
     }
@@ -54,7 +55,11 @@ impl ServerBuilder {
     #[must_use]
     pub fn config(self, config: &Config) -> Self {
         let (mut builder, files) = config.put_into(self);
-        builder.unread = Unread { psk: !files.psk.is_empty(), tls: !files.tls.cert.is_empty() };
+        builder.unread = Unread {
+            psk: !files.psk.is_empty(),
+            tls: !files.tls.cert.is_empty(),
+            status: !files.status_allow.is_empty(),
+        };
         builder
     }
 }
@@ -64,12 +69,22 @@ impl ServerBuilder {
 pub(crate) struct Unread {
     psk: bool,
     tls: bool,
+    status: bool,
 }
 
 impl Unread {
     /// Refuses a configuration whose files nobody has read, nor given anything in place of.
-    pub(crate) fn check(self, psks: &Psks, tls: Option<&TlsServer>) -> Result<(), ConfigError> {
-        let unread = [("server.psk", self.psk && psks.is_empty()), ("server.tls_cert", self.tls && tls.is_none())];
+    pub(crate) fn check(
+        self,
+        psks: &Psks,
+        tls: Option<&TlsServer>,
+        status: Option<&Policy>,
+    ) -> Result<(), ConfigError> {
+        let unread = [
+            ("server.psk", self.psk && psks.is_empty()),
+            ("server.tls_cert", self.tls && tls.is_none()),
+            ("server.status_allow", self.status && status.is_none()),
+        ];
         match unread.into_iter().find(|(_, unread)| *unread) {
             Some((key, _)) => Err(ConfigError::one(
                 "code",
@@ -91,6 +106,7 @@ impl Client {
         config.check()?;
         let transport = config.transport();
         let mut builder = ClientBuilder::new();
+        builder.configured = Some(Box::new(config.clone()));
         builder.limits = transport.limits;
         builder.compression = transport.compression;
         builder.link.socket = transport.socket;
@@ -107,6 +123,8 @@ pub(super) struct ServerRead {
     pub(super) policy: Policy,
     pub(super) psks: Psks,
     pub(super) tls: Option<TlsServer>,
+    /// Whom `np.status` answers; `None` is nobody.
+    pub(super) status: Option<Policy>,
 }
 
 impl Config {
@@ -151,25 +169,25 @@ impl Config {
         let identity =
             |path: &_| Identity::load_with(path, mode).map_err(|error| self.refuse("server.identity", &error));
         let identities = files.identity.iter().map(identity).collect::<Result<_, _>>()?;
-        let policy = self.policy(&files.allow)?;
+        let policy = self.policy("server.allow", &files.allow)?.ok_or_else(|| {
+            let why = "says nobody, and nobody is let in by accident; name public keys (np1...), files of them, or \"anyone\"";
+            self.refuse("server.allow", why)
+        })?;
+        let status = self.policy("server.status_allow", &files.status_allow)?;
         let psks = self.psks(files, mode)?;
         let tls = files.tls.builder().map(TlsServerBuilder::build).transpose();
         let tls = tls.map_err(|error| self.refuse("server.tls_cert", &error))?;
-        Ok(ServerRead { identities, policy, psks, tls })
+        Ok(ServerRead { identities, policy, psks, tls, status })
     }
 
-    fn policy(&self, allow: &[String]) -> Result<Policy, Error> {
-        let mut all: Option<Policy> = None;
-        for text in allow {
-            let one = Policy::parse_allow(text).map_err(|error| self.refuse("server.allow", &error))?;
-            all = Some(match all {
+    /// Everybody whom one of the texts allows; `None` where there is no text.
+    fn policy(&self, key: &str, allow: &[String]) -> Result<Option<Policy>, Error> {
+        allow.iter().try_fold(None, |all: Option<Policy>, text| {
+            let one = Policy::parse_allow(text).map_err(|error| self.refuse(key, &error))?;
+            Ok(Some(match all {
                 Some(others) => others.or(one),
                 None => one,
-            });
-        }
-        all.ok_or_else(|| {
-            let why = "says nobody, and nobody is let in by accident; name public keys (np1...), files of them, or \"anyone\"";
-            self.refuse("server.allow", why)
+            }))
         })
     }
 

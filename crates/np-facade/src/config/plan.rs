@@ -1,9 +1,10 @@
 //! What the settings are put into: a builder, and the names of files that are read for it. Must never read one.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use np_dispatch::OnceSettings;
-use np_driver::{AcceptorConfig, Compression};
+use np_driver::{AcceptorConfig, Compression, Telemetry};
 use np_noise::Pattern;
 use np_transport::{BindOptions, ClientAuth, SocketOptions, TlsSuite, TlsVersion};
 use np_types::{Fingerprint, Limits};
@@ -34,6 +35,7 @@ pub(super) struct ServerPlan {
 pub(super) struct ServerFiles {
     pub(super) identity: Vec<PathBuf>,
     pub(super) allow: Vec<String>,
+    pub(super) status_allow: Vec<String>,
     pub(super) psk: Vec<PathBuf>,
     pub(super) psk_id: Vec<String>,
     pub(super) danger_key_mode: bool,
@@ -73,6 +75,13 @@ impl ServerPlan {
 
     pub(super) fn address(&mut self, addresses: &[String]) {
         self.builder.addresses.extend(addresses.iter().cloned().map(Opening::new));
+    }
+
+    /// Who asks for figures has them counted; who serves them is the program.
+    pub(super) fn metrics(&mut self, address: Option<SocketAddr>) {
+        if address.is_some() {
+            self.builder.config.telemetry = Telemetry::recording();
+        }
     }
 
     pub(super) fn patterns(&mut self, patterns: &[Pattern]) {

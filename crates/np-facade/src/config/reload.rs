@@ -9,6 +9,7 @@ use np_trust::Policy;
 
 use super::declare::{Change, Entry};
 use super::{Config, ConfigError};
+use crate::status::Asking;
 use crate::{Error, Server};
 
 /// What a reload has done.
@@ -47,14 +48,37 @@ impl Reload {
         &self.changed
     }
 
-    /// The settings that are new and count only when the server starts again, by key.
+    /// The settings that are new and count only for a server or client that is made anew, by key.
     #[must_use]
     pub fn needs_restart(&self) -> &[String] {
         &self.needs_restart
     }
 
-    fn between(old: &Config, new: &Config) -> Self {
-        let concerned = |entry: &&Entry| matches!(entry.table, "server" | "transport" | "logging");
+    /// Writes into the audit log what has changed, what waits for a restart, or why nothing has changed.
+    pub(super) fn tell(side: &str, reloaded: &Result<Self, Error>) {
+        match reloaded {
+            Ok(Self { changed, needs_restart }) if needs_restart.is_empty() => {
+                tracing::info!(target: "np::audit", side, changed = changed.join(" "), "configuration read again");
+            }
+            Ok(Self { changed, needs_restart }) => {
+                let (changed, needs_restart) = (changed.join(" "), needs_restart.join(" "));
+                tracing::warn!(
+                    target: "np::audit",
+                    side, changed, needs_restart, "configuration read again: some settings wait for a restart"
+                );
+            }
+            Err(error) => {
+                tracing::error!(
+                    target: "np::audit",
+                    side, %error, "configuration cannot be used: the last good one stays in force"
+                );
+            }
+        }
+    }
+
+    /// What differs in these tables.
+    pub(super) fn between(old: &Config, new: &Config, tables: &[&str]) -> Self {
+        let concerned = |entry: &&Entry| tables.contains(&entry.table);
         let mut reload = Self::default();
         for entry in new.differences(old).filter(concerned) {
             match entry.change {
@@ -79,15 +103,7 @@ impl Server {
     /// As [`Server::from_config`], and when certificates are named by a server that began without; nothing has changed then.
     pub async fn reload(&self, config: &Config) -> Result<Reload, Error> {
         let reloaded = self.try_reload(config).await;
-        match &reloaded {
-            Ok(reload) => {
-                let (changed, needs_restart) = (reload.changed.join(" "), reload.needs_restart.join(" "));
-                tracing::info!(target: "np::audit", changed, needs_restart, "configuration read again");
-            }
-            Err(error) => {
-                tracing::error!(target: "np::audit", %error, "configuration cannot be used: the last good one stays in force");
-            }
-        }
+        Reload::tell("server", &reloaded);
         reloaded
     }
 
@@ -113,13 +129,21 @@ impl Server {
             let why = "cannot be given to a server that runs without certificates, nor taken from one that has some; restart it";
             return Err(ConfigError { problems: vec![config.problem("server.tls_cert", why)] }.into());
         }
+        let asking = running.asking.as_ref();
+        if asking.is_none() && read.status.is_some() {
+            let why = "cannot be given to a server that runs without np.status; restart it";
+            return Err(ConfigError { problems: vec![config.problem("server.status_allow", why)] }.into());
+        }
         // All was read and made by now: what fails from here on is refused before it changes anything.
         self.reconfigure(builder.config).await?;
         if let (Some(tls), Some(read)) = (tls, &read.tls) {
             tls.take_over(read);
         }
+        if let Some(asking) = asking {
+            asking.replace(read.status.unwrap_or_else(|| Policy::allow_keys([])));
+        }
         let old = running.replace(config);
-        Ok(Reload::between(&old, config))
+        Ok(Reload::between(&old, config, &["server", "transport", "logging"]))
     }
 }
 
@@ -127,35 +151,45 @@ impl Server {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(super) tls: Option<TlsServer>,
+    asking: Option<Asking>,
     now: Mutex<Now>,
     reloading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Now {
-    shutdown_timeout: Duration,
+    end: End,
     config: Option<Box<Config>>,
 }
 
+/// How [`Server::stop`] ends a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    /// How long it only says that it will.
+    pub(crate) delay: Duration,
+    /// How long open calls may go on after that.
+    pub(crate) within: Duration,
+}
+
 impl Running {
-    pub(crate) fn new(tls: Option<TlsServer>, shutdown_timeout: Duration, config: Option<Box<Config>>) -> Self {
-        let now = Mutex::new(Now { shutdown_timeout, config });
-        Self { tls, now, reloading: tokio::sync::Mutex::default() }
+    pub(crate) fn new(tls: Option<TlsServer>, asking: Option<Asking>, end: End, config: Option<Box<Config>>) -> Self {
+        let now = Mutex::new(Now { end, config });
+        Self { tls, asking, now, reloading: tokio::sync::Mutex::default() }
     }
 
-    pub(crate) fn shutdown_timeout(&self) -> Duration {
-        self.now().shutdown_timeout
+    pub(crate) fn end(&self) -> End {
+        self.now().end
     }
 
     /// Takes a configuration over, and gives the one before.
     fn replace(&self, config: &Config) -> Config {
         let mut now = self.now();
-        now.shutdown_timeout = config.server.shutdown_timeout;
+        now.end = End { delay: config.server.drain_delay, within: config.server.shutdown_timeout };
         now.config.replace(Box::new(config.clone())).map(|old| *old).unwrap_or_default()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
-        // Both values are whole, whatever happened to another thread.
+        // Every value is whole, whatever happened to another thread.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

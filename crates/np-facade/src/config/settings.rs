@@ -4,7 +4,7 @@
 //! To add one, add its description and its line here, a row with the test of its effect to `docs/CONFIGURATION.md`, and
 //! write `docs/np.sample.toml` anew (`np config print --defaults`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -121,6 +121,14 @@ settings! {
         remember_for: Duration = Duration::from_secs(600), Span(1), Restart, |to, it| to.once.remember_for = *it;
         /// How long open calls may go on when the server is told to end.
         shutdown_timeout: Duration = Duration::from_secs(10), Span(0), Live, |to, it| to.builder.shutdown_timeout = *it;
+        /// How long a server that is told to end goes on as before, but for `np.health`, which answers `draining`: time for load
+        /// balancers.
+        drain_delay: Duration = Duration::ZERO, Span(0), Live, |to, it| to.builder.drain_delay = *it;
+        /// Whom `np.status` tells how the server does, in the words of `allow`. Nobody where this is empty.
+        status_allow: Vec<String> = Vec::new(), List(Text(not_empty)), Live, |to, it| to.files.status_allow.clone_from(it);
+        /// Where `np serve` answers Prometheus and monitors over plain HTTP, as `127.0.0.1:9100`, or `off`. Nothing protects it. The
+        /// server of another program counts then, and the program shows its figures.
+        metrics: Option<SocketAddr> = None, Maybe(SOCKET, "off"), Restart, |to, it| to.metrics(*it);
         /// The permission bits of Unix sockets, in octal.
         unix_mode: u32 = 0o600, Parsed(read_mode, write_mode), Restart, |to, it| to.bind().unix_mode = *it;
         /// How many connections wait to be accepted before further ones are held up.
@@ -145,52 +153,52 @@ settings! {
         /// mode.
         address: Vec<String> = Vec::new(), List(ADDRESS), Restart, |to, it| to.builder.addresses.extend_from_slice(it);
         /// The key file of this client. Empty: a fresh identity.
-        identity: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.identity.clone_from(it);
+        identity: Option<PathBuf> = None, Maybe(File, ""), Live, |to, it| to.files.identity.clone_from(it);
         /// The file of a pre-shared key that the server holds, too.
-        psk: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.psk.clone_from(it);
+        psk: Option<PathBuf> = None, Maybe(File, ""), Live, |to, it| to.files.psk.clone_from(it);
         /// By what name the server finds the pre-shared key. `default` is the key's own id; empty: by this client's key.
-        psk_id: Option<String> = None, Maybe(Text(any), "default"), Restart, |to, it| to.builder.psk_id.clone_from(it);
+        psk_id: Option<String> = None, Maybe(Text(any), "default"), Live, |to, it| to.builder.psk_id.clone_from(it);
         /// Whether key files may be readable by others.
-        danger_key_mode: bool = false, Flag, Restart, |to, it| to.files.danger_key_mode = *it;
+        danger_key_mode: bool = false, Flag, Live, |to, it| to.files.danger_key_mode = *it;
         /// The handshake, as in `[server]`. `default` is xx; with a pre-shared key xxpsk3, or nnpsk0 where the address names no key.
         pattern: Option<Pattern> = None, Maybe(PATTERN, "default"), Restart, |to, it| to.builder.pattern = *it;
         /// The file in which the key is kept that a server shows first, for addresses without a key. Empty: no key is learned.
-        known_peers: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.known_peers.clone_from(it);
+        known_peers: Option<PathBuf> = None, Maybe(File, ""), Live, |to, it| to.files.known_peers.clone_from(it);
         /// Whether whoever answers is trusted: nothing tells the server from an impostor then.
-        danger_trust_anyone: bool = false, Flag, Restart, |to, it| to.files.danger_trust_anyone = *it;
+        danger_trust_anyone: bool = false, Flag, Live, |to, it| to.files.danger_trust_anyone = *it;
         /// PEM files of the authorities that sign servers' certificates, in place of those of this system.
-        tls_ca: Vec<PathBuf> = Vec::new(), List(File), Restart, |to, it| to.files.tls.ca.clone_from(it);
+        tls_ca: Vec<PathBuf> = Vec::new(), List(File), Live, |to, it| to.files.tls.ca.clone_from(it);
         /// The SHA-256 of servers' public keys (`sha256:HEX`), of which a server must have one.
-        tls_pin: Vec<Fingerprint> = Vec::new(), List(PIN), Restart, |to, it| to.files.tls.pins.clone_from(it);
+        tls_pin: Vec<Fingerprint> = Vec::new(), List(PIN), Live, |to, it| to.files.tls.pins.clone_from(it);
         /// Whether the authorities of this system must have signed the server's certificate where `tls_pin` names keys, too.
-        tls_trust_platform: bool = false, Flag, Restart, |to, it| to.files.tls.platform = *it;
+        tls_trust_platform: bool = false, Flag, Live, |to, it| to.files.tls.platform = *it;
         /// The PEM file of this client's certificate, for servers that ask for one. Empty: none.
-        tls_cert: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.tls.cert.clone_from(it);
+        tls_cert: Option<PathBuf> = None, Maybe(File, ""), Live, |to, it| to.files.tls.cert.clone_from(it);
         /// The PEM file of its key.
-        tls_key: Option<PathBuf> = None, Maybe(File, ""), Restart, |to, it| to.files.tls.key.clone_from(it);
+        tls_key: Option<PathBuf> = None, Maybe(File, ""), Live, |to, it| to.files.tls.key.clone_from(it);
         /// The name that the server's certificate must carry. Empty: the host of the address.
-        tls_server_name: Option<String> = None, Maybe(Text(any), ""), Restart, |to, it| to.files.tls.name.clone_from(it);
+        tls_server_name: Option<String> = None, Maybe(Text(any), ""), Live, |to, it| to.files.tls.name.clone_from(it);
         /// The least version of TLS: `1.3` or `1.2`.
-        tls_min: TlsVersion = TlsVersion::Tls13, VERSION, Restart, |to, it| to.files.tls.least = *it;
+        tls_min: TlsVersion = TlsVersion::Tls13, VERSION, Live, |to, it| to.files.tls.least = *it;
         /// The cipher suites that may be used. Empty: all that are safe.
-        tls_suites: Vec<TlsSuite> = Vec::new(), List(SUITE), Restart, |to, it| to.files.tls.suites.clone_from(it);
+        tls_suites: Vec<TlsSuite> = Vec::new(), List(SUITE), Live, |to, it| to.files.tls.suites.clone_from(it);
         /// Whether earlier TLS sessions are taken up again.
-        tls_resumption: bool = true, Flag, Restart, |to, it| to.files.tls.no_resumption = !*it;
+        tls_resumption: bool = true, Flag, Live, |to, it| to.files.tls.no_resumption = !*it;
         /// How long a link may take to come about.
-        connection_timeout: Duration = Duration::from_secs(10), Span(1), Restart, |to, it| to.builder.connect_timeout = *it;
+        connection_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.builder.connect_timeout = *it;
         /// How long the handshake may take after that.
-        handshake_timeout: Duration = Duration::from_secs(10), Span(1), Restart, |to, it| to.builder.handshake_timeout = *it;
+        handshake_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.builder.handshake_timeout = *it;
         /// How long written bytes may wait for the server to take them, and a record that has begun to come for its end.
-        operation_timeout: Duration = Duration::from_secs(60), Span(1), Restart, |to, it| to.builder.progress_timeout = *it;
+        operation_timeout: Duration = Duration::from_secs(60), Span(1), Live, |to, it| to.builder.progress_timeout = *it;
         /// The deadline of calls that name none.
         response_timeout: Duration = Duration::from_secs(30), Span(1), Restart, |to, it| to.builder.deadline = *it;
         /// After how long without a byte from the server it is asked for a sign of life, or `off`; after twice as long it counts
         /// as dead.
-        heartbeat_interval: Option<Duration> = Some(Duration::from_secs(15)), Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.heartbeat_interval = *it;
+        heartbeat_interval: Option<Duration> = Some(Duration::from_secs(15)), Maybe(Span(1), "off"), Live, |to, it| to.builder.lifetime.heartbeat_interval = *it;
         /// After how long without a call or stream a connection is ended in order, or `off`.
-        idle_timeout: Option<Duration> = None, Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.idle_timeout = *it;
+        idle_timeout: Option<Duration> = None, Maybe(Span(1), "off"), Live, |to, it| to.builder.lifetime.idle_timeout = *it;
         /// At what age a connection is ended in order, up to a fifth sooner, or `off`.
-        max_age: Option<Duration> = None, Maybe(Span(1), "off"), Restart, |to, it| to.builder.lifetime.max_age = *it;
+        max_age: Option<Duration> = None, Maybe(Span(1), "off"), Live, |to, it| to.builder.lifetime.max_age = *it;
         /// Whether a connection that is lost is made again.
         auto_reconnect: bool = true, Flag, Restart, |to, it| to.builder.keeping.auto_reconnect = *it;
         /// After how many failed attempts in a row to connect again the client is over, or `off`.
@@ -220,7 +228,7 @@ settings! {
         /// For how long an address is left alone before it is tried again, once.
         circuit_breaker_open_for: Duration = Duration::from_secs(10), Span(1), Restart, |to, it| to.breaker.open_for = *it;
         /// How many calls and streams the server may have open at once; further ones wait at the server.
-        backpressure_limit: u32 = 1_024, Count(1, 1 << 20), Restart, |to, it| to.builder.limits.max_calls = *it;
+        backpressure_limit: u32 = 1_024, Count(1, 1 << 20), Live, |to, it| to.builder.limits.max_calls = *it;
         /// The user whose listener is accepted in `?mode=local` and on pipes: a uid, a SID. Empty: the one that runs this program.
         local_user: Option<String> = None, Maybe(Text(any), ""), Restart, |to, it| to.builder.link.local_user.clone_from(it);
         /// The IP address of this machine that TCP connects from. `default` is the system's choice.
@@ -294,9 +302,11 @@ settings! {
     /// let config = np_facade::Config::default();
     /// assert_eq!(config.logging.level.name(), "warn");
     /// ```
-    logging: LoggingConfig => LogLevel {
+    logging: LoggingConfig => (LogLevel, LogFormat) {
         /// What is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-        level: LogLevel = LogLevel::Warn, Choice(LogLevel::ALL), Live, |to, it| *to = *it;
+        level: LogLevel = LogLevel::Warn, Choice(LogLevel::ALL), Live, |to, it| to.0 = *it;
+        /// How each line is written: `text` for people, `json` for programs.
+        format: LogFormat = LogFormat::Text, Choice(LogFormat::ALL), Restart, |to, it| to.1 = *it;
     }
 
     /// `[cluster]`: no settings so far.
@@ -337,6 +347,10 @@ const PIN: Parsed<Fingerprint> = Parsed(
         digits.ok_or_else(|| "sha256: and 64 hexadecimal digits, as the server printed it".to_owned())
     },
     |pin| format!("sha256:{pin}"),
+);
+const SOCKET: Parsed<SocketAddr> = Parsed(
+    |text| text.parse().map_err(|_| "an IP address and a port, as 127.0.0.1:9100".to_owned()),
+    ToString::to_string,
 );
 const IP: Parsed<IpAddr> = Parsed(|text| text.parse().map_err(|_| "an IP address".to_owned()), ToString::to_string);
 const ENCODER: Parsed<Encoder> = Parsed(read_encoder, |encoder| match encoder {
@@ -389,6 +403,25 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+/// How lines of the log are written.
+///
+/// ```
+/// use np_facade::{Config, LogFormat};
+/// assert_eq!(Config::default().logging.format, LogFormat::Text);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object a line.
+    Json,
+}
+
+impl LogFormat {
+    const ALL: &[(&str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
 fn any(_: &str) -> Result<(), String> {

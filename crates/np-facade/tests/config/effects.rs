@@ -51,7 +51,7 @@ impl Place {
     }
 
     /// A server with a fresh key for anyone.
-    async fn open(&self, name: &str, more: &str) -> Server {
+    pub(crate) async fn open(&self, name: &str, more: &str) -> Server {
         if !self.path("server").exists() {
             self.key("server");
         }
@@ -341,4 +341,56 @@ async fn a_variable_reaches_the_client() {
     let before = Instant::now();
     let error = client.call("forever", "").await.unwrap_err();
     assert_eq!((error.status, before.elapsed().as_secs()), (Status::DeadlineExceeded, 7));
+}
+
+#[tokio::test]
+async fn those_of_status_allow_are_told_how_the_server_does_and_a_reload_changes_who() {
+    let place = Place::new();
+    let keys = [place.key("ada"), place.key("eve")];
+    place.key("server");
+    let of = |name: &str, who: &str| {
+        place.config(&format!(
+            "[server]\naddress = \"mem:{name}\"\nidentity = \"@server\"\nallow = \"anyone\"\nstatus_allow = [{who}]\n"
+        ))
+    };
+    let quoted = keys.map(|key| format!("\"{key}\""));
+    let server = Server::from_config(&of("c-status", &quoted[0])).unwrap().start().await.unwrap();
+    let told = async || {
+        let mut told = Vec::new();
+        for name in ["ada", "eve"] {
+            let client = place.connect(&address(&server), &format!("identity = \"@{name}\"\n")).await.unwrap();
+            told.push(client.call("np.status", "").await.is_ok());
+        }
+        told
+    };
+    assert_eq!(told().await, [true, false]);
+    for (who, answered) in [(&quoted[1], [false, true]), (&String::new(), [false, false])] {
+        let reload = server.reload(&of("c-status", who)).await.unwrap();
+        assert_eq!((reload.changed(), reload.needs_restart()), (&["server.status_allow".to_owned()][..], &[][..]));
+        assert_eq!(told().await, answered);
+    }
+    // A server without the method gets none, and nothing else of that configuration either.
+    let server = Server::from_config(&of("c-status-off", "")).unwrap().start().await.unwrap();
+    let error = server.reload(&of("c-status-off", &quoted[0])).await.unwrap_err();
+    assert!(error.to_string().contains("server.status_allow"), "{error}");
+    let builder = Server::builder(Identity::generate().unwrap(), np_facade::Policy::anyone());
+    let error = builder.config(&of("c-status-unread", &quoted[0])).start().await.unwrap_err();
+    assert!(error.to_string().contains("server.status_allow"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_that_it_ends_for_as_long_as_drain_delay() {
+    let place = Place::new();
+    let server = place.open("c-delay", "drain_delay = \"30s\"\n").await;
+    let client = place.connect(&address(&server), "").await.unwrap();
+    let before = Instant::now();
+    let ending = tokio::spawn({
+        let server = server.clone();
+        async move { server.stop().await }
+    });
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    assert_eq!(client.call("np.health", "").await.unwrap(), "draining");
+    place.connect(&address(&server), "").await.unwrap();
+    ending.await.unwrap();
+    assert!((30..=32).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
 }

@@ -14,3 +14,5 @@ mod keeping;
 mod layers;
 mod pages;
 mod reload;
+mod reload_client;
+mod wire;

@@ -31,7 +31,7 @@ fn the_page_of_settings_describes_each_as_the_code_does() {
         if let [name, about, default, _] = cells.as_slice()
             && name.starts_with('`')
         {
-            let about = about.trim_end_matches(" *restart*").to_owned();
+            let about = about.replace(" *restart*", " (restart)");
             rows.insert(name.trim_matches('`').to_owned(), (about, default.trim_matches('`').to_owned()));
         }
     }
@@ -40,7 +40,7 @@ fn the_page_of_settings_describes_each_as_the_code_does() {
         match (line.strip_prefix("# "), line.split_once(" = ")) {
             (Some(text), _) => about.push(text.to_owned()),
             (None, Some((key, default))) => {
-                let text = about.join(" ").trim_end_matches(" (restart)").to_owned();
+                let text = about.join(" ");
                 settings.insert(format!("{table}.{key}"), (text, default.to_owned()));
                 about.clear();
             }
