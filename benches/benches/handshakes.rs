@@ -1,19 +1,23 @@
 //! What a stranger's first flight costs a server: processor time of the server's thread, by kind of flight, beside whole
-//! handshakes of clients who are welcome. Over TCP on the loopback, from accepting the socket to closing it.
+//! handshakes of clients who are welcome. Over TCP on the loopback, from accepting the socket to closing it. At the end known
+//! clients call, and come in, beside a flood of recorded flights from other addresses; each must be answered.
 //!
 //! `cargo bench -p np-benches --bench handshakes -- [--rounds N] [--count N]`. Kinds take turns within a round; the
 //! figure is the median of the rounds.
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use np_benches::rounds::{median, thread_cpu};
 use np_dispatch::{Health, Router};
-use np_driver::{Acceptor, AcceptorConfig, ConnectorConfig, connect, random_psk, random_secret_key};
+use np_driver::{Acceptor, AcceptorConfig, ConnectorConfig, Request, connect, random_psk, random_secret_key};
 use np_noise::{Keypair, Pattern, Role};
 use np_session::{Handshake, InitiatorConfig, Preface};
-use np_transport::{Address, BindOptions, Listener};
+use np_transport::{Address, BindOptions, ConnectOptions, Listener, connect_with};
 use np_trust::{Policy, Psks};
 use np_types::{CloseCode, Psk, PublicKey, UnixMillis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,6 +89,74 @@ fn main() {
             figures.iter().fold((f64::MAX, 0f64), |(least, most), one| (least.min(*one), most.max(*one)));
         println!("{name:>34}  {:>7.1} µs  ({least:.1} to {most:.1})", median(figures.clone()));
     }
+    let bench = Arc::new(bench);
+    let alone = clients.block_on(bench.known(None));
+    let flood = bench.start_flood();
+    let beside = clients.block_on(bench.known(Some(&flood)));
+    let sent = flood.end();
+    println!("known clients, alone and beside a flood of recorded flights from {SOURCES} other addresses");
+    alone.print("alone", 0);
+    beside.print("beside", sent);
+    assert_eq!((beside.failed, alone.failed), (0, 0), "known clients are served");
+}
+
+/// Addresses of the loopback that a flood comes from, 127.0.0.2 and those that follow it.
+const SOURCES: usize = 16;
+/// For how long known clients call, alone and beside the flood.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
+
+/// What known clients have met.
+#[derive(Default)]
+struct Known {
+    micros: Vec<f64>,
+    newcomers: usize,
+    failed: usize,
+    took: Duration,
+    /// Processor time of the server.
+    cpu: Duration,
+}
+
+impl Known {
+    fn print(&self, name: &str, flood: usize) {
+        let at = |share: f64| {
+            let mut sorted = self.micros.clone();
+            sorted.sort_by(f64::total_cmp);
+            sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
+        };
+        println!(
+            "{name:>34}  {} calls answered, {} failed; p50 {:.0} µs, p99 {:.0} µs; {} clients came in; {:.0} refused a second; \
+             server busy for {:.2} of the time",
+            self.micros.len(),
+            self.failed,
+            at(0.5),
+            at(0.99),
+            self.newcomers,
+            flood as f64 / self.took.as_secs_f64(),
+            self.cpu.as_secs_f64() / self.took.as_secs_f64(),
+        );
+    }
+}
+
+/// A thread that sends recorded flights as fast as it can.
+struct Flood {
+    over: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Flood {
+    fn end(self) -> usize {
+        self.over.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap();
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
+/// The address that connection number `at` of a flood comes from. Other systems than these have one loopback address.
+fn source(at: usize) -> ConnectOptions {
+    let last = u8::try_from(2 + at % SOURCES).unwrap();
+    let source = cfg!(any(target_os = "linux", windows)).then(|| IpAddr::from([127, 0, 0, last]));
+    ConnectOptions { source, ..ConnectOptions::default() }
 }
 
 /// Starts a server whose every act is on one thread.
@@ -123,14 +195,69 @@ fn keypair() -> Keypair {
 }
 
 impl Bench {
+    /// Calls one by one, and comes in anew each second, as clients do that the server knows.
+    async fn known(&self, flood: Option<&Flood>) -> Known {
+        // The source may begin one handshake a second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let client = connect(&self.rated, self.config(Pattern::IK)).await.unwrap();
+        let (begun, cpu) = (Instant::now(), self.server_cpu().await);
+        let before = flood.map_or(0, |flood| flood.sent.load(Ordering::SeqCst));
+        let mut known = Known::default();
+        let mut came = begun;
+        while begun.elapsed() < KNOWN_FOR {
+            let at = Instant::now();
+            match client.call(Request::new("np.echo".parse().unwrap())).await {
+                Ok(_) => known.micros.push(at.elapsed().as_secs_f64() * 1e6),
+                Err(_) => known.failed += 1,
+            }
+            if came.elapsed() > Duration::from_millis(1_100) {
+                came = Instant::now();
+                match connect(&self.rated, self.config(Pattern::IK)).await {
+                    Ok(newcomer) => {
+                        known.newcomers += 1;
+                        newcomer.close(CloseCode::Normal, "").await;
+                    }
+                    Err(_) => known.failed += 1,
+                }
+            }
+        }
+        known.cpu = self.server_cpu().await - cpu;
+        known.took = begun.elapsed();
+        if let Some(flood) = flood {
+            // What came before does not count.
+            flood.sent.fetch_sub(before, Ordering::SeqCst);
+        }
+        known
+    }
+
+    /// Begins a flood at the server that has a rate; its flights are recorded before the first one is sent.
+    fn start_flood(self: &Arc<Self>) -> Flood {
+        let (over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (bench, ends, count) = (Arc::clone(self), Arc::clone(&over), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let flight = bench.flight(Kind::OverRate).await.unwrap();
+                for at in 0.. {
+                    if ends.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    bench.send(Kind::OverRate, at, &flight).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        });
+        Flood { over, sent, thread }
+    }
+
     /// The server's processor time per connection of a kind, in microseconds.
     async fn measure(&self, kind: Kind, count: usize) -> f64 {
         let flight = self.flight(kind).await;
         let before = self.server_cpu().await;
-        for _ in 0..count {
+        for at in 0..count {
             match (kind, &flight) {
                 (Kind::Good(pattern), _) => self.good(pattern).await,
-                (_, Some(flight)) => self.send(kind, flight).await,
+                (_, Some(flight)) => self.send(kind, at, flight).await,
                 (_, None) => drop(np_transport::connect(&self.address).await.unwrap()),
             }
         }
@@ -154,12 +281,25 @@ impl Bench {
     }
 
     /// Sends a flight and reads the server's answer to its end, or, of XX, its message alone.
-    async fn send(&self, kind: Kind, flight: &[u8]) {
-        let address = if matches!(kind, Kind::OverRate) { &self.rated } else { &self.address };
-        let mut link = np_transport::connect(address).await.unwrap();
-        link.io.write_all(flight).await.unwrap();
+    async fn send(&self, kind: Kind, at: usize, flight: &[u8]) {
+        let over_rate = matches!(kind, Kind::OverRate);
+        let mut link = match over_rate {
+            true => connect_with(&self.rated, &source(at)).await.unwrap(),
+            false => np_transport::connect(&self.address).await.unwrap(),
+        };
+        // Who is refused unread may find the connection gone while it writes, or what it has sent thrown away.
+        let sent = link.io.write_all(flight).await;
+        assert!(sent.is_ok() || over_rate);
         let mut answer = [0; 1_024];
-        while link.io.read(&mut answer).await.unwrap() > 0 {
+        loop {
+            match link.io.read(&mut answer).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    assert!(over_rate, "{error}");
+                    break;
+                }
+            }
             if matches!(kind, Kind::SilentXx) {
                 break;
             }

@@ -153,3 +153,79 @@ async fn limits_of_zero_are_refused_by_name() {
         assert!(error.to_string().contains(name), "{error}");
     }
 }
+
+/// What became of the connections of a flood.
+#[derive(Debug, Default)]
+struct Flood {
+    /// Told that their source has had its share.
+    refused: usize,
+    /// Answered, and left there.
+    begun: usize,
+}
+
+/// Sends recorded first flights from one source, one connection each.
+async fn flood(address: np_transport::Address, source: String, flights: Vec<Vec<u8>>) -> Flood {
+    let options = np_transport::ConnectOptions {
+        source: Some(source.parse().unwrap()),
+        ..np_transport::ConnectOptions::default()
+    };
+    let mut flood = Flood::default();
+    for flight in flights {
+        let mut link = np_transport::connect_with(&address, &options).await.unwrap();
+        // A server that has refused it by now may have gone.
+        let _ = link.io.write_all(&flight).await;
+        let mut answer = Vec::new();
+        let read = link.io.read_buf(&mut answer).await;
+        match answer.first() {
+            Some(3) => flood.refused += 1,
+            Some(_) => flood.begun += 1,
+            None => assert!(read.is_ok_and(|count| count == 0), "it is told, or the connection ends"),
+        }
+    }
+    flood
+}
+
+/// Addresses of the loopback beside 127.0.0.1 are there without being set up on Linux and on Windows.
+#[cfg(any(target_os = "linux", windows))]
+#[tokio::test(flavor = "multi_thread")]
+async fn known_clients_are_served_under_a_flood_of_recorded_handshakes_from_other_sources() {
+    const SOURCES: usize = 8;
+    const EACH: usize = 60;
+    let limit = |config: &mut np_driver::AcceptorConfig| {
+        config.max_source_handshakes_per_second = Some(2);
+        config.max_handshakes = 32;
+    };
+    let house = serve_with("tcp://127.0.0.1:0", echo(), limit).await;
+    let known = connect(&house.address, from(&house, "127.0.0.1")).await.unwrap();
+    // Each is made before the first one is sent, and is a flight that the server would answer.
+    let recorded: Vec<Vec<Vec<u8>>> = (0..SOURCES).map(|_| (0..EACH).map(|_| xx_flight(now())).collect()).collect();
+    let address = house.address.without_keys();
+    let floods: Vec<_> = recorded
+        .into_iter()
+        .enumerate()
+        .map(|(at, flights)| tokio::spawn(flood(address.clone(), format!("127.0.0.{}", at + 2), flights)))
+        .collect();
+    let mut calls = 0;
+    let mut newcomers = 0;
+    while floods.iter().any(|flood| !flood.is_finished()) {
+        within(known.call(request("np.echo"))).await.expect("the known client is served");
+        calls += 1;
+        if newcomers == 0 {
+            let newcomer = within(connect(&house.address, from(&house, "127.0.0.1"))).await;
+            within(newcomer.expect("a known client comes in").call(request("np.echo"))).await.unwrap();
+            newcomers += 1;
+        }
+    }
+    let ended = futures_util::future::join_all(floods).await;
+    let (refused, begun) = ended
+        .into_iter()
+        .map(Result::unwrap)
+        .fold((0, 0), |(refused, begun), flood| (refused + flood.refused, begun + flood.begun));
+    println!("{refused} refused and {begun} answered of {}, {calls} calls of the known client", SOURCES * EACH);
+    assert!(calls > 0 && newcomers == 1);
+    assert!(begun >= SOURCES, "the first of each source is as good as any: {begun}");
+    assert!(refused > SOURCES * EACH / 2, "{refused}");
+    let hits = house.acceptor.roster().status().refused;
+    let by_source = hits.iter().find(|(limit, _)| *limit == "max_source_handshakes_per_second").unwrap();
+    assert!(by_source.1 >= refused as u64, "{hits:?}");
+}
