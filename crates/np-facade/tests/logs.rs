@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use np_facade::raw::transport::dev_certificates;
 use np_facade::{
-    AllowList, CallError, Client, Identity, Metadata, Policy, Psk, Psks, Request, SecretKey, Server, ServerBuilder,
-    Status, TlsServer,
+    AllowList, CallError, Client, Config, Identity, Metadata, Policy, Psk, Psks, Request, SecretKey, Server,
+    ServerBuilder, Status, TlsServer,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -218,4 +218,67 @@ async fn the_audit_log_tells_of_handshakes_limits_reloads_and_drains() {
     assert_logged(&["INFO", "np::audit", "certificates read again", "certificates=1"]);
     tls.reload_as(TlsServer::builder().certificate_pem("none", "none")).unwrap_err();
     assert_logged(&["ERROR", "np::audit", "certificates cannot be used", "stay in force"]);
+}
+
+#[tokio::test]
+async fn the_text_of_a_panic_is_the_one_text_of_a_handler_that_is_logged() {
+    listen();
+    let server = builder("mem:panic-text", Policy::anyone())
+        .on("bursts", |_, _| -> Result<&str, CallError> { panic!("panic-words\u{1b}[2J\nof its own") })
+        .on("gives-up", |_, _| Err::<&str, _>(CallError::failed("error-words of its own")))
+        .start()
+        .await
+        .unwrap();
+    let client = Client::connect(&server.addresses()[0].to_string()).await.unwrap();
+    let error = client.call("bursts", "").await.unwrap_err();
+    assert!(!error.to_string().contains("panic-words"), "the caller is told nothing of it: {error}");
+    client.call("gives-up", "").await.unwrap_err();
+    assert_logged(&["ERROR", "np::audit", "a handler panicked", "panic-words", "of its own"]);
+    let told = lines(&["panic-words"]).join("");
+    assert!(!told.contains('\u{1b}'), "{told}");
+    assert!(!log().contains("error-words"));
+}
+
+#[tokio::test]
+async fn a_reload_names_what_has_changed_and_what_waits_for_a_restart() {
+    listen();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("server.key");
+    Identity::create(&key).unwrap();
+    let mut config = Config::default();
+    config.server.address = vec!["mem:audit-reload".to_owned()];
+    config.server.identity = vec![key];
+    config.server.allow = vec!["anyone".to_owned()];
+    let server = Server::from_config(&config).unwrap().start().await.unwrap();
+    config.client.address = vec![server.addresses()[0].to_string()];
+    let client = Client::from_config(&config).unwrap().connect().await.unwrap();
+
+    config.server.max_connections = 77;
+    config.server.when_full = np_facade::WhenFull::Wait;
+    config.server.replay_capacity = 20_000;
+    config.server.exactly_once = true;
+    config.server.max_remembered = 70_000;
+    config.client.stagger = Duration::from_secs(7);
+    config.client.max_age = Some(Duration::from_secs(700));
+    config.transport.compression_enabled = true;
+    config.transport.send_buffer = Some(65_536);
+    let later = "server.when_full server.replay_capacity server.exactly_once server.max_remembered \
+                 transport.compression_enabled transport.send_buffer";
+    let reload = server.reload(&config).await.unwrap();
+    assert_eq!(
+        (reload.changed().join(" "), reload.needs_restart().join(" ")),
+        ("server.max_connections".into(), later.into())
+    );
+    let told = |side: &str, changed: &str, later: &str| {
+        let (changed, later) = (format!("changed=\"{changed}\""), format!("needs_restart=\"{later}\""));
+        assert_logged(&["WARN", "np::audit", "wait for a restart", &format!("side=\"{side}\""), &changed, &later]);
+    };
+    told("server", "server.max_connections", later);
+    let later = "client.stagger transport.compression_enabled transport.send_buffer";
+    let reload = client.reload(&config).await.unwrap();
+    assert_eq!((reload.changed().join(" "), reload.needs_restart().join(" ")), ("client.max_age".into(), later.into()));
+    told("client", "client.max_age", later);
+    config.client.identity = Some(folder.path().join("gone.key"));
+    client.reload(&config).await.unwrap_err();
+    assert_logged(&["ERROR", "np::audit", "cannot be used", "side=\"client\"", "client.identity"]);
 }
