@@ -7,8 +7,8 @@ use crate::{Client, Error};
 impl Client {
     /// Takes over a configuration while the client runs, and reads the files that it names again, also where the names are
     /// the same: its key, the keys and certificates of servers. All of it counts for connections from now on; those that
-    /// stand go on, and so do their calls. An address that was given up since client and server refused each other is tried
-    /// again.
+    /// stand go on, and so do their calls. An address that was given up since one side refused the other is tried again, as
+    /// long as the client is not over.
     ///
     /// What the builder was told by code of the client's identity, trust, pre-shared key, certificates, limits and timeouts
     /// goes for what the configuration says; addresses, pool, retries, compression, method table and telemetry stay. The
