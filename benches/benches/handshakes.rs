@@ -214,13 +214,7 @@ impl Bench {
             }
             if came.elapsed() > Duration::from_millis(1_100) {
                 came = Instant::now();
-                match connect(&self.rated, self.config(Pattern::IK)).await {
-                    Ok(newcomer) => {
-                        known.newcomers += 1;
-                        newcomer.close(CloseCode::Normal, "").await;
-                    }
-                    Err(_) => known.failed += 1,
-                }
+                self.come_in(&mut known).await;
             }
         }
         known.cpu = self.server_cpu().await - cpu;
@@ -230,6 +224,16 @@ impl Bench {
             flood.sent.fetch_sub(before, Ordering::SeqCst);
         }
         known
+    }
+
+    async fn come_in(&self, known: &mut Known) {
+        match connect(&self.rated, self.config(Pattern::IK)).await {
+            Ok(newcomer) => {
+                known.newcomers += 1;
+                newcomer.close(CloseCode::Normal, "").await;
+            }
+            Err(_) => known.failed += 1,
+        }
     }
 
     /// Begins a flood at the server that has a rate; its flights are recorded before the first one is sent.
