@@ -170,19 +170,14 @@ impl Task {
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
-        let rate = self.info.places.keeps_rate(self.now);
-        let (mut permit, wait) = match rate.and_then(|()| self.take_place()) {
-            Ok(permit) => (Some(permit), false),
-            Err(_) if rate.is_ok() && self.info.places.waits() => (None, true),
+        let (mut permit, wait) = match self.place() {
+            Ok(permit) => permit.map_or((None, true), |permit| (Some(permit), false)),
             Err(setting) => {
-                let text = format!("limit {setting} reached; try again later");
                 self.audit_refused_call(setting);
+                let text = format!("limit {setting} reached; try again later");
                 return self.refuse(key, Status::Unavailable, &text);
             }
         };
-        if wait {
-            self.lower_allowance();
-        }
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
                 let start = || match encoding {
@@ -239,13 +234,21 @@ impl Task {
     }
 
     /// A place for a call: that of one which was answered in the same turn, or a new one. Places are counted across the
-    /// server, which costs more than most handlers.
-    fn take_place(&mut self) -> Result<Permit, &'static str> {
+    /// server, which costs more than most handlers. None where it has to wait for one; else the setting that refuses it.
+    fn place(&mut self) -> Result<Option<Permit>, &'static str> {
+        self.info.places.keeps_rate(self.now)?;
         if let Some(spare) = self.spare.take() {
             self.reused += 1;
-            return Ok(spare);
+            return Ok(Some(spare));
         }
-        self.info.places.try_enter()
+        match self.info.places.try_enter() {
+            Ok(permit) => Ok(Some(permit)),
+            Err(_) if self.info.places.waits() => {
+                self.lower_allowance();
+                Ok(None)
+            }
+            Err(setting) => Err(setting),
+        }
     }
 
     /// What was answered at once needs no place any more.

@@ -24,7 +24,8 @@ impl Recent {
         {
             return Some(found);
         }
-        (self.name, self.generation) = (Some(name.clone()), generation);
+        // What is kept is of another name, and a call that is refused does not put its own back.
+        (self.name, self.generation, self.found) = (Some(name.clone()), generation, None);
         router.find(name)
     }
 
@@ -39,6 +40,20 @@ mod tests {
     use np_dispatch::Router;
 
     use super::Recent;
+
+    #[test]
+    fn what_was_not_put_back_is_looked_up_again() {
+        let router = Router::new();
+        router.on("a", |_ctx, _body| Ok("1")).unwrap();
+        router.on("b", |_ctx, _body| Ok("2")).unwrap();
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let mut recent = Recent::default();
+        let first = recent.take(&router, &a).unwrap();
+        recent.keep(first);
+        // Refused, both times: the second one must not find what was kept of the other name.
+        let refused = recent.take(&router, &b).unwrap();
+        assert!(std::sync::Arc::ptr_eq(&refused, &recent.take(&router, &b).unwrap()));
+    }
 
     #[test]
     fn a_change_of_the_table_is_seen_by_the_next_look_up() {
