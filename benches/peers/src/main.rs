@@ -4,11 +4,14 @@
 //! and nobody who builds np builds it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
 
+mod certificate;
+mod document;
 mod drive;
 mod hand;
 mod meter;
 mod peer;
 mod peers;
+mod picture;
 mod report;
 mod rounds;
 mod serve;
@@ -81,6 +84,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
+    // Peers that take no provider as an argument take the process's.
+    let _ = rustls::crypto::CryptoProvider::install_default((*certificate::provider()).clone());
     match command {
         Command::Run(options) => rounds::run(&options),
         Command::Drive { peer, workload, secs, idle, round } => {

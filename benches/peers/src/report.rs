@@ -43,6 +43,11 @@ impl Report {
         }
     }
 
+    /// Whether it counts; memory is not disturbed by what processors do.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.idle_kib.is_some() || self.disturbance.is_small()
+    }
+
     /// Calls, or connections, per second.
     pub(crate) fn rate(&self) -> f64 {
         self.count as f64 / self.seconds

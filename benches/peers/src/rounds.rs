@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::Failure;
+use crate::document;
 use crate::peers;
+use crate::picture;
 use crate::report::Report;
 use crate::summary::Summary;
 use crate::workload::{IDLE, Workload};
@@ -34,6 +36,12 @@ pub(crate) struct Options {
     /// Where every report goes, as a list of JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// The document between whose markers the table goes.
+    #[arg(long, requires = "svg", conflicts_with = "quick")]
+    document: Option<PathBuf>,
+    /// Where the picture goes; the document and it are in one folder.
+    #[arg(long, requires = "document")]
+    svg: Option<PathBuf>,
 }
 
 /// Rounds of the workload F at most: memory repeats itself.
@@ -54,8 +62,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(&reports)?)?;
     }
-    println!("\n{}", Summary::of(&reports).terminal());
-    Ok(())
+    let summary = Summary::of(&reports);
+    println!("\n{}", summary.terminal());
+    options.write(&summary, &reports)
 }
 
 impl Options {
@@ -65,7 +74,7 @@ impl Options {
             self.workloads = Workload::ALL.to_vec();
         }
         if self.peers.is_empty() {
-            self.peers = peers::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+            self.peers = peers::ALL.iter().map(|about| about.name.to_owned()).collect();
         }
         if self.quick {
             (self.rounds, self.secs) = (1, 0.3);
@@ -89,6 +98,15 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Writes what was asked for.
+    fn write(&self, summary: &Summary, reports: &[Report]) -> Result<(), Failure> {
+        let (Some(document), Some(svg)) = (&self.document, &self.svg) else { return Ok(()) };
+        fs::write(svg, picture::svg(summary))?;
+        let name = svg.file_name().and_then(|name| name.to_str()).ok_or("the picture has no name")?;
+        let how = format!("{} rounds of {} s after a warm-up", self.rounds, self.secs);
+        document::write(document, &document::markdown(summary, reports, &how, name)?)
     }
 
     fn drive(&self, peer: &str, workload: Workload, round: usize) -> Result<Report, Failure> {
@@ -127,7 +145,7 @@ fn child(arguments: &[&str]) -> Result<Vec<u8>, Failure> {
 fn line(report: &Report) -> String {
     let cpu = |ns: u64| ns as f64 / 1e3 / report.count.max(1) as f64;
     let disturbance = report.disturbance;
-    let mark = if disturbance.is_small() { "" } else { "  (not counted)" };
+    let mark = if report.is_quiet() { "" } else { "  (not counted)" };
     let idle = report.idle_kib.map(|[_, called]| format!("; {called:.1} after a call")).unwrap_or_default();
     format!(
         "{:>2} {:<18} {:>9.2}  client {:>8.2} µs, server {:>8.2} µs, {:>8.0}/s, p50 {:>7.1} µs, p99 {:>7.1} µs{idle}; steal {:.0} %, others {:.0} %{mark}",

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,9 @@ fn say(value: &impl Serialize) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// How long a server may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A server in a child process; it ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -85,7 +89,15 @@ fn hear<T: DeserializeOwned>(told: &mut impl io::BufRead) -> Result<T, Failure> 
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Without its input it ends by itself, and takes what it made on the disk with it.
         drop(self.ask.take());
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

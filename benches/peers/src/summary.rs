@@ -71,6 +71,11 @@ impl Summary {
         Self { rows }
     }
 
+    /// The row of a peer in a workload.
+    pub(crate) fn row(&self, workload: Workload, peer: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.workload == workload && row.peer == peer)
+    }
+
     /// As a table for a terminal.
     pub(crate) fn terminal(&self) -> String {
         let mut text = String::new();
@@ -105,12 +110,12 @@ fn row(reports: &[Report], workload: Workload, peer: &str) -> Option<Row> {
         reports.iter().filter(|one| one.workload == workload && one.peer == name).collect()
     };
     let (all, base) = (of(peer), of(BASE));
-    let quiet: Vec<&Report> = all.iter().copied().filter(|one| is_quiet(one)).collect();
+    let quiet: Vec<&Report> = all.iter().copied().filter(|one| one.is_quiet()).collect();
     let counted = if quiet.is_empty() { &all } else { &quiet };
     let pairs: Vec<(&Report, &Report)> =
         all.iter().filter_map(|one| Some((*one, *base.iter().find(|base| base.round == one.round)?))).collect();
     let ratio = |(one, base): &(&Report, &Report)| one.figure() / base.figure();
-    let quiet_pairs = pairs.iter().filter(|(one, base)| is_quiet(one) && is_quiet(base)).map(ratio);
+    let quiet_pairs = pairs.iter().filter(|(one, base)| one.is_quiet() && base.is_quiet()).map(ratio);
     let median = |figure: &dyn Fn(&Report) -> f64| Some(Middle::of(counted.iter().map(|one| figure(one)))?.median);
     Some(Row {
         workload,
@@ -124,7 +129,55 @@ fn row(reports: &[Report], workload: Workload, peer: &str) -> Option<Row> {
     })
 }
 
-/// Memory is not disturbed by what processors do.
-fn is_quiet(report: &Report) -> bool {
-    report.idle_kib.is_some() || report.disturbance.is_small()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Disturbance;
+
+    fn report(peer: &str, round: usize, micros: u64, steal: f64) -> Report {
+        Report {
+            peer: peer.to_owned(),
+            workload: Workload::B,
+            round,
+            count: 1_000,
+            seconds: 1.0,
+            client_cpu_ns: micros * 600_000,
+            server_cpu_ns: micros * 400_000,
+            p50_us: 1.0,
+            p99_us: 2.0,
+            idle_kib: None,
+            disturbance: Disturbance { steal, others: 0.0 },
+        }
+    }
+
+    #[test]
+    fn a_median_is_the_middle_and_of_an_even_count_between_two() {
+        assert_eq!(Middle::of([3.0, 1.0, 2.0]), Some(Middle { median: 2.0, least: 1.0, most: 3.0, count: 3 }));
+        assert_eq!(Middle::of([4.0, 2.0]).map(|middle| middle.median), Some(3.0));
+        assert_eq!(Middle::of([]), None);
+    }
+
+    #[test]
+    fn rounds_that_were_disturbed_for_either_are_left_out_of_the_ratio() {
+        let reports = [
+            report(BASE, 1, 10, 0.0),
+            report("np", 1, 5, 0.0),
+            report(BASE, 2, 10, 0.2),
+            report("np", 2, 40, 0.0),
+            report(BASE, 3, 10, 0.0),
+            report("np", 3, 50, 0.051),
+        ];
+        let summary = Summary::of(&reports);
+        let row = summary.row(Workload::B, "np").unwrap();
+        assert_eq!(row.ratio, Middle::of([0.5]));
+        assert_eq!((row.rounds, row.figure.count), ([3, 2], 2));
+    }
+
+    #[test]
+    fn where_no_round_was_quiet_all_are_shown() {
+        let reports = [report(BASE, 1, 10, 0.5), report("np", 1, 20, 0.5)];
+        let summary = Summary::of(&reports);
+        let row = summary.row(Workload::B, "np").unwrap();
+        assert_eq!((row.ratio.unwrap().median, row.rounds), (2.0, [1, 0]));
+    }
 }

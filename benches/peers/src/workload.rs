@@ -54,6 +54,11 @@ impl Workload {
         Some(Calls { connections, in_flight, size })
     }
 
+    /// Its letter.
+    pub(crate) fn letter(self) -> char {
+        self.about().chars().next().unwrap_or_default()
+    }
+
     /// What it is, for a heading.
     pub(crate) const fn about(self) -> &'static str {
         match self {

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::Failure;
+use crate::certificate::{self, Certificate};
 use crate::hand::client::Client;
 use crate::hand::noise::Party;
 use crate::hand::server::echo;
@@ -107,5 +110,50 @@ impl Dialer for SnowDialer {
 
     async fn dial(&self) -> Result<Client, Failure> {
         Ok(Client::start(self.party.connect(dial(self.address).await?, &self.server).await?))
+    }
+}
+
+/// TLS 1.3 by rustls, with a certificate of the server's.
+pub(crate) struct Tls;
+
+/// TLS, before a connection.
+pub(crate) struct TlsDialer {
+    address: SocketAddr,
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Peer for Tls {
+    type Dialer = TlsDialer;
+
+    async fn serve(&self) -> Result<Served, Failure> {
+        let (listener, address) = listen().await?;
+        let certificate = Certificate::new()?;
+        let acceptor = TlsAcceptor::from(Arc::new(certificate.server()?));
+        tokio::spawn(async move {
+            while let Ok(socket) = accept(&listener).await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // As with Noise: what the handshake needs goes with it.
+                    let stream = Box::pin(acceptor.accept(socket)).await?;
+                    echo(Plain(stream)).await
+                });
+            }
+        });
+        Ok(Served::at(address, &certificate.der))
+    }
+
+    fn dialer(&self, place: &Place) -> Result<TlsDialer, Failure> {
+        let connector = TlsConnector::from(Arc::new(certificate::client(&place.trust)?));
+        Ok(TlsDialer { address: place.address.parse()?, connector, name: ServerName::try_from(certificate::NAME)? })
+    }
+}
+
+impl Dialer for TlsDialer {
+    type Connection = Client;
+
+    async fn dial(&self) -> Result<Client, Failure> {
+        let socket = dial(self.address).await?;
+        Ok(Client::start(Plain(self.connector.connect(self.name.clone(), socket).await?)))
     }
 }
