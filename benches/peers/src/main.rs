@@ -86,6 +86,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<(), Failure> {
     // Peers that take no provider as an argument take the process's.
     let _ = rustls::crypto::CryptoProvider::install_default((*certificate::provider()).clone());
+    meter::open_many()?;
     match command {
         Command::Run(options) => rounds::run(&options),
         Command::Drive { peer, workload, secs, idle, round } => {

@@ -3,10 +3,18 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+
+/// Lets this process, and those that it starts, open as many sockets as it may: the usual soft limit is too low for the
+/// workload F.
+pub(crate) fn open_many() -> Result<(), Failure> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]

@@ -144,20 +144,24 @@ fn child(arguments: &[&str]) -> Result<Vec<u8>, Failure> {
 /// One report, as it comes.
 fn line(report: &Report) -> String {
     let cpu = |ns: u64| ns as f64 / 1e3 / report.count.max(1) as f64;
-    let disturbance = report.disturbance;
-    let mark = if report.is_quiet() { "" } else { "  (not counted)" };
-    let idle = report.idle_kib.map(|[_, called]| format!("; {called:.1} after a call")).unwrap_or_default();
+    let more = match report.idle_kib {
+        Some([_, called]) => format!("{called:.1} KiB after a call on each"),
+        None => format!(
+            "client {:.2} µs, server {:.2} µs, {:.0}/s, p50 {:.1} µs, p99 {:.1} µs",
+            cpu(report.client_cpu_ns),
+            cpu(report.server_cpu_ns),
+            report.rate(),
+            report.p50_us,
+            report.p99_us,
+        ),
+    };
     format!(
-        "{:>2} {:<18} {:>9.2}  client {:>8.2} µs, server {:>8.2} µs, {:>8.0}/s, p50 {:>7.1} µs, p99 {:>7.1} µs{idle}; steal {:.0} %, others {:.0} %{mark}",
+        "{:>2} {:<18} {:>9.2}  {more}; steal {:.0} %, others {:.0} %{}",
         report.round,
         report.peer,
         report.figure(),
-        cpu(report.client_cpu_ns),
-        cpu(report.server_cpu_ns),
-        report.rate(),
-        report.p50_us,
-        report.p99_us,
-        disturbance.steal * 100.0,
-        disturbance.others * 100.0,
+        report.disturbance.steal * 100.0,
+        report.disturbance.others * 100.0,
+        if report.is_quiet() { "" } else { "  (not counted)" },
     )
 }

@@ -87,18 +87,17 @@ impl Summary {
             let ratio = row.ratio.map_or_else(String::new, |ratio| {
                 format!("x {:.2} ({:.2} to {:.2}, {} rounds)", ratio.median, ratio.least, ratio.most, ratio.count)
             });
-            let called = row.called_kib.map(|kib| format!("  {kib:.1} after a call")).unwrap_or_default();
+            let more = match row.called_kib {
+                Some(kib) => format!("{kib:.1} KiB after a call on each"),
+                None => format!(
+                    "{:>8.0}/s, p50 {:>7.1} µs, {} of {} rounds quiet",
+                    row.rate, row.p50_us, row.rounds[1], row.rounds[0]
+                ),
+            };
             let _ = writeln!(
                 text,
-                "  {:<18} {:>9.2} ({:.2} to {:.2})  {ratio:<36} {:>8.0}/s, p50 {:>7.1} µs, {} of {} rounds quiet{called}",
-                row.peer,
-                row.figure.median,
-                row.figure.least,
-                row.figure.most,
-                row.rate,
-                row.p50_us,
-                row.rounds[1],
-                row.rounds[0],
+                "  {:<18} {:>9.2} ({:.2} to {:.2})  {ratio:<36} {more}",
+                row.peer, row.figure.median, row.figure.least, row.figure.most,
             );
         }
         text
