@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(&[
             cargo(&["fmt", "--all", "--", "--check"]),
             cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]),
+            cargo(&["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--", "--check"]),
         ]),
     },
     Step { name: "layers", work: Work::Own(layers::run) },

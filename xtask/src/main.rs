@@ -4,6 +4,7 @@
 //! documents. It must never become a library that a room uses, and it knows the rooms by their files alone.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
 
+mod bench;
 mod ci;
 mod examples;
 mod fuzz;
@@ -31,6 +32,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
+    ("bench", "np beside its peers: `bench peers`, with `--write` into docs/PERFORMANCE.md"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["ci", "soak"].contains(&command) && !rest.is_empty() {
+    if !["bench", "ci", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -61,6 +63,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
         "soak" => soak::run(&Workspace::open()?, rest),
+        "bench" => bench::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
         "help" | "--help" | "-h" => {
             help();

@@ -3,11 +3,12 @@
 use super::Finding;
 use crate::workspace::File;
 
-/// Checks the manifest of every member; `fuzz` stands outside the workspace and is left alone.
+/// Checks the manifest of every member; whatever is a workspace of its own, as fuzzing and the peers of the benchmarks are,
+/// is left alone.
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     files
         .iter()
-        .filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.starts_with("fuzz/"))
+        .filter(|file| file.path.ends_with("/Cargo.toml") && !file.text.lines().any(|line| line == "[workspace]"))
         .flat_map(check_one)
         .collect()
 }
@@ -106,7 +107,8 @@ mod tests {
     fn a_member_without_the_lints_is_found() {
         let text = "[package]\nname = \"a\"\n";
         assert_eq!(check(&[File::new("crates/np-a/Cargo.toml", text)]).len(), 1);
-        assert_eq!(check(&[File::new("fuzz/Cargo.toml", text)]), []);
+        let apart = format!("{text}\n[workspace]\n[dependencies]\nbytes = \"1\"\n");
+        assert_eq!(check(&[File::new("benches/peers/Cargo.toml", &apart)]), []);
         assert_eq!(check(&[File::new("Cargo.toml", text)]), []);
         assert_eq!(found(""), [0; 0]);
     }
