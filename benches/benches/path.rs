@@ -21,9 +21,25 @@ fn main() {
         Some("session-1-mib") => session(calls, 1, 1 << 20),
         Some("call-128") => runtime.block_on(facade(calls, 128, 64)),
         Some("call-1") => runtime.block_on(facade(calls, 1, 64)),
+        Some("idle") => runtime.block_on(idle(calls)),
         Some("call-4-mib") => runtime.block_on(facade(calls, 4, 1 << 20)),
         _ => eprintln!("path SCENARIO CALLS: session-128, session-1, session-1-mib, call-128, call-1, call-4-mib"),
     }
+}
+
+/// Connections that made one call each, and then stand: for a heap profiler.
+async fn idle(connections: usize) {
+    let server = Server::builder(Identity::generate().unwrap(), Policy::anyone());
+    let server = server.listen("tcp://127.0.0.1:0").start().await.unwrap();
+    let address = server.addresses().first().unwrap().to_string();
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        let client = Client::connect(&address).await.unwrap();
+        client.call("np.echo", "hi").await.unwrap();
+        clients.push(client);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    std::process::exit(0);
 }
 
 /// Two sessions hand each other their bytes: what np-session, np-wire and np-noise cost, without tasks and sockets.

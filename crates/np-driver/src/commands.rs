@@ -12,9 +12,6 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Commands that wait for a connection task; a handle that finds the queue full waits.
 pub(crate) const QUEUE: usize = 1_024;
-/// Commands that are no calls, which must get through when calls cannot.
-pub(crate) const CONTROL_QUEUE: usize = 16;
-
 pub(crate) enum Command {
     /// A unary call.
     /// `nested` says that a handler makes it for a call that was accepted.
@@ -23,6 +20,10 @@ pub(crate) enum Command {
     OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
     /// A stream of messages; `compress` says whether they are made smaller.
     Stream { call: OpenCall, compress: Option<bool>, opened: oneshot::Sender<Result<MessageStream, CallError>> },
+}
+
+/// What is asked that is no call, and must get through when calls cannot.
+pub(crate) enum Control {
     /// A sign of life.
     Ping { answered: oneshot::Sender<Duration> },
     /// A new key for this direction.
@@ -42,8 +43,6 @@ impl Command {
             Self::Call { reply, .. } => reply.is_closed(),
             Self::OneWay { sent, .. } => sent.is_closed(),
             Self::Stream { opened, .. } => opened.is_closed(),
-            Self::Ping { answered } => answered.is_closed(),
-            Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => false,
         }
     }
 
@@ -51,9 +50,6 @@ impl Command {
     pub(crate) const fn deadline(&self) -> Deadline {
         match self {
             Self::Call { call, .. } | Self::OneWay { call, .. } | Self::Stream { call, .. } => call.deadline,
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => {
-                Deadline::NONE
-            }
         }
     }
 
@@ -62,7 +58,6 @@ impl Command {
         match self {
             Self::Call { nested, .. } => !*nested,
             Self::OneWay { .. } | Self::Stream { .. } => true,
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => false,
         }
     }
 
@@ -73,7 +68,6 @@ impl Command {
             Self::Call { reply, .. } => drop(reply.send(Err(error))),
             Self::OneWay { sent, .. } => drop(sent.send(Err(error))),
             Self::Stream { opened, .. } => drop(opened.send(Err(error))),
-            Self::Ping { .. } | Self::UpdateKey | Self::Drain { .. } | Self::Withdraw | Self::Close { .. } => {}
         }
     }
 }
@@ -94,11 +88,53 @@ pub(crate) struct Doorbell {
     uncredited: AtomicUsize,
     /// The part of them that is of whole messages, which wait for their readers alone.
     whole: AtomicUsize,
+    asked: AtomicBool,
+    control: Mutex<Asked>,
+}
+
+/// What this side's own application asks of the connection beside its calls.
+#[derive(Default)]
+struct Asked {
+    list: Vec<Control>,
+    /// The connection has ended.
+    is_over: bool,
 }
 
 impl Doorbell {
     pub(crate) fn register(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Asks for something that is no call; it comes before all calls. Nothing is asked of a connection that has ended: what
+    /// waits for an answer then sees that nobody will give one.
+    pub(crate) fn ask(&self, control: Control) {
+        let mut asked = lock(&self.control);
+        if asked.is_over {
+            return;
+        }
+        asked.list.push(control);
+        drop(asked);
+        self.asked.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// What was asked since the last time.
+    pub(crate) fn take_asked(&self) -> Vec<Control> {
+        if self.asked.load(Ordering::Relaxed) && self.asked.swap(false, Ordering::Acquire) {
+            std::mem::take(&mut lock(&self.control).list)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The connection has ended: nothing more is asked of it.
+    pub(crate) fn ask_no_more(&self) {
+        let mut asked = lock(&self.control);
+        (asked.is_over, asked.list) = (true, Vec::new());
     }
 
     /// Some call's receiver was dropped.

@@ -16,16 +16,17 @@ use np_types::{
 };
 use serde::Serialize;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
-use crate::commands::{Command, Doorbell};
+use crate::commands::{Command, Control, Doorbell};
 use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
 use crate::lifetime::Lifetime;
 use crate::once::OnceCalls;
+use crate::queue::{Commands, WeakCommands};
 use crate::scope;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
@@ -222,8 +223,7 @@ const EMPTY: Metadata = Metadata::new();
 /// its connections until the peer, or a drain, ends them.
 #[derive(Clone)]
 pub struct Connection {
-    commands: mpsc::Sender<Command>,
-    control: mpsc::Sender<Command>,
+    commands: Commands,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
     fate: watch::Receiver<Fate>,
@@ -253,13 +253,12 @@ pub(crate) struct ConnectionInfo {
 
 impl Connection {
     pub(crate) const fn new(
-        commands: mpsc::Sender<Command>,
-        control: mpsc::Sender<Command>,
+        commands: Commands,
         bell: Arc<Doorbell>,
         info: Arc<ConnectionInfo>,
         fate: watch::Receiver<Fate>,
     ) -> Self {
-        Self { commands, control, bell, info, fate }
+        Self { commands, bell, info, fate }
     }
 
     /// Calls a method of the peer and waits for its answer. Dropping the future cancels the call.
@@ -320,7 +319,7 @@ impl Connection {
         let mut call = open()?;
         self.info.bodies.pack_call(&mut call, compress);
         let (reply, answer) = oneshot::channel();
-        Ok((self.commands.try_send(Command::Call { call, nested, reply }).err(), answer))
+        Ok((self.commands.sender().try_send(Command::Call { call, nested, reply }).err(), answer))
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.
@@ -368,36 +367,37 @@ impl Connection {
     /// When the connection ended first.
     pub async fn ping(&self) -> Result<Duration, ConnectionError> {
         let (answered, answer) = oneshot::channel();
-        if self.control.send(Command::Ping { answered }).await.is_ok()
-            && let Ok(time) = answer.await
-        {
+        self.bell.ask(Control::Ping { answered });
+        if let Ok(time) = answer.await {
             return Ok(time);
         }
         Err(self.closed().await)
     }
 
     /// Renews the key of this direction with its next record.
+    #[expect(clippy::unused_async, reason = "it may have to wait one day, as its neighbours do")]
     pub async fn update_key(&self) {
         // A connection that is over has no key to renew.
-        let _ = self.control.send(Command::UpdateKey).await;
+        self.bell.ask(Control::UpdateKey);
     }
 
     /// Takes back every call, one-way message and stream of this side that has not begun to leave: each fails at once, as
     /// not processed. What has begun goes on, and new calls may be made.
+    #[expect(clippy::unused_async, reason = "it may have to wait one day, as its neighbours do")]
     pub async fn withdraw(&self) {
         // A connection that is over has nothing that waits.
-        let _ = self.control.send(Command::Withdraw).await;
+        self.bell.ask(Control::Withdraw);
     }
 
     /// Accepts no new calls, lets the open ones finish, and ends the connection; at the latest after `within`.
     pub async fn drain(&self, within: Duration) -> ConnectionError {
-        let _ = self.control.send(Command::Drain { within }).await;
+        self.bell.ask(Control::Drain { within });
         self.closed().await
     }
 
     /// Ends the connection in order. Open calls fail; wait for them first where they matter.
     pub async fn close(&self, code: CloseCode, text: &str) -> ConnectionError {
-        let _ = self.control.send(Command::Close { code, text: text.to_owned() }).await;
+        self.bell.ask(Control::Close { code, text: text.to_owned() });
         self.closed().await
     }
 
@@ -459,7 +459,7 @@ impl Connection {
     }
 
     async fn send(&self, command: Command) -> Result<(), CallError> {
-        match self.commands.try_send(command) {
+        match self.commands.sender().try_send(command) {
             Ok(()) => Ok(()),
             Err(unsent) => Box::pin(self.send_later(unsent)).await,
         }
@@ -469,7 +469,7 @@ impl Connection {
     async fn send_later(&self, unsent: TrySendError<Command>) -> Result<(), CallError> {
         let sent = match unsent {
             TrySendError::Closed(_) => false,
-            TrySendError::Full(command) => self.commands.send(command).await.is_ok(),
+            TrySendError::Full(command) => self.commands.sender().send(command).await.is_ok(),
         };
         if sent { Ok(()) } else { Err(self.ended().await) }
     }
@@ -496,7 +496,6 @@ impl Connection {
     pub(crate) fn peer_info(&self) -> PeerInfo {
         let caller = WeakCaller {
             commands: self.commands.downgrade(),
-            control: self.control.downgrade(),
             bell: Arc::clone(&self.bell),
             info: Arc::clone(&self.info),
             fate: self.fate.clone(),
@@ -538,8 +537,7 @@ impl<T> Drop for CancelOnDrop<'_, T> {
 
 /// Calls back to the peer from a handler.
 struct WeakCaller {
-    commands: mpsc::WeakSender<Command>,
-    control: mpsc::WeakSender<Command>,
+    commands: WeakCommands,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
     fate: watch::Receiver<Fate>,
@@ -554,12 +552,11 @@ impl Caller for WeakCaller {
         metadata: Metadata,
         deadline: Deadline,
     ) -> BoxFuture<Result<Reply, CallError>> {
-        let (Some(commands), Some(control)) = (self.commands.upgrade(), self.control.upgrade()) else {
+        let Some(commands) = self.commands.upgrade() else {
             let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
         };
-        let connection =
-            Connection::new(commands, control, Arc::clone(&self.bell), Arc::clone(&self.info), self.fate.clone());
+        let connection = Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), self.fate.clone());
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }

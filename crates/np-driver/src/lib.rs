@@ -28,6 +28,7 @@ mod memory;
 mod message_queue;
 mod once;
 mod progress;
+mod queue;
 mod rate;
 mod recent;
 mod scope;

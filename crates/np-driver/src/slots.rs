@@ -96,6 +96,13 @@ impl Slots {
         self.0.drain(..).flatten().map(|(_, slot)| slot)
     }
 
+    /// Gives its memory back, where nobody waits.
+    pub(crate) fn rest(&mut self) {
+        if self.0.iter().all(Option::is_none) {
+            self.0 = Vec::new();
+        }
+    }
+
     /// Whether a stream was opened by this side.
     pub(crate) fn is_local(&self, key: StreamKey) -> bool {
         self.slot(key).is_some_and(Slot::is_local)

@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use np_dispatch::{PeerInfo, Router};
-use np_session::{Event, Session};
+use np_session::{Event, Session, Side};
 use np_transport::Io;
 use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 use tracing::Instrument as _;
 
 use crate::allowance::Allowance;
 use crate::call_limits::Permit;
-use crate::commands::{CONTROL_QUEUE, Command, Doorbell, QUEUE};
+use crate::commands::{Command, Control, Doorbell};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::establish::Established;
 use crate::farewell::farewell;
@@ -32,6 +32,7 @@ use crate::lifetime::Life;
 use crate::link_error::{is_end, link_error};
 use crate::memory::Share;
 use crate::progress::Progress;
+use crate::queue::{Queue, queue};
 use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
@@ -41,6 +42,8 @@ const READ: usize = 16 << 10;
 const READ_MOST: usize = 256 << 10;
 /// Reads per turn, so that one busy peer does not keep a worker to itself.
 const READS: usize = 16;
+/// How long the buffers of a connection stay without traffic.
+const REST: Duration = Duration::from_secs(1);
 /// Commands taken per turn.
 const COMMANDS: usize = 256;
 
@@ -67,9 +70,7 @@ pub(crate) struct Task {
     /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
     pub(crate) replies: usize,
     pub(crate) fresh: bool,
-    commands: mpsc::Receiver<Command>,
-    /// Commands that must not wait behind calls.
-    control: mpsc::Receiver<Command>,
+    commands: Queue,
     max_queued: usize,
     taken: Vec<Command>,
     /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
@@ -79,6 +80,8 @@ pub(crate) struct Task {
     input: BytesMut,
     read_size: usize,
     out: Vec<u8>,
+    /// When the buffers go, unless something moves before: while there is traffic they stay.
+    rest_at: Option<Time>,
     written: usize,
     /// Whether something was written since the last flush.
     unflushed: bool,
@@ -105,18 +108,17 @@ pub(crate) fn start(
     share: Share,
     router: Router,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
-    let (sender, commands) = mpsc::channel(QUEUE);
-    let (control_sender, control) = mpsc::channel(CONTROL_QUEUE);
     let (fate, watch) = watch::channel(Fate::default());
     let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
-    let connection = Connection::new(sender, control_sender, Arc::clone(&bell), Arc::clone(&info), watch);
+    let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);
+    let connection = Connection::new(sender, Arc::clone(&bell), Arc::clone(&info), watch);
     let now = info.clock.now();
     let life = Life::new(&info.lifetime, now, info.binding.first().copied().unwrap_or_default());
     let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
     let book = Book::new(info.audit.telemetry.clone(), side);
     established.session.keep_alive(info.lifetime.heartbeat_interval, now);
-    let task = Task {
+    let task = Box::new(Task {
         io,
         session: established.session,
         router,
@@ -138,7 +140,6 @@ pub(crate) fn start(
         replies: 0,
         fresh: false,
         commands,
-        control,
         max_queued: established.max_queued,
         taken: Vec::new(),
         waiting: VecDeque::new(),
@@ -147,6 +148,7 @@ pub(crate) fn start(
         input: established.input,
         read_size: READ,
         out: Vec::new(),
+        rest_at: None,
         written: 0,
         unflushed: false,
         blocked: false,
@@ -157,12 +159,13 @@ pub(crate) fn start(
         handles_gone: false,
         yielded: false,
         eof: false,
-    };
+    });
     (connection, task.run().instrument(span))
 }
 
 impl Task {
-    async fn run(mut self) -> ConnectionError {
+    /// Boxed: a future that holds it would have room for it twice.
+    async fn run(mut self: Box<Self>) -> ConnectionError {
         poll_fn(|cx| self.poll_turn(cx)).await;
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
@@ -184,7 +187,7 @@ impl Task {
         }
         let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
         self.commands.close();
-        self.control.close();
+        self.bell.ask_no_more();
         self.fate.send_modify(|fate| fate.closed = Some(error.clone()));
         while let Some(event) = self.session.poll_event() {
             if !matches!(event, Event::Opened { .. }) {
@@ -192,7 +195,7 @@ impl Task {
             }
         }
         let unsent = unsent(&error);
-        for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
+        for command in self.waiting.drain(..).chain(self.commands.drain()) {
             command.fail(unsent.clone());
         }
         let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
@@ -206,10 +209,12 @@ impl Task {
     /// Answers the commands whose senders had their place in the queue when it was closed, and had not filled it yet. Nobody
     /// would ever drop those: the queue lives as long as a handle, and a caller holds one while it waits.
     async fn refuse_stragglers(&mut self, error: &ConnectionError) {
-        while let Some(command) = self.commands.recv().await {
+        let Some(commands) = self.commands.receiver() else {
+            return;
+        };
+        while let Some(command) = commands.recv().await {
             command.fail(unsent(error));
         }
-        while self.control.recv().await.is_some() {}
     }
 
     /// One turn. Ready when the session has ended and its last bytes are in `out`.
@@ -321,24 +326,31 @@ impl Task {
         let read = poll_read_buf(&mut self.io, cx, &mut self.input);
         if let Poll::Ready(Ok(count)) = &read {
             self.book.bytes(Way::In, *count);
+            self.rest_at = Some(self.now + REST);
             if *count >= room {
                 self.read_size = (self.read_size * 2).min(READ_MOST);
             }
+        } else if self.rest_at.is_none() && self.input.is_empty() {
+            // It was woken for something else.
+            self.input = BytesMut::new();
         }
         read
     }
 
     /// Takes commands; gives whether there may be more.
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
-        while let Poll::Ready(Some(command)) = self.control.poll_recv(cx) {
-            self.handle_command(command);
+        for control in self.bell.take_asked() {
+            self.handle_control(control);
         }
         for _ in 0..2 {
             if self.handles_gone {
                 return false;
             }
+            let Some(commands) = self.commands.receiver() else {
+                return false;
+            };
             let mut taken = std::mem::take(&mut self.taken);
-            let polled = self.commands.poll_recv_many(cx, &mut taken, COMMANDS);
+            let polled = commands.poll_recv_many(cx, &mut taken, COMMANDS);
             taken.drain(..).for_each(|command| self.take_command(command));
             self.taken = taken;
             match polled {
@@ -386,22 +398,28 @@ impl Task {
             Command::Call { call, reply, .. } => self.open_call(call, reply),
             Command::OneWay { call, sent } => self.open_one_way(call, sent),
             Command::Stream { call, compress, opened } => self.open_stream(call, compress, opened),
-            Command::Ping { answered } => {
+        }
+    }
+
+    fn handle_control(&mut self, control: Control) {
+        self.fresh = true;
+        match control {
+            Control::Ping { answered } => {
                 let token = self.session.ping();
                 self.pings.retain(|(_, _, waiting)| !waiting.is_closed());
                 self.pings.push((token, self.now, answered));
             }
-            Command::UpdateKey => self.session.update_key(),
-            Command::Drain { within } => self.drain(CloseCode::Drained, within),
-            Command::Withdraw => self.withdraw(),
-            Command::Close { code, text } => self.session.close(code, &text),
+            Control::UpdateKey => self.session.update_key(),
+            Control::Drain { within } => self.drain(CloseCode::Drained, within),
+            Control::Withdraw => self.withdraw(),
+            Control::Close { code, text } => self.session.close(code, &text),
         }
     }
 
     /// Takes back what has not begun to leave, wherever it waits.
     fn withdraw(&mut self) {
         let text = "taken back before it was sent";
-        for command in self.waiting.drain(..).chain(std::iter::from_fn(|| self.commands.try_recv().ok())) {
+        for command in self.waiting.drain(..).chain(self.commands.drain()) {
             command.fail(CallError::not_processed(Status::Cancelled, text));
         }
         self.session.withdraw();

@@ -95,6 +95,13 @@ impl Schedule {
         self.none_ready() && self.openings() == 0
     }
 
+    /// Gives memory back, where nothing waits.
+    pub(crate) fn rest(&mut self) {
+        if self.is_empty() {
+            self.classes = Default::default();
+        }
+    }
+
     const fn class(&self, class: Priority) -> &Class {
         let [interactive, bulk] = &self.classes;
         match class {

@@ -383,6 +383,29 @@ impl Session {
         self.phase == Phase::Closed
     }
 
+    /// Gives back memory that bursts of calls needed, as far as none is open and no event waits: for connections that have
+    /// not moved for a while. What comes next takes it anew.
+    ///
+    /// ```
+    /// # use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    /// # use np_session::{Session, Side};
+    /// # use np_types::{Limits, Time};
+    /// # let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+    /// # let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+    /// let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
+    /// session.rest();
+    /// assert!(session.is_idle());
+    /// ```
+    pub fn rest(&mut self) {
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        if self.table.is_empty() {
+            self.table.rest();
+            self.schedule.rest();
+        }
+    }
+
     /// Why the session ended, once it has.
     #[must_use]
     pub const fn error(&self) -> Option<&ConnectionError> {

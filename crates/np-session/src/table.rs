@@ -31,7 +31,7 @@ impl fmt::Debug for StreamKey {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     generation: u32,
     stream: Option<Stream>,
@@ -51,6 +51,8 @@ pub(crate) struct Removed {
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Where the generations of new slots begin: past those of slots that were given back.
+    floor: u32,
     ids: Ids,
     open_by_peer: usize,
     open_here: usize,
@@ -84,7 +86,7 @@ impl Table {
             self.open_by_peer += 1;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(Slot { generation: self.floor, stream: None });
             (self.slots.len() - 1) as u32
         });
         let id = stream.id;
@@ -149,6 +151,14 @@ impl Table {
         }
         slot.stream = None;
         Some(removed)
+    }
+
+    /// Gives its memory back, where no stream is open. Keys of before name nothing all the same.
+    pub(crate) fn rest(&mut self) {
+        if self.is_empty() && !self.slots.is_empty() {
+            let highest = self.slots.iter().map(|slot| slot.generation).max().unwrap_or_default();
+            *self = Self { floor: highest.wrapping_add(1), ..Self::default() };
+        }
     }
 
     /// The keys of all streams, in the order of their slots.
@@ -237,5 +247,12 @@ pub(crate) mod tests {
         assert_eq!(again.slot(), key.slot());
         assert!(table.stream(key).is_none() && table.remove(key).is_none());
         assert!(table.stream(again).is_some());
+        table.rest();
+        assert!(table.stream(again).is_some(), "one is open");
+        table.remove(again).unwrap();
+        table.rest();
+        assert_eq!(table.slots.capacity(), 0);
+        let anew = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
+        assert!(anew.slot() == again.slot() && table.stream(again).is_none() && table.stream(anew).is_some());
     }
 }

@@ -5,10 +5,11 @@ use std::future::Future as _;
 use std::task::Context;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use np_session::Side;
 use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 
-use super::Task;
+use super::{READ, Task};
 use crate::farewell::PATIENCE;
 use crate::lifetime::GRACE;
 
@@ -27,6 +28,7 @@ impl Task {
                 self.share.due(self.now),
                 self.life.due(),
                 self.allowance.due(),
+                self.rest_at,
             ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
@@ -37,6 +39,7 @@ impl Task {
                 self.expire_waiting();
                 self.cut_who_is_late();
                 self.raise_allowance();
+                self.rest();
                 if let Some(code) = self.life.is_over(self.now)
                     && self.drain_until.is_none()
                 {
@@ -81,6 +84,28 @@ impl Task {
         let rang = *armed;
         self.timer = None;
         Some(rang)
+    }
+
+    /// Gives the buffers back of a connection that has not moved for a while: idle ones are many.
+    fn rest(&mut self) {
+        if self.rest_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.rest_at = None;
+        if self.input.is_empty() {
+            (self.input, self.read_size) = (BytesMut::new(), READ);
+        }
+        if self.written == self.out.len() {
+            (self.out, self.written) = (Vec::new(), 0);
+        }
+        if self.taken.is_empty() {
+            self.taken = Vec::new();
+        }
+        if self.session.is_idle() {
+            self.session.rest();
+            self.slots.rest();
+            self.book.rest();
+        }
     }
 
     /// Fails the waiting calls whose deadline has passed.

@@ -86,6 +86,13 @@ impl Book {
         }
     }
 
+    /// Gives its memory back, where nothing is open.
+    pub(crate) fn rest(&mut self) {
+        if self.open.iter().all(Option::is_none) {
+            self.open = Vec::new();
+        }
+    }
+
     /// A call of this side ended before it began.
     pub(crate) fn failed(&self, kind: OpenKind, status: Status, span: &Span) {
         span.record("status", status.name());
