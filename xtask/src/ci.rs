@@ -172,8 +172,8 @@ impl Step {
 /// Tests whose figures are worth reading: how many vectors passed by pattern, how many mutations were
 /// refused, and how many seeds were simulated.
 const EVIDENCE: &[&[&str]] = &[
-    &["test", "-p", "np-noise", "--test", "vectors", "--locked", "--", "--nocapture"],
-    &["test", "-p", "np-noise", "--lib", "--locked", "wycheproof", "--", "--nocapture"],
+    &["test", "-p", "np-noise", "--features", "aws-lc", "--test", "vectors", "--locked", "--", "--nocapture"],
+    &["test", "-p", "np-noise", "--features", "aws-lc", "--lib", "--locked", "wycheproof", "--", "--nocapture"],
     &["test", "-p", "np-session", "--test", "attacks", "--locked", "million", "--", "--nocapture"],
     &["test", "-p", "np-session", "--test", "simulation", "--locked", "every_seed", "--", "--nocapture"],
 ];
