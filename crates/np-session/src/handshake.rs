@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Handshake as Noise, Keys, Pattern, Role};
+use np_noise::{Crypto, Handshake as Noise, Keys, Pattern, Role};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey,
     Time, VERSION,
@@ -28,7 +28,7 @@ mod config;
 mod outer;
 mod rules;
 
-pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key, server_hint};
+pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, client_key, server_hint};
 pub use outer::Outer;
 use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
 
@@ -66,6 +66,8 @@ pub struct Handshake {
     /// Whether message 2 has left: from then on nothing is said in clear.
     answered: bool,
     error: Option<ConnectionError>,
+    /// The suite that the preface names, and this side's provider.
+    crypto: Crypto,
     /// By what name the pre-shared key is known: the peer's identity where it has no key of its own.
     psk_id: Vec<u8>,
 }
@@ -73,7 +75,7 @@ pub struct Handshake {
 enum State {
     /// Responder: nothing, or a part of the first flight, has come.
     AwaitPreface {
-        patterns: Vec<Pattern>,
+        config: ResponderConfig,
         outer_binding: Option<[u8; 32]>,
     },
     /// Responder: the driver decides on the first flight.
@@ -160,14 +162,14 @@ impl Handshake {
     /// As [`Handshake::initiator`].
     pub fn initiator_bound(config: InitiatorConfig<'_>, outer_binding: Option<[u8; 32]>) -> Result<Self, Misuse> {
         let key_id = config::key_id(&config)?;
-        let InitiatorConfig { pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
+        let InitiatorConfig { crypto, pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
         let psk_id = psk_id.to_vec();
         let hint = server_key.as_ref().map_or([0; 4], server_hint);
         let preface = Preface {
             min_version: VERSION,
             max_version: VERSION,
             version: VERSION,
-            suite: SUITE_CHACHAPOLY,
+            suite: crypto.suite.to_wire(),
             pattern: pattern.to_wire(),
             time,
             nonce,
@@ -178,12 +180,13 @@ impl Handshake {
         preface.encode(&mut out);
         let keys = Keys { local, remote: server_key, psk };
         let prologue = prologue(&out, outer_binding);
-        let mut noise = Noise::new(pattern, Role::Initiator, &prologue, keys, ephemeral).map_err(wrong_keys)?;
+        let noise = Noise::with(crypto, pattern, Role::Initiator, &prologue, keys, ephemeral);
+        let mut noise = noise.map_err(wrong_keys)?;
         let mut message = Vec::with_capacity(128);
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
         let state = Box::new(State::AwaitMessage2 { noise, pattern });
-        Ok(Self { out, psk_id, ..Self::new(Side::Initiator, state) })
+        Ok(Self { out, psk_id, crypto, ..Self::new(Side::Initiator, state) })
     }
 
     /// Starts as the side that was connected to.
@@ -195,12 +198,13 @@ impl Handshake {
     /// As [`Handshake::responder`], inside an outer channel with this binding.
     #[must_use]
     pub fn responder_bound(config: &ResponderConfig, outer_binding: Option<[u8; 32]>) -> Self {
-        let patterns = config.patterns.clone();
-        Self::new(Side::Responder, Box::new(State::AwaitPreface { patterns, outer_binding }))
+        let config = config.clone();
+        Self::new(Side::Responder, Box::new(State::AwaitPreface { config, outer_binding }))
     }
 
-    const fn new(side: Side, state: Box<State>) -> Self {
-        Self { side, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None, psk_id: Vec::new() }
+    fn new(side: Side, state: Box<State>) -> Self {
+        let (out, events, psk_id, crypto) = (Vec::new(), VecDeque::new(), Vec::new(), Crypto::default());
+        Self { side, state, out, events, answered: false, error: None, crypto, psk_id }
     }
 
     /// Takes what it understands off `input`; bytes after the handshake stay there for the session.
@@ -217,7 +221,7 @@ impl Handshake {
 
     fn advance(&mut self, input: &mut BytesMut) -> Result<(), ConnectionError> {
         match std::mem::replace(&mut *self.state, State::Failed) {
-            State::AwaitPreface { patterns, outer_binding } => self.first_flight(patterns, outer_binding, input),
+            State::AwaitPreface { config, outer_binding } => self.first_flight(config, outer_binding, input),
             State::AwaitOuterPreface { outer } => self.outer_preface(outer, input),
             State::AwaitChoices { outer, binding } => self.outer_choices(outer, binding, input),
             State::AwaitMessage2 { noise, pattern } => self.message_2(noise, pattern, input),
@@ -231,20 +235,21 @@ impl Handshake {
 
     fn first_flight(
         &mut self,
-        patterns: Vec<Pattern>,
+        config: ResponderConfig,
         outer_binding: Option<[u8; 32]>,
         input: &mut BytesMut,
     ) -> Result<(), ConnectionError> {
         let whole = match Preface::decode(input)? {
             None => None,
             Some((preface, size)) => {
-                let pattern = offered(&preface, &patterns)?;
+                let (suite, pattern) = offered(&preface, &config)?;
+                self.crypto = Crypto { suite, provider: config.provider };
                 let rest = input.get(size..).unwrap_or_default();
                 first_message(rest)?.map(|(message, used)| (preface, pattern, size, message.to_vec(), used))
             }
         };
         let Some((preface, pattern, size, message, used)) = whole else {
-            *self.state = State::AwaitPreface { patterns, outer_binding };
+            *self.state = State::AwaitPreface { config, outer_binding };
             return Ok(());
         };
         let prologue = prologue(input.get(..size).unwrap_or_default(), outer_binding);
@@ -267,8 +272,10 @@ impl Handshake {
             Taken::Whole => {}
         }
         let choices = Choices::decode(&payload)?;
-        let expected = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
-        if choices != expected {
+        if choices.suite != self.crypto.suite.to_wire() {
+            return Err(Incompatible::Suite(choices.suite).into());
+        }
+        if (choices.version, choices.pattern) != (VERSION, pattern.to_wire()) {
             return Err(Incompatible::Pattern(choices.pattern).into());
         }
         self.ask_verdict(noise);
@@ -305,7 +312,7 @@ impl Handshake {
             self.ask_verdict(noise);
             return Ok(());
         }
-        let choices = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
+        let choices = Choices { version: VERSION, suite: self.crypto.suite.to_wire(), pattern: pattern.to_wire() };
         let mut reply = Vec::with_capacity(128);
         noise.write_message(&choices.encode(), &mut reply).map_err(|_| unauthentic(pattern))?;
         encode_handshake_message(&mut self.out, &reply);
@@ -338,7 +345,8 @@ impl Handshake {
         };
         let ResponderKeys { local, client_key, psk, ephemeral } = keys;
         let keys = Keys { local, remote: client_key, psk };
-        let mut noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).map_err(wrong_keys)?;
+        let noise = Noise::with(self.crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
+        let mut noise = noise.map_err(wrong_keys)?;
         let mut payload = Vec::new();
         let read = noise.read_message(&message, &mut payload).map_err(|_| unauthentic(pattern).into());
         if let Err(error) = read.and_then(|()| self.look_for_psk(noise, pattern, &payload)) {
