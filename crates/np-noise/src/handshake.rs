@@ -10,7 +10,9 @@ use np_types::{Psk, PublicKey, SecretKey};
 use crate::pattern::Token;
 use crate::provider::shared;
 use crate::symmetric::Symmetric;
-use crate::{AgreementKey, Crypto, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher};
+use crate::{
+    AgreementKey, Crypto, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher, Suite,
+};
 
 /// One side of a handshake in progress.
 ///
@@ -207,6 +209,21 @@ impl Handshake {
     #[must_use]
     pub fn remote_static(&self) -> Option<PublicKey> {
         self.state.as_ref().and_then(|state| state.remote)
+    }
+
+    /// The suite of this handshake. `None` after a failure.
+    ///
+    /// ```
+    /// use np_noise::{Handshake, Keys, Pattern, Role, Suite};
+    /// use np_types::SecretKey;
+    /// let ephemeral = SecretKey::from_bytes([3; 32]);
+    /// let side = Handshake::new(Pattern::DangerNN, Role::Initiator, b"", Keys::default(), ephemeral)?;
+    /// assert_eq!(side.suite(), Some(Suite::ChaChaPoly));
+    /// # Ok::<(), np_noise::NoiseError>(())
+    /// ```
+    #[must_use]
+    pub fn suite(&self) -> Option<Suite> {
+        self.state.as_ref().map(|state| state.crypto.suite)
     }
 
     /// Whether the last message has been written or read.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Crypto, Handshake as Noise, Keys, Pattern, Role};
+use np_noise::{Crypto, Handshake as Noise, Keys, Pattern, Role, Suite};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey,
     Time, VERSION,
@@ -66,8 +66,6 @@ pub struct Handshake {
     /// Whether message 2 has left: from then on nothing is said in clear.
     answered: bool,
     error: Option<ConnectionError>,
-    /// The suite that the preface names, and this side's provider.
-    crypto: Crypto,
     /// By what name the pre-shared key is known: the peer's identity where it has no key of its own.
     psk_id: Vec<u8>,
 }
@@ -80,6 +78,7 @@ enum State {
     },
     /// Responder: the driver decides on the first flight.
     AwaitKeys {
+        crypto: Crypto,
         pattern: Pattern,
         prologue: Vec<u8>,
         message: Vec<u8>,
@@ -186,7 +185,7 @@ impl Handshake {
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
         let state = Box::new(State::AwaitMessage2 { noise, pattern });
-        Ok(Self { out, psk_id, crypto, ..Self::new(Side::Initiator, state) })
+        Ok(Self { out, psk_id, ..Self::new(Side::Initiator, state) })
     }
 
     /// Starts as the side that was connected to.
@@ -202,9 +201,8 @@ impl Handshake {
         Self::new(Side::Responder, Box::new(State::AwaitPreface { config, outer_binding }))
     }
 
-    fn new(side: Side, state: Box<State>) -> Self {
-        let (out, events, psk_id, crypto) = (Vec::new(), VecDeque::new(), Vec::new(), Crypto::default());
-        Self { side, state, out, events, answered: false, error: None, crypto, psk_id }
+    const fn new(side: Side, state: Box<State>) -> Self {
+        Self { side, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None, psk_id: Vec::new() }
     }
 
     /// Takes what it understands off `input`; bytes after the handshake stay there for the session.
@@ -242,13 +240,12 @@ impl Handshake {
         let whole = match Preface::decode(input)? {
             None => None,
             Some((preface, size)) => {
-                let (suite, pattern) = offered(&preface, &config)?;
-                self.crypto = Crypto { suite, provider: config.provider };
+                let terms = offered(&preface, &config)?;
                 let rest = input.get(size..).unwrap_or_default();
-                first_message(rest)?.map(|(message, used)| (preface, pattern, size, message.to_vec(), used))
+                first_message(rest)?.map(|(message, used)| (preface, terms, size, message.to_vec(), used))
             }
         };
-        let Some((preface, pattern, size, message, used)) = whole else {
+        let Some((preface, (suite, pattern), size, message, used)) = whole else {
             *self.state = State::AwaitPreface { config, outer_binding };
             return Ok(());
         };
@@ -257,7 +254,8 @@ impl Handshake {
         if pattern.needs_psk() {
             self.psk_id.clone_from(&preface.key_id);
         }
-        *self.state = State::AwaitKeys { pattern, prologue, message };
+        let crypto = Crypto { suite, provider: config.provider };
+        *self.state = State::AwaitKeys { crypto, pattern, prologue, message };
         self.events.push_back(HandshakeEvent::Preface(preface));
         Ok(())
     }
@@ -272,7 +270,7 @@ impl Handshake {
             Taken::Whole => {}
         }
         let choices = Choices::decode(&payload)?;
-        if choices.suite != self.crypto.suite.to_wire() {
+        if choices.suite != suite_of(&noise) {
             return Err(Incompatible::Suite(choices.suite).into());
         }
         if (choices.version, choices.pattern) != (VERSION, pattern.to_wire()) {
@@ -312,7 +310,7 @@ impl Handshake {
             self.ask_verdict(noise);
             return Ok(());
         }
-        let choices = Choices { version: VERSION, suite: self.crypto.suite.to_wire(), pattern: pattern.to_wire() };
+        let choices = Choices { version: VERSION, suite: suite_of(&noise), pattern: pattern.to_wire() };
         let mut reply = Vec::with_capacity(128);
         noise.write_message(&choices.encode(), &mut reply).map_err(|_| unauthentic(pattern))?;
         encode_handshake_message(&mut self.out, &reply);
@@ -340,12 +338,14 @@ impl Handshake {
     /// # Errors
     /// When no preface waits, or the keys are not those that the pattern needs.
     pub fn proceed(&mut self, keys: ResponderKeys<'_>) -> Result<(), Misuse> {
-        let State::AwaitKeys { pattern, prologue, message } = std::mem::replace(&mut *self.state, State::Failed) else {
+        let State::AwaitKeys { crypto, pattern, prologue, message } =
+            std::mem::replace(&mut *self.state, State::Failed)
+        else {
             return Err(Misuse::State("no preface waits for a decision"));
         };
         let ResponderKeys { local, client_key, psk, ephemeral } = keys;
         let keys = Keys { local, remote: client_key, psk };
-        let noise = Noise::with(self.crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
+        let noise = Noise::with(crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
         let mut noise = noise.map_err(wrong_keys)?;
         let mut payload = Vec::new();
         let read = noise.read_message(&message, &mut payload).map_err(|_| unauthentic(pattern).into());
@@ -487,6 +487,11 @@ impl fmt::Debug for Handshake {
         };
         f.debug_struct("Handshake").field("side", &self.side).field("state", &state).finish_non_exhaustive()
     }
+}
+
+/// The number of a handshake's suite; none is 0.
+fn suite_of(noise: &Noise) -> u8 {
+    noise.suite().map_or(0, Suite::to_wire)
 }
 
 /// What the handshake binds beside its messages: the preface as sent, and the outer channel that it runs in.
