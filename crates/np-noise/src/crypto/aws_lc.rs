@@ -9,7 +9,7 @@ use crate::{AgreementKey, CipherKey, NoiseError, Provider, RustCrypto, TAG_LENGT
 
 /// The provider by AWS-LC, a library in C and assembly, with the feature `aws-lc`.
 ///
-/// Its keys live in memory of AWS-LC, 560 bytes and more each, which wipes whatever it frees. Where it cannot make a key,
+/// Its keys live in memory of AWS-LC, which wipes whatever it frees: some 600 bytes for one of a cipher. Where it cannot make a key,
 /// because its memory is used up, [`RustCrypto`] makes it: the bytes are the same.
 ///
 /// ```
