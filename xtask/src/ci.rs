@@ -50,7 +50,11 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", work: Work::Own(tidy::run) },
     Step {
         name: "clippy",
-        work: Work::Cargo(&[cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]),
+        work: Work::Cargo(&[
+            cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+            // What the features bring must not be needed.
+            cargo(&["clippy", "-p", "np-facade", "--no-default-features", "--locked", "--", "-D", "warnings"]),
+        ]),
     },
     Step {
         name: "tests",
