@@ -350,6 +350,7 @@ impl Bench {
     fn made(&self, pattern: Pattern, server: PublicKey, time: u64) -> Vec<u8> {
         let psk = Psk::from_bytes([9; 32]);
         let config = InitiatorConfig {
+            crypto: Default::default(),
             pattern,
             local: pattern.needs_local_static(Role::Initiator).then_some(&self.client),
             server_key: pattern.needs_remote_static_up_front().then_some(server),

@@ -50,7 +50,11 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", work: Work::Own(tidy::run) },
     Step {
         name: "clippy",
-        work: Work::Cargo(&[cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]),
+        work: Work::Cargo(&[
+            cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+            // What the features bring must not be needed.
+            cargo(&["clippy", "-p", "np-facade", "--no-default-features", "--locked", "--", "-D", "warnings"]),
+        ]),
     },
     Step {
         name: "tests",
@@ -172,8 +176,8 @@ impl Step {
 /// Tests whose figures are worth reading: how many vectors passed by pattern, how many mutations were
 /// refused, and how many seeds were simulated.
 const EVIDENCE: &[&[&str]] = &[
-    &["test", "-p", "np-noise", "--test", "vectors", "--locked", "--", "--nocapture"],
-    &["test", "-p", "np-noise", "--lib", "--locked", "wycheproof", "--", "--nocapture"],
+    &["test", "-p", "np-noise", "--features", "aws-lc", "--test", "vectors", "--locked", "--", "--nocapture"],
+    &["test", "-p", "np-noise", "--features", "aws-lc", "--lib", "--locked", "wycheproof", "--", "--nocapture"],
     &["test", "-p", "np-session", "--test", "attacks", "--locked", "million", "--", "--nocapture"],
     &["test", "-p", "np-session", "--test", "simulation", "--locked", "every_seed", "--", "--nocapture"],
 ];

@@ -47,7 +47,7 @@ impl Target {
     pub(crate) fn new(args: &ConnectArgs) -> Result<Self, Failure> {
         let address: Address = args.address.parse().map_err(|error| Failure::address("address", &error))?;
         check_supported(&address).map_err(|error| Failure::usage(error.to_string()))?;
-        let place = address.without_keys().to_string();
+        let place = address.without_keys().with_suite(None).to_string();
         check_trust(args, &address, &place)?;
         Ok(Self { address, place })
     }

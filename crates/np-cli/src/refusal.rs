@@ -63,10 +63,10 @@ impl Tried<'_> {
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Incompatible, .. } if with_psk => {
                 "the server may take no pre-shared key: leave --psk away, or ask who runs it which --pattern it takes; or it \
-                 speaks another mode than the address says: compare it with the one that the server printed"
+                 speaks another mode or suite than the address says: compare it with the one that the server printed"
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Incompatible, .. } => {
-                "the server speaks another mode than the address says (compare it with the one that the server printed), or \
+                "the server speaks another mode or suite than the address says (compare it with the one that the server printed), or \
                  it wants a pre-shared key (pass --psk FILE), or another --pattern"
             }
             ConnectionError::ClosedByPeer { code: CloseCode::Authentication, .. }

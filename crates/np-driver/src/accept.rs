@@ -205,7 +205,7 @@ impl Shared {
 
     /// A refusal to a peer that message 2 has not been sent to.
     async fn say_in_clear(&self, mut io: Box<dyn Io>, code: CloseCode, text: &str) {
-        let mut handshake = Handshake::responder(&ResponderConfig { patterns: Vec::new() });
+        let mut handshake = Handshake::responder(&ResponderConfig::new(Vec::new()));
         handshake.refuse(code, text, text);
         let mut out = Vec::new();
         handshake.poll_transmit(&mut out);
@@ -293,7 +293,9 @@ impl Shared {
 
     /// The handshake that a link's mode asks for.
     fn responder(&self, link: &Link, settings: &Settings) -> Handshake {
-        let config = ResponderConfig { patterns: settings.config.patterns.clone() };
+        let AcceptorConfig { patterns, suites, provider, .. } = &settings.config;
+        let suites = link.suite.map_or_else(|| suites.clone(), |suite| vec![suite]);
+        let config = ResponderConfig { patterns: patterns.clone(), suites, provider: *provider };
         match link.mode {
             SecurityMode::Noise => Handshake::responder(&config),
             SecurityMode::TlsNoise => Handshake::responder_bound(&config, link.channel_binding),

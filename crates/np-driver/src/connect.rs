@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_noise::{Keypair, Pattern, Role};
+use np_noise::{Crypto, Keypair, Pattern, Role};
 use np_session::{Handshake, InitiatorConfig, Outer, Preface, Side};
 use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
@@ -30,6 +30,8 @@ pub struct ConnectorConfig {
     pub identity: Keypair,
     /// Which servers are accepted: their keys, as the address names them, or a policy of one's own.
     pub policy: Policy,
+    /// The cipher suite, where the address names none, and who computes. Default: ChaCha20-Poly1305, by the provider in Rust.
+    pub crypto: Crypto,
     /// The handshake pattern. Default XX.
     pub pattern: Pattern,
     /// The keys of which the server has to prove one, beside what the policy says; empty leaves it to the policy. Where the
@@ -69,6 +71,7 @@ impl ConnectorConfig {
         Self {
             identity,
             policy,
+            crypto: Crypto::default(),
             pattern: Pattern::XX,
             server_keys: Vec::new(),
             psk: None,
@@ -142,7 +145,7 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
     let keyed = address.mode().uses_keys();
     let mut key = config.server_keys.first();
     if keyed {
-        start_handshake(&config, key, None)?;
+        start_handshake(address, &config, key, None)?;
     }
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
@@ -160,7 +163,9 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
         };
         let link = link.inspect_err(|_| config.telemetry.shaken(Side::Initiator, "failed", None))?;
         let handshake = match link.mode {
-            SecurityMode::Noise | SecurityMode::TlsNoise => start_handshake(&config, key, link.channel_binding)?,
+            SecurityMode::Noise | SecurityMode::TlsNoise => {
+                start_handshake(address, &config, key, link.channel_binding)?
+            }
             _ => {
                 let outer = Outer { peer: link.identity.clone(), binding: link.channel_binding };
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
@@ -186,12 +191,15 @@ const fn lacks_key(error: &ConnectionError) -> bool {
 }
 
 fn start_handshake(
+    address: &Address,
     config: &ConnectorConfig,
     server_key: Option<&PublicKey>,
     outer_binding: Option<[u8; 32]>,
 ) -> Result<Handshake, ConnectError> {
     let pattern = config.pattern;
+    let suite = address.suite().unwrap_or(config.crypto.suite);
     let start = InitiatorConfig {
+        crypto: Crypto { suite, ..config.crypto },
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
         server_key: server_key.filter(|_| pattern.needs_remote_static_up_front()).copied(),

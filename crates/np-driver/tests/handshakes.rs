@@ -199,6 +199,7 @@ async fn a_handshake_holds_no_place_before_its_first_record() {
     let house = serve_with("mem:no-record", echo(), |config| config.max_connections = 1).await;
     let mut link = np_transport::connect(&house.address).await.unwrap();
     let mut slow = Handshake::initiator(InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::IK,
         local: Some(&keypair()),
         server_key: house.address.keys().first().copied(),

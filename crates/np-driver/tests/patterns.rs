@@ -196,7 +196,7 @@ async fn the_next_key_is_tried_when_the_server_lacks_the_first_and_for_no_other_
             loop {
                 let mut link = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
-                let mut handshake = Handshake::responder(&ResponderConfig { patterns: Vec::new() });
+                let mut handshake = Handshake::responder(&ResponderConfig::new(Vec::new()));
                 handshake.refuse(code, "a test refuses", "");
                 let mut refusal = Vec::new();
                 handshake.poll_transmit(&mut refusal);

@@ -29,6 +29,7 @@ fn flight(pattern: Pattern, server: PublicKey, time: u64, nonce: [u8; 16]) -> Ve
     let own = keypair();
     let psk = common::psk(1);
     let config = InitiatorConfig {
+        crypto: Default::default(),
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&own),
         server_key: pattern.needs_remote_static_up_front().then_some(server),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_driver::{Compression, ConnectorConfig, Lifetime, Telemetry};
-use np_noise::{Pattern, Role};
+use np_noise::{Crypto, Pattern, Role, Suite};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
@@ -15,7 +15,7 @@ use crate::client::dialer::Dialer;
 use crate::client::keeping::Keeping;
 use crate::client::once::Once;
 use crate::client::pool::Pool;
-use crate::{Client, Config, Error, Identity};
+use crate::{Client, Config, Error, Identity, default_suite, provider};
 
 /// Builds a [`Client`].
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct ClientBuilder {
     identity: Option<Identity>,
     trust: Trust,
     pub(crate) pattern: Option<Pattern>,
+    pub(crate) suite: Option<Suite>,
     psk: Option<Psk>,
     pub(crate) psk_id: Option<String>,
     pub(crate) link: ConnectOptions,
@@ -59,6 +60,7 @@ impl ClientBuilder {
             identity: None,
             trust: Trust::Address,
             pattern: None,
+            suite: None,
             psk: None,
             psk_id: None,
             link: ConnectOptions::default(),
@@ -82,6 +84,7 @@ impl ClientBuilder {
         Self {
             addresses: self.addresses.clone(),
             pattern: self.pattern,
+            suite: self.suite,
             compression: self.compression,
             deadline: self.deadline,
             telemetry: self.telemetry.clone(),
@@ -186,6 +189,19 @@ impl ClientBuilder {
     #[must_use]
     pub const fn pattern(mut self, pattern: Pattern) -> Self {
         self.pattern = Some(pattern);
+        self
+    }
+
+    /// Sets the cipher suite to ask for, where the address names none. Default: [`default_suite`], which this machine is fast
+    /// at. A server that does not take it says which it does; nothing is tried again.
+    ///
+    /// ```
+    /// use np_facade::{Client, Suite};
+    /// let builder = Client::builder("tcp://10.0.0.1:9000?key=np1...").suite(Suite::ChaChaPoly);
+    /// ```
+    #[must_use]
+    pub const fn suite(mut self, suite: Suite) -> Self {
+        self.suite = Some(suite);
         self
     }
 
@@ -312,7 +328,7 @@ impl ClientBuilder {
         }
         let policy = match &self.trust {
             Trust::Policy(policy) => policy.clone(),
-            Trust::FirstUse(known) => Policy::first_use(known.clone(), &address.without_keys().to_string()),
+            Trust::FirstUse(known) => Policy::first_use(known.clone(), &place(address)),
             Trust::DangerAnyone => Policy::danger_trust_anyone(),
             Trust::Address if pattern == Pattern::NNpsk0 => Policy::allow_psk(&psk_id)?,
             // Whoever answers has to hold the pre-shared key as well.
@@ -353,6 +369,7 @@ impl ClientBuilder {
 
     fn connector(&self, identity: Identity, policy: Policy, link: ConnectOptions) -> ConnectorConfig {
         ConnectorConfig {
+            crypto: Crypto { suite: self.suite.unwrap_or_else(default_suite), provider: provider() },
             link,
             compression: self.compression,
             progress_timeout: self.progress_timeout,
@@ -389,6 +406,7 @@ impl ClientBuilder {
             ("psk", self.psk.is_some()),
             ("psk_id", self.psk_id.is_some()),
             ("pattern", self.pattern.is_some()),
+            ("suite", self.suite.is_some()),
             ("trust_first_use", matches!(self.trust, Trust::FirstUse(_))),
         ];
         if let Some((setting, _)) = set.into_iter().find(|(_, set)| *set) {
@@ -479,4 +497,9 @@ impl ClientBuilder {
         }
         Ok(())
     }
+}
+
+/// What a server is remembered by: where it is, however it is spoken to.
+fn place(address: &Address) -> String {
+    address.without_keys().with_suite(None).to_string()
 }

@@ -7,7 +7,7 @@ use np_noise::Keypair;
 use np_trust::{KeyFileMode, read_secret_key, write_new_secret};
 use np_types::{PublicKey, SecretKey};
 
-use crate::Error;
+use crate::{Error, provider};
 
 /// A static key pair: what a peer recognises this program by. Its public half is computed once.
 ///
@@ -33,7 +33,7 @@ impl Identity {
     /// The identity of a secret key.
     #[must_use]
     pub fn from_secret(secret: SecretKey) -> Self {
-        Self { keys: Keypair::from_secret(secret) }
+        Self { keys: Keypair::new(provider(), &secret) }
     }
 
     /// Reads the secret key file that `np keygen` or [`Identity::create`] wrote.

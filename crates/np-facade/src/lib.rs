@@ -31,6 +31,7 @@
 mod client;
 mod client_builder;
 mod config;
+mod crypto;
 mod error;
 mod identity;
 mod listen;
@@ -51,6 +52,7 @@ pub use config::{
     ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig,
     Reload, ServerConfig, TransportConfig,
 };
+pub use crypto::{default_suite, provider};
 pub use error::{Error, ErrorKind};
 pub use identity::Identity;
 pub use np_compress::{Algorithm, Encoder, Settings as CompressionSettings};
@@ -64,7 +66,7 @@ pub use np_driver::{
     ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, OnceStatus, Priority, Request,
     ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
 };
-pub use np_noise::{Keypair, Pattern};
+pub use np_noise::{Keypair, Pattern, Provider};
 pub use np_transport::{
     Address, AddressError, BindOptions, ClientAuth, ConnectOptions, InheritedSocket, Scheme, SecurityMode,
     SocketOptions, TlsClient, TlsClientBuilder, TlsError, TlsInfo, TlsServer, TlsServerBuilder, TlsSetupError,
@@ -80,7 +82,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, TraceContext, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, escape,
 };
 pub use server::{Server, ServerBuilder};
 

@@ -12,15 +12,16 @@ use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, Telem
 use np_noise::Pattern;
 use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
-use np_types::CallError;
+use np_types::{CallError, Suite};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::config::{Config, End, Running, Unread};
+use crate::crypto::advised;
 use crate::listen::{Listen, Opening};
 use crate::status::{self, Asking};
-use crate::{Error, Identity, MESSAGES};
+use crate::{Error, Identity, MESSAGES, default_suite, provider};
 
 mod limits;
 mod running;
@@ -224,6 +225,30 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets which cipher suites are accepted, of which a client chooses one. Default both. An address that names one by
+    /// `suite=` takes that one alone, whatever stands here.
+    ///
+    /// Clients find the only one, or the one that this machine is faster at where it has no instructions for AES, in the
+    /// addresses of [`Server::addresses`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::{Suite, prelude::*};
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone())
+    ///     .suites([Suite::ChaChaPoly])
+    ///     .listen("mem:suites")
+    ///     .start().await?;
+    /// assert!(server.addresses()[0].to_string().ends_with("&suite=chacha"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn suites(mut self, suites: impl Into<Vec<Suite>>) -> Self {
+        self.config.suites = suites.into();
+        self
+    }
+
     /// Remembers the replies of exactly-once calls, over all connections, so that a client may send such a call again when
     /// its connection was lost. Default: off, and such calls are refused. What is promised, and when the answer is *outcome
     /// unknown*: `docs/EXACTLY_ONCE.md`.
@@ -336,6 +361,7 @@ impl ServerBuilder {
             listen.check(&own, &config.policy, &config.patterns)?;
         }
         let proves_key = config.patterns.iter().any(|pattern| pattern.authenticates_responder());
+        let suite = advised(&config.suites, default_suite());
         let shown = own.first().copied().filter(|_| proves_key);
         let router = config.router.clone();
         let mut acceptor = Acceptor::new(config)?;
@@ -350,6 +376,8 @@ impl ServerBuilder {
         let mut addresses = Vec::new();
         for listener in listeners {
             let address = listener.local_address().clone();
+            let suite = address.suite().or(suite);
+            let address = address.with_suite(suite);
             addresses.push(match shown {
                 Some(key) if address.mode().uses_keys() => address.with_key(key),
                 _ => address,
@@ -407,7 +435,7 @@ impl Server {
     pub fn builder_without_identity(policy: Policy) -> ServerBuilder {
         let health = Health::default();
         let router = Router::with_builtins(health.clone());
-        let config = AcceptorConfig::without_identity(policy, router);
+        let config = AcceptorConfig { provider: provider(), ..AcceptorConfig::without_identity(policy, router) };
         ServerBuilder {
             config,
             patterns: None,

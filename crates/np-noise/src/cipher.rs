@@ -6,8 +6,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::aead::Key;
-use crate::{MAX_MESSAGE, NoiseError, TAG_LENGTH};
+use crate::provider::Key;
+use crate::{Crypto, MAX_MESSAGE, NoiseError, TAG_LENGTH};
 
 /// Seals the records of one direction, in order; the record's number is the nonce.
 ///
@@ -25,7 +25,7 @@ use crate::{MAX_MESSAGE, NoiseError, TAG_LENGTH};
 /// # Ok::<(), np_noise::NoiseError>(())
 /// ```
 pub struct SendCipher {
-    // Only a rekey that fails takes the key away, which the AEAD never lets happen for 32 bytes.
+    // Only a rekey that fails takes the key away, which no cipher lets happen for 32 bytes.
     key: Option<Key>,
     counter: u64,
 }
@@ -35,18 +35,25 @@ impl SendCipher {
         Self { key: Some(key), counter: 0 }
     }
 
-    /// Makes a cipher from a key that no handshake agreed on: for tests and measurements alone.
+    /// Makes a cipher from a key that no handshake agreed on: for tests and measurements alone. The suite and the provider
+    /// are the default ones.
     #[must_use]
     pub fn danger_from_key(key: [u8; 32]) -> Self {
-        Self::new(Key::new(&Zeroizing::new(key)))
+        Self::danger_with(Crypto::default(), key)
+    }
+
+    /// As [`Self::danger_from_key`], of a suite and by a provider.
+    #[must_use]
+    pub fn danger_with(crypto: Crypto, key: [u8; 32]) -> Self {
+        Self::new(Key::new(crypto, &Zeroizing::new(key)))
     }
 
     /// Makes a cipher that hides nothing, for fuzzing past the cryptography alone: the text stays as it is and its tag
     /// is 16 zeros. Counter, limits and rekey are those of every cipher.
     #[cfg(feature = "danger-null-crypto")]
     #[must_use]
-    pub const fn danger_null() -> Self {
-        Self::new(Key::Null)
+    pub fn danger_null() -> Self {
+        Self::new(Key::null())
     }
 
     /// Starts the counter elsewhere than at 0: for tests of its end alone. A nonce used twice gives the key away.
@@ -112,18 +119,25 @@ impl ReceiveCipher {
         Self { key: Some(key), counter: 0 }
     }
 
-    /// Makes a cipher from a key that no handshake agreed on: for tests and measurements alone.
+    /// Makes a cipher from a key that no handshake agreed on: for tests and measurements alone. The suite and the provider
+    /// are the default ones.
     #[must_use]
     pub fn danger_from_key(key: [u8; 32]) -> Self {
-        Self::new(Key::new(&Zeroizing::new(key)))
+        Self::danger_with(Crypto::default(), key)
+    }
+
+    /// As [`Self::danger_from_key`], of a suite and by a provider.
+    #[must_use]
+    pub fn danger_with(crypto: Crypto, key: [u8; 32]) -> Self {
+        Self::new(Key::new(crypto, &Zeroizing::new(key)))
     }
 
     /// Makes a cipher that checks nothing, for fuzzing past the cryptography alone: the last 16 bytes of each record are
     /// taken for its tag and left unread. Counter, limits and rekey are those of every cipher.
     #[cfg(feature = "danger-null-crypto")]
     #[must_use]
-    pub const fn danger_null() -> Self {
-        Self::new(Key::Null)
+    pub fn danger_null() -> Self {
+        Self::new(Key::null())
     }
 
     /// Starts the counter elsewhere than at 0: for tests of its end alone.
@@ -139,7 +153,7 @@ impl ReceiveCipher {
     ///
     /// [`NoiseError::BadLength`] below 16 and above 65,535 bytes, [`NoiseError::Decrypt`] if the record is not the next
     /// one under this key, [`NoiseError::Exhausted`] after 2^64-1 records: each ends the cipher, after which it answers
-    /// [`NoiseError::Dead`]. The record's bytes are then as before.
+    /// [`NoiseError::Dead`]. No plaintext is left in the record then; beside that its bytes may be anything.
     pub fn open_in_place<'b>(&mut self, record: &'b mut [u8]) -> Result<&'b mut [u8], NoiseError> {
         let opened = self.open(record);
         if opened.is_err() {
@@ -164,11 +178,11 @@ impl ReceiveCipher {
         if record.len() > MAX_MESSAGE {
             return Err(NoiseError::BadLength);
         }
-        let (text, tag) = record.split_last_chunk_mut::<TAG_LENGTH>().ok_or(NoiseError::BadLength)?;
+        let length = record.len().checked_sub(TAG_LENGTH).ok_or(NoiseError::BadLength)?;
         let next = self.counter.checked_add(1).ok_or(NoiseError::Exhausted)?;
-        key.open(self.counter, &[], text, tag)?;
+        key.open(self.counter, &[], record)?;
         self.counter = next;
-        Ok(text)
+        Ok(record.get_mut(..length).unwrap_or_default())
     }
 }
 

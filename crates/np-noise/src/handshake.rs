@@ -7,10 +7,12 @@ use std::fmt;
 
 use np_types::{Psk, PublicKey, SecretKey};
 
-use crate::crypto::dh;
 use crate::pattern::Token;
+use crate::provider::shared;
 use crate::symmetric::Symmetric;
-use crate::{Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher};
+use crate::{
+    AgreementKey, Crypto, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher, Suite,
+};
 
 /// One side of a handshake in progress.
 ///
@@ -63,7 +65,7 @@ pub struct Traffic {
 }
 
 impl Handshake {
-    /// Starts a handshake; both sides must use the same pattern, prologue and pre-shared key.
+    /// Starts a handshake with the default [`Crypto`]; both sides must use the same pattern, prologue and pre-shared key.
     ///
     /// `ephemeral` must be fresh random bytes, used for this handshake alone.
     ///
@@ -79,6 +81,32 @@ impl Handshake {
         keys: Keys<'_>,
         ephemeral: SecretKey,
     ) -> Result<Self, NoiseError> {
+        Self::with(Crypto::default(), pattern, role, prologue, keys, ephemeral)
+    }
+
+    /// As [`Handshake::new`], with a suite, which both sides must share, and a provider, which each side chooses.
+    ///
+    /// ```
+    /// use np_noise::{Crypto, Handshake, Keys, Pattern, Role};
+    /// use np_types::{SecretKey, Suite};
+    /// let crypto = Crypto { suite: Suite::AesGcm, ..Crypto::default() };
+    /// let ephemeral = SecretKey::from_bytes([3; 32]);
+    /// let side = Handshake::with(crypto, Pattern::DangerNN, Role::Initiator, b"", Keys::default(), ephemeral)?;
+    /// assert!(side.is_my_turn());
+    /// # Ok::<(), np_noise::NoiseError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Handshake::new`].
+    pub fn with(
+        crypto: Crypto,
+        pattern: Pattern,
+        role: Role,
+        prologue: &[u8],
+        keys: Keys<'_>,
+        ephemeral: SecretKey,
+    ) -> Result<Self, NoiseError> {
         exactly(keys.local.is_some(), pattern.needs_local_static(role))?;
         exactly(keys.remote.is_some(), pattern.needs_remote_static(role))?;
         if keys.psk.is_some() || !pattern.takes_psk_late(role) {
@@ -88,9 +116,10 @@ impl Handshake {
             pattern,
             role,
             next: 0,
-            symmetric: Symmetric::new(pattern.name(), prologue),
+            crypto,
+            symmetric: Symmetric::new(crypto, pattern.name(), prologue),
             local: keys.local.cloned(),
-            ephemeral,
+            ephemeral: Ephemeral::Unused(ephemeral),
             remote: keys.remote,
             remote_ephemeral: None,
             psk: keys.psk.cloned(),
@@ -182,6 +211,21 @@ impl Handshake {
         self.state.as_ref().and_then(|state| state.remote)
     }
 
+    /// The suite of this handshake. `None` after a failure.
+    ///
+    /// ```
+    /// use np_noise::{Handshake, Keys, Pattern, Role, Suite};
+    /// use np_types::SecretKey;
+    /// let ephemeral = SecretKey::from_bytes([3; 32]);
+    /// let side = Handshake::new(Pattern::DangerNN, Role::Initiator, b"", Keys::default(), ephemeral)?;
+    /// assert_eq!(side.suite(), Some(Suite::ChaChaPoly));
+    /// # Ok::<(), np_noise::NoiseError>(())
+    /// ```
+    #[must_use]
+    pub fn suite(&self) -> Option<Suite> {
+        self.state.as_ref().map(|state| state.crypto.suite)
+    }
+
     /// Whether the last message has been written or read.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -231,14 +275,22 @@ struct State {
     role: Role,
     /// The index of the next message.
     next: usize,
+    crypto: Crypto,
     symmetric: Symmetric,
     local: Option<Keypair>,
-    ephemeral: SecretKey,
+    ephemeral: Ephemeral,
     remote: Option<PublicKey>,
     remote_ephemeral: Option<PublicKey>,
     psk: Option<Psk>,
     /// The end of a message that cannot be opened before the pre-shared key is there.
     unread: Option<Vec<u8>>,
+}
+
+/// This side's ephemeral key. Preparing it costs a scalar multiplication, which a peer has not earned before its first
+/// message has opened.
+enum Ephemeral {
+    Unused(SecretKey),
+    Shown(Box<dyn AgreementKey>),
 }
 
 impl State {
@@ -277,7 +329,7 @@ impl State {
         for token in tokens {
             match token {
                 Token::E => {
-                    let key = dh::public(&self.ephemeral);
+                    let key = self.show_ephemeral();
                     out.extend_from_slice(key.as_bytes());
                     self.mix_ephemeral(&key);
                 }
@@ -356,6 +408,18 @@ impl State {
         Ok((tokens, overhead.ok_or(NoiseError::Finished)?))
     }
 
+    fn show_ephemeral(&mut self) -> PublicKey {
+        match &self.ephemeral {
+            Ephemeral::Shown(key) => key.public_key(),
+            Ephemeral::Unused(secret) => {
+                let key = self.crypto.provider.agreement_key(secret);
+                let public = key.public_key();
+                self.ephemeral = Ephemeral::Shown(key);
+                public
+            }
+        }
+    }
+
     fn mix_ephemeral(&mut self, key: &PublicKey) {
         self.symmetric.mix_hash(key.as_bytes());
         // Noise section 9.2: in psk patterns the ephemeral key also salts the chaining key, else a psk used twice
@@ -381,9 +445,14 @@ impl State {
             // The callers handle both, since these stand on the wire.
             Token::E | Token::S => return Ok(()),
         };
-        let secret = if own_static { self.local()?.secret() } else { &self.ephemeral };
+        let own = match &self.ephemeral {
+            _ if own_static => self.local()?.key(),
+            Ephemeral::Shown(key) => &**key,
+            // In every pattern a side's own `e` stands before the first token that mixes it.
+            Ephemeral::Unused(_) => return Err(NoiseError::OutOfTurn),
+        };
         let public = if their_static { self.remote } else { self.remote_ephemeral };
-        let shared = dh::shared(secret, &public.ok_or(NoiseError::MissingKey)?)?;
+        let shared = shared(own, &public.ok_or(NoiseError::MissingKey)?)?;
         self.symmetric.mix_key(shared.as_slice());
         Ok(())
     }

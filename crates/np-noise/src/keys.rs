@@ -1,14 +1,15 @@
 //! Static keys as a handshake takes them. Owns the pair of halves; must never know where keys are stored.
 
 use std::fmt;
+use std::sync::Arc;
 
 use np_types::{Psk, PublicKey, SecretKey};
 
-use crate::crypto::dh;
+use crate::{AgreementKey, Provider, RustCrypto};
 
-/// A static X25519 key with its public half, which is computed once.
+/// A static X25519 key with its public half, which is computed once. Clones are cheap, and share the one secret.
 ///
-/// The secret half is wiped when the pair is dropped and does not appear in `Debug`.
+/// The secret half is wiped when the last clone is dropped and does not appear in `Debug`.
 ///
 /// ```
 /// use np_noise::Keypair;
@@ -19,16 +20,30 @@ use crate::crypto::dh;
 /// ```
 #[derive(Clone)]
 pub struct Keypair {
-    secret: SecretKey,
+    key: Arc<dyn AgreementKey>,
     public: PublicKey,
 }
 
 impl Keypair {
-    /// Computes the public half (one scalar multiplication, tens of microseconds) and keeps both.
+    /// Computes the public half (one scalar multiplication, tens of microseconds) and keeps both, by [`RustCrypto`].
     #[must_use]
     pub fn from_secret(secret: SecretKey) -> Self {
-        let public = dh::public(&secret);
-        Self { secret, public }
+        Self::new(&RustCrypto, &secret)
+    }
+
+    /// As [`Keypair::from_secret`], by another provider: it also does this key's part in every handshake, whatever the
+    /// handshake's own provider is.
+    ///
+    /// ```
+    /// use np_noise::{Keypair, RustCrypto};
+    /// use np_types::SecretKey;
+    /// let secret = SecretKey::from_bytes([7; 32]);
+    /// assert_eq!(Keypair::new(&RustCrypto, &secret).public(), Keypair::from_secret(secret).public());
+    /// ```
+    #[must_use]
+    pub fn new(provider: &dyn Provider, secret: &SecretKey) -> Self {
+        let key: Arc<dyn AgreementKey> = provider.agreement_key(secret).into();
+        Self { public: key.public_key(), key }
     }
 
     /// The public half.
@@ -37,8 +52,8 @@ impl Keypair {
         self.public
     }
 
-    pub(crate) const fn secret(&self) -> &SecretKey {
-        &self.secret
+    pub(crate) fn key(&self) -> &dyn AgreementKey {
+        &*self.key
     }
 }
 

@@ -1,7 +1,8 @@
 //! Noise handshakes as data, cipher states, rekey and the replay guard.
 //!
-//! This crate owns Noise revision 34 with the one suite `25519_ChaChaPoly_SHA256`: the patterns as tables of tokens,
-//! the handshake that walks them, the two cipher states that it leaves, and the guard against replayed first messages.
+//! This crate owns Noise revision 34 with the suites `25519_ChaChaPoly_SHA256` and `25519_AESGCM_SHA256`: the patterns as
+//! tables of tokens, the handshake that walks them, the two cipher states that it leaves, the providers that compute for
+//! them, and the guard against replayed first messages.
 //! It must never know a socket, a file, a clock or a source of randomness: ephemeral keys and the time are arguments.
 //!
 //! A handshake and its traffic are different types, so no record can be sealed before both sides are done:
@@ -40,15 +41,34 @@ mod error;
 mod handshake;
 mod keys;
 mod pattern;
+mod provider;
 mod replay;
 mod symmetric;
+
+#[cfg(feature = "aws-lc")]
+pub use crypto::aws_lc::AwsLc;
+pub use crypto::rust_crypto::RustCrypto;
 
 pub use cipher::{ReceiveCipher, SendCipher};
 pub use error::NoiseError;
 pub use handshake::{Handshake, Traffic};
 pub use keys::{Keypair, Keys};
+pub use np_types::Suite;
 pub use pattern::{Pattern, Role};
+pub use provider::{AgreementKey, CipherKey, Crypto, Provider};
 pub use replay::{ReplayError, ReplayGuard, ReplayGuardError};
+
+/// Every provider that this build has, the default one first.
+///
+/// ```
+/// let names: Vec<_> = np_noise::PROVIDERS.iter().map(|provider| provider.name()).collect();
+/// assert_eq!(names[0], "RustCrypto");
+/// ```
+pub const PROVIDERS: &[&dyn Provider] = &[
+    &RustCrypto,
+    #[cfg(feature = "aws-lc")]
+    &AwsLc,
+];
 
 /// The most bytes that a Noise message may have, tag included (Noise section 3).
 ///

@@ -5,11 +5,12 @@
 use zeroize::Zeroizing;
 
 use crate::cipher::{ReceiveCipher, SendCipher};
-use crate::crypto::aead::Key;
 use crate::crypto::hash::{Secret, derive, hash};
-use crate::{NoiseError, Role, TAG_LENGTH};
+use crate::provider::Key;
+use crate::{Crypto, NoiseError, Role, TAG_LENGTH};
 
 pub(crate) struct Symmetric {
+    crypto: Crypto,
     chaining_key: Secret,
     hash: [u8; 32],
     cipher: Option<Cipher>,
@@ -21,15 +22,15 @@ struct Cipher {
 }
 
 impl Symmetric {
-    pub(crate) fn new(pattern: &str, prologue: &[u8]) -> Self {
-        let name = format!("Noise_{pattern}_25519_ChaChaPoly_SHA256");
+    pub(crate) fn new(crypto: Crypto, pattern: &str, prologue: &[u8]) -> Self {
+        let name = format!("Noise_{pattern}_{}", crypto.suite.noise_name());
         let mut start = [0u8; 32];
         // A name of up to 32 bytes is padded with zeros, a longer one is hashed.
         match start.get_mut(..name.len()) {
             Some(head) => head.copy_from_slice(name.as_bytes()),
             None => start = hash(&[name.as_bytes()]),
         }
-        let mut state = Self { chaining_key: Zeroizing::new(start), hash: start, cipher: None };
+        let mut state = Self { crypto, chaining_key: Zeroizing::new(start), hash: start, cipher: None };
         state.mix_hash(prologue);
         state
     }
@@ -73,13 +74,11 @@ impl Symmetric {
     pub(crate) fn decrypt_and_hash(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         let start = out.len();
         if let Some(cipher) = &mut self.cipher {
-            let (text, tag) = message.split_last_chunk::<TAG_LENGTH>().ok_or(NoiseError::BadLength)?;
-            out.extend_from_slice(text);
-            let text = out.get_mut(start..).unwrap_or_default();
-            if let Err(error) = cipher.key.open(cipher.nonce, &self.hash, text, tag) {
-                out.truncate(start);
-                return Err(error);
-            }
+            let length = message.len().checked_sub(TAG_LENGTH).ok_or(NoiseError::BadLength)?;
+            out.extend_from_slice(message);
+            let opened = cipher.key.open(cipher.nonce, &self.hash, out.get_mut(start..).unwrap_or_default());
+            out.truncate(if opened.is_ok() { start + length } else { start });
+            opened?;
             cipher.nonce = cipher.nonce.saturating_add(1);
         } else {
             out.extend_from_slice(message);
@@ -100,11 +99,12 @@ impl Symmetric {
             Role::Initiator => (first, second),
             Role::Responder => (second, first),
         };
-        (SendCipher::new(Key::new(&send)), ReceiveCipher::new(Key::new(&receive)))
+        let key = |key: &Secret| Key::new(self.crypto, key);
+        (SendCipher::new(key(&send)), ReceiveCipher::new(key(&receive)))
     }
 
     fn set_key(&mut self, key: &Secret) {
         // At most six fields are sealed in a whole handshake, so the nonce never comes near its end.
-        self.cipher = Some(Cipher { key: Key::new(key), nonce: 0 });
+        self.cipher = Some(Cipher { key: Key::new(self.crypto, key), nonce: 0 });
     }
 }

@@ -1,32 +1,33 @@
-//! A live peer of another make: every pattern with `snow`, in both roles, with rekeys in the middle of the traffic.
+//! A live peer of another make: every pattern and suite with `snow`, by every provider and in both roles, with rekeys in
+//! the middle of the traffic.
 #![cfg(test)]
 
 mod common;
 
-use common::{PROLOGUE, PSK, keypair, secret, side};
-use np_noise::{Pattern, Role, Traffic};
+use common::{PROLOGUE, PSK, cryptos, keypair, secret, side_with};
+use np_noise::{Crypto, Pattern, Role, Suite, Traffic};
 use snow::{Builder, HandshakeState, TransportState};
 
 const MESSAGES: usize = 1_000;
 
 #[test]
 fn snow_responds_to_every_pattern() {
-    for pattern in Pattern::ALL {
-        converse(pattern, Role::Initiator);
+    for (crypto, pattern) in cryptos().flat_map(|crypto| Pattern::ALL.map(|pattern| (crypto, pattern))) {
+        converse(crypto, pattern, Role::Initiator);
     }
 }
 
 #[test]
 fn snow_initiates_every_pattern() {
-    for pattern in Pattern::ALL {
-        converse(pattern, Role::Responder);
+    for (crypto, pattern) in cryptos().flat_map(|crypto| Pattern::ALL.map(|pattern| (crypto, pattern))) {
+        converse(crypto, pattern, Role::Responder);
     }
 }
 
-fn converse(pattern: Pattern, ours: Role) {
-    let name = pattern.name();
-    let mut peer = snow_side(pattern, ours.other());
-    let mut own = side(pattern, ours);
+fn converse(crypto: Crypto, pattern: Pattern, ours: Role) {
+    let name = &format!("{} {} {}", crypto.provider.name(), crypto.suite, pattern.name());
+    let mut peer = snow_side(crypto.suite, pattern, ours.other());
+    let mut own = side_with(crypto, pattern, ours);
     for index in 0..pattern.messages() {
         let text = format!("{name} handshake payload {index}");
         let mut buffer = vec![0; 1_024];
@@ -78,8 +79,8 @@ fn exchange(mut own: Traffic, mut peer: TransportState) {
     assert_eq!(own.receive.counter(), MESSAGES as u64);
 }
 
-fn snow_side(pattern: Pattern, role: Role) -> HandshakeState {
-    let name = format!("Noise_{}_25519_ChaChaPoly_SHA256", pattern.name());
+fn snow_side(suite: Suite, pattern: Pattern, role: Role) -> HandshakeState {
+    let name = format!("Noise_{}_{}", pattern.name(), suite.noise_name());
     let (own, remote) = (secret(role), keypair(role.other()).public());
     let mut builder = Builder::new(name.parse().expect("a name")).prologue(PROLOGUE).expect("once");
     if pattern.needs_local_static(role) {

@@ -1,4 +1,5 @@
-//! Published test vectors, byte for byte: those in the package of `snow`, and those of the folder in `EXTRA_VECTORS`.
+//! Published test vectors, byte for byte and by every provider: those in the package of `snow`, and those of the folder in
+//! `EXTRA_VECTORS`.
 #![cfg(test)]
 
 #[path = "common/cargo.rs"]
@@ -7,14 +8,13 @@ mod cargo;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use np_noise::{Handshake, Keypair, Keys, Pattern, Role, Traffic};
+use np_noise::{Crypto, Handshake, Keypair, Keys, PROVIDERS, Pattern, Role, Suite, Traffic};
 use np_types::{Psk, PublicKey, SecretKey};
 use serde_json::Value;
 
-const SUITE: &str = "_25519_ChaChaPoly_SHA256";
-
 /// One vector, whatever the form of its file.
 struct Vector {
+    suite: Suite,
     pattern: Pattern,
     sides: [Side; 2],
     psk: Option<[u8; 32]>,
@@ -36,10 +36,10 @@ struct Message {
     ciphertext: Vec<u8>,
 }
 
-/// Per pattern: passed and offered.
-type Tally = BTreeMap<&'static str, (usize, usize)>;
+/// Per suite and pattern: passed and offered.
+type Tally = BTreeMap<(&'static str, &'static str), (usize, usize)>;
 
-/// How many vectors the files of cacophony and snow hold together for each pattern that np offers.
+/// How many vectors the files of cacophony and snow hold together, in each suite, for each pattern that np offers.
 const JSON: [(&str, usize); 8] =
     [("IK", 2), ("IKpsk2", 1), ("KK", 2), ("NK", 2), ("NN", 2), ("NNpsk0", 1), ("XX", 2), ("XXpsk3", 1)];
 
@@ -51,7 +51,7 @@ fn the_vectors_in_the_package_of_snow_pass() {
         let text = std::fs::read_to_string(folder.join(file)).expect(file);
         run(&from_json(&text), &mut tally);
     }
-    report("snow 0.10.0", &tally, &JSON);
+    report("snow 0.10.0", &tally, &Suite::ALL, &JSON);
 }
 
 #[test]
@@ -72,39 +72,54 @@ fn the_extra_vectors_pass() {
             run(&from_blocks(&text), &mut blocks);
         }
     }
-    report("EXTRA_VECTORS, cacophony and snow", &json, &JSON);
+    let suites = [Suite::ChaChaPoly];
+    report("EXTRA_VECTORS, cacophony and snow", &json, &suites, &JSON);
     // With and without prologue, with and without payloads.
-    report("EXTRA_VECTORS, flynn", &blocks, &Pattern::ALL.map(|pattern| (pattern.name(), 4)));
+    report("EXTRA_VECTORS, flynn", &blocks, &suites, &Pattern::ALL.map(|pattern| (pattern.name(), 4)));
 }
 
 /// Every pattern has as many vectors as its source holds, and all of them pass: a reader that finds fewer has gone blind.
-fn report(source: &str, tally: &Tally, expected: &[(&str, usize)]) {
-    println!("{source}:");
-    for (pattern, (passed, offered)) in tally {
-        println!("  {pattern} {passed}/{offered}");
+fn report(source: &str, tally: &Tally, suites: &[Suite], expected: &[(&str, usize)]) {
+    println!("{source}, by {} providers:", PROVIDERS.len());
+    for ((suite, pattern), (passed, offered)) in tally {
+        println!("  {suite} {pattern} {passed}/{offered}");
     }
-    assert_eq!(tally.len(), Pattern::ALL.len(), "{source}: patterns are missing");
-    for (pattern, count) in expected {
-        assert_eq!(tally.get(pattern), Some(&(*count, *count)), "{source}, {pattern}: passed and found");
+    assert_eq!(tally.len(), suites.len() * Pattern::ALL.len(), "{source}: patterns are missing");
+    for suite in suites {
+        for (pattern, count) in expected {
+            let found = tally.get(&(suite.as_str(), pattern));
+            assert_eq!(found, Some(&(*count, *count)), "{source}, {suite}, {pattern}: passed and found");
+        }
     }
 }
 
 fn run(vectors: &[Vector], tally: &mut Tally) {
     for vector in vectors {
-        let count = tally.entry(vector.pattern.name()).or_default();
+        let count = tally.entry((vector.suite.as_str(), vector.pattern.name())).or_default();
         count.1 += 1;
-        match play(vector) {
+        match by_every_provider(vector) {
             Ok(()) => count.0 += 1,
-            Err(error) => println!("  {}: {error}", vector.pattern.name()),
+            Err(error) => println!("  {} {}: {error}", vector.suite, vector.pattern.name()),
         }
     }
 }
 
+/// Each provider against itself and against each other.
+fn by_every_provider(vector: &Vector) -> Result<(), String> {
+    for initiator in PROVIDERS {
+        for responder in PROVIDERS {
+            let cryptos = [initiator, responder].map(|provider| Crypto { suite: vector.suite, provider: *provider });
+            play(vector, cryptos).map_err(|error| format!("{} to {}: {error}", initiator.name(), responder.name()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Both sides speak the vector's part; every byte that either writes must be the published one.
-fn play(vector: &Vector) -> Result<(), String> {
+fn play(vector: &Vector, cryptos: [Crypto; 2]) -> Result<(), String> {
     let fail = |what: &str, index: usize| format!("message {index}: {what}");
-    let mut initiator = handshake(vector, Role::Initiator)?;
-    let mut responder = handshake(vector, Role::Responder)?;
+    let mut initiator = handshake(vector, cryptos[0], Role::Initiator)?;
+    let mut responder = handshake(vector, cryptos[1], Role::Responder)?;
     let (first, rest) = vector.messages.split_at(vector.pattern.messages());
     for (index, message) in first.iter().enumerate() {
         let (from, to) =
@@ -145,16 +160,16 @@ fn transport(from: &mut Traffic, to: &mut Traffic, message: &Message) -> Result<
     (opened == message.payload).then_some(()).ok_or_else(|| "another payload".into())
 }
 
-fn handshake(vector: &Vector, role: Role) -> Result<Handshake, String> {
+fn handshake(vector: &Vector, crypto: Crypto, role: Role) -> Result<Handshake, String> {
     let side = match role {
         Role::Initiator => &vector.sides[0],
         Role::Responder => &vector.sides[1],
     };
-    let local = side.local.map(|key| Keypair::from_secret(SecretKey::from_bytes(key)));
+    let local = side.local.map(|key| Keypair::new(crypto.provider, &SecretKey::from_bytes(key)));
     let psk = vector.psk.map(Psk::from_bytes);
     let keys = Keys { local: local.as_ref(), remote: side.remote.map(PublicKey::from_bytes), psk: psk.as_ref() };
     let ephemeral = SecretKey::from_bytes(side.ephemeral);
-    Handshake::new(vector.pattern, role, &side.prologue, keys, ephemeral).map_err(|e| e.to_string())
+    Handshake::with(crypto, vector.pattern, role, &side.prologue, keys, ephemeral).map_err(|e| e.to_string())
 }
 
 /// The form of cacophony and snow.
@@ -174,9 +189,10 @@ fn json_vector(vector: &Value) -> Option<Vector> {
         // The files hold two-way patterns here, in which each side has one.
         ephemeral: key(format!("{who}_ephemeral")).expect("an ephemeral key"),
     };
-    let pattern = offered(text("protocol_name")?)?;
+    let (suite, pattern) = offered(text("protocol_name")?)?;
     let messages = vector["messages"].as_array().expect("messages").iter();
     Some(Vector {
+        suite,
         pattern,
         sides: [side("init"), side("resp")],
         psk: vector["init_psks"][0].as_str().map(self::key),
@@ -198,7 +214,7 @@ fn from_blocks(text: &str) -> Vec<Vector> {
 
 fn block_vector(block: &str) -> Option<Vector> {
     let fields: BTreeMap<&str, &str> = block.lines().filter_map(|l| l.split_once('=')).collect();
-    let pattern = offered(fields.get("handshake")?)?;
+    let (suite, pattern) = offered(fields.get("handshake")?)?;
     let statics = ["init_static", "resp_static"].map(|name| fields.get(name).map(|text| key(text)));
     let side = |own: usize, role: Role, ephemeral: &str| Side {
         prologue: fields.get("prologue").map(|text| bytes(text)).unwrap_or_default(),
@@ -218,6 +234,7 @@ fn block_vector(block: &str) -> Option<Vector> {
         })
         .collect();
     Some(Vector {
+        suite,
         pattern,
         sides: [side(0, Role::Initiator, "gen_init_ephemeral"), side(1, Role::Responder, "gen_resp_ephemeral")],
         psk: fields.get("preshared_key").map(|text| key(text)),
@@ -227,10 +244,12 @@ fn block_vector(block: &str) -> Option<Vector> {
     })
 }
 
-/// The pattern of a protocol name, if np offers it in this suite.
-fn offered(protocol: &str) -> Option<Pattern> {
-    let name = protocol.strip_prefix("Noise_")?.strip_suffix(SUITE)?;
-    Pattern::ALL.into_iter().find(|pattern| pattern.name() == name)
+/// The suite and the pattern of a protocol name, if np offers both.
+fn offered(protocol: &str) -> Option<(Suite, Pattern)> {
+    let (pattern, suite) = protocol.strip_prefix("Noise_")?.split_once('_')?;
+    let suite = Suite::ALL.into_iter().find(|it| it.noise_name() == suite)?;
+    let pattern = Pattern::ALL.into_iter().find(|it| it.name() == pattern)?;
+    Some((suite, pattern))
 }
 
 fn bytes(text: &str) -> Vec<u8> {

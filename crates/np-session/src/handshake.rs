@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Handshake as Noise, Keys, Pattern, Role};
+use np_noise::{Crypto, Handshake as Noise, Keys, Pattern, Role, Suite};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, PublicKey,
     Time, VERSION,
@@ -28,7 +28,7 @@ mod config;
 mod outer;
 mod rules;
 
-pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, SUITE_CHACHAPOLY, client_key, server_hint};
+pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, client_key, server_hint};
 pub use outer::Outer;
 use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
 
@@ -73,11 +73,12 @@ pub struct Handshake {
 enum State {
     /// Responder: nothing, or a part of the first flight, has come.
     AwaitPreface {
-        patterns: Vec<Pattern>,
+        config: ResponderConfig,
         outer_binding: Option<[u8; 32]>,
     },
     /// Responder: the driver decides on the first flight.
     AwaitKeys {
+        crypto: Crypto,
         pattern: Pattern,
         prologue: Vec<u8>,
         message: Vec<u8>,
@@ -160,14 +161,14 @@ impl Handshake {
     /// As [`Handshake::initiator`].
     pub fn initiator_bound(config: InitiatorConfig<'_>, outer_binding: Option<[u8; 32]>) -> Result<Self, Misuse> {
         let key_id = config::key_id(&config)?;
-        let InitiatorConfig { pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
+        let InitiatorConfig { crypto, pattern, local, server_key, psk, psk_id, time, nonce, ephemeral } = config;
         let psk_id = psk_id.to_vec();
         let hint = server_key.as_ref().map_or([0; 4], server_hint);
         let preface = Preface {
             min_version: VERSION,
             max_version: VERSION,
             version: VERSION,
-            suite: SUITE_CHACHAPOLY,
+            suite: crypto.suite.to_wire(),
             pattern: pattern.to_wire(),
             time,
             nonce,
@@ -178,7 +179,8 @@ impl Handshake {
         preface.encode(&mut out);
         let keys = Keys { local, remote: server_key, psk };
         let prologue = prologue(&out, outer_binding);
-        let mut noise = Noise::new(pattern, Role::Initiator, &prologue, keys, ephemeral).map_err(wrong_keys)?;
+        let noise = Noise::with(crypto, pattern, Role::Initiator, &prologue, keys, ephemeral);
+        let mut noise = noise.map_err(wrong_keys)?;
         let mut message = Vec::with_capacity(128);
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
@@ -195,8 +197,8 @@ impl Handshake {
     /// As [`Handshake::responder`], inside an outer channel with this binding.
     #[must_use]
     pub fn responder_bound(config: &ResponderConfig, outer_binding: Option<[u8; 32]>) -> Self {
-        let patterns = config.patterns.clone();
-        Self::new(Side::Responder, Box::new(State::AwaitPreface { patterns, outer_binding }))
+        let config = config.clone();
+        Self::new(Side::Responder, Box::new(State::AwaitPreface { config, outer_binding }))
     }
 
     const fn new(side: Side, state: Box<State>) -> Self {
@@ -217,7 +219,7 @@ impl Handshake {
 
     fn advance(&mut self, input: &mut BytesMut) -> Result<(), ConnectionError> {
         match std::mem::replace(&mut *self.state, State::Failed) {
-            State::AwaitPreface { patterns, outer_binding } => self.first_flight(patterns, outer_binding, input),
+            State::AwaitPreface { config, outer_binding } => self.first_flight(config, outer_binding, input),
             State::AwaitOuterPreface { outer } => self.outer_preface(outer, input),
             State::AwaitChoices { outer, binding } => self.outer_choices(outer, binding, input),
             State::AwaitMessage2 { noise, pattern } => self.message_2(noise, pattern, input),
@@ -231,20 +233,20 @@ impl Handshake {
 
     fn first_flight(
         &mut self,
-        patterns: Vec<Pattern>,
+        config: ResponderConfig,
         outer_binding: Option<[u8; 32]>,
         input: &mut BytesMut,
     ) -> Result<(), ConnectionError> {
         let whole = match Preface::decode(input)? {
             None => None,
             Some((preface, size)) => {
-                let pattern = offered(&preface, &patterns)?;
+                let terms = offered(&preface, &config)?;
                 let rest = input.get(size..).unwrap_or_default();
-                first_message(rest)?.map(|(message, used)| (preface, pattern, size, message.to_vec(), used))
+                first_message(rest)?.map(|(message, used)| (preface, terms, size, message.to_vec(), used))
             }
         };
-        let Some((preface, pattern, size, message, used)) = whole else {
-            *self.state = State::AwaitPreface { patterns, outer_binding };
+        let Some((preface, (suite, pattern), size, message, used)) = whole else {
+            *self.state = State::AwaitPreface { config, outer_binding };
             return Ok(());
         };
         let prologue = prologue(input.get(..size).unwrap_or_default(), outer_binding);
@@ -252,7 +254,8 @@ impl Handshake {
         if pattern.needs_psk() {
             self.psk_id.clone_from(&preface.key_id);
         }
-        *self.state = State::AwaitKeys { pattern, prologue, message };
+        let crypto = Crypto { suite, provider: config.provider };
+        *self.state = State::AwaitKeys { crypto, pattern, prologue, message };
         self.events.push_back(HandshakeEvent::Preface(preface));
         Ok(())
     }
@@ -267,8 +270,10 @@ impl Handshake {
             Taken::Whole => {}
         }
         let choices = Choices::decode(&payload)?;
-        let expected = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
-        if choices != expected {
+        if choices.suite != suite_of(&noise) {
+            return Err(Incompatible::Suite(choices.suite).into());
+        }
+        if (choices.version, choices.pattern) != (VERSION, pattern.to_wire()) {
             return Err(Incompatible::Pattern(choices.pattern).into());
         }
         self.ask_verdict(noise);
@@ -305,7 +310,7 @@ impl Handshake {
             self.ask_verdict(noise);
             return Ok(());
         }
-        let choices = Choices { version: VERSION, suite: SUITE_CHACHAPOLY, pattern: pattern.to_wire() };
+        let choices = Choices { version: VERSION, suite: suite_of(&noise), pattern: pattern.to_wire() };
         let mut reply = Vec::with_capacity(128);
         noise.write_message(&choices.encode(), &mut reply).map_err(|_| unauthentic(pattern))?;
         encode_handshake_message(&mut self.out, &reply);
@@ -333,12 +338,15 @@ impl Handshake {
     /// # Errors
     /// When no preface waits, or the keys are not those that the pattern needs.
     pub fn proceed(&mut self, keys: ResponderKeys<'_>) -> Result<(), Misuse> {
-        let State::AwaitKeys { pattern, prologue, message } = std::mem::replace(&mut *self.state, State::Failed) else {
+        let State::AwaitKeys { crypto, pattern, prologue, message } =
+            std::mem::replace(&mut *self.state, State::Failed)
+        else {
             return Err(Misuse::State("no preface waits for a decision"));
         };
         let ResponderKeys { local, client_key, psk, ephemeral } = keys;
         let keys = Keys { local, remote: client_key, psk };
-        let mut noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).map_err(wrong_keys)?;
+        let noise = Noise::with(crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
+        let mut noise = noise.map_err(wrong_keys)?;
         let mut payload = Vec::new();
         let read = noise.read_message(&message, &mut payload).map_err(|_| unauthentic(pattern).into());
         if let Err(error) = read.and_then(|()| self.look_for_psk(noise, pattern, &payload)) {
@@ -479,6 +487,11 @@ impl fmt::Debug for Handshake {
         };
         f.debug_struct("Handshake").field("side", &self.side).field("state", &state).finish_non_exhaustive()
     }
+}
+
+/// The number of a handshake's suite; none is 0.
+fn suite_of(noise: &Noise) -> u8 {
+    noise.suite().map_or(0, Suite::to_wire)
 }
 
 /// What the handshake binds beside its messages: the preface as sent, and the outer channel that it runs in.

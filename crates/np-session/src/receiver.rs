@@ -129,6 +129,15 @@ mod tests {
         }
     }
 
+    /// RFC 8446, section 5.5, lets one key of AES-GCM seal 2^24.5 records of 2^14 bytes, for an attacker's advantage of
+    /// 2^-57: that is 2^34.5 blocks. A record of np may be longer than one of TLS, so that blocks count here.
+    #[test]
+    fn the_hard_limits_are_within_those_of_aes_gcm() {
+        // Each record takes a block for its tag, and one that its text does not fill.
+        let blocks = HARD_BYTES / 16 + 2 * HARD_RECORDS;
+        assert!(blocks < 1 << 34, "{blocks}");
+    }
+
     #[test]
     fn a_first_record_is_small_and_nothing_is_reserved_for_a_larger_one() {
         let mut receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));

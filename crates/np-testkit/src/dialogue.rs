@@ -185,7 +185,7 @@ fn with_responder(limits: &Limits) -> (Session, Traffic) {
     let ephemeral = SecretKey::from_bytes([3; 32]);
     let mut noise = Noise::new(Pattern::XX, Role::Initiator, &flight, keys, ephemeral).expect("XX takes these keys");
     write(&mut noise, &[], &mut flight);
-    let mut handshake = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    let mut handshake = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
     handshake.handle_bytes(&mut BytesMut::from(&flight[..]));
     let ephemeral = SecretKey::from_bytes([4; 32]);
     let keys = ResponderKeys { local: Some(&own), client_key: None, psk: None, ephemeral };
@@ -204,6 +204,7 @@ fn with_responder(limits: &Limits) -> (Session, Traffic) {
 fn with_initiator(limits: &Limits) -> (Session, Traffic) {
     let (own, other) = (keypair(Side::Initiator), keypair(Side::Responder));
     let mut handshake = Handshake::initiator(InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::XX,
         local: Some(&own),
         server_key: None,

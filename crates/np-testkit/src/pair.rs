@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use np_noise::Pattern;
+use np_noise::{Crypto, Pattern, Provider, RustCrypto, Suite};
 use np_session::{Session, Side};
 use np_types::{ConnectionError, Limits, Psk, PublicKey, Time};
 
@@ -23,6 +23,12 @@ const MAX_TURNS: usize = 200_000;
 pub struct Setup {
     /// The seed of keys and network.
     pub seed: u64,
+    /// Who computes for the initiator, and for the responder.
+    pub providers: [&'static dyn Provider; 2],
+    /// The suite that the initiator asks for.
+    pub suite: Suite,
+    /// The suites that the responder takes.
+    pub suites: Vec<Suite>,
     /// The pattern that the initiator uses.
     pub pattern: Pattern,
     /// The patterns that the responder takes.
@@ -47,6 +53,9 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             seed: 1,
+            providers: [&RustCrypto; 2],
+            suite: Suite::default(),
+            suites: Suite::ALL.to_vec(),
             pattern: Pattern::XX,
             patterns: Pattern::ALL.to_vec(),
             limits: [Limits::default(), Limits::default()],
@@ -96,6 +105,8 @@ impl<A: Application> Pair<A> {
             let at = side as usize;
             let config = PeerConfig {
                 limits: setup.limits[at].clone(),
+                crypto: Crypto { suite: setup.suite, provider: setup.providers[at] },
+                suites: setup.suites.clone(),
                 pattern: setup.pattern,
                 patterns: setup.patterns.clone(),
                 refuse: setup.refuse[at],

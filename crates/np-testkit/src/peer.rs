@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use bytes::BytesMut;
-use np_noise::{Keypair, Pattern, Role};
+use np_noise::{Crypto, Keypair, Pattern, Provider, Role, RustCrypto, Suite};
 use np_session::{
     Event, Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session, Side, StreamKey,
     client_key,
@@ -65,6 +65,10 @@ pub enum Refuse {
 pub struct PeerConfig {
     /// Its limits.
     pub limits: Limits,
+    /// Who computes for it, and the suite that an initiator asks for.
+    pub crypto: Crypto,
+    /// The suites that a responder takes.
+    pub suites: Vec<Suite>,
     /// The handshake pattern that an initiator uses.
     pub pattern: Pattern,
     /// The patterns that a responder takes.
@@ -87,6 +91,14 @@ pub fn keypair(side: Side) -> Keypair {
     static PAIRS: OnceLock<[Keypair; 2]> = OnceLock::new();
     let pairs = PAIRS.get_or_init(|| [0x11, 0x22].map(|byte| Keypair::from_secret(SecretKey::from_bytes([byte; 32]))));
     pairs[side as usize].clone()
+}
+
+/// The same, computed by a provider.
+fn keypair_by(provider: &dyn Provider, side: Side) -> Keypair {
+    if provider.name() == RustCrypto.name() {
+        return keypair(side);
+    }
+    Keypair::new(provider, &SecretKey::from_bytes([[0x11, 0x22][side as usize]; 32]))
 }
 
 /// How far a peer has come.
@@ -128,10 +140,11 @@ impl<A: Application> Peer<A> {
     /// A peer at the start of its handshake.
     #[must_use]
     pub fn new(side: Side, config: PeerConfig, app: A, rng: &mut Rng) -> Self {
-        let (keys, ephemeral) = (keypair(side), SecretKey::from_bytes(rng.bytes32()));
+        let (keys, ephemeral) = (keypair_by(config.crypto.provider, side), SecretKey::from_bytes(rng.bytes32()));
         let pattern = config.pattern;
         let handshake = match side {
             Side::Initiator => Handshake::initiator(InitiatorConfig {
+                crypto: config.crypto,
                 pattern,
                 local: pattern.needs_local_static(Role::Initiator).then_some(&keys),
                 server_key: pattern.needs_remote_static_up_front().then_some(config.server),
@@ -142,7 +155,11 @@ impl<A: Application> Peer<A> {
                 ephemeral: ephemeral.clone(),
             })
             .expect("the keys are those of the pattern"),
-            Side::Responder => Handshake::responder(&ResponderConfig { patterns: config.patterns.clone() }),
+            Side::Responder => Handshake::responder(&ResponderConfig {
+                patterns: config.patterns.clone(),
+                suites: config.suites.clone(),
+                provider: config.crypto.provider,
+            }),
         };
         Self {
             side,
@@ -166,6 +183,8 @@ impl<A: Application> Peer<A> {
         let setup = Setup::default();
         let config = PeerConfig {
             limits: setup.limits[0].clone(),
+            crypto: Crypto::default(),
+            suites: Vec::new(),
             pattern: setup.pattern,
             patterns: Vec::new(),
             refuse: Refuse::No,

@@ -1,8 +1,8 @@
 //! The vectors of the protocol page as JSON, for implementations in other languages: prefaces, whole conversations in
-//! every pattern, records and rekey. Everything is made from fixed keys by the code that also runs in programs.
+//! every pattern and suite, records and rekey. Everything is made from fixed keys by the code that also runs in programs.
 
 use bytes::{Bytes, BytesMut};
-use np_noise::{Handshake as Noise, Keypair, Keys, Pattern, ReceiveCipher, Role, SendCipher, Traffic};
+use np_noise::{Crypto, Handshake as Noise, Keypair, Keys, Pattern, ReceiveCipher, Role, SendCipher, Suite, Traffic};
 use np_session::{
     Answer, Event, Handshake, HandshakeEvent, InitiatorConfig, OpenCall, OpenKind, ResponderConfig, ResponderKeys,
     Session, client_key, server_hint,
@@ -40,7 +40,7 @@ pub fn files() -> Vec<File> {
     vec![
         file("prefaces.json", &prefaces()),
         file("conversations.json", &conversations()),
-        file("records.json", &records()),
+        file("records.json", &Suite::ALL.map(records)),
     ]
 }
 
@@ -57,7 +57,7 @@ struct PrefaceVector {
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<PrefaceFields>,
     bytes: String,
-    /// The error of a server that offers every pattern; none where it goes on.
+    /// The error of a server that offers every pattern and suite; none where it goes on.
     refused: Option<String>,
 }
 
@@ -74,7 +74,7 @@ struct PrefaceFields {
     key_id: String,
 }
 
-fn preface(pattern: Pattern) -> Preface {
+fn preface(suite: Suite, pattern: Pattern) -> Preface {
     let server = pair(SERVER).public();
     let key_id = match pattern {
         Pattern::KK => pair(CLIENT).public().as_bytes().to_vec(),
@@ -85,7 +85,7 @@ fn preface(pattern: Pattern) -> Preface {
         min_version: 1,
         max_version: 1,
         version: 1,
-        suite: 1,
+        suite: suite.to_wire(),
         pattern: pattern.to_wire(),
         time: UnixMillis(TIME),
         nonce: [NONCE; 16],
@@ -95,16 +95,19 @@ fn preface(pattern: Pattern) -> Preface {
 }
 
 fn prefaces() -> Vec<PrefaceVector> {
-    let mut all: Vec<_> =
-        Pattern::ALL.iter().map(|pattern| preface_vector(pattern.name(), preface(*pattern))).collect();
-    let xx = || preface(Pattern::XX);
+    let mut all: Vec<_> = Pattern::ALL
+        .iter()
+        .map(|pattern| preface_vector(pattern.name(), preface(Suite::ChaChaPoly, *pattern)))
+        .collect();
+    all.push(preface_vector("XX in 25519_AESGCM_SHA256", preface(Suite::AesGcm, Pattern::XX)));
+    let xx = || preface(Suite::ChaChaPoly, Pattern::XX);
     let wrong: [(&'static str, Preface); 6] = [
         ("a version that nobody speaks yet", Preface { min_version: 2, max_version: 3, version: 2, ..xx() }),
-        ("an unknown suite", Preface { suite: 2, ..xx() }),
+        ("an unknown suite", Preface { suite: 99, ..xx() }),
         ("an unknown pattern", Preface { pattern: 99, ..xx() }),
         ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }),
         ("a key id in a pattern without one", Preface { key_id: vec![1], ..xx() }),
-        ("KK without the client's key", Preface { key_id: Vec::new(), ..preface(Pattern::KK) }),
+        ("KK without the client's key", Preface { key_id: Vec::new(), ..preface(Suite::ChaChaPoly, Pattern::KK) }),
     ];
     all.extend(wrong.into_iter().map(|(about, preface)| preface_vector(about, preface)));
     let mut magic = encoded(&xx());
@@ -137,9 +140,14 @@ fn encoded(preface: &Preface) -> Vec<u8> {
 }
 
 fn refusal(bytes: &[u8]) -> Option<String> {
-    let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+    let mut server = Handshake::responder(&offering(Pattern::ALL.to_vec()));
     server.handle_bytes(&mut BytesMut::from(bytes));
     server.error().map(|error| format!("{}: {error}", error.close_code()))
+}
+
+/// A server that takes every suite, in these patterns.
+fn offering(patterns: Vec<Pattern>) -> ResponderConfig {
+    ResponderConfig { suites: Suite::ALL.to_vec(), ..ResponderConfig::new(patterns) }
 }
 
 /// A whole conversation: what both sides bring, and what they say.
@@ -182,20 +190,21 @@ pub struct Said {
 
 fn conversations() -> Vec<Conversation> {
     let by_key = [Pattern::XXpsk3, Pattern::IKpsk2].map(|pattern| (pattern, ""));
-    let all = Pattern::ALL.into_iter().map(|pattern| (pattern, PSK_ID)).chain(by_key);
-    all.map(|(pattern, psk_id)| conversation(pattern, psk_id)).collect()
+    let all = Pattern::ALL.into_iter().map(|pattern| (pattern, PSK_ID));
+    let chacha = all.clone().chain(by_key).map(|(pattern, psk_id)| conversation(Suite::ChaChaPoly, pattern, psk_id));
+    chacha.chain(all.map(|(pattern, psk_id)| conversation(Suite::AesGcm, pattern, psk_id))).collect()
 }
 
-/// What two peers with the keys of the page say to each other in a pattern.
+/// What two peers with the keys of the page say to each other in a pattern and 25519_ChaChaPoly_SHA256.
 #[must_use]
 pub fn said(pattern: Pattern) -> Vec<Said> {
-    conversation(pattern, PSK_ID).said
+    conversation(Suite::ChaChaPoly, pattern, PSK_ID).said
 }
 
-fn conversation(pattern: Pattern, psk_id: &'static str) -> Conversation {
-    let (mut said, ends) = shake(pattern, psk_id);
+fn conversation(suite: Suite, pattern: Pattern, psk_id: &'static str) -> Conversation {
+    let (mut said, ends) = shake(suite, pattern, psk_id);
     let [mut client, mut server] = ends.map(|end| end.into_session(Limits::default(), Time::ZERO).expect("it is done"));
-    let mut keys = listen(pattern, psk_id, &said);
+    let mut keys = listen(suite, pattern, psk_id, &said);
     let binding = hex(client.binding());
     said.push(say("initiator", "SETTINGS", &mut client, &mut server));
     said.push(say("responder", "SETTINGS", &mut server, &mut client));
@@ -203,9 +212,9 @@ fn conversation(pattern: Pattern, psk_id: &'static str) -> Conversation {
     decrypt(&mut said, &mut keys);
     assert_eq!(binding, hex(&keys.hash), "the session and the bare handshake agree");
     let (client, server) = (pair(CLIENT).public(), pair(SERVER).public());
-    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(pattern) };
+    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(suite, pattern) };
     Conversation {
-        protocol_name: format!("Noise_{}_25519_ChaChaPoly_SHA256", pattern.name()),
+        protocol_name: format!("Noise_{}_{}", pattern.name(), suite.noise_name()),
         pattern: pattern.name(),
         psk_by: pattern.needs_psk().then_some(if psk_id.is_empty() { "client key" } else { "id" }),
         client_static_secret: hex(&[CLIENT; 32]),
@@ -222,13 +231,14 @@ fn conversation(pattern: Pattern, psk_id: &'static str) -> Conversation {
 }
 
 fn key_id(pattern: Pattern, psk_id: &str) -> Vec<u8> {
-    if pattern.needs_psk() { psk_id.into() } else { preface(pattern).key_id }
+    if pattern.needs_psk() { psk_id.into() } else { preface(Suite::default(), pattern).key_id }
 }
 
 /// Both handshakes, done, and what was said on the way.
-fn shake(pattern: Pattern, psk_id: &str) -> (Vec<Said>, [Handshake; 2]) {
+fn shake(suite: Suite, pattern: Pattern, psk_id: &str) -> (Vec<Said>, [Handshake; 2]) {
     let psk = Psk::from_bytes([PSK; 32]);
     let mut client = Handshake::initiator(InitiatorConfig {
+        crypto: Crypto { suite, ..Crypto::default() },
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&pair(CLIENT)),
         server_key: pattern.needs_remote_static_up_front().then(|| pair(SERVER).public()),
@@ -239,7 +249,7 @@ fn shake(pattern: Pattern, psk_id: &str) -> (Vec<Said>, [Handshake; 2]) {
         ephemeral: secret(CLIENT_EPHEMERAL),
     })
     .expect("the keys are those of the pattern");
-    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![pattern] });
+    let mut server = Handshake::responder(&offering(vec![pattern]));
     let mut said = vec![pass("initiator", "preface, message 1", &mut client, &mut server)];
     said.push(pass("responder", "message 2", &mut server, &mut client));
     if pattern.messages() == 3 {
@@ -313,9 +323,9 @@ fn call_and_close(client: &mut Session, server: &mut Session) -> Vec<Said> {
 }
 
 /// The same handshake from its bytes, without a session: the responder's keys.
-fn listen(pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
+fn listen(suite: Suite, pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
     let psk = Psk::from_bytes([PSK; 32]);
-    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(pattern) };
+    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(suite, pattern) };
     let prologue = encoded(&preface);
     let server = pair(SERVER);
     let keys = Keys {
@@ -324,11 +334,13 @@ fn listen(pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
         psk: pattern.needs_psk().then_some(&psk),
     };
     let ephemeral = secret(SERVER_EPHEMERAL);
-    let mut noise = Noise::new(pattern, Role::Responder, &prologue, keys, ephemeral).expect("the keys fit");
+    let crypto = Crypto { suite, ..Crypto::default() };
+    let noise = Noise::with(crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
+    let mut noise = noise.expect("the keys fit");
     for one in said {
         let bytes = unhex(&one.bytes);
         if one.from == "responder" {
-            let choices = [1, 1, pattern.to_wire()];
+            let choices = [1, suite.to_wire(), pattern.to_wire()];
             noise.write_message(&choices, &mut Vec::new()).expect("its turn");
             continue;
         }
@@ -344,7 +356,7 @@ fn listen(pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
 /// Adds number and plaintext to what was said in records.
 fn decrypt(said: &mut [Said], keys: &mut Traffic) {
     // The responder opens with its receiving key what the initiator sealed. What it sealed itself is found by sealing
-    // guesses: ChaCha20 is its own inverse, so sealing a ciphertext again under the same nonce gives the plaintext.
+    // guesses: both ciphers are their own inverse, so sealing a ciphertext again under the same nonce gives the plaintext.
     for one in said.iter_mut().filter(|one| !one.what.contains("message")) {
         let bytes = unhex(&one.bytes);
         let mut record = bytes[2..].to_vec();
@@ -368,6 +380,7 @@ fn decrypt(said: &mut [Said], keys: &mut Traffic) {
 #[derive(Debug, Serialize)]
 struct Records {
     about: &'static str,
+    suite: &'static str,
     key: String,
     records: Vec<RecordVector>,
 }
@@ -380,10 +393,10 @@ struct RecordVector {
     bytes: String,
 }
 
-fn records() -> Records {
-    let key = [0x77; 32];
-    let mut send = SendCipher::danger_from_key(key);
-    let mut receive = ReceiveCipher::danger_from_key(key);
+fn records(suite: Suite) -> Records {
+    let (key, crypto) = ([0x77; 32], Crypto { suite, ..Crypto::default() });
+    let mut send = SendCipher::danger_with(crypto, key);
+    let mut receive = ReceiveCipher::danger_with(crypto, key);
     let mut rekeyed = 0;
     let records = ["", "a", "the second record", "the first record after a rekey", "and after another"];
     let records = records.iter().enumerate().map(|(at, text)| {
@@ -404,6 +417,7 @@ fn records() -> Records {
     Records {
         about: "records of one direction under one traffic key: u16 length, ciphertext, 16 bytes of tag; a rekey does not \
                 reset the number",
+        suite: suite.noise_name(),
         key: hex(&key),
         records: records.collect(),
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use np_types::{LocalPeer, PeerIdentity};
+use np_types::{LocalPeer, PeerIdentity, Suite};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::{Address, Scheme, SecurityMode};
@@ -38,6 +38,8 @@ pub struct Link {
     pub io: Box<dyn Io>,
     /// What must protect them; the owner of the link sees to it.
     pub mode: SecurityMode,
+    /// The cipher suite that the address names for a handshake by key, if any.
+    pub suite: Option<Suite>,
     /// Where the peer is, for logs and limits: never a proof.
     pub peer: PeerLabel,
     /// The process at the other end, where the operating system says it: Unix sockets, and Windows pipes, whose client is
@@ -62,7 +64,7 @@ impl Link {
 
     /// A link of the address's mode.
     pub(crate) fn at(io: Box<dyn Io>, address: &Address, peer: PeerLabel) -> Self {
-        Self::of_mode(io, address.mode(), peer)
+        Self { suite: address.suite(), ..Self::of_mode(io, address.mode(), peer) }
     }
 
     /// A link whose peer TLS has verified.
@@ -100,7 +102,8 @@ impl Link {
     }
 
     const fn of_mode(io: Box<dyn Io>, mode: SecurityMode, peer: PeerLabel) -> Self {
-        Self { io, mode, peer, local: None, identity: PeerIdentity::Anonymous, tls: None, channel_binding: None }
+        let (local, tls, channel_binding) = (None, None, None);
+        Self { io, mode, suite: None, peer, local, identity: PeerIdentity::Anonymous, tls, channel_binding }
     }
 }
 

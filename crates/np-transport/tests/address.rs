@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use np_transport::{Address, Scheme, SecurityMode};
-use np_types::{Fingerprint, Psk, PublicKey, SecretKey};
+use np_types::{Fingerprint, Psk, PublicKey, SecretKey, Suite};
 use proptest::prelude::*;
 
 fn key(number: u8) -> PublicKey {
@@ -41,6 +41,9 @@ fn addresses_read_and_show_their_canonical_text() {
         ("tls://10.0.0.1:9443?name=Example.COM", "tls://10.0.0.1:9443?name=example.com"),
         ("tls://10.0.0.1:9443?name=0:0::1", "tls://10.0.0.1:9443?name=::1"),
         ("tls+noise://example.com:443", "tls+noise://example.com:443"),
+        ("tcp://a:1?suite=aes", "tcp://a:1?suite=aes"),
+        ("tls+noise://a:1?suite=chacha&name=b.c", "tls+noise://a:1?name=b.c&suite=chacha"),
+        ("unix:/x?suite=aes&mode=noise", "unix:/x?suite=aes"),
     ];
     for (text, canonical) in table {
         assert_eq!(read(text).to_string(), canonical);
@@ -75,6 +78,17 @@ fn several_keys_are_kept_in_order_and_once() {
     assert_eq!(built.without_keys().to_string(), "tcp://h:1");
     let both = read(&format!("tls+noise://h:1?key={}", key(1)));
     assert_eq!(both.keys(), [key(1)]);
+}
+
+#[test]
+fn a_suite_is_told_and_kept_where_there_is_a_handshake_by_key() {
+    let address = read(&format!("tcp://h:1?suite=aes&key={}", key(1)));
+    assert_eq!(address.suite(), Some(Suite::AesGcm));
+    assert_eq!(address.to_string(), format!("tcp://h:1?key={}&suite=aes", key(1)));
+    assert_eq!(address.without_keys().to_string(), "tcp://h:1?suite=aes");
+    assert_eq!(address.without_keys().with_suite(None), read("tcp://h:1"));
+    assert_eq!(read("tls://h:1").with_suite(Some(Suite::AesGcm)), read("tls://h:1"));
+    assert_eq!(read("tcp://h:1").suite(), None);
 }
 
 #[test]
@@ -159,8 +173,14 @@ fn a_wrong_address_is_refused_where_it_is_wrong() {
         ("mem:a?", 6, "a parameter belongs here"),
         ("mem:a?key", 9, "= and a value"),
         ("mem:a?mode", 10, "= and a value"),
-        ("mem:a?kee=1", 6, "known parameters are key, mode, pin and name"),
-        ("mem:a?Key=1", 6, "known parameters are key, mode, pin and name"),
+        ("mem:a?suite", 11, "= and a value"),
+        ("mem:a?suite=", 12, "suites are chacha and aes"),
+        ("mem:a?suite=AES", 12, "suites are chacha and aes"),
+        ("mem:a?suite=aes&suite=aes", 16, "suite stands twice"),
+        ("tls://a:1?suite=aes", 10, "the mode tls has no handshake by key"),
+        ("mem:a?suite=aes&mode=danger-plaintext", 6, "no handshake by key"),
+        ("mem:a?kee=1", 6, "known parameters are key, mode, pin, name and suite"),
+        ("mem:a?Key=1", 6, "known parameters are key, mode, pin, name and suite"),
         ("mem:a?mode=noise&", 17, "a parameter belongs here"),
         ("mem:a?mode=noise&&mode=noise", 17, "a parameter belongs here"),
         ("mem:a?mode=noise&mode=noise", 17, "twice"),
@@ -277,8 +297,10 @@ fn some_address() -> impl Strategy<Value = Address> {
         "[^\u{0}]{1,80}".prop_map(|path| Address::unix(path.as_ref()).unwrap()),
         "[A-Za-z0-9._-]{1,64}".prop_map(|name| Address::mem(&name).unwrap()),
     ];
-    (place, proptest::collection::vec(any::<[u8; 32]>(), 0..4))
-        .prop_map(|(place, keys)| keys.into_iter().fold(place, |place, key| place.with_key(PublicKey::from_bytes(key))))
+    let suite = proptest::option::of(any::<bool>().prop_map(|aes| Suite::ALL[usize::from(aes)]));
+    (place, proptest::collection::vec(any::<[u8; 32]>(), 0..4), suite).prop_map(|(place, keys, suite)| {
+        keys.into_iter().fold(place.with_suite(suite), |place, key| place.with_key(PublicKey::from_bytes(key)))
+    })
 }
 
 proptest! {
@@ -289,7 +311,7 @@ proptest! {
 
     #[test]
     fn any_text_reads_or_is_refused_inside_itself(
-        scheme in "(tcp://|unix:|mem:|tls://|)", rest in "\\PC{0,40}", query in "(\\?(key|mode)=\\PC{0,20})?",
+        scheme in "(tcp://|unix:|mem:|tls://|)", rest in "\\PC{0,40}", query in "(\\?(key|mode|suite)=\\PC{0,20})?",
     ) {
         let text = format!("{scheme}{rest}{query}");
         match text.parse::<Address>() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::{CloseCode, LimitHit, LimitName, Status, escape};
+use crate::{CloseCode, LimitHit, LimitName, Status, Suite, escape};
 
 /// Who has to change something for an error not to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,8 +132,18 @@ pub enum Incompatible {
     #[error("the handshake pattern {0:#04x} is not offered")]
     Pattern(u8),
     /// The cipher suite is not offered here.
-    #[error("the cipher suite {0:#04x} is not offered")]
+    #[error("{}", suite_refused(*.0))]
     Suite(u8),
+}
+
+/// The peer is told this too, and it is its user who can ask for another.
+fn suite_refused(number: u8) -> String {
+    match Suite::from_wire(number) {
+        Some(suite) => {
+            format!("the cipher suite {suite} is not offered; ask by suite={} in the address", suite.other())
+        }
+        None => format!("the cipher suite {number:#04x} is not known"),
+    }
 }
 
 /// What our own caller did wrong.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use np_dispatch::{OnceSettings, Router};
-use np_noise::{Keypair, Pattern, ReplayGuardError};
+use np_noise::{Keypair, Pattern, Provider, ReplayGuardError, RustCrypto, Suite};
 use np_session::server_hint;
 use np_trust::{Policy, Psks};
 use np_types::{Limits, LimitsError};
@@ -32,6 +32,11 @@ pub struct AcceptorConfig {
     pub psks: Psks,
     /// The handshake patterns that are accepted. Default XX and IK.
     pub patterns: Vec<Pattern>,
+    /// The cipher suites that are accepted, of which a client chooses one, where the address of the listener names none.
+    /// Default both.
+    pub suites: Vec<Suite>,
+    /// Who computes. Default: the provider in Rust.
+    pub provider: &'static dyn Provider,
     /// What each connection may cost.
     pub limits: Limits,
     /// Connections at once; one more is refused and told. Default 16,384.
@@ -98,6 +103,8 @@ impl AcceptorConfig {
             policy,
             psks: Psks::new(),
             patterns: vec![Pattern::XX, Pattern::IK],
+            suites: Suite::ALL.to_vec(),
+            provider: &RustCrypto,
             limits: Limits::default(),
             max_connections: 16_384,
             max_handshakes: 4_096,
@@ -150,6 +157,9 @@ impl AcceptorConfig {
             }
         }
         self.check_identities()?;
+        if self.suites.is_empty() {
+            return Err(AcceptorError::Suites("at least one suite must be offered"));
+        }
         self.check_patterns()
     }
 
@@ -195,6 +205,9 @@ pub enum AcceptorError {
     /// No pattern is offered, or pre-shared keys and patterns that do not fit.
     #[error("patterns: {0}")]
     Patterns(&'static str),
+    /// No suite is offered.
+    #[error("suites: {0}")]
+    Suites(&'static str),
     /// No randomness for the replay guard's key.
     #[error(transparent)]
     Entropy(#[from] EntropyError),

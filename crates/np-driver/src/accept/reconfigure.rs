@@ -29,7 +29,7 @@ impl Acceptor {
     /// Takes over those settings of another configuration that can change while connections stand: identities, policy,
     /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
     /// `max_server_calls`, `max_identity_calls`, limits of sources and rates, `max_memory` at once, without cutting what is beyond a lower
-    /// number; connections that came before there was a limit of sources are not counted by it. Patterns, `when_full`,
+    /// number; connections that came before there was a limit of sources are not counted by it. Patterns, suites, the provider, `when_full`,
     /// `replay_capacity`, `exactly_once`, telemetry, compression and the router stay. Connections whose peer the new policy
     /// refuses are closed (`not-allowed`).
     ///
@@ -40,6 +40,8 @@ impl Acceptor {
         let old = shared.settings();
         let config = AcceptorConfig {
             patterns: old.config.patterns.clone(),
+            suites: old.config.suites.clone(),
+            provider: old.config.provider,
             when_full: old.config.when_full,
             replay_capacity: old.config.replay_capacity,
             exactly_once: old.config.exactly_once,

@@ -36,6 +36,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
     // From now on writing fails, and reading gives what was there.
     drop(far);
     let config = InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::XX,
         local: Some(&Keypair::from_secret(random_secret_key().unwrap())),
         server_key: None,
@@ -53,7 +54,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
 
 #[tokio::test]
 async fn a_refusal_is_read_even_when_the_server_is_gone() {
-    let mut handshake = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    let mut handshake = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
     handshake.handle_bytes(&mut BytesMut::new());
     handshake.refuse(CloseCode::HandshakeLimit, "too many", "too many");
     let mut refusal = Vec::new();

@@ -31,6 +31,7 @@ fn keys() -> Keypair {
 fn sessions() -> (Session, Session) {
     let (ours, theirs) = (keys(), keys());
     let mut client = Handshake::initiator(InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::XX,
         local: Some(&ours),
         server_key: None,
@@ -41,7 +42,7 @@ fn sessions() -> (Session, Session) {
         ephemeral: random_secret_key().unwrap(),
     })
     .unwrap();
-    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
     for _ in 0..2 {
         carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
         if let Some(HandshakeEvent::Preface(_)) = server.poll_event() {

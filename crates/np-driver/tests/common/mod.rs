@@ -158,6 +158,7 @@ pub(crate) fn now() -> u64 {
 /// A stranger's handshake.
 pub(crate) fn xx_initiator(time: u64) -> Handshake {
     let config = InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::XX,
         local: Some(&keypair()),
         server_key: None,

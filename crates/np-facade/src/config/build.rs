@@ -109,6 +109,7 @@ impl Client {
         builder.configured = Some(Box::new(config.clone()));
         builder.limits = transport.limits;
         builder.compression = transport.compression;
+        builder.suite = transport.suite;
         builder.link.socket = transport.socket;
         let mut plan = ClientPlan::new(builder);
         config.client.apply(&mut plan);
@@ -143,6 +144,9 @@ impl Config {
         let transport = self.transport();
         builder.config.limits = transport.limits;
         builder.config.compression = transport.compression;
+        if let Some(suite) = transport.suite {
+            builder.config.suites = vec![suite];
+        }
         builder.bind.socket = transport.socket;
         builder.configured = Some(Box::new(self.clone()));
         let mut plan = ServerPlan::new(builder);

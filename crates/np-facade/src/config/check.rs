@@ -122,6 +122,11 @@ impl Config {
         let keyed = [("server.psk", !it.psk.is_empty()), ("server.patterns", !it.patterns.is_empty())];
         let unkeyed = keyed.into_iter().filter(|(_, set)| *set && !any(|one| one.mode().uses_keys()));
         found.extend(unkeyed.map(|(key, _)| (key, unused("with a handshake of keys, such as tcp://"))));
+        let clients = self.client.address.iter().filter_map(|text| text.parse().ok());
+        let all: Vec<Address> = addresses.iter().cloned().chain(clients).collect();
+        if self.transport.suite.is_some() && !all.is_empty() && !all.iter().any(|one| one.mode().uses_keys()) {
+            found.push(("transport.suite", "has no effect: no address has a handshake of keys; drop it".to_owned()));
+        }
         found
     }
 

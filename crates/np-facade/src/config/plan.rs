@@ -7,7 +7,7 @@ use np_dispatch::OnceSettings;
 use np_driver::{AcceptorConfig, Compression, Telemetry};
 use np_noise::Pattern;
 use np_transport::{BindOptions, ClientAuth, SocketOptions, TlsSuite, TlsVersion};
-use np_types::{Fingerprint, Limits};
+use np_types::{Fingerprint, Limits, Suite};
 
 use crate::listen::Opening;
 use crate::{CircuitBreaker, ClientBuilder, ServerBuilder};
@@ -18,6 +18,7 @@ pub(super) struct TransportPlan {
     pub(super) limits: Limits,
     pub(super) compression: Compression,
     pub(super) socket: SocketOptions,
+    pub(super) suite: Option<Suite>,
 }
 
 /// What `[server]` says.

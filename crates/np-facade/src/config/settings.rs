@@ -12,7 +12,7 @@ use np_compress::Encoder;
 use np_driver::WhenFull;
 use np_noise::Pattern;
 use np_transport::{Address, ClientAuth, TlsSuite, TlsVersion};
-use np_types::{Fingerprint, MethodName};
+use np_types::{Fingerprint, MethodName, Suite};
 
 use super::declare::{Change, Entry, Table, settings};
 use super::form::{Choice, Count, File, Flag, Form, List, Maybe, Parsed, Size, Span, Text};
@@ -261,6 +261,9 @@ settings! {
         call_budget: u32 = 64 << 20, Size(1 << 10, U32), Live, |to, it| to.limits.call_budget = *it;
         /// Whether messages that come may be compressed.
         accept_compressed: bool = true, Flag, Live, |to, it| to.limits.accept_compressed = *it;
+        /// The cipher suite of handshakes by key: `chacha`, `aes`, or `auto`. A client asks for it, a server takes no other;
+        /// `auto` is what the client's processor is fast at, and both at a server. `suite=` in an address goes before it.
+        suite: Option<Suite> = None, Maybe(CIPHER, "auto"), Restart, |to, it| to.suite = *it;
         /// Records after which a key is renewed.
         rekey_records: u64 = 1 << 20, Count(1, 1 << 20), Live, |to, it| to.limits.rekey_records = *it;
         /// Bytes after which a key is renewed.
@@ -331,6 +334,7 @@ const BALANCE: Choice<Balance> = Choice(&[
 ]);
 const VERSION: Choice<TlsVersion> = Choice(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
 const SUITE: Parsed<TlsSuite> = Parsed(|text| text.parse(), ToString::to_string);
+const CIPHER: Choice<Suite> = Choice(&[("chacha", Suite::ChaChaPoly), ("aes", Suite::AesGcm)]);
 const PATTERN: Choice<Pattern> = Choice(&[
     ("xx", Pattern::XX),
     ("ik", Pattern::IK),

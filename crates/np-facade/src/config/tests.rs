@@ -9,7 +9,7 @@ use super::{Config, layer};
 use crate::{Client, ClientBuilder, Server};
 
 /// Another value of each setting, as TOML has it, but of those whose form has one by itself.
-const OTHERS: [(&str, &str); 55] = [
+const OTHERS: [(&str, &str); 56] = [
     ("server.address", "\"mem:other\""),
     ("server.identity", "\"other\""),
     ("server.allow", "\"anyone\""),
@@ -61,6 +61,7 @@ const OTHERS: [(&str, &str); 55] = [
     ("transport.receive_buffer", "40000"),
     ("transport.unsent_limit", "9000"),
     ("transport.user_timeout", "\"77s\""),
+    ("transport.suite", "\"chacha\""),
     ("transport.rekey_records", "1000"),
     ("transport.rekey_bytes", "1000"),
     ("logging.level", "\"trace\""),

@@ -140,6 +140,23 @@ async fn both_sides_use_the_patterns_of_their_files() {
 }
 
 #[tokio::test]
+async fn both_sides_use_the_suite_of_their_files() {
+    let place = Place::new();
+    for [ours, other] in [["chacha", "aes"], ["aes", "chacha"]] {
+        let named = |suite: &str| format!("[transport]\nsuite = \"{suite}\"\n");
+        let server = place.open(&format!("c-suite-{ours}"), &named(ours)).await;
+        let address = server.addresses()[0].clone();
+        assert!(address.to_string().ends_with(&format!("&suite={ours}")));
+        let unnamed = address.with_suite(None).to_string();
+        place.connect(&unnamed, &named(ours)).await.unwrap();
+        let error = place.connect(&unnamed, &named(other)).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("suite={ours}")), "{error}");
+    }
+    let idle = Config::parse("[client]\naddress = \"tls://a:1\"\n[transport]\nsuite = \"aes\"\n", "np.toml");
+    assert!(idle.unwrap_err().to_string().contains("transport.suite"));
+}
+
+#[tokio::test]
 async fn a_client_trusts_whom_its_file_says() {
     let place = Place::new();
     let server = place.open("c-trust", "").await;

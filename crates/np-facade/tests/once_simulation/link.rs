@@ -60,6 +60,8 @@ impl Link {
         let psk = Psk::from_bytes([0x50; 32]);
         let config = PeerConfig {
             limits: Limits::default(),
+            crypto: Default::default(),
+            suites: np_facade::Suite::ALL.to_vec(),
             pattern,
             patterns: vec![pattern],
             refuse: Refuse::No,

@@ -14,4 +14,5 @@ mod kinds;
 mod matrix;
 mod process;
 mod settings;
+mod suites;
 mod tls;

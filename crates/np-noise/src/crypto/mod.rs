@@ -1,11 +1,11 @@
-//! The primitives of the suite, and the only place that names the crates behind them.
+//! The providers, and the only place that names the crates behind them.
 //!
-//! Owns `dh`, `aead` and `hash`: another provider replaces these three files and nothing else. Must never know Noise
-//! states, patterns or messages.
+//! Owns a file for each provider and `hash`, which all of them share. Must never know Noise states, patterns or messages.
 
-pub(crate) mod aead;
-pub(crate) mod dh;
+#[cfg(feature = "aws-lc")]
+pub(crate) mod aws_lc;
 pub(crate) mod hash;
+pub(crate) mod rust_crypto;
 
 #[cfg(test)]
 mod tests;

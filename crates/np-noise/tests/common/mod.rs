@@ -1,6 +1,6 @@
 //! What several test files share: two sides with fixed keys, and a whole handshake between them.
 
-use np_noise::{Handshake, Keypair, Keys, Pattern, Role, Traffic};
+use np_noise::{Crypto, Handshake, Keypair, Keys, PROVIDERS, Pattern, Role, Suite, Traffic};
 use np_types::{Psk, SecretKey};
 
 pub(crate) const PSK: [u8; 32] = [0x50; 32];
@@ -18,9 +18,22 @@ pub(crate) fn keypair(role: Role) -> Keypair {
     Keypair::from_secret(SecretKey::from_bytes(secret(role)))
 }
 
+/// Every suite by every provider.
+#[allow(dead_code, reason = "not every test file that shares this module is about them")]
+pub(crate) fn cryptos() -> impl Iterator<Item = Crypto> {
+    PROVIDERS.iter().flat_map(|provider| Suite::ALL.map(|suite| Crypto { suite, provider: *provider }))
+}
+
 /// One side with exactly the keys that its pattern takes.
+#[allow(dead_code, reason = "not every test file that shares this module is content with the default")]
 pub(crate) fn side(pattern: Pattern, role: Role) -> Handshake {
-    let (own, other) = (keypair(role), keypair(role.other()));
+    side_with(Crypto::default(), pattern, role)
+}
+
+/// The same, of a suite and by a provider.
+pub(crate) fn side_with(crypto: Crypto, pattern: Pattern, role: Role) -> Handshake {
+    let own = Keypair::new(crypto.provider, &SecretKey::from_bytes(secret(role)));
+    let other = keypair(role.other());
     let psk = Psk::from_bytes(PSK);
     let keys = Keys {
         local: pattern.needs_local_static(role).then_some(&own),
@@ -31,7 +44,7 @@ pub(crate) fn side(pattern: Pattern, role: Role) -> Handshake {
         Role::Initiator => [0x33; 32],
         Role::Responder => [0x44; 32],
     };
-    Handshake::new(pattern, role, PROLOGUE, keys, SecretKey::from_bytes(ephemeral)).expect("the keys fit")
+    Handshake::with(crypto, pattern, role, PROLOGUE, keys, SecretKey::from_bytes(ephemeral)).expect("the keys fit")
 }
 
 /// Both sides after the first `count` messages, each with a payload of its own.

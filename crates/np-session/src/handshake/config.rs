@@ -1,19 +1,12 @@
 //! What each side brings to a handshake, and how a preface says which keys it was made with.
 
-use np_noise::{Keypair, Pattern, Role};
+use np_noise::{Crypto, Keypair, Pattern, Provider, Role, RustCrypto, Suite};
 use np_types::{Malformed, Misuse, Psk, PublicKey, SecretKey, UnixMillis};
 use np_wire::{MAX_KEY_ID, Preface};
 use sha2::{Digest as _, Sha256};
 
 #[cfg(doc)]
 use crate::HandshakeEvent;
-
-/// The number of the suite 25519_ChaChaPoly_SHA256, the one suite of version 1.
-///
-/// ```
-/// assert_eq!(np_session::SUITE_CHACHAPOLY, 1);
-/// ```
-pub const SUITE_CHACHAPOLY: u8 = 1;
 
 /// The hint by which a server finds the identity that message 1 was made for: the start of its key's SHA-256.
 ///
@@ -31,6 +24,8 @@ pub fn server_hint(key: &PublicKey) -> [u8; 4] {
 /// What an initiator brings. Time and randomness are arguments: each connection needs fresh ones.
 #[derive(Debug)]
 pub struct InitiatorConfig<'a> {
+    /// The suite that message 1 uses, and who computes. The default is ChaCha20-Poly1305 by the provider in Rust.
+    pub crypto: Crypto,
     /// The handshake pattern.
     pub pattern: Pattern,
     /// This side's identity; none where the pattern shows none.
@@ -53,15 +48,27 @@ pub struct InitiatorConfig<'a> {
 /// What a responder offers.
 ///
 /// ```
-/// use np_noise::Pattern;
+/// use np_noise::{Pattern, Suite};
 /// use np_session::ResponderConfig;
-/// let config = ResponderConfig { patterns: vec![Pattern::XX, Pattern::IK] };
+/// let config = ResponderConfig { suites: Suite::ALL.to_vec(), ..ResponderConfig::new(vec![Pattern::XX, Pattern::IK]) };
 /// assert!(config.patterns.contains(&Pattern::XX));
 /// ```
 #[derive(Debug, Clone)]
 pub struct ResponderConfig {
     /// The patterns that are accepted.
     pub patterns: Vec<Pattern>,
+    /// The suites that are accepted. The initiator chooses one.
+    pub suites: Vec<Suite>,
+    /// Who computes.
+    pub provider: &'static dyn Provider,
+}
+
+impl ResponderConfig {
+    /// A configuration that accepts these patterns in the default suite, ChaCha20-Poly1305, by the provider in Rust.
+    #[must_use]
+    pub fn new(patterns: Vec<Pattern>) -> Self {
+        Self { patterns, suites: vec![Suite::default()], provider: &RustCrypto }
+    }
 }
 
 /// What a responder decides on with its preface: the identity that the hint names and the keys that the pattern needs.

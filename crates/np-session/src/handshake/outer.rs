@@ -118,11 +118,11 @@ fn check(preface: &Preface) -> Result<(), ConnectionError> {
         let (min, max) = (preface.min_version, preface.max_version);
         return Err(Incompatible::Version { min, max, ours: VERSION }.into());
     }
-    if preface.suite != NONE {
-        return Err(Incompatible::Suite(preface.suite).into());
-    }
     if preface.pattern != NONE {
         return Err(Incompatible::Pattern(preface.pattern).into());
+    }
+    if preface.suite != NONE {
+        return Err(Incompatible::Suite(preface.suite).into());
     }
     if preface.hint != [0; 4] || !preface.key_id.is_empty() {
         return Err(Malformed::Value("a key in a mode without a handshake of keys").into());

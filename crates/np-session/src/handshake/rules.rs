@@ -1,11 +1,11 @@
 //! What a handshake accepts of the bytes it is given.
 
 use bytes::{Buf as _, BytesMut};
-use np_noise::{Handshake as Noise, Pattern};
+use np_noise::{Handshake as Noise, Pattern, Suite};
 use np_types::{CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, VERSION};
 use np_wire::{HandshakeFrame, Preface, Refusal, Side, decode_handshake_frame};
 
-use super::config::{SUITE_CHACHAPOLY, check_names};
+use super::config::{ResponderConfig, check_names};
 
 pub(super) enum Taken {
     Partly,
@@ -36,19 +36,18 @@ pub(super) fn take_message(
     Ok(Taken::Whole)
 }
 
-/// The pattern of a preface, if version, suite and pattern are spoken here.
-pub(super) fn offered(preface: &Preface, patterns: &[Pattern]) -> Result<Pattern, ConnectionError> {
+/// The suite and the pattern of a preface, if version, suite and pattern are spoken here.
+pub(super) fn offered(preface: &Preface, config: &ResponderConfig) -> Result<(Suite, Pattern), ConnectionError> {
     let Preface { min_version: min, max_version: max, version, suite, pattern, .. } = *preface;
     if version != VERSION {
         return Err(Incompatible::Version { min, max, ours: VERSION }.into());
     }
-    if suite != SUITE_CHACHAPOLY {
-        return Err(Incompatible::Suite(suite).into());
-    }
-    let known = Pattern::from_wire(pattern).filter(|known| patterns.contains(known));
-    let known = known.ok_or(Incompatible::Pattern(pattern))?;
-    check_names(preface, known)?;
-    Ok(known)
+    let offered = Suite::from_wire(suite).filter(|suite| config.suites.contains(suite));
+    let suite = offered.ok_or(Incompatible::Suite(suite))?;
+    let offered = Pattern::from_wire(pattern).filter(|pattern| config.patterns.contains(pattern));
+    let pattern = offered.ok_or(Incompatible::Pattern(pattern))?;
+    check_names(preface, pattern)?;
+    Ok((suite, pattern))
 }
 
 /// Message 1 stands behind the preface in the same framing as the others.

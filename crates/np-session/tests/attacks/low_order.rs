@@ -122,6 +122,7 @@ fn nothing_is_sent_to_a_server_key_of_low_order() {
         for pattern in proving_server().filter(|pattern| pattern.needs_remote_static_up_front()) {
             let (own, psk) = (pair(CLIENT), np_types::Psk::from_bytes(crate::world::PSK));
             let started = Handshake::initiator(InitiatorConfig {
+                crypto: Default::default(),
                 pattern,
                 local: pattern.authenticates_initiator().then_some(&own),
                 server_key: Some(PublicKey::from_bytes(point)),

@@ -1,7 +1,7 @@
 //! The bytes before the first record, changed on the way: an offer that was edited or talked down, and every byte of
 //! every handshake message.
 
-use np_noise::Pattern;
+use np_noise::{Pattern, Suite};
 use np_session::{Preface, Side, server_hint};
 use np_types::{Blame, CloseCode, Misbehaved, UnixMillis};
 
@@ -104,7 +104,7 @@ fn an_edited_offer_is_never_accepted() {
             ("a wider version range", Blame::Misbehaved, |p| p.max_version = 9),
             ("a lower version", Blame::Incompatible, |p| (p.min_version, p.version) = (0, 0)),
             ("a higher version", Blame::Incompatible, |p| (p.max_version, p.version) = (2, 2)),
-            ("another suite", Blame::Incompatible, |p| p.suite = 2),
+            ("a suite that is none", Blame::Incompatible, |p| p.suite = 99),
             ("a pattern that is none", Blame::Incompatible, |p| p.pattern = 99),
             ("a fresh nonce", Blame::Misbehaved, |p| p.nonce = [1; 16]),
             ("a later time", Blame::Misbehaved, |p| p.time = UnixMillis(NOW.0 + 1_000)),
@@ -115,6 +115,19 @@ fn an_edited_offer_is_never_accepted() {
             // Where the server could go on, one of the two found the prologue changed; else the server names the rule.
             let blames = ends.each_ref().map(|end| end.error().unwrap().blame());
             assert!(blames.contains(&blame), "{:?}: {what}: {blames:?}", client.pattern);
+        }
+    }
+}
+
+/// Both suites are offered and either is safe; whoever is in between does not choose.
+#[test]
+fn a_suite_rewritten_into_the_other_is_refused_in_every_pattern() {
+    for client in everybody() {
+        for [asked, other] in [Suite::ALL, [Suite::AesGcm, Suite::ChaChaPoly]] {
+            let client = Client { suite: asked, ..client.clone() };
+            let ends = edited(&client, &format!("{asked} made {other}"), |p| p.suite = other.to_wire());
+            let blames = ends.each_ref().map(|end| end.error().unwrap().blame());
+            assert!(blames.contains(&Blame::Misbehaved), "{:?}: {asked} made {other}: {blames:?}", client.pattern);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use np_noise::{Keypair, Pattern, ReplayError, ReplayGuard, Role};
+use np_noise::{Crypto, Keypair, Pattern, ReplayError, ReplayGuard, Role, Suite};
 use np_session::{
     Event, Handshake, HandshakeEvent, InitiatorConfig, OpenCall, OpenKind, Preface, ResponderConfig, ResponderKeys,
     Session, Side, client_key, server_hint,
@@ -59,6 +59,7 @@ pub(crate) struct Client {
     pub(crate) accepts: Vec<PublicKey>,
     pub(crate) psk: [u8; 32],
     pub(crate) psk_id: Vec<u8>,
+    pub(crate) suite: Suite,
     pub(crate) time: UnixMillis,
     /// Everything random about this connection.
     pub(crate) seed: u64,
@@ -74,6 +75,7 @@ impl Client {
             accepts: vec![pair(SERVER).public()],
             psk: PSK,
             psk_id: if needs_id { PSK_ID.to_vec() } else { Vec::new() },
+            suite: Suite::default(),
             time: NOW,
             seed: 1,
         }
@@ -90,6 +92,7 @@ impl Client {
         let mut rng = Rng::new(self.seed);
         let psk = Psk::from_bytes(self.psk);
         let handshake = Handshake::initiator(InitiatorConfig {
+            crypto: Crypto { suite: self.suite, ..Crypto::default() },
             pattern: self.pattern,
             local: self.pattern.needs_local_static(Role::Initiator).then_some(&self.own),
             server_key: self.accepts.first().copied().filter(|_| self.pattern.needs_remote_static(Role::Initiator)),
@@ -140,7 +143,8 @@ impl Server {
     /// The server's end of a new connection; no two connections share their randomness.
     pub(crate) fn accept(&mut self) -> End {
         self.seed += 1;
-        let handshake = Handshake::responder(&ResponderConfig { patterns: self.patterns.clone() });
+        let config = ResponderConfig { suites: Suite::ALL.to_vec(), ..ResponderConfig::new(self.patterns.clone()) };
+        let handshake = Handshake::responder(&config);
         End::new(Side::Responder, handshake, Judge::Server(Box::new(self.clone())))
     }
 

@@ -79,7 +79,7 @@ fn a_pattern_that_is_not_offered_is_told_in_clear() {
 
 /// What a responder answers to a first flight.
 fn answer_to(flight: &[u8]) -> (Option<ConnectionError>, Vec<u8>) {
-    let mut handshake = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    let mut handshake = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
     handshake.handle_bytes(&mut BytesMut::from(flight));
     let mut out = Vec::new();
     handshake.poll_transmit(&mut out);
@@ -129,6 +129,7 @@ fn first_flights_that_are_refused_get_one_refusal_in_clear() {
 
 fn initiator() -> Handshake {
     Handshake::initiator(InitiatorConfig {
+        crypto: Default::default(),
         pattern: Pattern::XX,
         local: Some(&keypair(Side::Initiator)),
         server_key: None,
@@ -162,7 +163,7 @@ fn a_client_learns_the_versions_that_the_server_speaks() {
 
 /// A server that has sent message 2 and waits for message 3.
 fn awaiting_message_3() -> (Handshake, Vec<u8>) {
-    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+    let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
     let mut bytes = Vec::new();
     initiator().poll_transmit(&mut bytes);
     server.handle_bytes(&mut BytesMut::from(&bytes[..]));
@@ -194,7 +195,7 @@ fn a_first_flight_may_be_split_anywhere() {
     let mut flight = Vec::new();
     initiator().poll_transmit(&mut flight);
     for at in 0..=flight.len() {
-        let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+        let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
         let mut input = BytesMut::from(&flight[..at]);
         server.handle_bytes(&mut input);
         input.extend_from_slice(&flight[at..]);

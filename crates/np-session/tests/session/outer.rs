@@ -162,7 +162,7 @@ fn a_preface_of_another_mode_is_refused() {
     assert_eq!(preface(|it| it.key_id = vec![1]), Some(key.into()));
     // And the other way round: a server that expects Noise.
     let mut client = Handshake::initiator_inside(outer(None), UnixMillis(0), [7; 16]);
-    let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+    let mut server = Handshake::responder(&ResponderConfig::new(Pattern::ALL.to_vec()));
     pass(&mut client, &mut server);
     assert_eq!(server.error(), Some(&Incompatible::Suite(0).into()));
 }
@@ -172,6 +172,7 @@ fn noise_inside_another_channel_is_bound_to_it() {
     let connect = |client_outer, server_outer| {
         let (own, server_keys) = (keypair(Side::Initiator), keypair(Side::Responder));
         let config = InitiatorConfig {
+            crypto: Default::default(),
             pattern: Pattern::XX,
             local: Some(&own),
             server_key: None,
@@ -182,7 +183,7 @@ fn noise_inside_another_channel_is_bound_to_it() {
             ephemeral: SecretKey::from_bytes([3; 32]),
         };
         let mut client = Handshake::initiator_bound(config, client_outer).unwrap();
-        let config = ResponderConfig { patterns: vec![Pattern::XX] };
+        let config = ResponderConfig::new(vec![Pattern::XX]);
         let mut server = Handshake::responder_bound(&config, server_outer);
         pass(&mut client, &mut server);
         let ephemeral = SecretKey::from_bytes([4; 32]);

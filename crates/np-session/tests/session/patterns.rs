@@ -1,11 +1,15 @@
 //! Every pattern: what each end learns of the other, which keys a preface names, and where the pre-shared key comes in.
 
 use bytes::BytesMut;
-use np_noise::{Handshake as Noise, Keys, Pattern, Role};
+use np_noise::{Handshake as Noise, Keys, PROVIDERS, Pattern, Provider, Role, Suite};
 use np_session::{Event, Handshake, InitiatorConfig, ResponderConfig, ResponderKeys, Side};
-use np_testkit::{Setup, keypair};
-use np_types::{CloseCode, ConnectionError, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, SecretKey, UnixMillis};
+use np_testkit::{Pair, Recorder, Setup, keypair};
+use np_types::{
+    CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, SecretKey, UnixMillis,
+};
 use np_wire::{Preface, encode_handshake_message};
+
+use crate::help::{echo, release_answers, request};
 
 #[test]
 fn both_ends_know_each_other_and_share_a_binding() {
@@ -31,6 +35,63 @@ fn both_ends_know_each_other_and_share_a_binding() {
             }
             assert_eq!(pair.client().binding().to_owned(), *pair.server().binding());
         }
+    }
+}
+
+/// What one provider seals the other opens, in the handshake, in records and after a rekey.
+#[test]
+fn every_pair_of_providers_talks_in_every_suite_and_pattern() {
+    assert!(PROVIDERS.len() > 1, "the feature aws-lc is on");
+    let providers = PROVIDERS.iter().flat_map(|client| PROVIDERS.iter().map(|server| [*client, *server]));
+    for (providers, suite) in providers.flat_map(|both| Suite::ALL.map(|suite| (both, suite))) {
+        let mut bindings = Vec::new();
+        for pattern in Pattern::ALL {
+            let mut pair = Setup { providers, suite, pattern, ..Setup::default() }.connect();
+            for _ in 0..3 {
+                pair.client().open(request(5_000)).unwrap();
+                pair.client().update_key();
+                pair.server().update_key();
+                pair.settle();
+                assert_eq!(echo(&mut pair, 1), 1, "{providers:?} {suite} {pattern:?}");
+                assert_eq!(release_answers(&mut pair, 0), 1, "{providers:?} {suite} {pattern:?}");
+            }
+            bindings.push(*pair.client().binding());
+        }
+        bindings.dedup();
+        assert_eq!(bindings.len(), Pattern::ALL.len());
+    }
+}
+
+/// The same seed gives the same bytes, whoever computes; another suite gives others.
+#[test]
+fn what_is_said_depends_on_the_suite_and_not_on_the_provider() {
+    let said = |providers: [&'static dyn Provider; 2], suite| {
+        let setup = Setup { providers, suite, ..Setup::default() };
+        let mut pair = Pair::new(&setup, [Recorder::default(), Recorder::default()]);
+        pair.network.pipes.iter_mut().for_each(|pipe| pipe.transcript = Some(Vec::new()));
+        pair.settle();
+        pair.network.pipes.each_ref().map(|pipe| pipe.transcript.clone().unwrap())
+    };
+    let rust = PROVIDERS[0];
+    for suite in Suite::ALL {
+        for provider in PROVIDERS {
+            assert_eq!(said([*provider; 2], suite), said([rust; 2], suite), "{provider:?} {suite}");
+            assert_eq!(said([*provider, rust], suite), said([rust; 2], suite), "{provider:?} {suite}");
+        }
+    }
+    assert_ne!(said([rust; 2], Suite::AesGcm), said([rust; 2], Suite::ChaChaPoly));
+}
+
+#[test]
+fn a_suite_that_is_not_offered_is_told_in_clear_with_the_one_that_is() {
+    for [asked, offered] in [Suite::ALL, [Suite::AesGcm, Suite::ChaChaPoly]] {
+        let pair = Setup { suite: asked, suites: vec![offered], ..Setup::default() }.connect();
+        let [told, refused] = pair.peers.each_ref().map(|peer| peer.error().cloned().unwrap());
+        assert_eq!(refused, Incompatible::Suite(asked.to_wire()).into());
+        let ConnectionError::ClosedByPeer { code: CloseCode::Incompatible, text, in_clear: true } = told else {
+            panic!("{told:?}");
+        };
+        assert!(text.contains(&format!("suite={offered} ")), "{text}");
     }
 }
 
@@ -83,7 +144,7 @@ fn preface(pattern: Pattern, hint: [u8; 4], key_id: &[u8]) -> Vec<u8> {
 fn a_preface_names_exactly_the_keys_of_its_pattern() {
     for pattern in Pattern::ALL {
         for (hint, id) in [([0; 4], 0), ([0; 4], 4), ([0; 4], 32), ([7; 4], 0), ([7; 4], 32)] {
-            let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+            let mut server = Handshake::responder(&ResponderConfig::new(Pattern::ALL.to_vec()));
             server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, &vec![b'a'; id])[..]));
             let id_fits = match pattern {
                 Pattern::KK => id == 32,
@@ -101,7 +162,7 @@ fn a_preface_names_exactly_the_keys_of_its_pattern() {
         }
         if pattern.needs_psk() {
             for id in [b"two words".as_slice(), b"line\n", b"\xff", "\u{e9}".as_bytes()] {
-                let mut server = Handshake::responder(&ResponderConfig { patterns: Pattern::ALL.to_vec() });
+                let mut server = Handshake::responder(&ResponderConfig::new(Pattern::ALL.to_vec()));
                 let hint = if pattern.needs_remote_static_up_front() { [7; 4] } else { [0; 4] };
                 server.handle_bytes(&mut BytesMut::from(&preface(pattern, hint, id)[..]));
                 assert_eq!(server.error(), Some(&Malformed::Value("the key id of this pattern").into()), "{id:?}");
@@ -115,6 +176,7 @@ fn an_initiator_names_a_psk_where_there_is_one() {
     let (keys, psk) = (keypair(Side::Initiator), Psk::from_bytes([1; 32]));
     let start = |pattern: Pattern, psk_id: &[u8]| {
         let started = Handshake::initiator(InitiatorConfig {
+            crypto: Default::default(),
             pattern,
             local: pattern.needs_local_static(Role::Initiator).then_some(&keys),
             server_key: pattern.needs_remote_static_up_front().then_some(keys.public()),
@@ -136,7 +198,7 @@ fn an_initiator_names_a_psk_where_there_is_one() {
 
 #[test]
 fn a_psk_is_given_when_it_is_asked_for() {
-    let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::IKpsk2] });
+    let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::IKpsk2]));
     let early = server.provide_psk(&Psk::from_bytes([1; 32]));
     assert!(matches!(early, Err(Misuse::State(_))), "{early:?}");
 }
@@ -153,6 +215,7 @@ fn choices_that_were_not_offered_are_refused() {
     let choose = |choices: &[u8]| {
         let own = keypair(Side::Initiator);
         let mut client = Handshake::initiator(InitiatorConfig {
+            crypto: Default::default(),
             pattern: Pattern::XX,
             local: Some(&own),
             server_key: None,
@@ -187,7 +250,7 @@ fn a_client_sends_nothing_inside_its_handshake_messages() {
     let say = |first: &[u8], third: &[u8]| {
         let mut flight = preface(Pattern::XX, [0; 4], &[]);
         let mut client = bare(Role::Initiator, &flight);
-        let mut server = Handshake::responder(&ResponderConfig { patterns: vec![Pattern::XX] });
+        let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
         let mut message = Vec::new();
         client.write_message(first, &mut message).unwrap();
         encode_handshake_message(&mut flight, &message);

@@ -64,8 +64,9 @@ impl Setup {
     fn handshake(&self, side: Side) -> Handshake {
         let (psk, local) = (Psk::from_bytes(PSK), own(Role::Initiator));
         match side {
-            Side::Responder => Handshake::responder(&ResponderConfig { patterns: vec![self.pattern] }),
+            Side::Responder => Handshake::responder(&ResponderConfig::new(vec![self.pattern])),
             Side::Initiator => Handshake::initiator(InitiatorConfig {
+                crypto: Default::default(),
                 pattern: self.pattern,
                 local: self.pattern.needs_local_static(Role::Initiator).then_some(&local),
                 server_key: self.pattern.needs_remote_static_up_front().then(|| own(Role::Responder).public()),

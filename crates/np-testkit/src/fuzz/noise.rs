@@ -1,6 +1,6 @@
 //! Two sides of a Noise handshake with keys that never change, for the targets about Noise.
 
-use np_noise::{Handshake, Keypair, Keys, NoiseError, Pattern, Role};
+use np_noise::{Crypto, Handshake, Keypair, Keys, NoiseError, Pattern, Role, Suite};
 use np_session::Side;
 use np_types::{Psk, SecretKey};
 
@@ -12,6 +12,13 @@ pub(super) const PSK: [u8; 32] = [0x50; 32];
 /// The pattern that a byte chooses.
 pub(super) fn pattern(input: &mut Input<'_>) -> Pattern {
     Pattern::ALL[usize::from(input.u8()) % Pattern::ALL.len()]
+}
+
+/// The suite and the pattern that a byte chooses.
+pub(super) fn suite_and_pattern(input: &mut Input<'_>) -> (Suite, Pattern) {
+    let byte = usize::from(input.u8());
+    let (suites, patterns) = (Suite::ALL.len(), Pattern::ALL.len());
+    (Suite::ALL[byte / patterns % suites], Pattern::ALL[byte % patterns])
 }
 
 /// The key pair of a role.
@@ -30,7 +37,7 @@ pub(super) const fn ephemeral(role: Role) -> [u8; 32] {
 }
 
 /// One side with the keys that its pattern takes; with `late`, a responder that waits for its psk where it may.
-pub(super) fn side(pattern: Pattern, role: Role, late: bool) -> Handshake {
+pub(super) fn side((suite, pattern): (Suite, Pattern), role: Role, late: bool) -> Handshake {
     let psk = Psk::from_bytes(PSK);
     let local = own(role);
     let waits = late && pattern.takes_psk_late(role);
@@ -39,7 +46,9 @@ pub(super) fn side(pattern: Pattern, role: Role, late: bool) -> Handshake {
         remote: pattern.needs_remote_static(role).then(|| own(role.other()).public()),
         psk: (pattern.needs_psk() && !waits).then_some(&psk),
     };
-    Handshake::new(pattern, role, PROLOGUE, keys, SecretKey::from_bytes(ephemeral(role))).expect("the keys fit")
+    let crypto = Crypto { suite, ..Crypto::default() };
+    let ephemeral = SecretKey::from_bytes(ephemeral(role));
+    Handshake::with(crypto, pattern, role, PROLOGUE, keys, ephemeral).expect("the keys fit")
 }
 
 /// Reads a message, and gives the psk where it is asked for.

@@ -1,23 +1,24 @@
-//! Each handshake message of each pattern, to each role, in the state that waits for it: any bytes, or the true message
+//! Each handshake message of each pattern and suite, to each role, in the state that waits for it: any bytes, or the true message
 //! with changes. Nothing but the true message is accepted, unless it stands in the clear, and then the next one fails; a
 //! failure leaves nothing behind. Owns this rule alone.
 
 use np_noise::{Handshake, NoiseError, Pattern, Role};
 
 use super::input::Input;
-use super::noise::{pattern, read, side};
+use super::noise::{read, side, suite_and_pattern};
 
 /// What stood in the payload's buffer before.
 const BEFORE: &[u8] = b"before";
 
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
-    let pattern = pattern(&mut input);
+    let (suite, pattern) = suite_and_pattern(&mut input);
     let at = usize::from(input.u8()) % pattern.messages();
     let flags = input.u8();
     let size = usize::from(input.u8());
     let payload = input.take(size).to_vec();
-    let mut sides = [side(pattern, Role::Initiator, false), side(pattern, Role::Responder, flags & 1 != 0)];
+    let side = |role, late| side((suite, pattern), role, late);
+    let mut sides = [side(Role::Initiator, false), side(Role::Responder, flags & 1 != 0)];
     (0..at).for_each(|index| step(&mut sides, index, b""));
 
     let (writer, reader) = turn(&mut sides, at);

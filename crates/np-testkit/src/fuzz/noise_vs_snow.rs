@@ -1,18 +1,18 @@
 //! The same handshake by np and by `snow`, from the same keys: equal bytes, equal hashes, equal traffic. A message that is
 //! changed on the way is refused by both, or read as the same by both. Owns this comparison alone.
 
-use np_noise::{Handshake, NoiseError, Pattern, Role, Traffic};
+use np_noise::{Handshake, NoiseError, Pattern, Role, Suite, Traffic};
 use np_types::SecretKey;
 use snow::{Builder, HandshakeState, TransportState};
 
 use super::input::Input;
-use super::noise::{PROLOGUE, PSK, ephemeral, own, pattern, side};
+use super::noise::{PROLOGUE, PSK, ephemeral, own, side, suite_and_pattern};
 
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
-    let pattern = pattern(&mut input);
-    let mut ours = [Role::Initiator, Role::Responder].map(|role| side(pattern, role, false));
-    let mut theirs = [Role::Initiator, Role::Responder].map(|role| snow(pattern, role));
+    let (suite, pattern) = suite_and_pattern(&mut input);
+    let mut ours = [Role::Initiator, Role::Responder].map(|role| side((suite, pattern), role, false));
+    let mut theirs = [Role::Initiator, Role::Responder].map(|role| snow(suite, pattern, role));
     let mut buffer = vec![0; 2_048];
     for index in 0..pattern.messages() {
         let size = usize::from(input.u8());
@@ -83,8 +83,8 @@ fn traffic_alike(
     }
 }
 
-fn snow(pattern: Pattern, role: Role) -> HandshakeState {
-    let name = format!("Noise_{}_25519_ChaChaPoly_SHA256", pattern.name());
+fn snow(suite: Suite, pattern: Pattern, role: Role) -> HandshakeState {
+    let name = format!("Noise_{}_{}", pattern.name(), suite.noise_name());
     let secret = match role {
         Role::Initiator => SecretKey::from_bytes([0x11; 32]),
         Role::Responder => SecretKey::from_bytes([0x22; 32]),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use np_types::{Fingerprint, PublicKey};
+use np_types::{Fingerprint, PublicKey, Suite};
 
 mod error;
 mod parse;
@@ -31,6 +31,7 @@ pub use error::AddressError;
 /// `noise` (the default), `local` (for `unix:` and `pipe:`) and `danger-plaintext`; keys go with Noise modes alone.
 /// `?pin=sha256:HEX` names the SHA-256 of the public key (SPKI) of a TLS server, several mean any one; `?name=example.com`
 /// the name that its certificate must carry where that is not the host. Both are for `tls` and `tls+noise`.
+/// `?suite=chacha` or `?suite=aes` names the cipher suite of the handshake by key: a client uses it, a listener takes no other.
 /// Other parameters are refused. In the path of a Unix socket `%XX` stands for one byte: `?` and `%` must be written so,
 /// spaces and control characters are shown so, and bytes that are not UTF-8 can be written in no other way. The names of
 /// `mem:` and `pipe:` are 1 to 64 characters of `A-Z a-z 0-9 . _ -`. An address has at most 4,096 bytes.
@@ -56,6 +57,7 @@ pub struct Address {
     pins: Vec<Fingerprint>,
     /// A DNS name or an IP address, in canonical form.
     server_name: Option<String>,
+    suite: Option<Suite>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -229,7 +231,7 @@ impl Address {
 
     fn plain(scheme: Scheme, place: Place) -> Self {
         let mode = scheme.default_mode();
-        Self { scheme, place, mode, keys: Vec::new(), pins: Vec::new(), server_name: None }
+        Self { scheme, place, mode, keys: Vec::new(), pins: Vec::new(), server_name: None, suite: None }
     }
 
     /// The kind of transport.
@@ -316,6 +318,28 @@ impl Address {
         self.server_name.as_deref()
     }
 
+    /// The cipher suite of the handshake by key, where the address names one.
+    ///
+    /// ```
+    /// use np_transport::Address;
+    /// use np_types::Suite;
+    /// let address: Address = "tcp://10.0.0.1:9000?suite=chacha".parse()?;
+    /// assert_eq!(address.suite(), Some(Suite::ChaChaPoly));
+    /// assert_eq!(address.with_suite(None).to_string(), "tcp://10.0.0.1:9000");
+    /// # Ok::<(), np_transport::AddressError>(())
+    /// ```
+    #[must_use]
+    pub const fn suite(&self) -> Option<Suite> {
+        self.suite
+    }
+
+    /// The same address with this suite, or none; where its mode has no handshake by key, it has none.
+    #[must_use]
+    pub fn with_suite(mut self, suite: Option<Suite>) -> Self {
+        self.suite = suite.filter(|_| self.mode.uses_keys());
+        self
+    }
+
     /// The same address with one more key; a key that it names already is not named twice.
     #[must_use]
     pub fn with_key(mut self, key: PublicKey) -> Self {
@@ -388,6 +412,10 @@ impl fmt::Display for Address {
         }
         if let Some(name) = &self.server_name {
             write!(f, "{mark}name={name}")?;
+            mark = '&';
+        }
+        if let Some(suite) = self.suite {
+            write!(f, "{mark}suite={suite}")?;
         }
         Ok(())
     }

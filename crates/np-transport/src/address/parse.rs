@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV6};
 
-use np_types::{Fingerprint, PublicKey};
+use np_types::{Fingerprint, PublicKey, Suite};
 
 use super::{Address, AddressError, Host, Place, Scheme, SecurityMode};
 
@@ -19,7 +19,7 @@ const MAX_NAME: usize = 64;
 
 pub(super) const NAME_RULE: &str = "a name is 1 to 64 characters of A-Z a-z 0-9 . _ -";
 
-const KNOWN: &str = "the known parameters are key, mode, pin and name";
+const KNOWN: &str = "the known parameters are key, mode, pin, name and suite";
 
 pub(super) fn parse(text: &str) -> Result<Address, AddressError> {
     let address = read(text).map_err(|flaw| AddressError::new(text, flaw.at, flaw.message))?;
@@ -250,7 +250,7 @@ fn name(body: Part<'_>) -> Result<String, Flaw> {
 
 fn parameters(address: &mut Address, query: Part<'_>) -> Result<(), Flaw> {
     let mut mode_given = false;
-    let mut first_key = None;
+    let (mut first_key, mut suite_at) = (None, None);
     let mut rest = Some(query);
     while let Some(here) = rest {
         let (pair, next) = here.split('&');
@@ -266,8 +266,13 @@ fn parameters(address: &mut Address, query: Part<'_>) -> Result<(), Flaw> {
                 address.mode = mode(address.scheme, name, value)?;
             }
             ("mode", Some(_)) => return Err(flaw(name.at, "mode stands twice")),
+            ("suite", Some(value)) if suite_at.is_none() => {
+                suite_at = Some(name.at);
+                address.suite = Some(value.text.parse::<Suite>().map_err(|error| flaw(value.at, format!("{error}")))?);
+            }
+            ("suite", Some(_)) => return Err(flaw(name.at, "suite stands twice")),
             ("pin" | "name", Some(value)) => tls_parameter(address, name, value)?,
-            ("key" | "mode" | "pin" | "name", None) => {
+            ("key" | "mode" | "pin" | "name" | "suite", None) => {
                 return Err(flaw(name.end(), "= and a value belong here"));
             }
             ("", _) => {
@@ -277,9 +282,14 @@ fn parameters(address: &mut Address, query: Part<'_>) -> Result<(), Flaw> {
             _ => return Err(flaw(name.at, format!("unknown parameter; {KNOWN}"))),
         }
     }
-    match first_key {
-        Some(at) if !address.mode.uses_keys() => Err(flaw(at, keyless(address))),
-        _ => Ok(()),
+    match (first_key, suite_at) {
+        _ if address.mode.uses_keys() => Ok(()),
+        (Some(at), _) => Err(flaw(at, keyless(address))),
+        (None, Some(at)) => {
+            let message = format!("no suite= here: the mode {} has no handshake by key", address.mode);
+            Err(flaw(at, message))
+        }
+        (None, None) => Ok(()),
     }
 }
 
