@@ -413,8 +413,8 @@ impl Shared {
         Some(Met { established, io, address: label.text, local, tls, slot, source, settings })
     }
 
-    /// The connection, to its end.
-    async fn attend(&self, met: Met) {
+    /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
+    fn attend(&self, met: Met) -> impl Future<Output = ()> + Send {
         let Met { established, io, address, local, tls, slot, source, settings } = met;
         let config = &settings.config;
         let info = ConnectionInfo {
@@ -438,18 +438,20 @@ impl Shared {
             tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
         }
         let share = self.memory.share();
-        let (connection, task) = task::start(*established, io, info, share, config.router.clone());
+        let (connection, task) = task::start(established, io, info, share, config.router.clone());
         let registered = self.register(&connection, &settings);
         drop(settings);
         let about = Arc::clone(connection.info());
         drop(connection);
-        let error = task.await;
-        if let Some(suppressed) = self.audit.admit(Kind::Disconnected) {
-            let address = about.address.as_str();
-            tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
+        async move {
+            let error = task.await;
+            if let Some(suppressed) = self.audit.admit(Kind::Disconnected) {
+                let address = about.address.as_str();
+                tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
+            }
+            drop(registered);
+            drop((slot, source));
         }
-        drop(registered);
-        drop((slot, source));
     }
 }
 

@@ -241,7 +241,7 @@ async fn shake(
         reassembly_budget: config.limits.reassembly_budget,
         audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
     };
-    let (connection, task) = task::start(*established, io, info, Share::default(), config.router.clone());
+    let (connection, task) = task::start(established, io, info, Share::default(), config.router.clone());
     tokio::spawn(task);
     Ok(connection)
 }

@@ -102,12 +102,13 @@ pub(crate) struct Task {
 
 /// Starts the task of an established connection on the current runtime, and gives its first handle.
 pub(crate) fn start(
-    mut established: Established,
+    established: Box<Established>,
     io: Box<dyn Io>,
     info: ConnectionInfo,
     share: Share,
     router: Router,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
+    let mut established = *established;
     let (fate, watch) = watch::channel(Fate::default());
     let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
     let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);

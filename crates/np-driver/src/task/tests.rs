@@ -124,8 +124,13 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
-    let (connection, task) =
-        start(established, Box::new(Breaking { last_words, broken: false }), info, Share::default(), Router::new());
+    let (connection, task) = start(
+        Box::new(established),
+        Box::new(Breaking { last_words, broken: false }),
+        info,
+        Share::default(),
+        Router::new(),
+    );
     let task = tokio::spawn(task);
     let error = connection.call(Request::new("np.echo".parse().unwrap())).await.unwrap_err();
     assert_eq!(error.outcome, Outcome::NotProcessed, "nothing was taken by the system");
