@@ -50,7 +50,9 @@ pub(crate) const ALL: &[About] = &[
     about("tonic-tls", "tonic", true, "gRPC, TLS 1.3 by rustls with aws-lc-rs"),
     about("tarpc", "tarpc", false, "bincode over TCP, plaintext"),
     about("quinn", "quinn", true, "QUIC by rustls with aws-lc-rs, a stream for each call"),
-    about("np", "np-facade", true, "TCP, Noise XX"),
+    about("np", "np-facade", true, "TCP, Noise XX; AES-256-GCM where the processor has it; AWS-LC"),
+    about("np-chacha", "np-facade", true, "TCP, Noise XX; ChaCha20-Poly1305; AWS-LC"),
+    about("np-rust", "np-facade", true, "TCP, Noise XX; ChaCha20-Poly1305; RustCrypto"),
     about("np-tls", "np-facade", true, "TCP, TLS 1.3 with np's defaults: X25519MLKEM768"),
     about("np-unix", "np-facade", true, "Unix socket, Noise XX"),
 ];
@@ -67,9 +69,11 @@ pub(crate) async fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Outpu
         "tonic-tls" => visitor.visit(grpc::Tonic { tls: true }).await,
         "tarpc" => visitor.visit(tarpc::Tarpc).await,
         "quinn" => visitor.visit(quic::Quic).await,
-        "np" => visitor.visit(np::Np { way: np::Way::Tcp, options: "" }).await,
-        "np-tls" => visitor.visit(np::Np { way: np::Way::Tls, options: "" }).await,
-        "np-unix" => visitor.visit(np::Np { way: np::Way::Unix, options: "" }).await,
+        "np" => visitor.visit(np::Np { way: np::Way::Tcp, options: "", rust: false }).await,
+        "np-chacha" => visitor.visit(np::Np { way: np::Way::Tcp, options: "&suite=chacha", rust: false }).await,
+        "np-rust" => visitor.visit(np::Np { way: np::Way::Tcp, options: "&suite=chacha", rust: true }).await,
+        "np-tls" => visitor.visit(np::Np { way: np::Way::Tls, options: "", rust: false }).await,
+        "np-unix" => visitor.visit(np::Np { way: np::Way::Unix, options: "", rust: false }).await,
         other => {
             let names: Vec<_> = ALL.iter().map(|about| about.name).collect();
             Err(format!("no peer `{other}`; there are {}", names.join(", ")).into())

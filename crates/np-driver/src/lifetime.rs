@@ -66,8 +66,9 @@ impl Lifetime {
 pub(crate) struct Life {
     idle_timeout: Option<Duration>,
     ends: Option<Time>,
-    /// When something was open last, and how much had been opened by then.
+    /// When something was open last, whether it was so at the last look, and how much had been opened by then.
     used: Time,
+    open: bool,
     opened: u64,
     over: bool,
 }
@@ -76,13 +77,13 @@ impl Life {
     /// `salt` is random, and moves the end.
     pub(crate) fn new(lifetime: &Lifetime, now: Time, salt: u8) -> Self {
         let ends = lifetime.max_age.map(|age| now + (age - age / (5 * 256) * u32::from(salt)));
-        Self { idle_timeout: lifetime.idle_timeout, ends, used: now, opened: 0, over: false }
+        Self { idle_timeout: lifetime.idle_timeout, ends, used: now, open: false, opened: 0, over: false }
     }
 
-    /// Notes whether anything is open, and how much was ever opened.
+    /// Notes whether anything is open, and how much was ever opened. What was open at the last look was so until now.
     pub(crate) const fn note(&mut self, now: Time, open: bool, opened: u64) {
-        if open || opened != self.opened {
-            (self.used, self.opened) = (now, opened);
+        if open || self.open || opened != self.opened {
+            (self.used, self.open, self.opened) = (now, open, opened);
         }
     }
 
@@ -123,8 +124,9 @@ mod tests {
         life.note(at(1), false, 1);
         assert_eq!((life.is_over(at(1)), life.due()), (None, Some(at(2))), "a call came and went");
         life.note(at(3), true, 2);
-        life.note(at(5), true, 2);
+        // Nothing was looked at since: the call was open until now.
         life.note(at(5), false, 2);
+        life.note(at(6), false, 2);
         assert_eq!((life.is_over(at(5)), life.is_over(at(6))), (None, Some(CloseCode::IdleTimeout)));
         assert_eq!((life.is_over(at(9)), life.due()), (None, None), "once");
         let lifetime = Lifetime { max_age: Some(MINUTE * 100), ..Lifetime::default() };

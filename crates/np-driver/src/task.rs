@@ -37,8 +37,9 @@ use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
 
-/// Bytes asked for per read; doubled up to the second figure while reads come back full.
-const READ: usize = 16 << 10;
+/// Bytes asked for per read; doubled up to the second figure while reads come back full. The first is small, as most
+/// connections of a busy server are idle.
+const READ: usize = 2 << 10;
 const READ_MOST: usize = 256 << 10;
 /// Reads per turn, so that one busy peer does not keep a worker to itself.
 const READS: usize = 16;
@@ -248,7 +249,7 @@ impl Task {
             return Poll::Ready(());
         }
         let unwritten = self.written < self.out.len() || self.unflushed;
-        self.life.note(self.now, !self.session.is_idle() || !self.waiting.is_empty(), self.session.opened());
+        self.note_use();
         self.has_memory();
         // What this side does not read is not late.
         let unread = !self.input.is_empty() && !self.share.is_stopped();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use np_dispatch::Router;
 use np_driver::{Compression, ConnectorConfig, Lifetime, Telemetry};
-use np_noise::{Crypto, Pattern, Role, Suite};
+use np_noise::{Crypto, Pattern, Provider, Role, Suite};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
 use np_types::{Deadline, Limits, Psk};
@@ -26,6 +26,7 @@ pub struct ClientBuilder {
     trust: Trust,
     pub(crate) pattern: Option<Pattern>,
     pub(crate) suite: Option<Suite>,
+    pub(crate) provider: Option<&'static dyn Provider>,
     psk: Option<Psk>,
     pub(crate) psk_id: Option<String>,
     pub(crate) link: ConnectOptions,
@@ -61,6 +62,7 @@ impl ClientBuilder {
             trust: Trust::Address,
             pattern: None,
             suite: None,
+            provider: None,
             psk: None,
             psk_id: None,
             link: ConnectOptions::default(),
@@ -85,6 +87,7 @@ impl ClientBuilder {
             addresses: self.addresses.clone(),
             pattern: self.pattern,
             suite: self.suite,
+            provider: self.provider,
             compression: self.compression,
             deadline: self.deadline,
             telemetry: self.telemetry.clone(),
@@ -202,6 +205,14 @@ impl ClientBuilder {
     #[must_use]
     pub const fn suite(mut self, suite: Suite) -> Self {
         self.suite = Some(suite);
+        self
+    }
+
+    /// Sets who computes the cryptography. Default: [`provider`]; [`ServerBuilder::provider`](crate::ServerBuilder::provider)
+    /// has an example.
+    #[must_use]
+    pub const fn provider(mut self, provider: &'static dyn Provider) -> Self {
+        self.provider = Some(provider);
         self
     }
 
@@ -369,7 +380,10 @@ impl ClientBuilder {
 
     fn connector(&self, identity: Identity, policy: Policy, link: ConnectOptions) -> ConnectorConfig {
         ConnectorConfig {
-            crypto: Crypto { suite: self.suite.unwrap_or_else(default_suite), provider: provider() },
+            crypto: Crypto {
+                suite: self.suite.unwrap_or_else(default_suite),
+                provider: self.provider.unwrap_or_else(provider),
+            },
             link,
             compression: self.compression,
             progress_timeout: self.progress_timeout,

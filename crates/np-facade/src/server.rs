@@ -9,7 +9,7 @@ use np_dispatch::{
     Router, StreamHandler, Target,
 };
 use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, Telemetry};
-use np_noise::Pattern;
+use np_noise::{Pattern, Provider};
 use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
 use np_types::{CallError, Suite};
@@ -246,6 +246,26 @@ impl ServerBuilder {
     #[must_use]
     pub fn suites(mut self, suites: impl Into<Vec<Suite>>) -> Self {
         self.config.suites = suites.into();
+        self
+    }
+
+    /// Sets who computes the cryptography. Default: [`provider`]. Nothing that travels depends on it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::{prelude::*, raw::noise::RustCrypto};
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).provider(&RustCrypto);
+    /// let server = server.listen("mem:provider").start().await?;
+    /// let address = server.addresses()[0].to_string();
+    /// let client = Client::builder(address).provider(&RustCrypto).connect().await?;
+    /// assert_eq!(client.call("np.echo", "hi").await?, "hi");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn provider(mut self, provider: &'static dyn Provider) -> Self {
+        self.config.provider = provider;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use np_facade::prelude::*;
+use np_facade::raw::noise::RustCrypto;
 use np_facade::{ServerBuilder, TlsServer};
 
 use crate::Failure;
@@ -23,14 +24,17 @@ pub(crate) enum Way {
 pub(crate) struct Np {
     /// The transport.
     pub(crate) way: Way,
-    /// What the client adds to the address that the server printed, such as `&pattern=ik`.
+    /// What the client adds to the address that the server printed, such as `&suite=chacha`.
     pub(crate) options: &'static str,
+    /// Whether both sides compute in Rust alone.
+    pub(crate) rust: bool,
 }
 
 /// np, before a connection.
 pub(crate) struct NpDialer {
     address: String,
     identity: Option<Identity>,
+    rust: bool,
 }
 
 impl Peer for Np {
@@ -47,6 +51,7 @@ impl Peer for Np {
                 Server::builder_without_identity(Policy::anonymous()).tls(tls).listen("tls://127.0.0.1:0")
             }
         };
+        let builder = if self.rust { builder.provider(&RustCrypto) } else { builder };
         let server = builder.start().await?;
         let address = server.addresses().first().ok_or("the server has no address")?.to_string();
         Ok(Served { place: Place { address, trust: Vec::new() }, keep: Box::new((server, folder)) })
@@ -57,7 +62,7 @@ impl Peer for Np {
             Way::Tls => None,
             Way::Tcp | Way::Unix => Some(Identity::generate()?),
         };
-        Ok(NpDialer { address: format!("{}{}", place.address, self.options), identity })
+        Ok(NpDialer { address: format!("{}{}", place.address, self.options), identity, rust: self.rust })
     }
 }
 
@@ -72,6 +77,9 @@ impl Dialer for NpDialer {
         let mut builder = Client::builder(&self.address);
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
+        }
+        if self.rust {
+            builder = builder.provider(&RustCrypto);
         }
         Ok(builder.connect().await?)
     }

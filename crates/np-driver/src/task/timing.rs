@@ -40,6 +40,7 @@ impl Task {
                 self.cut_who_is_late();
                 self.raise_allowance();
                 self.rest();
+                self.note_use();
                 if let Some(code) = self.life.is_over(self.now)
                     && self.drain_until.is_none()
                 {
@@ -84,6 +85,11 @@ impl Task {
         let rang = *armed;
         self.timer = None;
         Some(rang)
+    }
+
+    /// Notes whether the connection is in use: what is open is no idleness, however long nothing moves.
+    pub(super) fn note_use(&mut self) {
+        self.life.note(self.now, !self.session.is_idle() || !self.waiting.is_empty(), self.session.opened());
     }
 
     /// Gives the buffers back of a connection that has not moved for a while: idle ones are many.
