@@ -348,7 +348,7 @@ impl Shared {
         incoming: Incoming,
         (source, entered): (Option<FromSource>, Option<Entered>),
         stop: watch::Receiver<bool>,
-    ) -> Option<Met> {
+    ) -> Option<Box<Met>> {
         let proxied = incoming.is_proxied();
         let settings = self.settings();
         let began = Instant::now();
@@ -410,12 +410,12 @@ impl Shared {
             return None;
         };
         self.audit.telemetry.shaken(Side::Responder, result_of(Ok(())), Some(began.elapsed()));
-        Some(Met { established, io, address: label.text, local, tls, slot, source, settings })
+        Some(Box::new(Met { established, io, address: label.text, local, tls, slot, source, settings }))
     }
 
     /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
-    fn attend(&self, met: Met) -> impl Future<Output = ()> + Send {
-        let Met { established, io, address, local, tls, slot, source, settings } = met;
+    fn attend(&self, met: Box<Met>) -> impl Future<Output = ()> + Send {
+        let Met { established, io, address, local, tls, slot, source, settings } = *met;
         let config = &settings.config;
         let info = ConnectionInfo {
             clock: self.clock,

@@ -169,6 +169,11 @@ impl Task {
     /// Boxed: a future that holds it would have room for it twice.
     async fn run(mut self: Box<Self>) -> ConnectionError {
         poll_fn(|cx| self.poll_turn(cx)).await;
+        Box::pin(self.end()).await
+    }
+
+    /// What follows the last turn; in a box of its own, since connections are open longer than they end.
+    async fn end(mut self: Box<Self>) -> ConnectionError {
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
         self.refuse_stragglers(&error).await;
