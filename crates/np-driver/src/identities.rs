@@ -24,8 +24,8 @@ pub(crate) struct Identity {
 
 /// Those of identities that have a connection or a call at work, or had calls in the last second where there is a rate.
 ///
-/// Their number is at most twice that of those with a connection and [`MAX_RECENT`], and some: it is looked through each
-/// time it has doubled, so that a connection more costs the same however many there are.
+/// Their number is at most twice the most that had a connection at once and [`MAX_RECENT`], and some: it is looked through
+/// each time it has doubled, so that a connection more costs the same however many there are. A name and some 200 bytes each.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     all: BTreeMap<String, Arc<Identity>>,

@@ -239,6 +239,8 @@ impl Task {
         call: Arrived,
         scope: Scope,
     ) {
+        // A place that nobody needs any more is as good as free.
+        self.free_spare();
         let (key, kind, method) = (call.key, call.kind, call.method.clone());
         let mistake = match (&header, kind, &self.info.once) {
             (Err(error), ..) => Some(error.to_string()),

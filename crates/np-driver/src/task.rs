@@ -231,6 +231,7 @@ impl Task {
         let mut more = self.poll_read(cx);
         more |= self.poll_commands(cx);
         self.poll_bell();
+        self.free_spare();
         self.poll_timer(cx);
         self.poll_handlers(cx);
         self.drain_events(cx);
@@ -262,6 +263,8 @@ impl Task {
         // Writing may have made room in the session, and a close that began after the timer was set needs one.
         more |= self.feed_waiting();
         more |= self.session.error().is_some() && self.close_until.is_none();
+        // What was written last sets a time that the alarm, which came before, does not know.
+        more |= self.rest_at.is_some_and(|rest| self.timer.as_ref().is_none_or(|(armed, _)| *armed > rest));
         if more {
             cx.waker().wake_by_ref();
         }

@@ -377,7 +377,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Calls the method and waits for its answer.
+    /// Calls the method and waits for its answer. Nothing is sent before the future is polled; the trace that the call
+    /// belongs to is the one in which it is made.
     ///
     /// # Errors
     /// As [`Client::call`].

@@ -208,8 +208,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets who computes the cryptography. Default: [`provider`]; [`ServerBuilder::provider`](crate::ServerBuilder::provider)
-    /// has an example.
+    /// Sets who computes the keys of one handshake and the records; see
+    /// [`ServerBuilder::provider`](crate::ServerBuilder::provider). Default: [`provider`].
     #[must_use]
     pub const fn provider(mut self, provider: &'static dyn Provider) -> Self {
         self.provider = Some(provider);
@@ -412,6 +412,10 @@ impl ClientBuilder {
         Ok(())
     }
 
+    fn configured_suite(&self) -> Option<Suite> {
+        self.configured.as_ref().and_then(|config| config.suite())
+    }
+
     /// Refuses settings of handshakes by key, where there is none.
     fn check_inside(&self, address: &Address) -> Result<(), Error> {
         let mode = address.mode();
@@ -420,7 +424,8 @@ impl ClientBuilder {
             ("psk", self.psk.is_some()),
             ("psk_id", self.psk_id.is_some()),
             ("pattern", self.pattern.is_some()),
-            ("suite", self.suite.is_some()),
+            // That of a file is for all of its addresses, which may be of several modes.
+            ("suite", self.suite.is_some() && self.suite != self.configured_suite()),
             ("trust_first_use", matches!(self.trust, Trust::FirstUse(_))),
         ];
         if let Some((setting, _)) = set.into_iter().find(|(_, set)| *set) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use np_driver::random_secret_key;
-use np_noise::Keypair;
+use np_noise::{Keypair, Provider};
 use np_trust::{KeyFileMode, read_secret_key, write_new_secret};
 use np_types::{PublicKey, SecretKey};
 
@@ -34,6 +34,19 @@ impl Identity {
     #[must_use]
     pub fn from_secret(secret: SecretKey) -> Self {
         Self { keys: Keypair::new(provider(), &secret) }
+    }
+
+    /// As [`Identity::from_secret`], with another provider of what is computed with the key, in place of [`provider`]. A
+    /// builder's `provider` computes the rest: the keys of one handshake, and the records.
+    ///
+    /// ```
+    /// use np_facade::{Identity, raw::noise::RustCrypto};
+    /// let secret = np_facade::SecretKey::from_bytes([7; 32]);
+    /// let identity = Identity::from_secret_with(&RustCrypto, secret);
+    /// ```
+    #[must_use]
+    pub fn from_secret_with(provider: &'static dyn Provider, secret: SecretKey) -> Self {
+        Self { keys: Keypair::new(provider, &secret) }
     }
 
     /// Reads the secret key file that `np keygen` or [`Identity::create`] wrote.

@@ -249,7 +249,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets who computes the cryptography. Default: [`provider`]. Nothing that travels depends on it.
+    /// Sets who computes the keys of one handshake and the records. Default: [`provider`]. What is computed with the identity's
+    /// own key is its provider's: [`Identity::from_secret_with`]. Nothing that travels depends on either.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -182,10 +182,12 @@ impl Pool {
     ) -> Result<Lease<'a>, CallError> {
         let mut state = self.state.subscribe();
         loop {
+            // Looked at before the pick: a connection that comes in between is picked, and not given up.
+            let refusal = self.nothing_comes(&state.borrow_and_update());
             if let Some(lease) = pick(self) {
                 return Ok(lease);
             }
-            if let Some(refusal) = self.nothing_comes(&state.borrow_and_update()) {
+            if let Some(refusal) = refusal {
                 return Err(refusal);
             }
             if timeout_at(self.dialer.clock.instant(until), state.changed()).await.is_err() {

@@ -3,7 +3,7 @@
 
 use np_transport::{Address, Scheme, TlsClient, TlsServer, TlsServerBuilder, TlsSetupError};
 use np_trust::{KeyFileMode, KnownPeers, Policy, Psks, psk_id, read_psk};
-use np_types::Limits;
+use np_types::{Limits, Suite};
 
 use super::Config;
 use super::plan::{ClientFiles, ClientPlan, ClientTls, ServerFiles, ServerPlan, ServerTls, TransportPlan};
@@ -132,6 +132,11 @@ impl Config {
     /// The limits of each connection of a server.
     pub(super) fn limits(&self) -> Limits {
         self.transport().limits
+    }
+
+    /// The suite that a file names for all addresses.
+    pub(crate) fn suite(&self) -> Option<Suite> {
+        self.transport().suite
     }
 
     pub(super) fn transport(&self) -> TransportPlan {
