@@ -152,6 +152,10 @@ async fn both_sides_use_the_suite_of_their_files() {
         let error = place.connect(&unnamed, &named(other)).await.unwrap_err();
         assert!(error.to_string().contains(&format!("suite={ours}")), "{error}");
     }
+    // A file whose server has keys and whose client goes to TLS: the suite is none of the client's affair.
+    let both = "[server]\naddress = \"tcp://127.0.0.1:0\"\n[client]\naddress = \"tls://127.0.0.1:1\"\n[transport]\nsuite = \"aes\"\n";
+    let error = Client::from_config(&Config::parse(both, "np.toml").unwrap()).unwrap().connect().await.unwrap_err();
+    assert!(!matches!(error, Error::Unfit { .. }), "{error}");
     let idle = Config::parse("[client]\naddress = \"tls://a:1\"\n[transport]\nsuite = \"aes\"\n", "np.toml");
     assert!(idle.unwrap_err().to_string().contains("transport.suite"));
 }
