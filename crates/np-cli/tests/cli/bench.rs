@@ -1,8 +1,10 @@
 //! Measuring calls: each is counted by what became of it, also while the server drains.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 
-use np_facade::{CallError, Client, Identity, Limits, WhenFull};
+use np_facade::{CallError, Client, Limits, WhenFull};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -31,20 +33,31 @@ fn bench_counts_calls_and_their_latencies() {
     assert!(report["calls_per_second"].as_f64().unwrap() > 0.0 && report["ended"].is_null(), "{report}");
 }
 
+/// Waits until a server has had so many calls from others.
+#[cfg(unix)]
+fn wait_for_calls(address: &str, count: u64) {
+    Runtime::new().unwrap().block_on(async {
+        let client = Client::connect(address).await.unwrap();
+        for asked in 1.. {
+            let status = client.call("np.status", "").await.unwrap();
+            let status = String::from_utf8(status.to_vec()).unwrap();
+            let total = status.lines().find_map(|line| line.strip_prefix("calls_total ")).unwrap();
+            if total.parse::<u64>().unwrap() >= count + asked {
+                break;
+            }
+        }
+    });
+}
+
 #[cfg(unix)]
 #[test]
 fn a_drain_that_is_watched_leaves_no_call_in_doubt() {
     let folder = Folder::new();
-    let mut serve = Serve::anyone(&folder, &["-v"]);
-    let child = np(["bench", serve.address(), "--workload", "small", "--secs", "60", "--json"]).spawn().unwrap();
-    serve.wait_for("connected");
-    let runtime = Runtime::new().unwrap();
-    runtime.block_on(async {
-        let client = Client::connect(serve.address()).await.unwrap();
-        for _ in 0..100 {
-            client.call("np.echo", "beside").await.unwrap();
-        }
-    });
+    let mut serve = Serve::anyone(&folder, &["--status-allow", "anyone"]);
+    // More calls than the server takes from one connection: when it drains, some were never sent.
+    let measure = ["bench", serve.address(), "--workload", "small", "--concurrency", "2048", "--secs", "60", "--json"];
+    let child = np(measure).spawn().unwrap();
+    wait_for_calls(serve.address(), 4_096);
     serve.signal(rustix::process::Signal::TERM);
     let report = finish(child).ok_json();
     let (answered, not_processed, unknown) = counts(&report);
@@ -142,6 +155,7 @@ fn a_server_of_its_own_is_measured_with_every_workload_and_the_report_is_as_docu
         }
     }
     assert_eq!(counts(&runs[5]).0, 40);
+    assert_eq!(all["calls"].as_u64(), runs.iter().map(|run| run["calls"].as_u64()).sum(), "{all}");
     if cfg!(target_os = "linux") {
         assert!(runs[5]["memory"]["server_kib_per_connection"].as_f64() > Some(1.0), "{}", runs[5]);
     }
@@ -230,26 +244,28 @@ fn arguments_that_measure_nothing_are_refused_before_anything_is_measured() {
 }
 
 #[test]
-fn the_server_of_a_measurement_ends_with_its_standard_input() {
-    let key = Identity::generate().unwrap().public_key().to_string();
-    let told = run(["bench", "--serve-for", &key]).ok();
-    assert!(told.starts_with("tcp://127.0.0.1:") && told.contains("?key=np1"), "{told}");
+fn the_server_of_a_measurement_lets_in_one_client_and_ends_with_its_standard_input() {
+    let folder = Folder::new();
+    let (file, key) = folder.key("client.key");
+    let mut child = np(["bench", "--serve-for", &key.to_string()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = said.next().unwrap().unwrap();
+    assert!(address.starts_with("tcp://127.0.0.1:") && address.contains("?key=np1"), "{address}");
+    run(["ping", &address, "--count", "1"]).fails(4, &["not allowed"]);
+    run(["ping", &address, "--count", "1", "--identity", &file]).ok();
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(said.next().unwrap().unwrap().split(' ').count(), 2, "processor time and memory");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[cfg(unix)]
 #[test]
 fn an_interrupted_measurement_reports_what_it_has() {
     let folder = Folder::new();
-    let mut serve = Serve::anyone(&folder, &["-v"]);
+    let serve = Serve::anyone(&folder, &["--status-allow", "anyone"]);
     let child = np(["bench", serve.address(), "--workload", "A,B", "--secs", "60", "--json"]).spawn().unwrap();
-    serve.wait_for("connected");
-    let runtime = Runtime::new().unwrap();
-    runtime.block_on(async {
-        let client = Client::connect(serve.address()).await.unwrap();
-        for _ in 0..100 {
-            client.call("np.echo", "beside").await.unwrap();
-        }
-    });
+    wait_for_calls(serve.address(), 100);
     crate::support::send(&child, rustix::process::Signal::INT);
     let ran = finish(child);
     assert_eq!(ran.code, Some(130), "{}", ran.err);
