@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::ArgPredicate;
-use np_facade::{Identity, PublicKey};
+use np_facade::{Address, Identity, PublicKey, Suite};
 
 use crate::args::ConnectArgs;
 use crate::connect::{Dialer, Target};
@@ -66,6 +66,10 @@ pub(crate) struct Bench {
     /// Start a server for this measurement, in a process of its own on this machine
     #[arg(long = "self", id = "own", conflicts_with_all = ["address", "server_pid"])]
     own: bool,
+
+    /// The cipher suite to ask for with --self; the suite of an ADDR stands in it (?suite=)
+    #[arg(long, value_name = "SUITE", conflicts_with_all = ["address", "compare"])]
+    suite: Option<Suite>,
 
     /// What is measured, one after the other: A to F, stream, sweep, small, echo:SIZE, all
     #[arg(long, value_name = "NAME,...", value_parser = parse_name, value_delimiter = ',', default_value = "small")]
@@ -195,7 +199,10 @@ impl Bench {
             None => Identity::generate().map_err(|error| Failure::of("--self", error))?,
         };
         let own = Own::start(client.public_key()).await?;
-        let args = ConnectArgs { address: own.address.clone(), ..self.connect.clone() };
+        let listening: Address = own.address.parse().map_err(|error| Failure::address("--self", &error))?;
+        let suite = self.suite.or_else(|| listening.suite());
+        let address = listening.with_suite(suite).to_string();
+        let args = ConnectArgs { address, ..self.connect.clone() };
         let dialer = Dialer::new(&args, Target::new(&args)?, Some(client)).await?;
         Ok((dialer, Watched::Child(Box::new(own))))
     }

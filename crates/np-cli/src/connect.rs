@@ -5,6 +5,7 @@ use std::time::Duration;
 use np_facade::raw::transport::check_supported;
 use np_facade::{
     Address, Client, ClientBuilder, Compression, ConnectOptions, ErrorKind, Identity, Pattern, Psk, SecurityMode,
+    Suite, default_suite,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -116,6 +117,11 @@ impl Dialer {
     /// The security mode of the address.
     pub(crate) const fn mode(&self) -> SecurityMode {
         self.address.mode()
+    }
+
+    /// The suite that the client asks for.
+    pub(crate) fn suite(&self) -> Suite {
+        self.address.suite().unwrap_or_else(default_suite)
     }
 
     fn builder(&self) -> ClientBuilder {

@@ -1,14 +1,10 @@
 //! What a measurement ran on and with: the header of a report. Must never measure anything.
 
-use np_facade::{Connection, SecurityMode, escape};
+use np_facade::{Connection, SecurityMode, Suite, escape, provider};
 use serde::Serialize;
 use tokio::net::TcpSocket;
 
 use super::tally::MAX_REASON;
-
-/// The one suite of np's own, and whose code it is.
-const NOISE_SUITE: &str = "Noise 25519_ChaChaPoly_SHA256";
-const NOISE_PROVIDER: &str = "RustCrypto";
 
 /// The header of a report.
 #[derive(Debug, Clone, Serialize)]
@@ -30,8 +26,8 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// This one, with what a connection runs with.
-    pub(super) fn new(connection: &Connection, mode: SecurityMode) -> Self {
+    /// This one, with what a connection runs with; `asked` is the suite that its client asked for.
+    pub(super) fn new(connection: &Connection, mode: SecurityMode, asked: Suite) -> Self {
         let socket = TcpSocket::new_v4().ok();
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -39,8 +35,8 @@ impl Machine {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            suite: suite(connection, mode),
-            provider: provider(connection, mode),
+            suite: suite(connection, mode, asked),
+            provider: provider_of(connection, mode),
             socket_send_bytes: socket.as_ref().and_then(|socket| socket.send_buffer_size().ok()),
             socket_receive_bytes: socket.and_then(|socket| socket.recv_buffer_size().ok()),
         }
@@ -50,7 +46,7 @@ impl Machine {
     #[cfg(test)]
     pub(super) fn sample() -> Self {
         let (version, profile, os, arch) = ("0.1.0", "release", "linux", "x86_64");
-        let (suite, provider) = (NOISE_SUITE.to_owned(), NOISE_PROVIDER);
+        let (suite, provider) = ("Noise 25519_ChaChaPoly_SHA256".to_owned(), "RustCrypto");
         let (socket_send_bytes, socket_receive_bytes) = (Some(16_384), None);
         Self { version, profile, os, arch, cores: 2, suite, provider, socket_send_bytes, socket_receive_bytes }
     }
@@ -69,22 +65,22 @@ impl Machine {
     }
 }
 
-/// How this connection's records are protected.
-fn suite(connection: &Connection, mode: SecurityMode) -> String {
+/// How this connection's records are protected. A connection of np's own stands only with the suite that was asked for.
+fn suite(connection: &Connection, mode: SecurityMode, asked: Suite) -> String {
+    let noise = format!("Noise {}", asked.noise_name());
     let tls = connection.tls().map(|tls| escape(&format!("{} {}", tls.version, tls.suite), MAX_REASON));
     match (mode, tls) {
-        (SecurityMode::Noise, _) => NOISE_SUITE.to_owned(),
-        (SecurityMode::TlsNoise, Some(tls)) => format!("{NOISE_SUITE} inside {tls}"),
+        (SecurityMode::Noise, _) => noise,
+        // Records are TLS's there.
         (_, Some(tls)) => tls,
         (mode, None) => format!("none ({})", mode.as_str()),
     }
 }
 
 /// Whose code seals and opens this connection's records.
-fn provider(connection: &Connection, mode: SecurityMode) -> &'static str {
+fn provider_of(connection: &Connection, mode: SecurityMode) -> &'static str {
     match (mode, connection.tls().is_some()) {
-        (SecurityMode::Noise, _) => NOISE_PROVIDER,
-        // The keys of np's handshake are mixed by its own code, the records are TLS's.
+        (SecurityMode::Noise, _) => provider().name(),
         (_, true) => "rustls with aws-lc-rs",
         (_, false) => "nobody",
     }

@@ -50,7 +50,7 @@ impl Runner {
     ) -> Result<(Self, Machine), Failure> {
         let first = until(signals, dialer.connect()).await?.client;
         let connection = first.connection();
-        let machine = Machine::new(&connection, dialer.mode());
+        let machine = Machine::new(&connection, dialer.mode(), dialer.suite());
         // A Unix socket tells whose it is.
         let process = connection.local().and_then(|local| local.process);
         let watched = match (watched, process) {

@@ -141,7 +141,7 @@ fn a_server_of_its_own_is_measured_with_every_workload_and_the_report_is_as_docu
     counts(&all);
     let runs = all["runs"].as_array().unwrap();
     let names: Vec<&str> = runs.iter().map(|run| run["workload"].as_str().unwrap()).collect();
-    assert_eq!(names[..8], ["A", "B", "C", "D", "E", "F", "stream", "sweep:64"]);
+    assert_eq!(names[..8], ["F", "A", "B", "C", "D", "E", "stream", "sweep:64"]);
     assert_eq!((names.len(), names[14]), (15, "sweep:1MiB"));
     for run in runs {
         // What was not sent yet when the time was over was taken back.
@@ -154,16 +154,21 @@ fn a_server_of_its_own_is_measured_with_every_workload_and_the_report_is_as_docu
             assert!(cpu["client"].as_f64() > Some(0.0) && cpu["server"].as_f64() > Some(0.0), "{run}");
         }
     }
-    assert_eq!(counts(&runs[5]).0, 40);
+    assert_eq!(counts(&runs[0]).0, 40);
     assert_eq!(all["calls"].as_u64(), runs.iter().map(|run| run["calls"].as_u64()).sum(), "{all}");
     if cfg!(target_os = "linux") {
-        assert!(runs[5]["memory"]["server_kib_per_connection"].as_f64() > Some(1.0), "{}", runs[5]);
+        assert!(runs[0]["memory"]["server_kib_per_connection"].as_f64() > Some(1.0), "{}", runs[0]);
     }
     // Its server has gone with it.
     let place = all["address"].as_str().unwrap().strip_prefix("tcp://").unwrap();
     std::net::TcpStream::connect(place).unwrap_err();
 
-    let paced = run(["bench", "--self", "--workload", "A", "--secs", "0.1", "--rate", "500", "--json"]).ok_json();
+    let paced =
+        run(["bench", "--self", "--workload", "A", "--secs", "0.1", "--rate", "500", "--suite", "chacha", "--json"]);
+    let paced = paced.ok_json();
+    assert_eq!(paced["machine"]["suite"], "Noise 25519_ChaChaPoly_SHA256");
+    assert_eq!(all["machine"]["suite"], format!("Noise {}", np_facade::default_suite().noise_name()));
+    assert_eq!(paced["machine"]["provider"], np_facade::provider().name());
     let mut seen = BTreeMap::new();
     fields(&all, "", &mut seen);
     fields(&paced, "", &mut seen);
@@ -240,6 +245,8 @@ fn arguments_that_measure_nothing_are_refused_before_anything_is_measured() {
     run(["bench", "mem:a", "--workload", "A,nonsense"]).fails(2, &["nonsense", "A to F", "echo:SIZE"]);
     run(["bench", "mem:a", "--workload", "A,A"]).fails(2, &["--workload", "A is named twice"]);
     run(["bench", "mem:a", "--workload", "A,F", "--rate", "5"]).fails(2, &["--rate", "F opens connections"]);
+    run(["bench", "--self", "--suite", "rot13"]).fails(2, &["--suite", "chacha"]);
+    run(["bench", "mem:a", "--suite", "chacha"]).fails(2, &["--suite", "[ADDR]"]);
     run(["bench", "mem:a", "--secs", "0"]).fails(2, &["--secs", "0.01 to 86400"]);
 }
 
