@@ -78,7 +78,7 @@ impl KeyMode {
 }
 
 /// What every command that connects takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectArgs {
     /// Where the server is, as it printed it: tcp://127.0.0.1:9000?key=np1..., tls://127.0.0.1:9443?pin=sha256:...
     #[arg(value_name = "ADDR")]

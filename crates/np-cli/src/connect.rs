@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use np_facade::raw::transport::check_supported;
-use np_facade::{Address, Client, Compression, ConnectOptions, ErrorKind, Pattern, SecurityMode};
+use np_facade::{
+    Address, Client, ClientBuilder, Compression, ConnectOptions, ErrorKind, Identity, Pattern, Psk, SecurityMode,
+    Suite, default_suite,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{ConnectArgs, PatternName, Trust};
@@ -61,61 +64,118 @@ pub(crate) async fn connect(args: &ConnectArgs, target: Target) -> Result<Connec
 /// As [`connect`], with messages compressed.
 pub(crate) async fn connect_with(
     args: &ConnectArgs,
-    Target { address, place }: Target,
+    target: Target,
     compression: Option<Compression>,
 ) -> Result<Connected, Failure> {
-    let mode = args.key_mode;
-    let budget = args.timeout;
-    // A command is about this connection: its loss is what there is to tell.
-    let mut builder = Client::builder(address.to_string())
-        .connect_timeout(budget)
-        .handshake_timeout(budget)
-        .deadline(budget)
-        .auto_reconnect(false);
-    if let Some(compression) = compression {
-        builder = builder.compression(compression);
-    }
-    let mut public = None;
-    let tls = blocking({
-        let (tls, address, unverified) = (args.tls.clone(), address.clone(), args.danger_trust_anyone);
-        move || tls.read(&address, unverified, mode)
-    });
-    let link = ConnectOptions { tls: tls.await?, local_user: args.local_user.clone(), ..ConnectOptions::default() };
-    builder = builder.connect_options(link);
-    if let Some(path) = &args.identity {
-        let identity = load::identity(path.clone(), mode).await?;
-        public = Some(identity.public_key());
-        builder = builder.identity(identity);
-    }
-    if let Some(path) = &args.psk {
-        builder = builder.psk(load::psk(path.clone(), mode).await?);
-    }
-    if let Some(id) = &args.psk_id {
-        builder = builder.psk_id(id.clone());
-    }
-    if let Some(pattern) = args.pattern {
-        builder = builder.pattern(pattern.get());
-    }
-    if args.danger_trust_anyone {
-        output::note("warning: --danger-trust-anyone: nothing tells this server from an impostor");
-        builder = builder.danger_trust_anyone();
-    }
-    let first_use = FirstUse::open(args, &place).await?;
-    if let Some(first_use) = &first_use {
-        builder = builder.trust_first_use(first_use.known());
-    }
-    let until = Instant::now() + budget;
-    let connected = timeout_at(until + GRACE, builder.connect()).await;
-    if let Some(first_use) = first_use {
-        first_use.tell().await;
-    }
-    match connected {
-        Ok(Ok(client)) => Ok(Connected { client, place, until }),
-        Ok(Err(error)) => {
-            let shows_key = shows_key(args, !address.keys().is_empty());
-            Err(Tried { args, place: &place, mode: address.mode(), public, shows_key }.refused(error))
+    Dialer { compression, ..Dialer::new(args, target, None).await? }.connect().await
+}
+
+/// What the arguments and their files say, read once, for any number of connections.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    args: ConnectArgs,
+    address: Address,
+    place: String,
+    link: ConnectOptions,
+    identity: Option<Identity>,
+    psk: Option<Psk>,
+    compression: Option<Compression>,
+}
+
+impl Dialer {
+    /// Reads the files that the arguments name. `identity` is who this client is where they name none.
+    pub(crate) async fn new(
+        args: &ConnectArgs,
+        Target { address, place }: Target,
+        identity: Option<Identity>,
+    ) -> Result<Self, Failure> {
+        let mode = args.key_mode;
+        let tls = blocking({
+            let (tls, address, unverified) = (args.tls.clone(), address.clone(), args.danger_trust_anyone);
+            move || tls.read(&address, unverified, mode)
+        });
+        let link = ConnectOptions { tls: tls.await?, local_user: args.local_user.clone(), ..ConnectOptions::default() };
+        let identity = match &args.identity {
+            Some(path) => Some(load::identity(path.clone(), mode).await?),
+            None => identity,
+        };
+        let psk = match &args.psk {
+            Some(path) => Some(load::psk(path.clone(), mode).await?),
+            None => None,
+        };
+        if args.danger_trust_anyone {
+            output::note("warning: --danger-trust-anyone: nothing tells this server from an impostor");
         }
-        Err(_) => Err(silent(&place, budget)),
+        Ok(Self { args: args.clone(), address, place, link, identity, psk, compression: None })
+    }
+
+    /// The address without its keys, for messages.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The security mode of the address.
+    pub(crate) const fn mode(&self) -> SecurityMode {
+        self.address.mode()
+    }
+
+    /// The suite that the client asks for.
+    pub(crate) fn suite(&self) -> Suite {
+        self.address.suite().unwrap_or_else(default_suite)
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        let args = &self.args;
+        // A command is about this connection: its loss is what there is to tell.
+        let mut builder = Client::builder(self.address.to_string())
+            .connect_timeout(args.timeout)
+            .handshake_timeout(args.timeout)
+            .deadline(args.timeout)
+            .auto_reconnect(false)
+            .connect_options(self.link.clone());
+        if let Some(compression) = self.compression {
+            builder = builder.compression(compression);
+        }
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
+        }
+        if let Some(psk) = &self.psk {
+            builder = builder.psk(psk.clone());
+        }
+        if let Some(id) = &args.psk_id {
+            builder = builder.psk_id(id.clone());
+        }
+        if let Some(pattern) = args.pattern {
+            builder = builder.pattern(pattern.get());
+        }
+        if args.danger_trust_anyone {
+            builder = builder.danger_trust_anyone();
+        }
+        builder
+    }
+
+    /// Connects. The budget begins here.
+    pub(crate) async fn connect(&self) -> Result<Connected, Failure> {
+        let (args, place, budget) = (&self.args, self.place.clone(), self.args.timeout);
+        let mut builder = self.builder();
+        let first_use = FirstUse::open(args, &place).await?;
+        if let Some(first_use) = &first_use {
+            builder = builder.trust_first_use(first_use.known());
+        }
+        let until = Instant::now() + budget;
+        let connected = timeout_at(until + GRACE, builder.connect()).await;
+        if let Some(first_use) = first_use {
+            first_use.tell().await;
+        }
+        match connected {
+            Ok(Ok(client)) => Ok(Connected { client, place, until }),
+            Ok(Err(error)) => {
+                let public = self.identity.as_ref().map(Identity::public_key);
+                let shows_key = shows_key(args, !self.address.keys().is_empty());
+                Err(Tried { args, place: &place, mode: self.address.mode(), public, shows_key }.refused(error))
+            }
+            Err(_) => Err(silent(&place, budget)),
+        }
     }
 }
 

@@ -30,6 +30,20 @@ pub(crate) fn raise(connections: usize, is_verbose: bool) {
     }
 }
 
+/// Raises the soft limit for a client; where it is too low all the same, the connections that are refused say so.
+#[cfg(unix)]
+pub(crate) fn raise_for_connections(connections: u32) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_some_and(|current| current < u64::from(connections) + BESIDE) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
+    }
+}
+
+/// This system has no such limit.
+#[cfg(not(unix))]
+pub(crate) const fn raise_for_connections(_connections: u32) {}
+
 /// This system has no such limit.
 #[cfg(not(unix))]
 pub(crate) const fn raise(_connections: usize, _is_verbose: bool) {}
