@@ -54,6 +54,11 @@ const STEPS: &[Step] = &[
             cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
             // What the features bring must not be needed.
             cargo(&["clippy", "-p", "np-facade", "--no-default-features", "--locked", "--", "-D", "warnings"]),
+            // What no other crate of ours turns on.
+            cargo(&[
+                "clippy", "-p", "np-facade", "--all-targets", "--features", "opentelemetry", "--locked", "--", "-D",
+                "warnings",
+            ]),
         ]),
     },
     Step {
