@@ -37,6 +37,20 @@ const fn cargo(arguments: &'static [&'static str]) -> Cargo {
     Cargo { arguments, variables: &[] }
 }
 
+/// The pages of what a feature adds that no other crate of ours turns on.
+const DOC_OF_FEATURE: &[&str] = &[
+    "doc",
+    "-p",
+    "np-facade",
+    "-p",
+    "np-driver",
+    "--features",
+    "np-facade/opentelemetry",
+    "--no-deps",
+    "--locked",
+    "--document-private-items",
+];
+
 const STEPS: &[Step] = &[
     Step {
         name: "fmt",
@@ -56,23 +70,43 @@ const STEPS: &[Step] = &[
             cargo(&["clippy", "-p", "np-facade", "--no-default-features", "--locked", "--", "-D", "warnings"]),
             // What no other crate of ours turns on.
             cargo(&[
-                "clippy", "-p", "np-facade", "--all-targets", "--features", "opentelemetry", "--locked", "--", "-D",
+                "clippy",
+                "-p",
+                "np-facade",
+                "--all-targets",
+                "--features",
+                "opentelemetry",
+                "--locked",
+                "--",
+                "-D",
                 "warnings",
             ]),
         ]),
     },
     Step {
         name: "tests",
-        work: Work::Cargo(&[cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"])]),
+        work: Work::Cargo(&[
+            cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"]),
+            cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--test", "opentelemetry", "--locked"]),
+        ]),
     },
     Step { name: "evidence", work: Work::Own(evidence) },
-    Step { name: "doc-tests", work: Work::Cargo(&[cargo(&["test", "--workspace", "--doc", "--locked"])]) },
+    Step {
+        name: "doc-tests",
+        work: Work::Cargo(&[
+            cargo(&["test", "--workspace", "--doc", "--locked"]),
+            cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--doc", "--locked", "opentelemetry"]),
+        ]),
+    },
     Step {
         name: "docs",
-        work: Work::Cargo(&[Cargo {
-            arguments: &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"],
-            variables: &[("RUSTDOCFLAGS", "-D warnings")],
-        }]),
+        work: Work::Cargo(&[
+            Cargo {
+                arguments: &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"],
+                variables: &[("RUSTDOCFLAGS", "-D warnings")],
+            },
+            Cargo { arguments: DOC_OF_FEATURE, variables: &[("RUSTDOCFLAGS", "-D warnings")] },
+        ]),
     },
     Step { name: "examples", work: Work::Own(examples::run) },
     Step {

@@ -16,15 +16,20 @@
 //! use opentelemetry_sdk::trace::SdkTracerProvider;
 //! use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, Layer as _};
 //!
-//! // With `.with_batch_exporter(..)`: that of `opentelemetry-otlp`, for one.
+//! // And `.with_batch_exporter(..)`, with that of `opentelemetry-otlp`, for one.
 //! let provider = SdkTracerProvider::builder().build();
-//! let spans = Targets::new().with_target("np::connection", tracing::Level::DEBUG).with_target("np::call", tracing::Level::DEBUG);
+//! let debug = [("np::connection", tracing::Level::DEBUG), ("np::call", tracing::Level::DEBUG)];
+//! let exported = Targets::new().with_default(tracing::Level::INFO).with_targets(debug);
 //! let subscriber = tracing_subscriber::registry()
-//!     .with(tracing_subscriber::fmt::layer().with_filter(tracing_subscriber::filter::LevelFilter::WARN))
-//!     .with(layer().with_tracer(provider.tracer("shop")).with_filter(spans.with_default(tracing::Level::INFO)));
+//!     .with(layer().with_tracer(provider.tracer("shop")).with_filter(exported));
 //! tracing::subscriber::set_global_default(subscriber)?;
 //! # Ok::<(), tracing::subscriber::SetGlobalDefaultError>(())
 //! ```
 
 pub use ::opentelemetry as api;
 pub use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt, layer};
+
+/// The page about what np tells of itself, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/OBSERVABILITY.md")]
+struct Page;
