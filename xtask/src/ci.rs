@@ -302,7 +302,7 @@ mod tests {
         }
         let clippy = STEPS.iter().find(|step| step.name == "clippy").map(Step::repeat);
         let wanted = "cargo clippy --workspace --all-targets --locked -- -D warnings";
-        assert_eq!(clippy.as_deref(), Some(wanted));
+        assert!(clippy.is_some_and(|all| all.split(" && ").next() == Some(wanted)));
     }
 
     #[test]
@@ -310,8 +310,9 @@ mod tests {
         let root = Workspace::open()?.root;
         for arguments in EVIDENCE {
             assert!(arguments.ends_with(&["--", "--nocapture"]), "{arguments:?}");
-            let [_, _, package, kind, test, ..] = *arguments else { return Err("not a test of one package".into()) };
-            let test = if *kind == "--lib" { "wycheproof" } else { test };
+            let [_, _, package, ..] = *arguments else { return Err("not a test of one package".into()) };
+            let named = arguments.iter().skip_while(|word| **word != "--test").nth(1);
+            let test = named.copied().unwrap_or("wycheproof");
             let places = ["src/crypto/{}.rs", "tests/{}.rs", "tests/{}/mutations.rs"];
             let paths = places.map(|place| root.join("crates").join(package).join(place.replace("{}", test)));
             let text =
