@@ -13,6 +13,7 @@ use crate::audit::Kind;
 use crate::call_limits::Permit;
 use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
+use crate::export;
 use crate::handlers::{Ending, Start};
 use crate::message_queue::own;
 use crate::scope::Scope;
@@ -102,8 +103,9 @@ impl Task {
     }
 
     /// Opens a call of this side, and notes that it has begun.
-    fn open(&mut self, kind: OpenKind, call: OpenCall) -> Result<StreamKey, CallError> {
+    fn open(&mut self, kind: OpenKind, mut call: OpenCall) -> Result<StreamKey, CallError> {
         let span = self.book.span(Way::Out, &call.method, &call.metadata);
+        export::pass_on(&span, &mut call.metadata);
         match self.session.open(call) {
             Ok(key) => {
                 self.book.began(key, Way::Out, kind, span, self.now);

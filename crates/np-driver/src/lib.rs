@@ -17,6 +17,7 @@ mod connection;
 mod entropy;
 mod establish;
 mod events;
+mod export;
 mod farewell;
 mod fate;
 mod half_open;

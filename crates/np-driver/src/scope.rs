@@ -9,7 +9,7 @@ use std::sync::Arc;
 use np_types::{Metadata, TraceContext};
 use tracing::Span;
 
-use crate::entropy;
+use crate::{entropy, export};
 
 thread_local! {
     /// The trace of the handler that this thread works for at the moment.
@@ -75,7 +75,13 @@ pub fn begin_trace(metadata: &mut Metadata) {
 /// `begins` one and there is none. Metadata that name a trace already are left alone.
 pub(crate) fn carry(metadata: &mut Metadata, begins: bool) {
     let current = CURRENT.with_borrow(Option::clone);
-    if (current.is_none() && !begins) || TraceContext::is_in(metadata) {
+    let here = export::here();
+    if (current.is_none() && here.is_none() && !begins) || TraceContext::is_in(metadata) {
+        return;
+    }
+    // A span that is exported is nearer than the call that its handler answers.
+    if let Some(here) = here {
+        let _ = here.put_into(metadata);
         return;
     }
     // A call goes on without a trace where there is no randomness for its ids, or no room.

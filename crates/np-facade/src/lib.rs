@@ -35,6 +35,8 @@ mod crypto;
 mod error;
 mod identity;
 mod listen;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 pub mod prelude;
 pub mod raw;
 mod server;

@@ -64,6 +64,20 @@ impl TraceContext {
         (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags: FLAGS, state: None })
     }
 
+    /// A place that another tracing system knows, in the parts of the standard; nothing where an id is all zeros. Of the
+    /// flags those count that version 00 knows, and a `tracestate` that metadata could not hold is left out.
+    ///
+    /// ```
+    /// let here = np_types::TraceContext::from_parts([1; 16], [2; 8], 1, "vendor=1").expect("ids that are not all zeros");
+    /// assert!(here.is_sampled());
+    /// assert_eq!(here.state(), Some("vendor=1"));
+    /// ```
+    #[must_use]
+    pub fn from_parts(trace: [u8; 16], span: [u8; 8], flags: u8, state: &str) -> Option<Self> {
+        let state = is_state(state.as_bytes()).then(|| Arc::from(state));
+        Some(Self { flags: flags & FLAGS, state, ..Self::new(trace, span)? })
+    }
+
     /// What metadata say. A malformed `traceparent` counts as none, and then its `tracestate` says nothing; a
     /// `tracestate` that is malformed, or longer than 512 bytes, is left out.
     #[must_use]
@@ -93,6 +107,29 @@ impl TraceContext {
         Ok(())
     }
 
+    /// Puts it into metadata in place of the one that they hold, if there is room; leaves them as they are otherwise.
+    ///
+    /// ```
+    /// use np_types::{Metadata, TraceContext};
+    /// let mut metadata = Metadata::new();
+    /// metadata.insert("note", b"kept")?;
+    /// for span in [1, 2] {
+    ///     let place = TraceContext::new([7; 16], [span; 8]).expect("ids that are not all zeros");
+    ///     place.replace_in(&mut metadata);
+    ///     assert_eq!(TraceContext::of(&metadata), Some(place));
+    /// }
+    /// assert_eq!(metadata.value("note"), Some(&b"kept"[..]));
+    /// # Ok::<(), np_types::MetadataError>(())
+    /// ```
+    pub fn replace_in(&self, metadata: &mut Metadata) {
+        let others = metadata.iter().filter(|(key, _)| *key != PARENT && *key != STATE);
+        let mut next = Metadata::new();
+        let fits = self.put_into(&mut next).and_then(|()| put_all(&mut next, others));
+        if fits.is_ok() {
+            *metadata = next;
+        }
+    }
+
     /// Whether metadata hold one, well-formed or not.
     ///
     /// ```
@@ -113,6 +150,16 @@ impl TraceContext {
     #[must_use]
     pub const fn span_id(&self) -> [u8; 8] {
         self.span
+    }
+
+    /// The flags of the standard's version 00: 1 for sampled, 2 for a trace id that is random.
+    ///
+    /// ```
+    /// assert_eq!(np_types::TraceContext::new([1; 16], [2; 8]).map(|trace| trace.flags()), Some(3));
+    /// ```
+    #[must_use]
+    pub const fn flags(&self) -> u8 {
+        self.flags
     }
 
     /// Whether whoever began the trace records it.
@@ -159,6 +206,13 @@ impl FromStr for TraceContext {
         let whole = fits && context.trace != [0; 16] && context.span != [0; 8];
         whole.then_some(context).ok_or(TraceContextError)
     }
+}
+
+fn put_all<'a>(
+    metadata: &mut Metadata,
+    mut pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), MetadataError> {
+    pairs.try_for_each(|(key, value)| metadata.insert(key, value))
 }
 
 /// Bytes out of as many pairs of lower-case digits.

@@ -7,6 +7,7 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 
 use super::{Telemetry, limit_of};
+use crate::export;
 
 /// Who opened a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +51,12 @@ impl Book {
             Way::In => "in",
             Way::Out => "out",
         };
-        let span = tracing::debug_span!(target: "np::call", "call", direction, %method, trace = Empty, status = Empty);
+        let span = tracing::debug_span!(
+            target: "np::call", "call", direction, %method, trace = Empty, status = Empty,
+            otel.kind = Empty, otel.name = Empty,
+        );
         if !span.is_disabled()
-            && let Some(trace) = TraceContext::of(metadata)
+            && let Some(trace) = export::begin(&span, way, method, TraceContext::of(metadata))
         {
             span.record("trace", display(trace));
         }
@@ -95,7 +99,7 @@ impl Book {
 
     /// A call of this side ended before it began.
     pub(crate) fn failed(&self, kind: OpenKind, status: Status, span: &Span) {
-        span.record("status", status.name());
+        note(span, status);
         if let Some(meters) = &self.telemetry.0 {
             let meters = meters.way(Way::Out);
             meters.began(kind);
@@ -104,7 +108,7 @@ impl Book {
     }
 
     fn close(&self, entry: &Entry, status: Status, now: Time) {
-        entry.span.record("status", status.name());
+        note(&entry.span, status);
         if let Some(meters) = &self.telemetry.0 {
             meters.way(entry.way).ended(entry.kind, status, now.since(entry.since));
         }
@@ -141,5 +145,13 @@ impl Book {
             meters.ends.get(error.code()).increment(1);
             meters.side(self.side).open.decrement(1.0);
         }
+    }
+}
+
+/// Notes how a call ended in its span.
+fn note(span: &Span, status: Status) {
+    if !span.is_disabled() {
+        span.record("status", status.name());
+        export::end(span, status);
     }
 }
