@@ -414,6 +414,7 @@ impl Shared {
     }
 
     /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
+    #[expect(clippy::boxed_local, reason = "whoever waits for it keeps room for a box and not for all that")]
     fn attend(&self, met: Box<Met>) -> impl Future<Output = ()> + Send {
         let Met { established, io, address, local, tls, slot, source, settings } = *met;
         let config = &settings.config;

@@ -21,7 +21,7 @@ pub(crate) const SMALL: usize = TURN;
 /// For how long after a small message the next one is expected.
 const EXPECTED: Duration = Duration::from_secs(2);
 /// The limit never shrinks below this: a few pieces, so that the peer has one to read while the next is on its way.
-const LEAST: u64 = 32 << 10;
+const LEAST: u64 = 48 << 10;
 /// The limit never grows beyond this, the largest way that the windows of the defaults fill.
 const MOST: u64 = 16 << 20;
 /// For how long the shortest round trip is believed; ways change.
