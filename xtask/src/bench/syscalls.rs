@@ -1,7 +1,7 @@
 //! System calls per request, counted by strace at a client and a server in processes of their own.
 //!
-//! Owns the counting and the table; the processes are those of the benchmark `path`. Tracing slows both, so that they meet
-//! more often with less to do: the figure is an upper bound of what happens without it.
+//! Owns the counting and the table; the processes are those of the benchmark `path`. Tracing slows both
+//! and changes who waits for whom, so the figure tells the size of it, and nothing finer.
 
 use std::collections::BTreeMap;
 use std::fs;
