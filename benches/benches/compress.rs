@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use np_benches::rounds::median;
+use np_benches::rounds::{median, thread_cpu};
 use np_compress::{Adaptive, Algorithm, Caps, Compressor, Decompressor, Encoder, Packed, Settings};
 use zstd_safe::{CCtx, DCtx};
 
@@ -163,27 +163,35 @@ fn ratios(_: &mut Criterion) {
 }
 
 /// Rounds of [`in_turns`], and how long each side of one takes at least.
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 40;
 const ROUND: Duration = Duration::from_millis(5);
 
-/// The median over rounds of the second's time by the first's.
+/// The median over rounds of the second's processor time by the first's; each begins every other round.
 fn in_turns(mut np: impl FnMut(), mut bare: impl FnMut()) -> f64 {
     let mut ratios = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let (own, other) = (timed(&mut np), timed(&mut bare));
-        ratios.push(other / own);
+    for round in 0..ROUNDS {
+        ratios.push(if round % 2 == 0 {
+            let own = timed(&mut np);
+            timed(&mut bare) / own
+        } else {
+            let other = timed(&mut bare);
+            other / timed(&mut np)
+        });
     }
     median(ratios)
 }
 
-/// Seconds that one call takes, over as many as fill a round.
+/// Seconds of the processor that one call takes, over as many as fill a round; where that is not read, seconds of the clock.
 fn timed(work: &mut impl FnMut()) -> f64 {
-    let (begun, mut calls) = (Instant::now(), 0);
-    while begun.elapsed() < ROUND {
+    let (begun, before, mut calls) = (Instant::now(), thread_cpu(), 0);
+    loop {
         work();
         calls += 1;
+        let passed = if cfg!(unix) { thread_cpu() - before } else { begun.elapsed() };
+        if passed >= ROUND {
+            return passed.as_secs_f64() / f64::from(calls);
+        }
     }
-    begun.elapsed().as_secs_f64() / f64::from(calls)
 }
 
 criterion_group! {
