@@ -1,12 +1,15 @@
 //! Bodies compressed and decompressed, beside the bare libraries in the same run, and what bodies cost that do not shrink.
+//!
+//! Ratios to the bare libraries come first, taken in turns: they say more than two figures that were taken apart.
 #![allow(missing_docs, reason = "the macros of criterion make functions without a page")]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 #![allow(clippy::print_stdout, reason = "sizes stand beside the figures")]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use np_benches::rounds::{median, thread_cpu};
 use np_compress::{Adaptive, Algorithm, Caps, Compressor, Decompressor, Encoder, Packed, Settings};
 use zstd_safe::{CCtx, DCtx};
 
@@ -137,9 +140,63 @@ fn noise(c: &mut Criterion) {
     group.finish();
 }
 
+/// np and the bare library in turns: the ratio of their rates, which should be 0.95 or more.
+fn ratios(_: &mut Criterion) {
+    for size in SIZES {
+        let body = text(size);
+        for encoder in ENCODERS {
+            let (algorithm, bytes) = (encoder.algorithm(), packed(encoder, &body));
+            let (mut np, mut method, mut context) = (compressor(encoder), Adaptive::new(), CCtx::create());
+            let ratio = in_turns(
+                || drop(black_box(np.compress(black_box(&body), &mut method))),
+                || drop(black_box(bare_compress(&mut context, encoder, black_box(&body)))),
+            );
+            println!("compress {}, {size} bytes: np at {ratio:.3} of the bare library's rate", algorithm.name());
+            let (mut np, mut context) = (Decompressor::new(), DCtx::create());
+            let ratio = in_turns(
+                || drop(black_box(np.decompress(algorithm, size as u32, black_box(&bytes), Caps::default()).unwrap())),
+                || drop(black_box(bare_decompress(&mut context, algorithm, size, black_box(&bytes)))),
+            );
+            println!("decompress {}, {size} bytes: np at {ratio:.3} of the bare library's rate", algorithm.name());
+        }
+    }
+}
+
+/// Rounds of [`in_turns`], and how long each side of one takes at least.
+const ROUNDS: usize = 40;
+const ROUND: Duration = Duration::from_millis(5);
+
+/// The median over rounds of the second's processor time by the first's; each begins every other round.
+fn in_turns(mut np: impl FnMut(), mut bare: impl FnMut()) -> f64 {
+    let mut ratios = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS {
+        ratios.push(if round % 2 == 0 {
+            let own = timed(&mut np);
+            timed(&mut bare) / own
+        } else {
+            let other = timed(&mut bare);
+            other / timed(&mut np)
+        });
+    }
+    median(ratios)
+}
+
+/// Seconds of the processor that one call takes, over as many as fill a round; where that is not read, seconds of the clock.
+fn timed(work: &mut impl FnMut()) -> f64 {
+    let (begun, before, mut calls) = (Instant::now(), thread_cpu(), 0);
+    loop {
+        work();
+        calls += 1;
+        let passed = if cfg!(unix) { thread_cpu() - before } else { begun.elapsed() };
+        if passed >= ROUND {
+            return passed.as_secs_f64() / f64::from(calls);
+        }
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = compress, decompress, noise
+    targets = ratios, compress, decompress, noise
 }
 criterion_main!(benches);

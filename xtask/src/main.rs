@@ -32,7 +32,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
-    ("bench", "np beside its peers: `bench peers`, with `--write` into docs/PERFORMANCE.md"),
+    ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];

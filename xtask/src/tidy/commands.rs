@@ -119,7 +119,9 @@ fn judge_cargo(arguments: &[String], known: &Known) -> Vec<String> {
         (["--bench", "--bench"], "benchmark", &known.targets),
         (["--test", "--test"], "test", &known.targets),
     ] {
-        for value in values(ours, flags).filter(|value| !names.contains(*value)) {
+        // Another workspace has packages and targets of its own.
+        let elsewhere = values(ours, ["--manifest-path"; 2]).next().is_some();
+        for value in values(ours, flags).filter(|value| !elsewhere && !names.contains(*value)) {
             messages.push(format!("the {what} `{value}` does not exist"));
         }
     }
@@ -263,6 +265,7 @@ mod tests {
             "cargo xtask ci",
             "cargo run --example echo -p np-examples",
             "cargo test --workspace -- --nocapture",
+            "cargo bench --manifest-path benches/peers/Cargo.toml --bench packet",
             "# np nonsense",
             "echo np",
             "np --help",
@@ -281,6 +284,7 @@ mod tests {
             ("np \\\n  nonsense", "`np nonsense`"),
             ("cargo xtask dance", "`cargo xtask dance`"),
             ("cargo run --example gone", "example `gone`"),
+            ("cargo bench --bench gone", "benchmark `gone`"),
             ("cargo test -p np-gone", "package `np-gone`"),
         ] {
             let found = sh(line);

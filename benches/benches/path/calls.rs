@@ -1,0 +1,32 @@
+//! Whole calls through a client and a server as users build them, over memory and on one thread.
+
+use bytes::Bytes;
+use np_facade::prelude::*;
+
+pub(crate) fn run(calls: usize, in_flight: usize, size: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::builder(Identity::generate().unwrap(), Policy::anyone());
+        let server = server.listen("mem:path").start().await.unwrap();
+        let client = Client::connect(&server.addresses().first().unwrap().to_string()).await.unwrap();
+        echo(&client, calls, in_flight, size).await;
+        server.shutdown(std::time::Duration::from_secs(1)).await;
+    });
+}
+
+/// Calls, some at once, until all are answered; what comes back is compared.
+pub(crate) async fn echo(client: &Client, calls: usize, in_flight: usize, size: usize) {
+    let body = Bytes::from(vec![7; size]);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..in_flight {
+        let (client, body) = (client.clone(), body.clone());
+        callers.spawn(async move {
+            for _ in 0..calls / in_flight {
+                assert_eq!(client.call("np.echo", body.clone()).await.unwrap(), body);
+            }
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+}
