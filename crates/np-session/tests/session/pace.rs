@@ -10,7 +10,7 @@ use np_wire::{Frame, Open, Side, StreamId};
 use crate::help::{first_call, frames, open, opened, request, stream};
 
 /// The floor of what may be on its way, and a piece.
-const HELD: usize = 32 << 10;
+const HELD: usize = 48 << 10;
 const PIECE: usize = 16 << 10;
 
 /// As much credit as there can be, so that nothing else holds anything up.
