@@ -175,6 +175,11 @@ impl Stream {
         self.growth = Growth::new(limits.stream_window, limits.max_window);
     }
 
+    /// Whether nothing stands elsewhere for it: neither what it sends nor what it puts together.
+    pub(crate) const fn is_settled(&self) -> bool {
+        matches!(self.outgoing, Outgoing::Done) && self.assembly.is_none() && !self.in_starved && !self.in_held
+    }
+
     /// Whether the application has said its last word on a call of the peer.
     pub(crate) fn is_answered(&self) -> bool {
         let replied = self.kind == OpenKind::Request && !matches!(self.outgoing, Outgoing::Waiting);

@@ -89,6 +89,8 @@ impl Table {
             self.slots.push(Slot { generation: self.floor, stream: None });
             (self.slots.len() - 1) as u32
         });
+        self.held += stream.held;
+        self.at_work += stream.at_work;
         let id = stream.id;
         let generation = match self.slots.get_mut(slot as usize) {
             Some(place) => {
@@ -184,6 +186,25 @@ impl Table {
         }
         self.at_work = at_work;
         true
+    }
+
+    /// Whether `bytes` more fit beside what calls hold.
+    pub(crate) const fn has_room(&self, bytes: u64, most: u64) -> bool {
+        self.held.saturating_add(bytes) <= most
+    }
+
+    /// As [`Self::hold`], for a call that the application has answered; gives the call.
+    pub(crate) fn hold_answer(&mut self, key: StreamKey, bytes: u64, most: u64) -> Option<&mut Stream> {
+        let slot = self.slots.get_mut(key.slot as usize).filter(|slot| slot.generation == key.generation)?;
+        let stream = slot.stream.as_mut()?;
+        let sum = self.held - stream.held + bytes;
+        if sum > most {
+            return None;
+        }
+        self.held = sum;
+        stream.held = bytes;
+        self.at_work -= std::mem::take(&mut stream.at_work);
+        Some(stream)
     }
 
     pub(crate) const fn open_by_peer(&self) -> usize {

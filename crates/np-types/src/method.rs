@@ -59,10 +59,11 @@ impl MethodName {
         if text.is_empty() || text.len() > Self::MAX {
             return Err(MethodNameError::Length(text.len()));
         }
-        match text.bytes().position(|byte| !is_name_byte(byte)) {
-            Some(at) => Err(MethodNameError::Character { at }),
-            None => Ok(Self(Text::of(text))),
+        if text.bytes().all(|byte| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is)) {
+            return Ok(Self(Text::of(text)));
         }
+        let at = text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or_default();
+        Err(MethodNameError::Character { at })
     }
 
     /// The name.
@@ -104,7 +105,11 @@ impl Text {
 
 impl PartialEq for MethodName {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (&self.0, &other.0) {
+            // Whole places, behind the names zeros: their size is known, so that nothing has to be called for it.
+            (Text::Inline(size, bytes), Text::Inline(others, other)) => size == others && bytes == other,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 
@@ -132,6 +137,16 @@ impl Hash for MethodName {
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-')
 }
+
+/// The same, to be looked up: a call asks it of each byte of its method's name.
+const NAME_BYTES: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < table.len() {
+        table[byte] = is_name_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 impl FromStr for MethodName {
     type Err = MethodNameError;
