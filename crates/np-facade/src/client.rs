@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryFutureExt as _;
 use np_dispatch::{CodecError, MessageStream, Reply, Schema, encode_as};
 use np_driver::{Connection, Priority, Request};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
@@ -102,7 +101,8 @@ impl Client {
         method: &'a str,
         body: impl Into<Bytes>,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send {
-        self.request(method).body(body).send().map_ok(|reply| reply.body)
+        let call = self.request(method).body(body).send();
+        async move { Ok(call.await?.body) }
     }
 
     /// Calls a method over serde types, postcard on the wire; [`Call::send_as`] has other codecs.
@@ -456,7 +456,7 @@ impl<'a> Call<'a> {
             Some(compress) => request.compress(compress),
             None => request,
         };
-        Ok(Outgoing { request, within: Some(patience), patience, idempotent: self.idempotent })
+        Ok(Outgoing { request, within: Some(patience), idempotent: self.idempotent })
     }
 }
 
