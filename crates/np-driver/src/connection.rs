@@ -279,18 +279,20 @@ impl Connection {
     /// use np_driver::{Request, Until};
     /// use std::time::Duration;
     /// let request = Request::new("np.echo".parse()?).body("hi");
-    /// let reply = connection.begin(&request, Until::Within(Duration::from_secs(1)))?.await?;
+    /// let reply = connection.begin(&request, Until::Within(Duration::from_secs(1))).await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// When the request says what only np may say. The future's are those of [`Connection::call`].
+    /// As [`Connection::call`].
     #[inline]
-    pub fn begin(&self, request: &Request, until: Until) -> Result<Pending<'_>, CallError> {
+    pub fn begin(&self, request: &Request, until: Until) -> Pending<'_> {
         let (metadata, body) = (request.metadata.clone(), request.body.clone());
-        let call = request.opening(OpenKind::Request, Deadline::NONE, metadata, body)?;
-        Ok(self.begin_call(call, until, request.compress, false))
+        match request.opening(OpenKind::Request, Deadline::NONE, metadata, body) {
+            Ok(call) => self.begin_call(call, until, request.compress, false),
+            Err(error) => Pending::failed(self, error),
+        }
     }
 
     async fn call_from(&self, mut request: Request, nested: bool) -> Result<Reply, CallError> {

@@ -110,7 +110,7 @@ impl Task {
         export::pass_on(&span, &mut call.metadata);
         match self.session.open(call) {
             Ok(key) => {
-                self.book.began(key, Way::Out, kind, span, self.now);
+                self.book.began(key, Way::Out, kind, &span, self.now);
                 Ok(key)
             }
             Err(error) => {
@@ -123,7 +123,7 @@ impl Task {
     /// Notes that a call of the peer has begun, and gives what its handler works in.
     fn enter(&mut self, call: &Arrived) -> Scope {
         let span = self.book.span(Way::In, &call.method, &call.metadata);
-        self.book.began(call.key, Way::In, call.kind, span.clone(), self.now);
+        self.book.began(call.key, Way::In, call.kind, &span, self.now);
         Scope::new(span, TraceContext::of(&call.metadata))
     }
 

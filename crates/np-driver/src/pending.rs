@@ -36,7 +36,7 @@ pub struct Pending<'a> {
     connection: &'a Connection,
     /// None once there is one.
     answer: Option<oneshot::Receiver<Result<Answer, Unanswered>>>,
-    /// What comes before the answer: waiting for a place in the queue. Or why there is none.
+    /// What comes before the answer: waiting for a place in the queue. Or why there is no answer.
     rare: Option<BoxFuture<Result<(), CallError>>>,
 }
 
@@ -76,6 +76,13 @@ impl<'a> Pending<'a> {
             Err(TrySendError::Closed(())) => Some(connection.clone().gone()),
         };
         Self { connection, answer: Some(answer), rare }
+    }
+}
+
+impl<'a> Pending<'a> {
+    /// A call that could not be made.
+    pub(crate) fn failed(connection: &'a Connection, error: CallError) -> Self {
+        Self { connection, answer: None, rare: Some(Box::pin(std::future::ready(Err(error)))) }
     }
 }
 

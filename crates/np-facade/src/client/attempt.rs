@@ -53,8 +53,12 @@ pub(crate) struct Unary;
 impl Operation for Unary {
     type Output = Reply;
 
-    async fn attempt(connection: &Connection, request: &Request, until: Until) -> Result<Reply, Unanswered> {
-        connection.begin(request, until)?.await
+    fn attempt(
+        connection: &Connection,
+        request: &Request,
+        until: Until,
+    ) -> impl Future<Output = Result<Reply, Unanswered>> + Send {
+        connection.begin(request, until)
     }
 }
 
