@@ -172,6 +172,15 @@ impl Request {
         &self.method
     }
 
+    /// The call that the session of a connection is asked to make, but for its deadline. A clone of the body costs no bytes.
+    #[inline]
+    pub(crate) fn call(&self, connection: &Connection) -> Result<OpenCall, CallError> {
+        let (metadata, body) = (self.metadata.clone(), self.body.clone());
+        let mut call = self.opening(OpenKind::Request, Deadline::NONE, metadata, body)?;
+        connection.info.bodies.pack_call(&mut call, self.compress);
+        Ok(call)
+    }
+
     /// What the session is asked to open.
     fn open(mut self, kind: OpenKind, clock: Clock) -> Result<OpenCall, CallError> {
         let default = || match kind {
@@ -286,29 +295,16 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::call`].
-    #[inline]
-    pub fn begin(&self, request: &Request, until: Until) -> Pending<'_> {
-        let (metadata, body) = (request.metadata.clone(), request.body.clone());
-        match request.opening(OpenKind::Request, Deadline::NONE, metadata, body) {
-            Ok(call) => self.begin_call(call, until, request.compress, false),
-            Err(error) => Pending::failed(self, error),
-        }
+    pub fn begin(&self, request: &Request, until: Until) -> Pending<&Self> {
+        Pending::of(self, request, until)
     }
 
-    async fn call_from(&self, mut request: Request, nested: bool) -> Result<Reply, CallError> {
+    async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
         let pending = {
             let until = request.deadline.map_or(Until::Within(Deadline::DEFAULT), Until::At);
-            let (metadata, body) = (std::mem::take(&mut request.metadata), std::mem::take(&mut request.body));
-            let call = request.opening(OpenKind::Request, Deadline::NONE, metadata, body)?;
-            self.begin_call(call, until, request.compress, nested)
+            Pending::begin(self, request.call(self)?, until, nested)
         };
         Ok(pending.await?)
-    }
-
-    #[inline]
-    fn begin_call(&self, mut call: OpenCall, until: Until, compress: Option<bool>, nested: bool) -> Pending<'_> {
-        self.info.bodies.pack_call(&mut call, compress);
-        Pending::begin(self, call, until, nested)
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.

@@ -1,6 +1,7 @@
 //! Calls under way: given to the connection's task at once, then waited for. What waits is small, since the future of a
 //! call moves often. It must never know what a call is about.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +13,8 @@ use np_types::{CallError, Deadline};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use crate::Connection;
 use crate::commands::{Command, Unanswered};
+use crate::connection::{Connection, Request};
 
 /// When a call has to be over.
 ///
@@ -32,23 +33,50 @@ pub enum Until {
 }
 
 /// A call that was given to its connection; made by [`Connection::begin`]. Dropping it cancels the call.
-pub struct Pending<'a> {
-    connection: &'a Connection,
+pub struct Pending<C: Borrow<Connection>> {
+    connection: C,
     /// None once there is one.
     answer: Option<oneshot::Receiver<Result<Answer, Unanswered>>>,
     /// What comes before the answer: waiting for a place in the queue. Or why there is no answer.
     rare: Option<BoxFuture<Result<(), CallError>>>,
 }
 
-impl fmt::Debug for Pending<'_> {
+impl<C: Borrow<Connection>> fmt::Debug for Pending<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("connection", &self.connection).finish_non_exhaustive()
+        f.debug_struct("Pending").field("connection", self.connection.borrow()).finish_non_exhaustive()
     }
 }
 
-impl<'a> Pending<'a> {
+impl<C: Borrow<Connection>> Pending<C> {
+    /// As [`Connection::begin`], with whatever holds the connection.
+    ///
+    /// ```no_run
+    /// # async fn run(connection: np_driver::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_driver::{Pending, Request, Until};
+    /// use std::time::Duration;
+    /// let request = Request::new("np.echo".parse()?).body("hi");
+    /// let pending: Pending<np_driver::Connection> = Pending::of(connection, &request, Until::Within(Duration::from_secs(1)));
+    /// let reply = pending.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn of(connection: C, request: &Request, until: Until) -> Self {
+        match request.call(connection.borrow()) {
+            Ok(call) => Self::begin(connection, call, until, false),
+            Err(error) => Self::failed(connection, error),
+        }
+    }
+
+    /// What holds the connection.
+    #[must_use]
+    pub const fn connection(&self) -> &C {
+        &self.connection
+    }
+
     /// Gives a call to the connection's task, or waits for a place in its queue when it is polled.
-    pub(crate) fn begin(connection: &'a Connection, mut call: OpenCall, until: Until, nested: bool) -> Self {
+    #[inline]
+    pub(crate) fn begin(connection: C, mut call: OpenCall, until: Until, nested: bool) -> Self {
         let relative = match until {
             Until::At(deadline) => {
                 call.deadline = deadline;
@@ -60,45 +88,37 @@ impl<'a> Pending<'a> {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let rare = match connection.sender().try_reserve() {
+        let rare = match connection.borrow().sender().try_reserve() {
             Ok(place) => {
                 place.send(Command::Call { call, nested, relative, reply });
                 None
             }
-            Err(TrySendError::Full(())) => {
-                // It waits from now on, however long that takes.
-                if relative {
-                    call.deadline = call.deadline.from(connection.clock().now());
-                }
-                let command = Command::Call { call, nested, relative: false, reply };
-                Some(connection.clone().send_later(command))
+            Err(refused) => {
+                let command = Command::Call { call, nested, relative, reply };
+                Some(connection.borrow().clone().send_later(refused, command))
             }
-            Err(TrySendError::Closed(())) => Some(connection.clone().gone()),
         };
         Self { connection, answer: Some(answer), rare }
     }
-}
 
-impl<'a> Pending<'a> {
     /// A call that could not be made.
-    pub(crate) fn failed(connection: &'a Connection, error: CallError) -> Self {
+    #[cold]
+    fn failed(connection: C, error: CallError) -> Self {
         Self { connection, answer: None, rare: Some(Box::pin(std::future::ready(Err(error)))) }
     }
 }
 
-impl Future for Pending<'_> {
+impl<C: Borrow<Connection> + Unpin> Future for Pending<C> {
     type Output = Result<Reply, Unanswered>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            if let Some(rare) = &mut this.rare {
-                let done = ready!(rare.as_mut().poll(cx));
-                this.rare = None;
-                if let Err(error) = done {
-                    this.answer = None;
-                    return Poll::Ready(Err(error.into()));
-                }
+            if this.rare.is_some()
+                && let Err(error) = ready!(this.poll_rare(cx))
+            {
+                return Poll::Ready(Err(error.into()));
             }
             let answered = match &mut this.answer {
                 Some(answer) => ready!(Pin::new(answer).poll(cx)),
@@ -106,26 +126,42 @@ impl Future for Pending<'_> {
             };
             this.answer = None;
             match answered {
-                Ok(Ok(answer)) => return Poll::Ready(this.connection.unpacked(answer).map_err(Into::into)),
+                Ok(Ok(answer)) => return Poll::Ready(this.connection.borrow().unpacked(answer).map_err(Into::into)),
                 Ok(Err(unanswered)) => return Poll::Ready(Err(unanswered)),
                 // The task is gone with the command unread: nothing of it was sent.
-                Err(_) => this.rare = Some(this.connection.clone().gone()),
+                Err(_) => this.rare = Some(this.connection.borrow().clone().gone()),
             }
         }
     }
 }
 
-impl Drop for Pending<'_> {
+impl<C: Borrow<Connection>> Pending<C> {
+    #[cold]
+    fn poll_rare(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let done = match &mut self.rare {
+            Some(rare) => ready!(rare.as_mut().poll(cx)),
+            None => Ok(()),
+        };
+        self.rare = None;
+        if done.is_err() {
+            self.answer = None;
+        }
+        Poll::Ready(done)
+    }
+}
+
+impl<C: Borrow<Connection>> Drop for Pending<C> {
     fn drop(&mut self) {
         if let (Some(answer), None) = (&mut self.answer, &self.rare) {
             answer.close();
-            self.connection.cancel();
+            self.connection.borrow().cancel();
         }
     }
 }
 
 impl Connection {
     /// The reply that an answer holds. The call was answered, whatever can be read of it.
+    #[inline]
     fn unpacked(&self, answer: Answer) -> Result<Reply, CallError> {
         let Answer { codec, encoding, metadata, body } = answer;
         let body = match encoding {
@@ -135,8 +171,13 @@ impl Connection {
         Ok(Reply { codec, metadata, body })
     }
 
-    /// Waits for a place in the queue.
-    fn send_later(self, command: Command) -> BoxFuture<Result<(), CallError>> {
+    /// Waits for a place in the queue, however long that takes: a deadline counts from now on.
+    #[cold]
+    fn send_later(self, refused: TrySendError<()>, mut command: Command) -> BoxFuture<Result<(), CallError>> {
+        if let TrySendError::Closed(()) = refused {
+            return self.gone();
+        }
+        command.count_from(|| self.clock().now());
         Box::pin(async move {
             match self.sender().send(command).await {
                 Ok(()) => Ok(()),

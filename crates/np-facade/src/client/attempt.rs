@@ -119,9 +119,17 @@ pub(crate) async fn settle<'a, O: Operation>(
     pool: &'a Pool,
     call: &Outgoing,
 ) -> Result<(O::Output, Lease<'a>), CallError> {
-    // Known once it matters: the first attempt on a connection that stands reads no clock for it.
-    let mut until = None;
-    let mut refusals = 0;
+    settle_from::<O>(pool, call, None, 0).await
+}
+
+/// Goes on with attempts: until when is known once it matters, since the first one on a connection that stands reads no
+/// clock for it.
+pub(crate) async fn settle_from<'a, O: Operation>(
+    pool: &'a Pool,
+    call: &Outgoing,
+    mut until: Option<Time>,
+    mut refusals: u32,
+) -> Result<(O::Output, Lease<'a>), CallError> {
     loop {
         let lease = match pool.pick() {
             Some(lease) => lease,
@@ -143,8 +151,8 @@ pub(crate) async fn settle<'a, O: Operation>(
                 return Ok((output, lease));
             }
             Err(Unanswered { error, deadline, .. }) => {
-                let until = *until.get_or_insert_with(|| pool_time(pool, &lease, deadline, call.patience(pool)));
                 let live = Arc::clone(&lease.live);
+                let until = *until.get_or_insert_with(|| pool_time(pool, &live, deadline, call.patience(pool)));
                 drop(lease);
                 Box::pin(again(pool, &live, call, error, until, &mut refusals)).await?;
             }
@@ -163,13 +171,13 @@ pub(crate) fn deadline(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: O
 
 /// When a call is over whose first attempt failed, on the clock of the pool.
 /// One that its connection has not counted has only just begun.
-fn pool_time(pool: &Pool, lease: &Lease<'_>, deadline: Option<Deadline>, patience: Duration) -> Time {
-    let left = deadline.and_then(|deadline| deadline.remaining(lease.live.connection.clock().now()));
+pub(crate) fn pool_time(pool: &Pool, live: &Live, deadline: Option<Deadline>, patience: Duration) -> Time {
+    let left = deadline.and_then(|deadline| deadline.remaining(live.connection.clock().now()));
     pool.dialer.clock.now() + left.unwrap_or(patience)
 }
 
 /// Waits until another attempt may be made, or gives the error that the caller is told.
-async fn again(
+pub(crate) async fn again(
     pool: &Pool,
     live: &Arc<Live>,
     call: &Outgoing,
