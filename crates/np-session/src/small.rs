@@ -17,6 +17,10 @@ impl Session {
         let Some(peer) = self.peer.filter(|_| self.phase == Phase::Open) else {
             return;
         };
+        #[cfg(test)]
+        if !self.straight {
+            return;
+        }
         if !self.starved.is_empty() || self.pace.holds_any() || self.send_window.first_waiting().is_some() {
             return;
         }
@@ -116,4 +120,156 @@ impl Session {
 /// Whether it leaves in one piece and in the class in which it waits.
 fn is_plain(stream: &Stream, size: usize, most: usize) -> bool {
     size <= most && stream.priority == Priority::Interactive
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::{Bytes, BytesMut};
+    use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    use np_types::{Deadline, Limits, Metadata, Time};
+    use np_wire::{OpenKind, Side};
+    use proptest::prelude::*;
+
+    use super::LEAST;
+    use crate::{Answer, Event, OpenCall, Priority, Session, StreamKey};
+
+    /// Two sessions, and the requests that have no answer yet.
+    struct Pair {
+        client: Session,
+        server: Session,
+        asked: Vec<StreamKey>,
+    }
+
+    /// What happens: a call of this size and sort, or bytes that go either way, with so many answers first.
+    #[derive(Debug, Clone)]
+    enum Act {
+        Open { size: usize, bulk: bool, one_way: bool, metadata: bool, deadline: u64 },
+        Turn { answers: usize, size: usize, first: bool, millis: u64 },
+    }
+
+    fn acts() -> impl Strategy<Value = Act> {
+        let size = || prop::sample::select(vec![0, 1, 64, LEAST - 1, LEAST, LEAST + 1, 2_048, 2_049, 5_000]);
+        let rare = || prop::sample::select(vec![false, false, false, true]);
+        let open = (size(), rare(), rare(), rare(), prop::sample::select(vec![0, 3, 29_500, 30_000, 90_000]));
+        let open = open.prop_map(|(size, bulk, one_way, metadata, deadline)| Act::Open {
+            size,
+            bulk,
+            one_way,
+            metadata,
+            deadline,
+        });
+        let turn = (0usize..12, size(), any::<bool>(), 0u64..3_000);
+        let turn = turn.prop_map(|(answers, size, first, millis)| Act::Turn { answers, size, first, millis });
+        prop_oneof![3 => open, 1 => turn]
+    }
+
+    impl Pair {
+        fn new(straight: bool) -> Self {
+            // Credit for a few calls, and room for a few, so that both run out.
+            let limits =
+                Limits { connection_window: 6_000, stream_window: 2_048, max_calls: 6, ..Limits::default() };
+            let session = |side, keys: [u8; 2]| {
+                let [send, receive] = keys.map(|key| [key; 32]);
+                let (send, receive) =
+                    (SendCipher::danger_from_key(send), ReceiveCipher::danger_from_key(receive));
+                let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+                let mut session = Session::danger_from_traffic(side, limits.clone(), traffic, Time::ZERO);
+                session.straight = straight;
+                session
+            };
+            let (client, server) = (session(Side::Initiator, [1, 2]), session(Side::Responder, [2, 1]));
+            Self { client, server, asked: Vec::new() }
+        }
+
+        fn act(&mut self, now: &mut Time, act: &Act) -> Vec<u8> {
+            match *act {
+                Act::Open { size, bulk, one_way, metadata, deadline } => {
+                    let kind = if one_way { OpenKind::OneWay } else { OpenKind::Request };
+                    let mut call = OpenCall::new(kind, "m".parse().unwrap());
+                    call.body = Bytes::from(vec![7; size]);
+                    if bulk {
+                        call.priority = Priority::Bulk;
+                    }
+                    if metadata {
+                        call.metadata.insert("key", b"value").unwrap();
+                    }
+                    if deadline > 0 {
+                        call.deadline = Deadline::after(*now, Duration::from_millis(deadline));
+                    }
+                    // One that is refused is so on both ways.
+                    format!("{:?}", self.client.open(call)).into_bytes()
+                }
+                Act::Turn { answers, size, first, millis } => {
+                    *now = *now + Duration::from_millis(millis);
+                    self.turn(*now, answers, size, first)
+                }
+            }
+        }
+
+        /// What was said and heard.
+        fn turn(&mut self, now: Time, answers: usize, size: usize, first: bool) -> Vec<u8> {
+            let mut said = Vec::new();
+            self.client.handle_timeout(now);
+            self.server.handle_timeout(now);
+            said.extend(carry(now, &mut self.client, &mut self.server));
+            while let Some(event) = self.server.poll_event() {
+                said.extend(format!("{event:?}").into_bytes());
+                match event {
+                    Event::Opened { key, kind: OpenKind::Request, credit, .. } => {
+                        self.server.release(credit);
+                        self.asked.push(key);
+                    }
+                    Event::Opened { key, credit, .. } => {
+                        self.server.release(credit);
+                        self.server.end(key, np_types::Status::Ok, "", Metadata::new()).unwrap();
+                    }
+                    Event::Cancelled { key, status } => {
+                        self.asked.retain(|other| *other != key);
+                        let _ = self.server.end(key, status, "", Metadata::new());
+                    }
+                    _ => {}
+                }
+            }
+            for _ in 0..answers.min(self.asked.len()) {
+                let key = if first { self.asked.remove(0) } else { self.asked.pop().unwrap() };
+                let answered = self.server.respond(key, Answer::from(Bytes::from(vec![9; size])));
+                said.extend(format!("{answered:?}").into_bytes());
+            }
+            said.extend(carry(now, &mut self.server, &mut self.client));
+            while let Some(event) = self.client.poll_event() {
+                said.extend(format!("{event:?}").into_bytes());
+                if let Event::Answered { credit, .. } = event {
+                    self.client.release(credit);
+                }
+            }
+            said
+        }
+    }
+
+    fn carry(now: Time, from: &mut Session, to: &mut Session) -> Vec<u8> {
+        let mut out = Vec::new();
+        while from.poll_transmit(now, &mut out) {}
+        from.handle_written(out.len());
+        to.handle_bytes(now, &mut BytesMut::from(&out[..]));
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_straight_way_and_the_whole_way_send_the_same_bytes(acts in prop::collection::vec(acts(), 1..120)) {
+            let (mut straight, mut whole) = (Pair::new(true), Pair::new(false));
+            let (mut now, mut other) = (Time::ZERO, Time::ZERO);
+            let begin = Act::Turn { answers: 0, size: 0, first: true, millis: 0 };
+            let end = Act::Turn { answers: 99, size: 64, first: true, millis: 1 };
+            let ends = std::iter::repeat_n(&end, 40);
+            for act in [&begin, &begin].into_iter().chain(&acts).chain(ends) {
+                prop_assert_eq!(straight.act(&mut now, act), whole.act(&mut other, act), "{:?}", act);
+            }
+            prop_assert!(straight.client.error().is_none() && straight.client.is_idle());
+        }
+    }
 }

@@ -126,16 +126,19 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A call that this side opens; it gets its id when its first frame is sealed.
+    #[inline]
     pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
         let outgoing = Outgoing::Queued(head);
         Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
     }
 
     /// A call that the peer opened.
+    #[inline]
     pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) -> Self {
         Self { since: now, ..Self::blank(Some(id), kind, deadline) }
     }
 
+    #[inline]
     fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
         Self {
             id,

@@ -79,6 +79,7 @@ impl Table {
         }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
         if stream.local {
             self.open_here += 1;
@@ -94,7 +95,8 @@ impl Table {
         let id = stream.id;
         let generation = match self.slots.get_mut(slot as usize) {
             Some(place) => {
-                place.stream = Some(stream);
+                // A free place is empty: written where it stands, since a stream is large.
+                place.stream.get_or_insert(stream);
                 place.generation
             }
             None => 0,
