@@ -182,49 +182,50 @@ impl Session {
             RemainingTime::Millis(millis) => Deadline::after(now, std::time::Duration::from_millis(millis)),
             RemainingTime::Unlimited => Deadline::NONE,
         };
-        let mut stream = Stream::accepted(id, open.kind, deadline, now);
-        if open.kind == OpenKind::Stream {
-            if open.total.is_some() || body.len() > 0 {
-                return Err(Misbehaved::StreamState.into());
-            }
-            stream.send_credit = u64::from(self.peer_stream_window());
-            stream.open_window(&self.limits);
+        if open.kind == OpenKind::Stream && (open.total.is_some() || body.len() > 0) {
+            return Err(Misbehaved::StreamState.into());
         }
+        let key = self.table.insert(Stream::accepted(id, open.kind, deadline, now));
         self.note_deadline(deadline);
+        if open.kind == OpenKind::Stream {
+            let window = u64::from(self.peer_stream_window());
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.send_credit = window;
+                stream.open_window(&self.limits);
+            }
+        }
         match open.total {
-            Some(total) => self.begin_request(stream, total, open, &body),
+            Some(total) => self.begin_request(key, total, open, &body),
             None => {
-                self.accept(stream, method, open, &body);
+                self.accept(key, method, deadline, open, &body);
                 Ok(())
             }
         }
     }
 
     /// Gives a request that came whole to the application, if the budget of handlers has room for it.
-    fn accept(&mut self, mut stream: Stream, method: MethodName, open: Open<'_>, body: &Body<'_>) {
+    fn accept(&mut self, key: StreamKey, method: MethodName, deadline: Deadline, open: Open<'_>, body: &Body<'_>) {
         self.flood.bytes(body.bytes.len());
-        let Open { kind, codec, encoding, metadata, .. } = open;
-        let (credit, held) = (body.len() as u32, body.len() + metadata.size() as u64);
-        if !self.table.has_room(held, u64::from(self.limits.call_budget)) {
-            let (coming, key) = (stream.receive_credit, self.table.insert(stream));
+        let credit = body.len() as u32;
+        if !self.hold(key, body.bytes.len() + open.metadata.size()) {
             self.release(credit);
-            self.turn_away(key, coming);
-            return;
+            let coming = self.table.stream(key).map_or(0, |stream| stream.receive_credit);
+            return self.turn_away(key, coming);
         }
-        (stream.held, stream.at_work) = (held, held);
-        let (deadline, key, body) = (stream.deadline, self.table.insert(stream), body.to_bytes());
+        let Open { kind, codec, encoding, metadata, .. } = open;
+        let body = body.to_bytes();
         self.events.push_back(Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit });
     }
 
     /// Begins a request of which more is to come.
     fn begin_request(
         &mut self,
-        stream: Stream,
+        key: StreamKey,
         total: u32,
         open: Open<'_>,
         body: &Body<'_>,
     ) -> Result<(), ConnectionError> {
-        let (coming, key) = (self.on_its_way(&open), self.table.insert(stream));
+        let coming = self.on_its_way(&open);
         let Open { method, codec, encoding, metadata, .. } = open;
         let head = Head { method, codec, encoding, metadata, body: Bytes::new() };
         // The head of a message that is still to come is held too.
