@@ -39,6 +39,7 @@ mod receiver;
 mod schedule;
 mod sender;
 mod session;
+mod small;
 mod stream;
 mod table;
 
