@@ -5,7 +5,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
 
 mod bench;
+mod campaign;
 mod ci;
+mod evidence;
 mod examples;
 mod fuzz;
 mod layers;
@@ -31,6 +33,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
+    ("fuzz", "all fuzz targets for long, and their table: `fuzz --all --minutes 10`, also `--execs N` behind it"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["bench", "ci", "soak"].contains(&command) && !rest.is_empty() {
+    if !["bench", "ci", "fuzz", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -62,6 +65,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&Workspace::open()?),
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "fuzz" => campaign::run(&Workspace::open()?, rest),
         "soak" => soak::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
