@@ -67,7 +67,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
             failed.push(target.as_str());
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(format!("found something: {}; see fuzz/artifacts", failed.join(", ")).into()) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("found something: {}; see fuzz/artifacts", failed.join(", ")).into())
+    }
 }
 
 fn wanted(arguments: &[String]) -> Result<Wanted, Failure> {
@@ -134,7 +138,8 @@ fn once(root: &Path, target: &str, seconds: u32) -> Result<(Row, bool), Failure>
         seconds: begun.elapsed().as_secs_f64(),
         cpu_seconds: children_cpu() - spent,
         peak_mb: statistic("peak_rss_mb"),
-        corpus: found(&root.join("fuzz/corpus").join(target), &[""]) + found(&root.join("fuzz/seeds").join(target), &[""]),
+        corpus: found(&root.join("fuzz/corpus").join(target), &[""])
+            + found(&root.join("fuzz/seeds").join(target), &[""]),
         crashes: found(&artifacts, &["crash-", "oom-", "leak-"]) - before.0,
         hangs: found(&artifacts, &["timeout-", "slow-unit-"]) - before.1,
         last: evidence::today(),
@@ -227,7 +232,8 @@ fn rows(stored: &Value) -> BTreeMap<String, Row> {
 
 fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Failure> {
     let sum = rows.values().cloned().reduce(Row::and).unwrap_or_default();
-    let targets: serde_json::Map<String, Value> = rows.iter().map(|(name, row)| (name.clone(), row.to_json())).collect();
+    let targets: serde_json::Map<String, Value> =
+        rows.iter().map(|(name, row)| (name.clone(), row.to_json())).collect();
     evidence::write(
         workspace,
         &Section {
@@ -248,9 +254,10 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
 }
 
 fn table(rows: &BTreeMap<String, Row>) -> String {
-    let mut text = "| target | executions | per CPU second | CPU minutes | peak memory | corpus | crashes | hangs | last run |\n\
+    let mut text =
+        "| target | executions | per CPU second | CPU minutes | peak memory | corpus | crashes | hangs | last run |\n\
                     |---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
+            .to_owned();
     for (name, row) in rows {
         text.push_str(&format!(
             "| `{name}` | {} | {} | {:.1} | {} MB | {} | {} | {} | {} |\n",
@@ -294,7 +301,15 @@ mod tests {
         assert_eq!(read(&["--all", "--minutes", "1.5"]).as_ref(), Ok(&all));
         let some = Wanted { targets: vec!["codec".into(), "config".into()], seconds: 60, executions: 100_000 };
         assert_eq!(read(&["codec", "config", "--minutes", "1", "--execs", "100000"]), Ok(some));
-        for wrong in [&[][..], &["--all"], &["--minutes", "1"], &["--all", "codec", "--minutes", "1"], &["--all", "--minutes"], &["--all", "--minutes", "0"], &["--all", "--hours", "1"]] {
+        for wrong in [
+            &[][..],
+            &["--all"],
+            &["--minutes", "1"],
+            &["--all", "codec", "--minutes", "1"],
+            &["--all", "--minutes"],
+            &["--all", "--minutes", "0"],
+            &["--all", "--hours", "1"],
+        ] {
             assert!(read(wrong).is_err_and(|error| error.contains("usage")), "{wrong:?}");
         }
     }
@@ -320,7 +335,14 @@ mod tests {
             last: last.to_owned(),
         };
         let sum = run(100, 70, "2026-01-01").and(run(500, 60, "2026-01-02"));
-        let wanted = Row { runs: 2, executions: 600, seconds: 120.0, cpu_seconds: 61.0, crashes: 2, ..run(500, 70, "2026-01-02") };
+        let wanted = Row {
+            runs: 2,
+            executions: 600,
+            seconds: 120.0,
+            cpu_seconds: 61.0,
+            crashes: 2,
+            ..run(500, 70, "2026-01-02")
+        };
         assert_eq!(sum, wanted);
         let rows_before = BTreeMap::from([("codec".to_owned(), sum)]);
         let stored = json!({ "targets": { "codec": wanted.to_json() } });
