@@ -4,8 +4,11 @@
 //! documents. It must never become a library that a room uses, and it knows the rooms by their files alone.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
 
+mod assure;
 mod bench;
+mod campaign;
 mod ci;
+mod evidence;
 mod examples;
 mod fuzz;
 mod layers;
@@ -31,6 +34,11 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
+    ("fuzz", "all fuzz targets for long, and their table: `fuzz --all --minutes 10`, also `--execs N` behind it"),
+    (
+        "assure",
+        "coverage, mutants, miri, timing, residue to docs/ASSURANCE.md: `assure --only coverage`, `assure --shard 0/8`",
+    ),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
@@ -53,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["bench", "ci", "soak"].contains(&command) && !rest.is_empty() {
+    if !["assure", "bench", "ci", "fuzz", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -62,7 +70,9 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&Workspace::open()?),
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "fuzz" => campaign::run(&Workspace::open()?, rest),
         "soak" => soak::run(&Workspace::open()?, rest),
+        "assure" => assure::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
         "help" | "--help" | "-h" => {
