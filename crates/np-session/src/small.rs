@@ -257,7 +257,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
         #[test]
         fn the_straight_way_and_the_whole_way_send_the_same_bytes(acts in prop::collection::vec(acts(), 1..120)) {
