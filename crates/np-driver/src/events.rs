@@ -172,7 +172,6 @@ impl Task {
         }
         let compress = registered.options.compresses();
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
-        let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
         let (mut permit, wait) = match self.place() {
             Ok(permit) => permit.map_or((None, true), |permit| (Some(permit), false)),
@@ -184,9 +183,14 @@ impl Task {
         };
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
+                let peer = Arc::clone(&self.peer_info);
                 let start = || match encoding {
-                    Encoding::Plain if !packs && !wait => Start::Plain(handler.call(context, body)),
+                    Encoding::Plain if !packs && !wait => {
+                        let context = CallContext::new(method, peer, codec, metadata, deadline);
+                        Start::Plain(handler.call(context, body))
+                    }
                     _ => {
+                        let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                         let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs, wait };
                         Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
                     }
@@ -201,6 +205,8 @@ impl Task {
                 );
             }
             (Target::Stream(handler), OpenKind::Stream) => {
+                let peer = Arc::clone(&self.peer_info);
+                let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                 let cell = StreamCell::new(&self.bell, &self.info, method, compress);
                 let packed = Arc::clone(&cell);
                 let stream = cell.open(key, self.opening(false, codec));
