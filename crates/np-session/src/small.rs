@@ -168,12 +168,10 @@ mod tests {
     impl Pair {
         fn new(straight: bool) -> Self {
             // Credit for a few calls, and room for a few, so that both run out.
-            let limits =
-                Limits { connection_window: 6_000, stream_window: 2_048, max_calls: 6, ..Limits::default() };
+            let limits = Limits { connection_window: 6_000, stream_window: 2_048, max_calls: 6, ..Limits::default() };
             let session = |side, keys: [u8; 2]| {
                 let [send, receive] = keys.map(|key| [key; 32]);
-                let (send, receive) =
-                    (SendCipher::danger_from_key(send), ReceiveCipher::danger_from_key(receive));
+                let (send, receive) = (SendCipher::danger_from_key(send), ReceiveCipher::danger_from_key(receive));
                 let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
                 let mut session = Session::danger_from_traffic(side, limits.clone(), traffic, Time::ZERO);
                 session.straight = straight;
