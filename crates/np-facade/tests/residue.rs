@@ -1,6 +1,7 @@
 //! What is left of identities and pre-shared keys in memory when a connection, its client and its server are gone:
 //! nothing. The process looks through its own memory.
-#![cfg(all(test, target_os = "linux"))]
+#![cfg(test)]
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test panics")]
 
 #[path = "../../np-noise/tests/common/memory.rs"]

@@ -1,6 +1,7 @@
 //! What is left of keys in memory when a handshake and its traffic are over: nothing. The process looks through its own
 //! memory, and another process tells it what to look for.
-#![cfg(all(test, target_os = "linux"))]
+#![cfg(test)]
+#![cfg(target_os = "linux")]
 
 mod common;
 #[path = "common/memory.rs"]
