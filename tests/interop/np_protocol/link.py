@@ -1,5 +1,6 @@
 """From the first byte to records: handshakes of both sides over a socket, and the records behind them."""
 
+import hashlib
 import os
 import time as clock
 
@@ -52,6 +53,7 @@ class Link:
         self.sock, self.buffer = sock, b""
         self.send = self.receive = None
         self.binding = self.peer_key = self.pattern = self.psk_id = None
+        self.sealed = True
         # A lower soft limit, to see keys renewed soon.
         self.rekey_records = SOFT_RECORDS
 
@@ -119,6 +121,18 @@ class Link:
         self._finish(handshake, pattern, handshake.rs)
         return host.judge(self, preface)
 
+    def connect_outer(self, preface):
+        """Leads a client's start in a mode without a handshake of keys: records are not sealed."""
+        self.write(preface.encode())
+        kind, body = self._take_handshake((0x02, 0x03))
+        if kind == 0x03:
+            reader = wire.Reader(body)
+            raise ClearRefusal(reader.number(2), reader.number(1), reader.number(1), reader.text(wire.MAX_CLEAR_TEXT))
+        if body[:3] != bytes([preface.version, 0, 0]):
+            raise Refused("protocol", "a choice that was not offered")
+        self.send, self.receive = Direction(noise.Cipher(1)), Direction(noise.Cipher(1))
+        self.binding, self.sealed = hashlib.sha256(preface.encode()).digest(), False
+
     @staticmethod
     def _read_empty(handshake, message, host):
         if handshake.read(message, host.psk_of_key):
@@ -139,7 +153,7 @@ class Link:
         """Seals whole frames as one record; a KEY_UPDATE ends it where that is asked for, or due."""
         way = self.send
         aged = clock.monotonic() - way.since > SOFT_AGE
-        update = update or way.records + 1 >= self.rekey_records or way.bytes >= SOFT_BYTES or aged
+        update = update or self.sealed and (way.records + 1 >= self.rekey_records or way.bytes >= SOFT_BYTES or aged)
         if update:
             plain += wire.encode_frame(wire.Frame("KEY_UPDATE"))
         sealed = way.cipher.seal(plain)
@@ -152,7 +166,7 @@ class Link:
         """The frames of the next record."""
         way = self.receive
         length = int.from_bytes(self.take(2), "big")
-        if length < 17:
+        if length < (17 if self.sealed else 1):
             raise wire.malformed("a record shorter than its tag and a byte")
         if way.first and length > wire.FIRST_RECORD:
             raise Refused("limit-exceeded", "record")
@@ -166,6 +180,8 @@ class Link:
         self._check_order(frames, way.first)
         way.count(2 + length)
         if frames[-1].kind == "KEY_UPDATE":
+            if not self.sealed:
+                raise Refused("protocol", "KEY_UPDATE where there is no key")
             way.rekey()
         return frames
 

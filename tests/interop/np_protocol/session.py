@@ -51,7 +51,7 @@ class Call:
 class Session:
     """A connection that is past its handshake. `serve` names the methods that this side answers."""
 
-    def __init__(self, link, initiator, settings=None, serve=None):
+    def __init__(self, link, initiator, settings=None, serve=None, greet=True):
         self.link, self.initiator = link, initiator
         self.settings, self.peer = {**DEFAULTS, **(settings or {})}, None
         self.serve = serve or {}
@@ -65,7 +65,22 @@ class Session:
         self.control = []
         self.closed = None
         self.counts = collections.Counter()
-        link.write_record(encode_frame(Frame("SETTINGS", settings=self.settings)))
+        self.expanded = 0
+        if greet:
+            link.write_record(encode_frame(Frame("SETTINGS", settings=self.settings)))
+
+    @classmethod
+    def resume(cls, link, settings=None):
+        """A client whose first record a case has written by hand."""
+        return cls(link, True, settings, greet=False)
+
+    def adopt(self, kind):
+        """A call whose frames a case writes by hand."""
+        call = Call(self.opened * 2 + (0 if self.initiator else 1), kind, True, self.peer["stream_window"])
+        call.window = self.settings["stream_window"] if kind == "STREAM" else 0
+        self.opened += 1
+        self.calls[call.number] = call
+        return call
 
     # --- what the application wants ---
 
@@ -336,6 +351,7 @@ class Session:
                 call.status, call.text = STATUS["invalid-argument"], str(error)
                 return self._over(call)
             return self._answer(call, "invalid-argument", str(error))
+        self.expanded += message.encoding != 0
         if call.own:
             call.status, call.reply = 0, body
             return self._over(call)
