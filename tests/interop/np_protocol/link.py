@@ -114,7 +114,9 @@ class Link:
         except Refused as error:
             self.write(wire.clear_refusal(error.code, error.why))
             raise
-        self.write(wire.handshake_frame(0x02, handshake.write(bytes([1, preface.suite, preface.pattern]))))
+        find = host.psk_of_key if pattern == "IKpsk2" else None
+        choices = bytes([1, preface.suite, preface.pattern])
+        self.write(wire.handshake_frame(0x02, handshake.write(choices, find)))
         if not handshake.over:
             self._read_empty(handshake, self._take_handshake((0x02,))[1], host)
         self.psk_id = preface.key_id if "psk" in pattern else None

@@ -108,8 +108,11 @@ class Handshake:
     def over(self):
         return self.turn == len(self.messages)
 
-    def write(self, payload=b""):
+    def write(self, payload=b"", find_psk=None):
+        """The message. `find_psk` is as in `read`, for IKpsk2, whose psk is mixed in by the answer."""
         out = b""
+        if self.psk is None and find_psk:
+            self.psk = find_psk(self.rs)
         for token in self.messages[self.turn].split():
             if token == "e":
                 out += self._put_ephemeral(public_key(self.e))

@@ -355,13 +355,11 @@ class Session:
         if call.own:
             call.status, call.reply = 0, body
             return self._over(call)
-        status, reply = "ok", b""
         try:
             reply = self.serve[call.method](self, call, body)
         except CallFailed as error:
-            status, text = error.status, error.text
-        if status != "ok":
-            return self._answer(call, status, text)
+            names = {number: name for name, number in STATUS.items()}
+            return self._answer(call, names[error.status], error.text)
         if call.kind == "ONE_WAY":
             return self._answer(call, "ok")
         return self._begin(call, head("RESPONSE", stream=call.number, codec=call.codec), reply)
