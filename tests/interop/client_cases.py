@@ -174,7 +174,7 @@ def compressed(encoding):
     name = {1: "lz4", 2: "zstd"}[encoding]
     with Serving("--compress", name, config="[transport]\ncompression_adaptive = false\n") as server:
         session = server.session(settings={"encodings": 1 << encoding})
-        plain = b"again and again " * 2_000
+        plain = b"".join(b"line %d of a text\n" % (at * at) for at in range(2_000))
         small = compress.shrink(encoding, plain)
         assert session.call("np.echo", small, encoding=encoding, size=len(plain)) == plain
         assert session.expanded == 1, "the answer came plain"

@@ -130,7 +130,7 @@ def compressed(encoding):
     if not compress.AVAILABLE >> encoding & 1:
         raise Skipped("PyPI's lz4 and zstandard are not installed")
     name = {1: "lz4", 2: "zstd"}[encoding]
-    plain = b"again and again " * 20_000
+    plain = b"".join(b"line %d of a text\n" % (at * at) for at in range(20_000))
     for offered in (1 << encoding, 0):
         with PythonServer(lambda link, offered=offered: serve_until_closed(link, {"encodings": offered})) as server:
             assert call(server.address, "--compress", name, "np.echo", file_of("body", plain))[0] == plain

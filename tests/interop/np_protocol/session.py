@@ -38,7 +38,7 @@ class Call:
         self.number, self.kind, self.own = number, kind, own
         self.ended = False
         self.method = self.incoming = self.status = self.text = self.reply = None
-        self.metadata, self.messages = [], collections.deque()
+        self.codec, self.metadata, self.messages = 0, [], collections.deque()
         # What this side still has to send: [bytes, offset, ends the direction, credit is reserved].
         self.out = collections.deque()
         self.credit = window if kind == "STREAM" else 0
