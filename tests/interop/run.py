@@ -9,6 +9,7 @@ import sys
 import client_cases  # noqa: F401 - registers its cases
 import harness
 import server_cases  # noqa: F401 - registers its cases
+import vector_cases  # noqa: F401 - registers its cases
 
 
 def main():

@@ -266,6 +266,8 @@ class Session:
         elif any(key == "np-once" for key, _ in frame.metadata):
             refusal = ("invalid-argument", "no exactly-once calls are offered")
         if frame.kind == "STREAM":
+            if frame.body or frame.total is not None:
+                raise Refused("protocol", "a STREAM with a body")
             if refusal is None:
                 call.handler = self.serve[call.method](self, call)
         else:
@@ -307,6 +309,8 @@ class Session:
 
     def _body_begins(self, call, frame):
         total = len(frame.body) if frame.total is None else frame.total
+        if frame.total is not None and total <= len(frame.body):
+            raise Refused("protocol", "a total that is not larger than the body")
         large = total > self.settings["stream_window"]
         if large and (frame.body or frame.total is None):
             raise Refused("protocol", "a large message before its grant")

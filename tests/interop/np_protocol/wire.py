@@ -351,10 +351,6 @@ def _decode_head(kind, flags, reader, stream):
     fields["total"] = reader.varint32() if flags & 2 else None
     fields["metadata"] = decode_extension(reader.prefixed()) if flags & 4 else []
     fields["body"] = reader.rest()
-    if fields["total"] is not None and fields["total"] <= len(fields["body"]):
-        raise malformed("a total that is not larger than the body")
-    if kind == "STREAM" and (fields["body"] or flags & 2):
-        raise malformed("a STREAM with a body")
     return Frame(kind, stream, **fields)
 
 
