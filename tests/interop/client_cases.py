@@ -2,14 +2,19 @@
 
 import os
 import socket
+import ssl
+import subprocess
 import time
 
 from np_protocol import compress, noise, wire
-from np_protocol.link import ClearRefusal, Hello, Link, Truncated
-from np_protocol.session import Closed, Session
+from np_protocol.link import ClearRefusal, Link, Truncated
+from np_protocol.session import Session
 from np_protocol.wire import CLOSE, STATUS, Frame, encode_frame, head
 
-from harness import CLIENT, PSK, SERVER, STRANGER, Serving, Skipped, case, ends, fails, known, path, shared_server
+from harness import (
+    CLIENT, NP, SERVER, STRANGER, TIMEOUT, Serving, Skipped, case, ends, fails, key_text, known, path, psk_file,
+    shared_server,
+)
 
 GROUP = "python -> np serve"
 
@@ -384,8 +389,6 @@ def psks():
 
 @case(GROUP, "a psk that the server finds by the client's key")
 def psk_by_key():
-    from harness import key_text, psk_file
-
     arguments = ["--psk", psk_file(), "--psk-id", key_text(CLIENT)]
     with Serving(*arguments, allow=(key_text(CLIENT),)) as server:
         for pattern in ("XXpsk3", "IKpsk2"):
@@ -768,6 +771,25 @@ def local():
         link = Link(sock)
         link.connect_outer(plain_preface())
         unsealed(link)
+
+
+@case(GROUP, "tls: certificates, ALPN np/1, records that are not sealed")
+def tls():
+    folder = path("certs")
+    subprocess.run([NP, "cert", "dev", "--out", str(folder)], check=True, capture_output=True, timeout=TIMEOUT)
+    arguments = ["--cert", str(folder / "server.pem"), "--key", str(folder / "server-key.pem")]
+    with Serving(*arguments, listen="tls://127.0.0.1:0", allow=("anonymous",)) as server:
+        context = ssl.create_default_context(cafile=folder / "ca.pem")
+        context.set_alpn_protocols(["np/1"])
+        link = Link(context.wrap_socket(server.socket(), server_hostname="localhost"))
+        link.connect_outer(plain_preface())
+        unsealed(link)
+        without = ssl.create_default_context(cafile=folder / "ca.pem")
+        try:
+            without.wrap_socket(server.socket(), server_hostname="localhost")
+        except (ssl.SSLError, ConnectionError):
+            return
+        raise AssertionError("a client without ALPN np/1 was let in")
 
 
 def unsealed(link):

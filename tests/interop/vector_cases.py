@@ -299,13 +299,16 @@ def compression(encoding):
         assert message == vector.get("message"), f"{vector['about']}: {message}"
 
 
-@case(GROUP, "keys as text: the page's example, both ways, and a wrong letter")
+@case(GROUP, "PROTOCOL.md: the key as text, both ways, and every wrong letter")
 def keys():
+    page = (FOLDER.parent / "PROTOCOL.md").read_text()
+    written = page.partition("The public key of the secret 32 times `11` is `")[2].partition("`")[0]
     key = noise.public_key(bytes([0x11] * 32))
-    assert text.decode("np", text.encode("np", key)) == key
-    wrong = text.encode("np", key)[:-1] + "q"
-    try:
-        text.decode("np", wrong if wrong != text.encode("np", key) else wrong[:-1] + "p")
-    except ValueError:
-        return
-    raise AssertionError("a wrong letter was taken")
+    assert text.encode("np", key) == written and text.decode("np", written) == key
+    for at in range(3, len(written)):
+        wrong = written[:at] + ("q" if written[at] != "q" else "p") + written[at + 1:]
+        try:
+            text.decode("np", wrong)
+        except ValueError:
+            continue
+        raise AssertionError(f"a wrong letter at {at} was taken")

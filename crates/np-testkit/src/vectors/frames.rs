@@ -71,7 +71,7 @@ fn id(side: Side, index: u64) -> StreamId {
 
 fn pairs(pairs: &[(&str, &[u8])]) -> Metadata {
     let mut metadata = Metadata::default();
-    pairs.iter().for_each(|(key, value)| metadata.insert(*key, *value).expect("a good pair"));
+    pairs.iter().for_each(|(key, value)| metadata.insert(key, value).expect("a good pair"));
     metadata
 }
 
