@@ -337,6 +337,7 @@ def broken_message_1():
     in_clear("authentication", first=bytes(first))
     preface = known("XX").preface().encode()
     in_clear("limit-exceeded", first=preface + b"\x02\x04\x01")
+    in_clear("limit-exceeded", first=preface[:37] + b"\x41")
     in_clear("malformed", first=preface + b"\x07\x00\x20")
 
 

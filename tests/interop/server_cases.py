@@ -393,7 +393,7 @@ def goes_away():
 def deadline():
     def act(session):
         remaining = session.begun[0].remaining_ms
-        assert remaining == "default" or remaining <= 300, remaining
+        assert remaining == "default" or remaining <= 1_500, remaining
         session.cancelled = []
         session._on_cancel = session.cancelled.append
         try:
@@ -408,7 +408,7 @@ def deadline():
     def act_checked(session):
         return act(session)
 
-    result, _ = answers(act_checked, 5, arguments=("--timeout", "300ms", "np.echo", "hello"))
+    result, _ = answers(act_checked, 5, arguments=("--timeout", "1500ms", "np.echo", "hello"))
     assert result in ("closed", STATUS["deadline-exceeded"]), result
 
 

@@ -139,7 +139,7 @@ class Preface:
         time = int.from_bytes(take(8), "big")
         nonce, hint, (count,) = take(16), take(4), take(1)
         if count > MAX_KEY_ID:
-            raise Refused("malformed", "key id")
+            raise Refused("limit-exceeded", "key id")
         return cls(suite, pattern, time, nonce, hint, take(count), low, high, version)
 
 
