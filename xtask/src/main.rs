@@ -11,6 +11,7 @@ mod ci;
 mod evidence;
 mod examples;
 mod fuzz;
+mod interop;
 mod layers;
 mod process;
 mod soak;
@@ -39,6 +40,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
         "assure",
         "coverage, mutants, miri, timing, residue to docs/ASSURANCE.md: `assure --only coverage`, `assure --shard 0/8`",
     ),
+    ("interop", "np against the implementation in Python under tests/interop, both ways"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
@@ -71,6 +73,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
         "fuzz" => campaign::run(&Workspace::open()?, rest),
+        "interop" => interop::run(&Workspace::open()?).map(|_| ()),
         "soak" => soak::run(&Workspace::open()?, rest),
         "assure" => assure::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),

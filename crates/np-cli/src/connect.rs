@@ -35,6 +35,12 @@ impl Connected {
     pub(crate) fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
+
+    /// Tells the server that this is the end, also where what was to be done failed: it would take it for a cut else.
+    pub(crate) async fn close_after<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.client.close().await;
+        result
+    }
 }
 
 /// An address that may be connected to as the arguments say.

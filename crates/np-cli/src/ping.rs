@@ -43,9 +43,7 @@ pub(crate) async fn run(command: Ping, output: Output, mut signals: Signals) -> 
         ended = measure(&command, &connected, &mut times, output) => ended,
         () = signals.next() => Err(interrupted()),
     };
-    if ended.is_ok() {
-        connected.client.close().await;
-    }
+    let ended = connected.close_after(ended).await;
     // Where nothing was measured, the failure says all there is.
     if ended.is_ok() || !times.is_empty() {
         report(&connected.place, times, output)?;

@@ -40,19 +40,24 @@ pub(crate) struct StatusCommand {
 pub(crate) async fn run(command: StatusCommand, output: Output) -> Result<(), Failure> {
     let target = Target::new(&command.connect)?;
     let connected = connect(&command.connect, target).await?;
-    let mut figures = ask(&connected, connected.remaining()).await?;
-    if !command.interval.is_zero() {
-        sleep(command.interval).await;
-        let later = ask(&connected, command.connect.timeout).await?;
-        let rates = rates(&figures, &later);
-        figures = later;
-        figures.0.extend(rates);
-    }
-    connected.client.close().await;
+    let asked = ask_all(&command, &connected).await;
+    let figures = connected.close_after(asked).await?;
     if output.is_json() {
         return output.json(&figures.object());
     }
     output::write(figures.table().as_bytes())
+}
+
+async fn ask_all(command: &StatusCommand, connected: &Connected) -> Result<Figures, Failure> {
+    let figures = ask(connected, connected.remaining()).await?;
+    if command.interval.is_zero() {
+        return Ok(figures);
+    }
+    sleep(command.interval).await;
+    let mut later = ask(connected, command.connect.timeout).await?;
+    let rates = rates(&figures, &later);
+    later.0.extend(rates);
+    Ok(later)
 }
 
 /// Whom a server tells how it does; `None` is nobody. Reads the files of lists.

@@ -185,6 +185,9 @@ impl Session {
         if open.kind == OpenKind::Stream && (open.total.is_some() || body.len() > 0) {
             return Err(Misbehaved::StreamState.into());
         }
+        if open.total.is_none() {
+            self.needs_no_grant(&body)?;
+        }
         let key = self.table.insert(Stream::accepted(id, open.kind, deadline, now));
         self.note_deadline(deadline);
         if open.kind == OpenKind::Stream {
@@ -252,6 +255,11 @@ impl Session {
         }
     }
 
+    /// A whole message that is longer than `stream_window` was to wait for its grant.
+    fn needs_no_grant(&self, body: &Body<'_>) -> Result<(), Misbehaved> {
+        if body.len() > u64::from(self.limits.stream_window) { Err(Misbehaved::Credit) } else { Ok(()) }
+    }
+
     /// Why a call cannot be accepted, if it cannot.
     fn refusal(&self, open: &Open<'_>) -> Option<(Status, &'static str)> {
         let size = open.total.map_or(open.body.len() as u64, u64::from).max(declared(open.encoding));
@@ -308,6 +316,7 @@ impl Session {
             }
             return self.begin_assembly(key, total, Some(head), body);
         }
+        self.needs_no_grant(body)?;
         self.finish_local(key);
         if abandoned {
             self.receive_window.release(body.len());
