@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod demo;
 mod descriptors;
+mod doctor;
 mod failure;
 mod figures;
 mod files;
@@ -29,10 +30,12 @@ mod logging;
 mod manager;
 mod monitor;
 mod output;
+mod pages;
 mod ping;
 mod progress;
 mod receive;
 mod refusal;
+mod screen;
 mod send;
 mod serve;
 mod served;
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let (output, verbose) = (Output::new(cli.is_json()), cli.verbose);
+    let (output, verbose) = (Output::new(cli.format()), cli.verbose);
     let mut signals = Signals::new()?;
     // A server and a ping end by their own rules when they are interrupted; everything else ends at once.
     match cli.command {
@@ -97,6 +100,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Health(command) => until(&mut signals, health::run(command, output)).await,
         Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
+        Command::Doctor(command) => until(&mut signals, doctor::run(command, output)).await,
+        Command::Completions(command) => pages::completions(&command),
+        Command::Man(command) => pages::manual(&command, output),
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }
 }

@@ -11,6 +11,8 @@ mod config;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod hostile;
@@ -23,6 +25,8 @@ mod limits;
 mod managed;
 #[cfg(test)]
 mod monitoring;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
