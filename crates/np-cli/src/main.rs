@@ -24,6 +24,7 @@ mod health;
 mod inherited;
 mod key;
 mod key_file;
+mod key_log;
 mod keygen;
 mod load;
 mod logging;

@@ -65,8 +65,8 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, OnceStatus, Priority, Request,
-    ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, KeyLog, Lifetime, OnceStatus, Priority,
+    Request, ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern, Provider};
 pub use np_transport::{
