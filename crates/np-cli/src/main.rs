@@ -22,6 +22,7 @@ mod first_use;
 mod follow;
 mod health;
 mod inherited;
+mod inspect;
 mod key;
 mod key_file;
 mod key_log;
@@ -102,6 +103,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
         Command::Doctor(command) => until(&mut signals, doctor::run(command, output)).await,
+        Command::Inspect(command) => until(&mut signals, inspect::run(command, output)).await,
         Command::Completions(command) => pages::completions(&command),
         Command::Man(command) => pages::manual(&command, output),
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,

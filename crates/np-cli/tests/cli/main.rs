@@ -17,6 +17,8 @@ mod files;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod limits;
@@ -41,3 +43,5 @@ mod trust;
 mod usage;
 #[cfg(test)]
 mod watching;
+#[cfg(test)]
+mod wire;

@@ -14,7 +14,7 @@ fn every_shell_gets_a_script_that_knows_the_commands_and_their_flags() {
         ("elvish", "edit:completion:arg-completer[np]"),
     ] {
         let script = run(["completions", shell]).ok();
-        for word in [sign, "keygen", "status", "danger-trust-anyone"] {
+        for word in [sign, "keygen", "inspect", "danger-trust-anyone"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -30,7 +30,7 @@ fn the_manual_is_one_page_on_stdout_or_a_page_for_each_command() {
     }
     let folder = Folder::new();
     let listed = run(["man", &folder.arg("man/man1")]).ok();
-    for name in ["np.1", "np-serve.1", "np-key.1", "np-key-show.1", "np-config-print.1", "np-status.1"] {
+    for name in ["np.1", "np-serve.1", "np-key.1", "np-key-show.1", "np-config-print.1", "np-inspect.1"] {
         assert!(listed.lines().any(|line| line.ends_with(name)), "{name} in {listed}");
         let page = fs::read_to_string(folder.path("man/man1").join(name)).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{name}");
