@@ -11,6 +11,8 @@ mod config;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod dissector;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod files;
