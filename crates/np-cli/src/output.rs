@@ -69,9 +69,10 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "np: {text}");
 }
 
-/// Whether a stream of this program takes colours.
+/// Whether a stream of this program takes colours: NO_COLOR goes before CLICOLOR_FORCE, and both before what the terminal is.
 pub(crate) fn takes_colour(is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    is_terminal && !is_set("NO_COLOR") && !is_dumb
+    let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+    !is_set("NO_COLOR") && (is_forced || (is_terminal && !is_dumb))
 }

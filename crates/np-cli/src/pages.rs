@@ -53,6 +53,9 @@ pub(crate) fn manual(command: &Manual, output: Output) -> Result<(), Failure> {
     let mut written = Vec::new();
     write_pages(&np, folder, &mut written)?;
     let files: Vec<_> = written.iter().map(|file| np_facade::escape(&file.to_string_lossy(), 4_096)).collect();
+    if output.is_ndjson() {
+        return files.iter().try_for_each(|file| output.json(&json!({ "file": file })));
+    }
     output.line(&files.join("\n"), &json!({ "files": files }))
 }
 
