@@ -130,7 +130,9 @@ fn key_file(path: &Path) -> Check {
         },
     };
     let read = if checks_mode() { read } else { read.map(|_| "a key; modes are not checked on this system") };
-    check::key_file(&escape(&path.to_string_lossy(), 1_024), read.map_err(|error| error.replace("key file ", "")))
+    let shown = escape(&path.to_string_lossy(), 1_024);
+    let bare = |error: String| error.strip_prefix(&format!("key file {shown}: ")).map_or(error.clone(), str::to_owned);
+    check::key_file(&shown, read.map_err(bare))
 }
 
 fn is_pem(path: &Path) -> bool {

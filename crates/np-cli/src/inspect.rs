@@ -33,11 +33,13 @@ const MAX_KEYS: u64 = 16 << 20;
 /// The most packets of a capture that are looked at.
 const MAX_PACKETS: usize = 1 << 24;
 
-/// Shows what stands in a capture: preface, handshake, records and, with a key log, frames, each with its size.
+/// Shows what stands in a capture: preface, handshake, records and, with a key log, frames, each
+/// with its size.
 ///
-/// FILE is a capture (pcap or pcapng, of loopback, Ethernet, Linux's `any` or raw IP), or the bytes of one direction from their
-/// beginning, as they are or as hexadecimal digits (`xxd -p`). Records stay sealed unless --keys names what a program wrote that
-/// ran with NPKEYLOGFILE=FILE. Bodies and the values of metadata are never shown. What np sends inside TLS cannot be seen.
+/// FILE is a capture (pcap or pcapng, of loopback, Ethernet, Linux's `any` or raw IP), or the bytes
+/// of one direction from their beginning, as they are or as hexadecimal digits (`xxd -p`). Records
+/// stay sealed unless --keys names what a program wrote that ran with NPKEYLOGFILE=FILE. Bodies and
+/// the values of metadata are never shown. What np sends inside TLS cannot be seen.
 ///
 ///   tcpdump -i lo -w np.pcap tcp port 9000
 ///   NPKEYLOGFILE=keys.log np call ADDR np.echo hello

@@ -13,6 +13,7 @@ mod compress;
 mod config;
 mod connect;
 mod demo;
+mod describe;
 mod descriptors;
 mod doctor;
 mod failure;
@@ -50,7 +51,7 @@ mod tls;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use np_facade::LogFormat;
 
 use crate::args::Cli;
@@ -60,7 +61,8 @@ use crate::output::Output;
 use crate::signals::Signals;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = describe::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return failure::of_arguments(&error),
     };

@@ -4,12 +4,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use serde_json::json;
 
-use crate::args::Cli;
+use crate::describe;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -37,13 +37,13 @@ pub(crate) struct Manual {
 /// Prints the script.
 pub(crate) fn completions(command: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(command.shell, &mut Cli::command(), "np", &mut script);
+    clap_complete::generate(command.shell, &mut describe::command(), "np", &mut script);
     output::write(&script)
 }
 
 /// Prints the page of np, or writes all pages and prints where.
 pub(crate) fn manual(command: &Manual, output: Output) -> Result<(), Failure> {
-    let mut np = Cli::command().disable_help_subcommand(true);
+    let mut np = describe::command().disable_help_subcommand(true);
     np.build();
     let Some(folder) = &command.folder else {
         let page = page(np).map_err(|error| unwritten(Path::new("stdout"), &error))?;

@@ -34,6 +34,8 @@ mod pages;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod screens;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod support;
