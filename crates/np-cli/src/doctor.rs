@@ -131,7 +131,8 @@ fn key_file(path: &Path) -> Check {
     };
     let read = if checks_mode() { read } else { read.map(|_| "a key; modes are not checked on this system") };
     let shown = escape(&path.to_string_lossy(), 1_024);
-    let bare = |error: String| error.strip_prefix(&format!("key file {shown}: ")).map_or(error.clone(), str::to_owned);
+    let bare =
+        |error: String| error.strip_prefix(&format!("key file {shown}: ")).map_or_else(|| error.clone(), str::to_owned);
     check::key_file(&shown, read.map_err(bare))
 }
 
@@ -197,7 +198,8 @@ fn table(checks: &[Check], width: Option<usize>, colour: bool) -> String {
         let row = format!("{:4}  {:name$}  {}", check.state.word(), check.check, check.found);
         let row = screen::fit(&row, indent.max(6 + check.check.chars().count() + 2), width);
         // Colour comes last: it takes no room.
-        let row = row.split_at_checked(4).map_or(row.clone(), |(word, rest)| format!("{paint}{word}{plain}{rest}"));
+        let row =
+            row.split_at_checked(4).map_or_else(|| row.clone(), |(word, rest)| format!("{paint}{word}{plain}{rest}"));
         // Writing to a String cannot fail.
         let _ = writeln!(table, "{row}");
         if !check.advice.is_empty() {

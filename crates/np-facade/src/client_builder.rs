@@ -38,7 +38,7 @@ pub struct ClientBuilder {
     pub(crate) handshake_timeout: Duration,
     pub(crate) deadline: Duration,
     pub(crate) telemetry: Telemetry,
-    key_log: Option<KeyLog>,
+    pub(crate) key_log: Option<KeyLog>,
     router: Router,
     /// The configuration that this was built from.
     pub(crate) configured: Option<Box<Config>>,
@@ -290,23 +290,6 @@ impl ClientBuilder {
     #[must_use]
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = telemetry;
-        self
-    }
-
-    /// Writes the traffic keys of this client's connections down: whoever reads them reads those connections. Default: nowhere, and no
-    /// setting of a configuration nor variable of the environment turns it on. How to use it: `docs/CLI.md`.
-    ///
-    /// ```no_run
-    /// # async fn run(address: &str) -> Result<(), Box<dyn std::error::Error>> {
-    /// use np_facade::{Client, KeyLog};
-    /// let log = KeyLog::danger_append_to("keys.log")?;
-    /// let client = Client::builder(address).danger_key_log(log).connect().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn danger_key_log(mut self, log: KeyLog) -> Self {
-        self.key_log = Some(log);
         self
     }
 

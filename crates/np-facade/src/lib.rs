@@ -34,6 +34,7 @@ mod config;
 mod crypto;
 mod error;
 mod identity;
+mod key_log;
 mod listen;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;

@@ -8,7 +8,7 @@ use np_dispatch::{
     CallContext, Handler, Health, HealthState, MessageStream, MethodOptions, OnceSettings, RegisterError, Reply,
     Router, StreamHandler, Target,
 };
-use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, KeyLog, Roster, Telemetry};
+use np_driver::{Acceptor, AcceptorConfig, Compression, Connection, Roster, Telemetry};
 use np_noise::{Pattern, Provider};
 use np_transport::{Address, BindOptions, TlsServer};
 use np_trust::{Policy, Psks};
@@ -322,22 +322,6 @@ impl ServerBuilder {
     #[must_use]
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.config.telemetry = telemetry;
-        self
-    }
-
-    /// Writes the traffic keys of this server's connections down: whoever reads them reads those connections. Default: nowhere, and no
-    /// setting of a configuration nor variable of the environment turns it on. How to use it: `docs/CLI.md`.
-    ///
-    /// ```
-    /// use np_facade::KeyLog;
-    /// use np_facade::prelude::*;
-    /// let log = KeyLog::danger_write_to(std::io::sink());
-    /// let builder = Server::builder(Identity::generate()?, Policy::anyone()).danger_key_log(log);
-    /// # Ok::<(), np_facade::Error>(())
-    /// ```
-    #[must_use]
-    pub fn danger_key_log(mut self, log: KeyLog) -> Self {
-        self.config.key_log = Some(log);
         self
     }
 

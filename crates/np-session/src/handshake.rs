@@ -328,17 +328,6 @@ impl Handshake {
         Ok(())
     }
 
-    /// The keys; of a handshake whose last message this side has not written yet, an error.
-    fn finish(&mut self, agreed: Agreed) -> Result<Channel, Misuse> {
-        match agreed {
-            Agreed::Noise(noise) => {
-                self.export.take(&noise).map_err(wrong_keys)?;
-                Ok(noise.finish().map_err(wrong_keys)?.into())
-            }
-            Agreed::Outer(binding) => Ok(Channel::outer(binding)),
-        }
-    }
-
     fn ask_verdict(&mut self, noise: Noise) {
         let peer = match noise.remote_static() {
             Some(key) => PeerIdentity::Noise(key),

@@ -71,7 +71,7 @@ fn unhex(bytes: &[u8]) -> Option<Result<Vec<u8>, String>> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Some(Err(format!("holds {} hexadecimal digits, an odd number: one is missing", digits.len())));
     }
     let value = |digit: &u8| char::from(*digit).to_digit(16).unwrap_or_default() as u8;

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use np_noise::{Handshake as Noise, NoiseError, TrafficKeys};
+use np_types::Misuse;
 
-use super::Handshake;
+use super::rules::wrong_keys;
+use super::{Agreed, Handshake};
+use crate::session::Channel;
 
 /// The traffic keys of a connection, and by what a capture shows which connection it is: for a key log alone.
 ///
@@ -46,6 +49,17 @@ impl fmt::Debug for Export {
 }
 
 impl Handshake {
+    /// The keys; of a handshake whose last message this side has not written yet, an error.
+    pub(super) fn finish(&mut self, agreed: Agreed) -> Result<Channel, Misuse> {
+        match agreed {
+            Agreed::Noise(noise) => {
+                self.export.take(&noise).map_err(wrong_keys)?;
+                Ok(noise.finish().map_err(wrong_keys)?.into())
+            }
+            Agreed::Outer(binding) => Ok(Channel::outer(binding)),
+        }
+    }
+
     /// Has the traffic keys kept for [`Handshake::danger_take_keys`] once they are agreed on: for a key log that the user of
     /// a program asked for. Whoever gets hold of them reads the whole connection.
     ///
