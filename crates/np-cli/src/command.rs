@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{bench, call, cert, config, demo, health, key, keygen, ping, send, serve, status};
+use crate::{bench, call, cert, config, demo, doctor, health, inspect, key, keygen, pages, ping, send, serve, status};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -34,6 +34,14 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Show two peers at work over real sockets, each claim checked
     Demo(demo::Demo),
+    /// Look for what keeps np from working here: clock, key files, addresses, limits of the system
+    Doctor(doctor::Doctor),
+    /// Show what stands in a capture or in bytes: handshakes, records, frames
+    Inspect(inspect::Inspect),
+    /// Print what completes np's arguments in a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write one for each command
+    Man(pages::Manual),
 }
 
 /// The commands about key files.

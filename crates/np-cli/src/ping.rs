@@ -63,7 +63,9 @@ async fn measure(
         }
         let time = ping(connected, command.connect.timeout).await?;
         times.push(time);
-        if !output.is_json() {
+        if output.is_ndjson() {
+            output.json(&json!({ "reply": number, "time_ms": time.as_secs_f64() * 1e3 }))?;
+        } else if !output.is_json() {
             let line = format!("reply {number} from {}: {}\n", connected.place, show_span(time));
             output::write(line.as_bytes())?;
         }

@@ -45,7 +45,8 @@ mod table;
 
 pub use event::{Answer, Event, OpenCall, Priority};
 pub use handshake::{
-    Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, client_key, server_hint,
+    ConnectionKeys, Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, client_key,
+    server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
 pub use session::Session;
