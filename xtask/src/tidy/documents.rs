@@ -28,6 +28,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         check_links(file, &known, &mut findings);
         if matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md" | "docs/ARCHITECTURE.md") {
             check_places(file, &known, &mut findings);
+            check_rooms(file, &known, &mut findings);
         }
     }
     for claims in files.iter().filter(|file| CLAIMS.contains(&file.path.as_str())) {
@@ -93,6 +94,25 @@ fn check_places(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>
             if place && plain && !known.contains(path) {
                 let message = format!("`{span}` does not exist");
                 findings.push(Finding::new(&file.path, line, message));
+            }
+        }
+    }
+}
+
+/// A file that is named below the heading of a room is one of that room.
+fn check_rooms(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    let mut room = None;
+    for (line, text) in markdown::outside(&file.text) {
+        if text.starts_with('#') {
+            room = markdown::code_spans(text).next().filter(|name| name.starts_with("crates/"));
+        }
+        let Some(room) = room else {
+            continue;
+        };
+        for span in markdown::code_spans(text).filter(|span| span.ends_with(".rs")) {
+            let places = [span.to_owned(), format!("{room}/src/{span}"), format!("{room}/{span}")];
+            if !places.iter().any(|path| known.contains(path.as_str())) {
+                findings.push(Finding::new(&file.path, line, format!("`{span}` is no file of {room}")));
             }
         }
     }
@@ -262,6 +282,11 @@ mod tests {
         assert_eq!(found(&[("ARCHITECTURE.md", map), code]), [""; 0]);
         let stale = found(&[("ARCHITECTURE.md", "`crates/np-b`\n"), code]);
         assert_eq!(stale, ["ARCHITECTURE.md:1: `crates/np-b` does not exist"]);
+        let room = "### `crates/np-a`\n\n`lib.rs`, `src/lib.rs` and `gone.rs`\n\n## Else\n\n`other.rs`\n";
+        assert_eq!(
+            found(&[("ARCHITECTURE.md", room), code]),
+            ["ARCHITECTURE.md:3: `gone.rs` is no file of crates/np-a"]
+        );
     }
 
     #[test]
