@@ -13,6 +13,8 @@ const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/OBSERVABILITY.md", "docs/THREA
 /// against the code.
 const SETTINGS: &str = "docs/CONFIGURATION.md";
 const SAMPLE: &str = "docs/np.sample.toml";
+/// The page that leads to all others of its folder.
+const INDEX: &str = "docs/README.md";
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const WIRE: &str = "crates/np-wire/src/";
 const FRAMES: &str = "FrameKind";
@@ -30,6 +32,9 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
             check_places(file, &known, &mut findings);
             check_rooms(file, &known, &mut findings);
         }
+    }
+    if let Some(index) = files.iter().find(|file| file.path == INDEX) {
+        check_index(index, files, &mut findings);
     }
     for claims in files.iter().filter(|file| CLAIMS.contains(&file.path.as_str())) {
         check_claims(claims, files, &known, &mut findings);
@@ -95,6 +100,16 @@ fn check_places(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>
                 let message = format!("`{span}` does not exist");
                 findings.push(Finding::new(&file.path, line, message));
             }
+        }
+    }
+}
+
+fn check_index(index: &File, files: &[File], findings: &mut Vec<Finding>) {
+    let linked: BTreeSet<String> = markdown::prose(&index.text).flat_map(|(_, text)| markdown::links(&text)).collect();
+    let names = files.iter().filter_map(|file| file.path.strip_prefix("docs/"));
+    for name in names.filter(|name| name.ends_with(".md") && !name.contains('/') && *name != "README.md") {
+        if !linked.contains(name) {
+            findings.push(Finding::new(&index.path, 1, format!("leads nobody to {name}")));
         }
     }
 }
@@ -273,6 +288,13 @@ mod tests {
             ["README.md:2: the link `docs/B.md` leads nowhere"]
         );
         assert_eq!(found(&[("README.md", "[a](../x)\n")]).len(), 1);
+    }
+
+    #[test]
+    fn a_page_that_the_index_does_not_name_is_found() {
+        let page = ("docs/A.md", "text\n");
+        assert_eq!(found(&[(INDEX, "[A](A.md)\n"), page, ("docs/x/B.md", "\n")]), [""; 0]);
+        assert_eq!(found(&[(INDEX, "`[A](A.md)`\n"), page]), ["docs/README.md:1: leads nobody to A.md"]);
     }
 
     #[test]
