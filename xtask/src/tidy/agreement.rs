@@ -44,7 +44,7 @@ fn timers(page: &File, sample: &File) -> Vec<Finding> {
     let rows = section.take_while(|(_, line)| !line.starts_with('#')).filter(|(_, line)| line.starts_with("| "));
     let mut findings = Vec::new();
     for (at, row) in rows {
-        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [_, _, _, _, default, settings, ..] = cells[..] else { continue };
         for setting in settings.split('`').skip(1).step_by(2) {
             if default_of(&sample.text, setting) != Some(default) {
