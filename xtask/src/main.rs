@@ -13,9 +13,12 @@ mod examples;
 mod fuzz;
 mod interop;
 mod layers;
+mod pictures;
 mod process;
+mod sbom;
 mod soak;
 mod source;
+mod supply;
 mod tidy;
 mod vectors;
 mod workspace;
@@ -44,6 +47,10 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
+    ("pictures", "draws the screens of the documents from their stored output: docs/pictures"),
+    ("minimal-versions", "builds a copy with the lowest versions that the manifests allow (needs a nightly cargo)"),
+    ("semver", "the public API beside that of the last release (needs cargo-semver-checks)"),
+    ("sbom", "every package that is linked or builds, as CycloneDX: `sbom --out FILE --package NAME --target TRIPLE`"),
     ("help", "this text"),
 ];
 
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["assure", "bench", "ci", "fuzz", "soak"].contains(&command) && !rest.is_empty() {
+    if !["assure", "bench", "ci", "fuzz", "sbom", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -78,6 +85,10 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "assure" => assure::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
+        "pictures" => pictures::run(&Workspace::open()?),
+        "minimal-versions" => supply::minimal_versions(&Workspace::open()?),
+        "semver" => supply::semver(&Workspace::open()?),
+        "sbom" => sbom::run(&Workspace::open()?, rest),
         "help" | "--help" | "-h" => {
             help();
             Ok(())
@@ -89,7 +100,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
 fn help() {
     println!("usage: cargo xtask COMMAND\n");
     for (name, about) in COMMANDS {
-        println!("  {name:<11} {about}");
+        println!("  {name:<16} {about}");
     }
     println!("\nsteps of ci: {}", ci::step_names().join(", "));
 }
