@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::gate::Gate;
 use super::socket::GossipTransport;
 use super::{Engine, NodeId, NodeInfo, Store, Stored, Visit};
+use crate::attributes::READY;
 use crate::config::ClusterConfig;
 use crate::links::{Inbox, Links};
 
@@ -45,9 +46,11 @@ impl Gossip {
             catchup_callback: None,
             extra_liveness_predicate: None,
         };
-        let handle = spawn_chitchat(settings, config.attributes.entries(), &transport)
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut entries = config.attributes.entries();
+        if !config.keep_keys {
+            entries.push((READY.to_owned(), "1".to_owned()));
+        }
+        let handle = spawn_chitchat(settings, entries, &transport).await.map_err(|error| error.to_string())?;
         let state = handle.chitchat();
         Ok(Self { handle, state })
     }
