@@ -44,7 +44,8 @@ impl Gossip {
             failure_detector_config: detector(config),
             marked_for_deletion_grace_period: config.forget_after,
             catchup_callback: None,
-            extra_liveness_predicate: None,
+            // The engine would copy the state of all live nodes for watchers of its own, which np has none of.
+            extra_liveness_predicate: Some(Box::new(|_| false)),
         };
         let mut entries = config.attributes.entries();
         if !config.keep_keys {
