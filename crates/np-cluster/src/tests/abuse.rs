@@ -154,7 +154,7 @@ async fn invented_nodes_fill_no_more_than_their_places_and_real_ones_go_on() {
     assert!(a.members().len() <= 20, "{}", a.members().len());
     assert!(a.stats().over_limit >= 4_900, "{:?}", a.stats());
     b.set("k", "v").await.unwrap();
-    all_have(&[a.clone()], "node-1", "k", "v", 3 * SECOND).await;
+    all_have(std::slice::from_ref(&a), "node-1", "k", "v", 3 * SECOND).await;
     assert_eq!(live(&a), 2);
 }
 
