@@ -8,6 +8,7 @@ mod assure;
 mod bench;
 mod campaign;
 mod ci;
+mod cluster_sim;
 mod evidence;
 mod examples;
 mod fuzz;
@@ -46,6 +47,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("interop", "np against the implementation in Python under tests/interop, both ways"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
+    ("cluster-sim", "how a cluster grows, simulated: `--nodes 10,50`, `--minutes N`, `--loss 5`, `--write`"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("pictures", "draws the screens of the documents from their stored output: docs/pictures"),
     ("minimal-versions", "builds a copy with the lowest versions that the manifests allow (needs a nightly cargo)"),
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["assure", "bench", "ci", "fuzz", "sbom", "soak"].contains(&command) && !rest.is_empty() {
+    if !["assure", "bench", "ci", "cluster-sim", "fuzz", "sbom", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -84,6 +86,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "soak" => soak::run(&Workspace::open()?, rest),
         "assure" => assure::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
+        "cluster-sim" => cluster_sim::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
         "pictures" => pictures::run(&Workspace::open()?),
         "minimal-versions" => supply::minimal_versions(&Workspace::open()?),

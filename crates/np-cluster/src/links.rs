@@ -1,0 +1,56 @@
+//! The seam between the engine and the links: how gossip messages travel, and whom they come from.
+//!
+//! It owns the trait and its two messages. It must never know the engine's types, nor a type of the facade.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Moves gossip messages between members over links that prove who is at the other end.
+pub(crate) trait Links: Send + Sync + 'static {
+    /// Puts a message in the queue of the member at `to` and opens a link to it where there is none.
+    ///
+    /// It never waits: a message that finds the queue full is dropped and counted. Gossip says it again.
+    fn send(&self, to: SocketAddr, message: Bytes);
+
+    /// Cuts off the member at `from` and counts it: it sent what is no gossip message.
+    fn refuse(&self, from: SocketAddr);
+
+    /// The text of the public key that is bound to a name; nothing for a node that no link has been opened with.
+    ///
+    /// It tells also that a name which was retired is bound again: then later starts of it are heard.
+    fn key_of(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether a node of this name may be one of the cluster, before others are believed that it is.
+    fn admits(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The public half of the Ed25519 key by which a node signs its values, where the list of allowed keys names one.
+    fn verify_key(&self, _name: &str) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// What the links hand to the engine, through a bounded channel.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A message of the member whose key the link at `from` proved.
+    Message {
+        /// The address that the member announced when it opened the link, bound to its key.
+        from: SocketAddr,
+        /// The message, at most as long as the links allow.
+        bytes: Bytes,
+    },
+    /// A member whose key is no longer allowed: its state is to be retired.
+    Retired {
+        /// The name that was bound to the key.
+        name: String,
+    },
+}
+
+/// The receiving end of what the links hand over.
+pub(crate) type Inbox = mpsc::Receiver<Incoming>;
