@@ -1,8 +1,11 @@
 //! The acceptor: listeners, admission, handshakes, and the connections that came of them.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use np_dispatch::BoxFuture;
 use np_noise::ReplayGuard;
 use np_session::{Handshake, Outer, ResponderConfig, Side};
 use np_transport::{Incoming, Io, Link, Listener, PeerLabel, SecurityMode, TlsInfo, TransportError};
@@ -10,6 +13,7 @@ use np_types::{CloseCode, LocalPeer, PeerIdentity};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::instrument::Instrumented;
 
 use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
@@ -36,7 +40,7 @@ mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
-use live::Live;
+use live::{Live, Registered};
 pub use live::Roster;
 use places::{Places, Slot};
 use reconfigure::Settings;
@@ -328,16 +332,22 @@ impl Shared {
         // Its place is taken as it comes, and not when its task first runs: tasks begin in any order. One whose source has
         // had its share takes nobody else's.
         let source = if incoming.is_proxied() { Ok(None) } else { self.enter_source(incoming.label()) };
-        let admitted = source.map(|source| Box::new((source, self.half_open.enter())));
+        let admitted = source.map(|source| (source, self.half_open.enter()));
+        // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection that
+        // lasts holds none for what came before.
+        let handshake: BoxFuture<Option<BoxFuture<()>>> = match admitted {
+            Ok(places) => Box::pin(async move {
+                let met = self.meet(incoming, places, stop).await?;
+                Some(self.attend(met))
+            }),
+            Err(limit) => Box::pin(async move {
+                self.turn_source_away(incoming, limit).await;
+                None
+            }),
+        };
         async move {
-            // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection
-            // that lasts holds none for what came before.
-            let met = match admitted {
-                Ok(places) => Box::pin(self.meet(incoming, *places, stop)).await,
-                Err(limit) => return Box::pin(self.turn_source_away(incoming, limit)).await,
-            };
-            if let Some(met) = met {
-                Box::pin(self.attend(met)).await;
+            if let Some(connection) = handshake.await {
+                connection.await;
             }
         }
     }
@@ -416,7 +426,7 @@ impl Shared {
 
     /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
     #[expect(clippy::boxed_local, reason = "whoever waits for it keeps room for a box and not for all that")]
-    fn attend(&self, met: Box<Met>) -> impl Future<Output = ()> + Send {
+    fn attend(self: &Arc<Self>, met: Box<Met>) -> BoxFuture<()> {
         let Met { established, io, address, local, tls, slot, source, settings } = *met;
         let config = &settings.config;
         let info = ConnectionInfo {
@@ -430,7 +440,6 @@ impl Shared {
             places: self.calls.of(&established.peer, self.clock.now()),
             once: self.once.clone(),
             progress_timeout: config.progress_timeout,
-            lifetime: config.lifetime,
             max_message: config.limits.max_message,
             reassembly_budget: config.limits.reassembly_budget,
             audit: Arc::clone(&self.audit),
@@ -440,20 +449,36 @@ impl Shared {
             tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
         }
         let share = self.memory.share();
-        let (connection, task) = task::start(established, io, info, share, config.router.clone());
+        let (connection, task) = task::start(established, io, info, &config.lifetime, share, config.router.clone());
         let registered = self.register(&connection, &settings);
         drop(settings);
         let about = Arc::clone(connection.info());
         drop(connection);
-        async move {
-            let error = task.await;
-            if let Some(suppressed) = self.audit.admit(Kind::Disconnected) {
-                let address = about.address.as_str();
-                tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
-            }
-            drop(registered);
-            drop((slot, source));
+        Box::pin(Attended { task, about, _registered: registered, _slot: slot, _source: source })
+    }
+}
+
+/// A connection that stands: its task, and what it holds of the acceptor until its end. There are as many as connections, so
+/// that it is no `async` block, which would have room for the task twice.
+struct Attended {
+    task: Instrumented<task::Running>,
+    about: Arc<ConnectionInfo>,
+    _registered: Registered,
+    _slot: Slot,
+    _source: Option<FromSource>,
+}
+
+impl Future for Attended {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let error = ready!(Pin::new(&mut self.task).poll(cx));
+        let about = &self.about;
+        if let Some(suppressed) = about.audit.admit(Kind::Disconnected) {
+            let address = about.address.as_str();
+            tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
         }
+        Poll::Ready(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! hold. It must never compress what nobody asked to be compressed: sizes tell an eavesdropper about contents.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use np_compress::{Adaptive, Algorithm, Budget, Caps, Compressor, DecompressError, Decompressor, Packed, Settings};
@@ -93,9 +93,11 @@ pub(crate) struct Bodies {
     peer_reads: u32,
     accepts: bool,
     caps: Caps,
-    memory: Mutex<[Adaptive; REMEMBERED]>,
-    /// Bytes of decompressed bodies that handlers have not done with.
-    held: Arc<Mutex<Budget>>,
+    /// There with the first message that is tried.
+    memory: OnceLock<Box<Mutex<[Adaptive; REMEMBERED]>>>,
+    budget: u32,
+    /// Bytes of decompressed bodies that handlers have not done with; there with the first of them.
+    held: OnceLock<Arc<Mutex<Budget>>>,
 }
 
 /// A body that came compressed, and its place in the budget.
@@ -135,14 +137,15 @@ impl Bodies {
             peer_reads,
             accepts: limits.accept_compressed,
             caps: Caps { max_message: limits.max_message, ..Caps::default() },
-            memory: Mutex::new([Adaptive::new(); REMEMBERED]),
-            held: Arc::new(Mutex::new(Budget::new(u64::from(limits.call_budget)))),
+            memory: OnceLock::new(),
+            budget: limits.call_budget,
+            held: OnceLock::new(),
         }
     }
 
     /// Bytes of decompressed bodies that handlers have not done with.
     pub(crate) fn held(&self) -> usize {
-        usize::try_from(lock(&self.held).held()).unwrap_or(usize::MAX)
+        self.held.get().map_or(0, |held| usize::try_from(lock(held).held()).unwrap_or(usize::MAX))
     }
 
     /// Whether a body of this size would be tried, for what its call or its method asks.
@@ -171,9 +174,10 @@ impl Bodies {
 
     pub(crate) fn pack(&self, method: &MethodName, body: Bytes) -> (Encoding, Bytes) {
         let at = place(method);
-        let mut remembered = lock(&self.memory).get(at).copied().unwrap_or_default();
+        let memory = self.memory.get_or_init(|| Box::new(Mutex::new([Adaptive::new(); REMEMBERED])));
+        let mut remembered = lock(memory).get(at).copied().unwrap_or_default();
         let packed = self.contexts.compress(&body, &mut remembered);
-        if let Some(place) = lock(&self.memory).get_mut(at) {
+        if let Some(place) = lock(memory).get_mut(at) {
             *place = remembered;
         }
         match packed {
@@ -195,8 +199,9 @@ impl Bodies {
         };
         self.caps.check(raw, body.len()).map_err(|error| unreadable(&error))?;
         let full = |error: np_compress::BudgetError| CallError::answered(Status::LimitReached, error.to_string());
-        lock(&self.held).reserve(raw).map_err(full)?;
-        let held = Held { budget: Arc::clone(&self.held), bytes: raw };
+        let budget = self.held.get_or_init(|| Arc::new(Mutex::new(Budget::new(u64::from(self.budget)))));
+        lock(budget).reserve(raw).map_err(full)?;
+        let held = Held { budget: Arc::clone(budget), bytes: raw };
         let whole = self.contexts.decompress(algorithm, raw, &body, self.caps).map_err(|error| unreadable(&error))?;
         Ok(Whole { body: whole.into(), held: Some(held) })
     }

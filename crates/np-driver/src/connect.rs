@@ -9,7 +9,11 @@ use np_session::{Handshake, InitiatorConfig, Outer, Preface, Side};
 use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::instrument::Instrumented;
+use tracing::{Instrument as _, Span};
 
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
@@ -127,6 +131,9 @@ pub enum ConnectError {
     /// No randomness for fresh keys.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The runtime ended first.
+    #[error("the runtime ended before the connection was made")]
+    Stopped,
 }
 
 /// Connects to one address, with a task on the current runtime.
@@ -134,6 +141,27 @@ pub enum ConnectError {
 /// # Errors
 /// Once, and at once: nothing is retried here.
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
+    let contexts = check(address, &config)?;
+    let (told, made) = oneshot::channel();
+    let address = address.clone();
+    // The task of the connection from its first byte on: it alone is woken by the socket, and whoever waits here once.
+    let task = tokio::spawn(async move {
+        let made = Box::pin(make(&address, config, &contexts).instrument(Span::current())).await;
+        drop((address, contexts));
+        match made {
+            Ok((connection, task)) => {
+                // Where nobody waits any more, the connection ends as it does without its last handle.
+                drop(told.send(Ok(connection)));
+                task.await;
+            }
+            Err(error) => drop(told.send(Err(error))),
+        }
+    });
+    Attempt { made, task }.finish().await
+}
+
+/// Refuses a configuration that cannot be, before anything is done for it.
+fn check(address: &Address, config: &ConnectorConfig) -> Result<Arc<Contexts>, ConnectError> {
     config.limits.validate()?;
     config.lifetime.validate()?;
     let contexts = Contexts::new(config.compression)?;
@@ -146,11 +174,55 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
         return Err(LimitsError { setting, value: 0, rule: "longer than 0" }.into());
     }
     // A first handshake that cannot be started is the caller's mistake: nothing is sent then.
+    if address.mode().uses_keys() {
+        let start = initiator(address, config, config.server_keys.first())?;
+        if config.pattern.needs_remote_static_up_front() {
+            // Whether a key can be agreed with is known by doing so.
+            Handshake::initiator(start)?;
+        } else {
+            start.check()?;
+        }
+    }
+    Ok(contexts)
+}
+
+/// A connection that is being made. Without whoever waits for it, it is given up.
+struct Attempt {
+    made: oneshot::Receiver<Result<Connection, ConnectError>>,
+    task: JoinHandle<()>,
+}
+
+impl Attempt {
+    async fn finish(mut self) -> Result<Connection, ConnectError> {
+        if let Ok(made) = (&mut self.made).await {
+            return made;
+        }
+        // The task is gone without a word: with its runtime, or since a policy of the program's own panicked.
+        match (&mut self.task).await {
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            _ => Err(ConnectError::Stopped),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.made.close();
+        // One that has come about ends in order, without its handle.
+        if let Err(TryRecvError::Empty) = self.made.try_recv() {
+            self.task.abort();
+        }
+    }
+}
+
+/// The connection, and the future of its task.
+async fn make(
+    address: &Address,
+    config: ConnectorConfig,
+    contexts: &Arc<Contexts>,
+) -> Result<(Connection, Instrumented<task::Running>), ConnectError> {
     let keyed = address.mode().uses_keys();
     let mut key = config.server_keys.first();
-    if keyed {
-        start_handshake(address, &config, key, None)?;
-    }
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
     let label = address.without_keys().to_string();
@@ -175,8 +247,8 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let shaken = shake(link, handshake, &config, &contexts, until).await;
-        let result = result_of(shaken.as_ref().map(drop));
+        let shaken = shake(link, handshake, &config, contexts, until).await;
+        let result = result_of(shaken.as_ref().map(|_| ()));
         config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
         let error = match shaken {
             Ok(connection) => return Ok(connection),
@@ -200,9 +272,18 @@ fn start_handshake(
     server_key: Option<&PublicKey>,
     outer_binding: Option<[u8; 32]>,
 ) -> Result<Handshake, ConnectError> {
+    Ok(Handshake::initiator_bound(initiator(address, config, server_key)?, outer_binding)?)
+}
+
+fn initiator<'a>(
+    address: &Address,
+    config: &'a ConnectorConfig,
+    server_key: Option<&PublicKey>,
+) -> Result<InitiatorConfig<'a>, EntropyError> {
     let pattern = config.pattern;
     let suite = address.suite().unwrap_or(config.crypto.suite);
-    let start = InitiatorConfig {
+    let (nonce, ephemeral) = entropy::nonce_and_ephemeral()?;
+    Ok(InitiatorConfig {
         crypto: Crypto { suite, ..config.crypto },
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
@@ -210,10 +291,9 @@ fn start_handshake(
         psk: config.psk.as_ref(),
         psk_id: config.psk_id.as_bytes(),
         time: unix_now(),
-        nonce: entropy::nonce()?,
-        ephemeral: entropy::random_secret_key()?,
-    };
-    Ok(Handshake::initiator_bound(start, outer_binding)?)
+        nonce,
+        ephemeral,
+    })
 }
 
 async fn shake(
@@ -222,7 +302,7 @@ async fn shake(
     config: &ConnectorConfig,
     contexts: &Arc<Contexts>,
     until: Instant,
-) -> Result<Connection, ConnectionError> {
+) -> Result<(Connection, Instrumented<task::Running>), ConnectionError> {
     let Link { mut io, peer, local, tls, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
@@ -241,14 +321,11 @@ async fn shake(
         places: CallPlaces::default(),
         once: None,
         progress_timeout: config.progress_timeout,
-        lifetime: config.lifetime,
         max_message: config.limits.max_message,
         reassembly_budget: config.limits.reassembly_budget,
         audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
     };
-    let (connection, task) = task::start(established, io, info, Share::default(), config.router.clone());
-    tokio::spawn(task);
-    Ok(connection)
+    Ok(task::start(established, io, info, &config.lifetime, Share::default(), config.router.clone()))
 }
 
 /// Decides on a server by the keys of its address and the policy.

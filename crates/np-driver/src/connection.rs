@@ -16,7 +16,7 @@ use np_types::{
 };
 use serde::Serialize;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
@@ -24,7 +24,6 @@ use crate::clock::Clock;
 use crate::commands::{Command, Control, Doorbell};
 use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
-use crate::lifetime::Lifetime;
 use crate::once::OnceCalls;
 use crate::pending::{Pending, Until};
 use crate::queue::{Commands, WeakCommands};
@@ -236,7 +235,7 @@ pub struct Connection {
     commands: Commands,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
-    fate: watch::Receiver<Fate>,
+    fate: Arc<Fate>,
 }
 
 /// What a connection's handle and its handlers know about it.
@@ -252,8 +251,6 @@ pub(crate) struct ConnectionInfo {
     /// What this side remembers of exactly-once calls.
     pub(crate) once: Option<Arc<OnceCalls>>,
     pub(crate) progress_timeout: Duration,
-    /// How long the connection lives.
-    pub(crate) lifetime: Lifetime,
     /// The longest message of a stream that is put together, in bytes.
     pub(crate) max_message: u32,
     /// Bytes of streams' messages that are put together without credit, in bytes.
@@ -266,7 +263,7 @@ impl Connection {
         commands: Commands,
         bell: Arc<Doorbell>,
         info: Arc<ConnectionInfo>,
-        fate: watch::Receiver<Fate>,
+        fate: Arc<Fate>,
     ) -> Self {
         Self { commands, bell, info, fate }
     }
@@ -394,13 +391,13 @@ impl Connection {
     /// Watches how the connection goes, without keeping it alive.
     #[must_use]
     pub fn watch(&self) -> ConnectionWatch {
-        ConnectionWatch::new(self.fate.clone())
+        ConnectionWatch::new(Arc::clone(&self.fate))
     }
 
     /// Why the connection ended, if it has.
     #[must_use]
     pub fn error(&self) -> Option<ConnectionError> {
-        self.fate.borrow().closed.clone()
+        self.fate.error()
     }
 
     /// Who the peer has proven to be.
@@ -481,18 +478,8 @@ impl Connection {
     }
 
     /// A way back to the peer that does not keep the connection alive.
-    pub(crate) fn peer_info(&self) -> PeerInfo {
-        let caller = WeakCaller {
-            commands: self.commands.downgrade(),
-            bell: Arc::clone(&self.bell),
-            info: Arc::clone(&self.info),
-            fate: self.fate.clone(),
-        };
-        let info = &self.info;
-        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
-            .with_local(info.local.clone())
-            .with_once(info.once.clone().map(|once| once as Arc<dyn OnceKeeper>))
-            .with_caller(caller)
+    pub(crate) fn way_back(&self) -> WeakCommands {
+        self.commands.downgrade()
     }
 }
 
@@ -521,11 +508,22 @@ impl<T> Drop for CancelOnDrop<'_, T> {
 }
 
 /// Calls back to the peer from a handler.
-struct WeakCaller {
-    commands: WeakCommands,
-    bell: Arc<Doorbell>,
-    info: Arc<ConnectionInfo>,
-    fate: watch::Receiver<Fate>,
+pub(crate) struct WeakCaller {
+    pub(crate) commands: WeakCommands,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) fate: Arc<Fate>,
+}
+
+impl WeakCaller {
+    /// What handlers know of the peer, with this way back.
+    pub(crate) fn peer_info(self) -> PeerInfo {
+        let info = &self.info;
+        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
+            .with_local(info.local.clone())
+            .with_once(info.once.clone().map(|once| once as Arc<dyn OnceKeeper>))
+            .with_caller(self)
+    }
 }
 
 impl Caller for WeakCaller {
@@ -541,7 +539,7 @@ impl Caller for WeakCaller {
             let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
         };
-        let connection = Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), self.fate.clone());
+        let connection = Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }

@@ -57,6 +57,22 @@ pub fn random_number() -> Result<u64, EntropyError> {
     Ok(getrandom::u64()?)
 }
 
+/// Bytes of which no two draws are alike: for what names something for good.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+///
+/// ```
+/// let (one, other): ([u8; 16], [u8; 16]) = (np_driver::random_bytes()?, np_driver::random_bytes()?);
+/// assert_ne!(one, other);
+/// # Ok::<(), np_driver::EntropyError>(())
+/// ```
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], EntropyError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The ids of a trace and of a span.
 pub(crate) fn trace_ids() -> Result<([u8; 16], [u8; 8]), EntropyError> {
     let mut span = [0; 8];
@@ -64,8 +80,17 @@ pub(crate) fn trace_ids() -> Result<([u8; 16], [u8; 8]), EntropyError> {
     Ok((nonce()?, span))
 }
 
+/// The nonce of a preface and the secret of one handshake, in one question to the system.
+pub(crate) fn nonce_and_ephemeral() -> Result<([u8; 16], SecretKey), EntropyError> {
+    let mut bytes = Zeroizing::new([0; 48]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    let (mut nonce, mut secret) = ([0; 16], Zeroizing::new([0; 32]));
+    let (first, rest) = bytes.split_at(16);
+    nonce.copy_from_slice(first);
+    secret.copy_from_slice(rest);
+    Ok((nonce, SecretKey::from_bytes(*secret)))
+}
+
 pub(crate) fn nonce() -> Result<[u8; 16], EntropyError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
+    random_bytes()
 }

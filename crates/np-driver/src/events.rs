@@ -183,7 +183,7 @@ impl Task {
         };
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
-                let peer = Arc::clone(&self.peer_info);
+                let peer = self.peer_info();
                 let start = || match encoding {
                     Encoding::Plain if !packs && !wait => {
                         let context = CallContext::new(method, peer, codec, metadata, deadline);
@@ -205,7 +205,7 @@ impl Task {
                 );
             }
             (Target::Stream(handler), OpenKind::Stream) => {
-                let peer = Arc::clone(&self.peer_info);
+                let peer = self.peer_info();
                 let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                 let cell = StreamCell::new(&self.bell, &self.info, method, compress);
                 let packed = Arc::clone(&cell);

@@ -36,12 +36,20 @@ pub(crate) async fn farewell(io: &mut Box<dyn Io>, out: &[u8]) {
     let _ = timeout(PATIENCE, goodbye).await;
 }
 
+/// The same where the peer has nothing to say any more: it has ended the connection itself, or nothing was open that it
+/// could answer. What it says all the same meets a closed door behind the last word.
+pub(crate) async fn goodbye(io: &mut Box<dyn Io>, out: &[u8]) {
+    let _ = timeout(PATIENCE, say(io, out)).await;
+}
+
 /// The same for peers too many to be listened to: the word arrives unless the peer was talking.
 pub(crate) async fn parting_word(io: &mut Box<dyn Io>, out: &[u8]) {
     let _ = timeout(HASTE, say(io, out)).await;
 }
 
 async fn say(io: &mut Box<dyn Io>, out: &[u8]) -> std::io::Result<()> {
-    io.write_all(out).await?;
+    if !out.is_empty() {
+        io.write_all(out).await?;
+    }
     io.shutdown().await
 }

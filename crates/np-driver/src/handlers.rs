@@ -55,7 +55,8 @@ impl Future for Work {
 /// The handlers of one connection that are not done.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    running: FuturesUnordered<Abortable<Running>>,
+    /// There once one went on: it takes room also when it is empty.
+    running: Option<FuturesUnordered<Abortable<Running>>>,
 }
 
 struct Running {
@@ -81,7 +82,7 @@ impl Handlers {
     /// Takes a handler's answer: the ending if it is there after one poll, or the handle that stops it. The permit is taken
     /// only by a handler that goes on.
     pub(crate) fn start(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         key: StreamKey,
         own_task: bool,
@@ -96,7 +97,7 @@ impl Handlers {
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
         let mut running = Running { key, future: Some(future), permit: permit.take(), scope };
-        if own_task || self.running.len() >= SHARED {
+        if own_task || self.running.as_ref().map_or(0, FuturesUnordered::len) >= SHARED {
             let (permit, scope) = (running.permit.take(), running.scope.clone());
             running.future = running.future.take().map(|mut future| {
                 let work = async move {
@@ -111,14 +112,22 @@ impl Handlers {
             return Ok(ending);
         }
         let (abort, registration) = AbortHandle::new_pair();
-        self.running.push(Abortable::new(running, registration));
+        self.running.get_or_insert_default().push(Abortable::new(running, registration));
         Err(abort)
+    }
+
+    /// Gives back what only handlers need that go on, where there are none.
+    pub(crate) fn rest(&mut self) {
+        self.running.take_if(|running| running.is_empty());
     }
 
     /// The next handler that ended. Those that were stopped are dropped on the way.
     pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<(StreamKey, Ending)>> {
         loop {
-            match self.running.poll_next_unpin(cx) {
+            let Some(running) = &mut self.running else {
+                return Poll::Ready(None);
+            };
+            match running.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(ended))) => return Poll::Ready(Some(ended)),
                 Poll::Ready(Some(Err(Aborted))) => {}
                 Poll::Ready(None) => return Poll::Ready(None),

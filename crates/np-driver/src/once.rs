@@ -253,7 +253,7 @@ impl Task {
         };
         let registered = self.router.lookup(method.as_str());
         let compress = registered.and_then(|registered| registered.options.compresses());
-        let (router, peer, info) = (self.router.clone(), Arc::clone(&self.peer_info), Arc::clone(&self.info));
+        let (router, peer, info) = (self.router.clone(), self.peer_info(), Arc::clone(&self.info));
         let work = Work { call, router, peer, info: Arc::clone(&info), scope: scope.clone() };
         let rate = info.places.keeps_rate(self.now).map_err(|setting| full(&info, setting));
         let join = match rate.and_then(|()| once.take(&info, &header, work)) {

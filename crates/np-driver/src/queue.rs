@@ -21,6 +21,7 @@ pub(crate) enum Commands {
 }
 
 /// A way into the queue that does not keep the connection.
+#[derive(Clone)]
 pub(crate) enum WeakCommands {
     Own(mpsc::WeakSender<Command>),
     Later(Arc<Later>),

@@ -4,10 +4,9 @@
 //! waits for writing before it reads, and it reads the clock once a turn.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,23 +15,24 @@ use np_session::{Event, Session, Side};
 use np_transport::Io;
 use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::Instrument as _;
+use tracing::instrument::Instrumented;
 
 use crate::allowance::Allowance;
 use crate::call_limits::Permit;
 use crate::commands::{Command, Control, Doorbell};
-use crate::connection::{Connection, ConnectionInfo};
+use crate::connection::{Connection, ConnectionInfo, WeakCaller};
 use crate::establish::Established;
-use crate::farewell::farewell;
+use crate::farewell::{farewell, goodbye};
 use crate::fate::Fate;
 use crate::handlers::Handlers;
-use crate::lifetime::Life;
+use crate::lifetime::{Life, Lifetime};
 use crate::link_error::{is_end, link_error};
 use crate::memory::Share;
 use crate::progress::Progress;
-use crate::queue::{Queue, queue};
+use crate::queue::{Queue, WeakCommands, queue};
 use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
@@ -55,7 +55,9 @@ pub(crate) struct Task {
     pub(crate) router: Router,
     pub(crate) recent: Recent,
     pub(crate) info: Arc<ConnectionInfo>,
-    pub(crate) peer_info: Arc<PeerInfo>,
+    /// What handlers know of the peer; there while handlers are.
+    peer_info: Option<Arc<PeerInfo>>,
+    way_back: WeakCommands,
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
@@ -77,7 +79,7 @@ pub(crate) struct Task {
     /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
     waiting: VecDeque<Command>,
     waiting_until: Option<Time>,
-    fate: watch::Sender<Fate>,
+    fate: Arc<Fate>,
     input: BytesMut,
     read_size: usize,
     out: Vec<u8>,
@@ -97,6 +99,8 @@ pub(crate) struct Task {
     /// When a peer that does not take the last bytes is left alone.
     close_until: Option<Time>,
     handles_gone: bool,
+    /// Whether this side connected, and ended the connection while nothing was open: no answer is waited for then.
+    quiet: bool,
     yielded: bool,
     eof: bool,
 }
@@ -106,27 +110,28 @@ pub(crate) fn start(
     established: Box<Established>,
     io: Box<dyn Io>,
     info: ConnectionInfo,
+    lifetime: &Lifetime,
     share: Share,
     router: Router,
-) -> (Connection, impl Future<Output = ConnectionError> + Send) {
+) -> (Connection, Instrumented<Running>) {
     let mut established = *established;
-    let (fate, watch) = watch::channel(Fate::default());
-    let (bell, info) = (Arc::new(Doorbell::default()), Arc::new(info));
+    let (fate, bell, info) = (Arc::<Fate>::default(), Arc::new(Doorbell::default()), Arc::new(info));
     let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);
-    let connection = Connection::new(sender, Arc::clone(&bell), Arc::clone(&info), watch);
+    let connection = Connection::new(sender, Arc::clone(&bell), Arc::clone(&info), Arc::clone(&fate));
     let now = info.clock.now();
-    let life = Life::new(&info.lifetime, now, info.binding.first().copied().unwrap_or_default());
+    let life = Life::new(lifetime, now, info.binding.first().copied().unwrap_or_default());
     let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
     let book = Book::new(info.audit.telemetry.clone(), side);
-    established.session.keep_alive(info.lifetime.heartbeat_interval, now);
+    established.session.keep_alive(lifetime.heartbeat_interval, now);
     let task = Box::new(Task {
         io,
         session: established.session,
         router,
         recent: Recent::default(),
         progress: Progress::new(info.progress_timeout),
-        peer_info: Arc::new(connection.peer_info()),
+        peer_info: None,
+        way_back: connection.way_back(),
         info,
         bell,
         slots: Slots::default(),
@@ -159,26 +164,60 @@ pub(crate) fn start(
         drained: CloseCode::Drained,
         close_until: None,
         handles_gone: false,
+        quiet: false,
         yielded: false,
         eof: false,
     });
-    (connection, task.run().instrument(span))
+    (connection, Running::Turns(task).instrument(span))
+}
+
+/// The future of a connection. It holds its parts by boxes, since whoever waits for it has room for it twice; and what
+/// follows the last turn has a box of its own, as connections are open longer than they end.
+pub(crate) enum Running {
+    Turns(Box<Task>),
+    End(Pin<Box<dyn Future<Output = ConnectionError> + Send>>),
+    Over,
+}
+
+impl Future for Running {
+    type Output = ConnectionError;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
+        if let Self::Turns(task) = &mut *self {
+            ready!(task.poll_turn(cx));
+        }
+        if let Self::Turns(task) = std::mem::replace(&mut *self, Self::Over) {
+            *self = Self::End(Box::pin(task.end()));
+        }
+        match &mut *self {
+            Self::End(end) => end.as_mut().poll(cx),
+            Self::Turns(_) | Self::Over => Poll::Pending,
+        }
+    }
 }
 
 impl Task {
-    /// Boxed: a future that holds it would have room for it twice.
-    async fn run(mut self: Box<Self>) -> ConnectionError {
-        poll_fn(|cx| self.poll_turn(cx)).await;
-        Box::pin(self.end()).await
+    /// What handlers know of the peer.
+    pub(crate) fn peer_info(&mut self) -> Arc<PeerInfo> {
+        let made = self.peer_info.get_or_insert_with(|| {
+            let (commands, bell) = (self.way_back.clone(), Arc::clone(&self.bell));
+            let (info, fate) = (Arc::clone(&self.info), Arc::clone(&self.fate));
+            Arc::new(WeakCaller { commands, bell, info, fate }.peer_info())
+        });
+        Arc::clone(made)
     }
 
-    /// What follows the last turn; in a box of its own, since connections are open longer than they end.
+    /// What follows the last turn.
     async fn end(mut self: Box<Self>) -> ConnectionError {
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
         self.refuse_stragglers(&error).await;
         match error {
             ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
+            ConnectionError::ClosedByPeer { in_clear: false, .. } => goodbye(&mut self.io, &[]).await,
+            ConnectionError::ClosedHere(_) if self.quiet => {
+                goodbye(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await;
+            }
             // What a peer that is gone, or too slow, did not get was told to be not processed: it must not arrive after all.
             _ if self.session.was_lost() => farewell(&mut self.io, &[]).await,
             _ => farewell(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await,
@@ -195,7 +234,7 @@ impl Task {
         let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
         self.commands.close();
         self.bell.ask_no_more();
-        self.fate.send_modify(|fate| fate.closed = Some(error.clone()));
+        self.fate.ends(&error);
         while let Some(event) = self.session.poll_event() {
             if !matches!(event, Event::Opened { .. }) {
                 self.handle_event(&mut Context::from_waker(Waker::noop()), event);
@@ -427,8 +466,15 @@ impl Task {
             Control::UpdateKey => self.session.update_key(),
             Control::Drain { within } => self.drain(CloseCode::Drained, within),
             Control::Withdraw => self.withdraw(),
-            Control::Close { code, text } => self.session.close(code, &text),
+            Control::Close { code, text } => self.close(code, &text),
         }
+    }
+
+    /// Ends the connection in order.
+    fn close(&mut self, code: CloseCode, text: &str) {
+        let idle = self.session.is_idle() && self.session.error().is_none();
+        self.quiet |= idle && self.session.side() == Side::Initiator;
+        self.session.close(code, text);
     }
 
     /// Takes back what has not begun to leave, wherever it waits.
@@ -467,7 +513,7 @@ impl Task {
 
     /// Tells who watches that the peer takes no new calls.
     pub(crate) fn peer_drains(&self, code: CloseCode) {
-        self.fate.send_modify(|fate| fate.draining = Some(code));
+        self.fate.drains(code);
     }
 
     pub(crate) fn answered_ping(&mut self, token: u64) {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::client::attempt::{OneWay, OpenStream, Outgoing, settle};
 use crate::client::dialer::Dialer;
 use crate::client::events::ClientEvents;
-use crate::client::keeper::{Kept, keep};
+use crate::client::keeper::keep;
 use crate::client::messages::Messages;
 use crate::client::once::Once;
 use crate::client::pool::{Live, Pool};
@@ -46,7 +46,7 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
-/// What clones share. The tasks that keep the connections hold the pool alone, so that the last clone ends them.
+/// What clones share. The tasks that make connections hold the pool alone, so that the last clone ends them.
 struct Inner {
     pool: Arc<Pool>,
     messages: Messages,
@@ -60,12 +60,11 @@ impl Drop for Inner {
 }
 
 impl Client {
-    /// A client over a pool whose first connection stands, with a task for each of them on the current runtime.
+    /// A client over a pool whose first connection stands; on the current runtime the others are made, and lost ones again.
     pub(crate) fn over(pool: Pool, once: Once) -> Self {
         let pool = Arc::new(pool);
         for lane in 0..pool.size() {
-            let first = pool.standing(lane).map(|live| Kept::of(&live));
-            tokio::spawn(keep(Arc::clone(&pool), lane, first));
+            keep(&pool, lane);
         }
         Self { inner: Arc::new(Inner { pool, messages: Messages::default(), once }) }
     }

@@ -22,7 +22,7 @@ use crate::{Client, Config, Error, Identity, default_suite, provider};
 pub struct ClientBuilder {
     pub(crate) addresses: Vec<String>,
     pub(crate) keeping: Keeping,
-    identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     trust: Trust,
     pub(crate) pattern: Option<Pattern>,
     pub(crate) suite: Option<Suite>,

@@ -63,14 +63,15 @@ impl SendCipher {
         self
     }
 
-    /// Encrypts the plaintext where it stands and returns the tag that belongs behind it. Does not allocate.
+    /// Encrypts the plaintext where it stands and returns the tag that belongs behind it. Does not allocate, but after
+    /// [`rest`](Self::rest).
     ///
     /// # Errors
     ///
     /// [`NoiseError::BadLength`] above 65,519 bytes, [`NoiseError::Exhausted`] after 2^64-1 records. The cipher, its
     /// counter and the text are then as before.
     pub fn seal_in_place(&mut self, plaintext: &mut [u8]) -> Result<[u8; TAG_LENGTH], NoiseError> {
-        let key = self.key.as_ref().ok_or(NoiseError::Dead)?;
+        let key = self.key.as_mut().ok_or(NoiseError::Dead)?;
         if plaintext.len() > MAX_MESSAGE - TAG_LENGTH {
             return Err(NoiseError::BadLength);
         }
@@ -78,6 +79,27 @@ impl SendCipher {
         let tag = key.seal(self.counter, &[], plaintext)?;
         self.counter = next;
         Ok(tag)
+    }
+
+    /// Gives back the memory of the prepared key until the next record, which has it prepared anew from its 32 bytes: for
+    /// connections on which nothing moves. Counter and key stay.
+    ///
+    /// ```
+    /// use np_noise::{ReceiveCipher, SendCipher};
+    /// let mut send = SendCipher::danger_from_key([7; 32]);
+    /// let mut receive = ReceiveCipher::danger_from_key([7; 32]);
+    /// send.rest();
+    /// receive.rest();
+    /// let mut record = b"text".to_vec();
+    /// let tag = send.seal_in_place(&mut record)?;
+    /// record.extend_from_slice(&tag);
+    /// assert_eq!(receive.open_in_place(&mut record)?, b"text");
+    /// # Ok::<(), np_noise::NoiseError>(())
+    /// ```
+    pub fn rest(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.rest();
+        }
     }
 
     /// Replaces the key by Rekey(k). The old key is wiped; the counter goes on.
@@ -147,7 +169,8 @@ impl ReceiveCipher {
         self
     }
 
-    /// Checks the record (ciphertext and tag), decrypts it where it stands and returns the plaintext. Does not allocate.
+    /// Checks the record (ciphertext and tag), decrypts it where it stands and returns the plaintext. Does not allocate,
+    /// but after [`rest`](Self::rest).
     ///
     /// # Errors
     ///
@@ -162,6 +185,27 @@ impl ReceiveCipher {
         opened
     }
 
+    /// Gives back the memory of the prepared key until the next record, which has it prepared anew from its 32 bytes: for
+    /// connections on which nothing moves. Counter and key stay, and a dead cipher stays dead.
+    ///
+    /// ```
+    /// use np_noise::{ReceiveCipher, SendCipher};
+    /// let mut send = SendCipher::danger_from_key([7; 32]);
+    /// let mut receive = ReceiveCipher::danger_from_key([7; 32]);
+    /// send.rest();
+    /// receive.rest();
+    /// let mut record = b"text".to_vec();
+    /// let tag = send.seal_in_place(&mut record)?;
+    /// record.extend_from_slice(&tag);
+    /// assert_eq!(receive.open_in_place(&mut record)?, b"text");
+    /// # Ok::<(), np_noise::NoiseError>(())
+    /// ```
+    pub fn rest(&mut self) {
+        if let Some(key) = &mut self.key {
+            key.rest();
+        }
+    }
+
     /// Replaces the key by Rekey(k). The old key is wiped; the counter goes on. A dead cipher stays dead.
     pub fn rekey(&mut self) {
         self.key = self.key.take().and_then(|key| key.rekeyed().ok());
@@ -174,7 +218,7 @@ impl ReceiveCipher {
     }
 
     fn open<'b>(&mut self, record: &'b mut [u8]) -> Result<&'b mut [u8], NoiseError> {
-        let key = self.key.as_ref().ok_or(NoiseError::Dead)?;
+        let key = self.key.as_mut().ok_or(NoiseError::Dead)?;
         if record.len() > MAX_MESSAGE {
             return Err(NoiseError::BadLength);
         }

@@ -113,40 +113,64 @@ pub(crate) fn shared(key: &dyn AgreementKey, peer: &PublicKey) -> Result<Zeroizi
     Ok(shared)
 }
 
-/// A cipher key together with its suite, which is what makes a nonce out of a counter.
+/// A cipher key together with its suite, which is what makes a nonce out of a counter. It is prepared from its bytes when it
+/// is used, and stays so until it rests: what a provider prepares is many times as long.
 pub(crate) struct Key {
-    cipher: Box<dyn CipherKey>,
-    suite: Suite,
+    prepared: Option<Box<dyn CipherKey>>,
+    /// In a place of its own, so that a key that is moved leaves no copy behind.
+    bytes: Box<Zeroizing<[u8; 32]>>,
+    crypto: Crypto,
+    null: bool,
 }
 
 impl Key {
     pub(crate) fn new(crypto: Crypto, key: &[u8; 32]) -> Self {
-        Self { cipher: crypto.provider.cipher_key(crypto.suite, key), suite: crypto.suite }
+        let mut bytes = Box::new(Zeroizing::new([0; 32]));
+        bytes.copy_from_slice(key);
+        Self { prepared: Some(crypto.provider.cipher_key(crypto.suite, key)), bytes, crypto, null: false }
     }
 
     /// No key at all: the text stays as it is and no tag is checked.
     #[cfg(feature = "danger-null-crypto")]
     pub(crate) fn null() -> Self {
-        Self { cipher: Box::new(Null), suite: Suite::default() }
+        Self { prepared: Some(Box::new(Null)), bytes: Box::default(), crypto: Crypto::default(), null: true }
     }
 
     /// Encrypts in place and returns the tag.
     #[inline]
-    pub(crate) fn seal(&self, counter: u64, ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LENGTH], NoiseError> {
-        self.cipher.seal_in_place(&nonce(self.suite, counter), ad, text)
+    pub(crate) fn seal(&mut self, counter: u64, ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LENGTH], NoiseError> {
+        let nonce = nonce(self.crypto.suite, counter);
+        self.cipher().seal_in_place(&nonce, ad, text)
     }
 
     /// Checks the tag at the end of the record, and only then decrypts in place what stands before it.
     #[inline]
-    pub(crate) fn open(&self, counter: u64, ad: &[u8], record: &mut [u8]) -> Result<(), NoiseError> {
-        self.cipher.open_in_place(&nonce(self.suite, counter), ad, record)
+    pub(crate) fn open(&mut self, counter: u64, ad: &[u8], record: &mut [u8]) -> Result<(), NoiseError> {
+        let nonce = nonce(self.crypto.suite, counter);
+        self.cipher().open_in_place(&nonce, ad, record)
+    }
+
+    /// Drops what was prepared, until the next use.
+    pub(crate) fn rest(&mut self) {
+        // What stands for no key has no bytes to be made of anew.
+        if !self.null {
+            self.prepared = None;
+        }
+    }
+
+    #[inline]
+    fn cipher(&mut self) -> &dyn CipherKey {
+        let Self { prepared, bytes, crypto, .. } = self;
+        &**prepared.get_or_insert_with(|| crypto.provider.cipher_key(crypto.suite, bytes))
     }
 
     /// Makes the next key: the first 32 bytes of 32 zeros sealed under the reserved nonce (Noise section 4.2).
-    pub(crate) fn rekeyed(&self) -> Result<Self, NoiseError> {
+    pub(crate) fn rekeyed(mut self) -> Result<Self, NoiseError> {
         let mut next = Zeroizing::new([0u8; 32]);
         self.seal(REKEY_NONCE, &[], next.as_mut_slice())?;
-        Ok(Self { cipher: self.cipher.renewed(&next), suite: self.suite })
+        self.prepared = Some(self.cipher().renewed(&next));
+        self.bytes.copy_from_slice(next.as_slice());
+        Ok(self)
     }
 }
 

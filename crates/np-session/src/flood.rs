@@ -88,14 +88,15 @@ struct Budget {
     bytes: u64,
 }
 
-/// The budgets of one connection: some 400 bytes, whatever the peer does.
+/// The budgets of one connection: some 400 bytes, whatever the peer does, and a few while it does nothing useless.
 #[derive(Debug)]
 pub(crate) struct Flood {
     useless_acts: u64,
     /// Bytes below which a piece of a message counts as an act.
     tiny: u64,
     now: Time,
-    budgets: [Budget; KINDS],
+    /// There once there was an act, until all of them are full again.
+    budgets: Option<Box<[Budget; KINDS]>>,
     /// Messages and bytes that went either way, and calls that were answered here.
     messages: u64,
     bytes: u64,
@@ -110,7 +111,7 @@ impl Flood {
             useless_acts: u64::from(limits.useless_acts),
             tiny: (u64::from(limits.stream_window) / 16).clamp(1, TINY),
             now,
-            budgets: [Budget { time: now, ..Budget::default() }; KINDS],
+            budgets: None,
             messages: 0,
             bytes: 0,
             answered: 0,
@@ -177,10 +178,25 @@ impl Flood {
         self.count(act, act.height(self.useless_acts));
     }
 
+    /// Forgets the budgets where all of them are full again.
+    pub(crate) fn rest(&mut self, now: Time) {
+        let useless_acts = self.useless_acts;
+        let mut spent = false;
+        for (kind, budget) in self.budgets.iter_mut().flat_map(|budgets| budgets.iter_mut().enumerate()) {
+            let act = if kind == Act::Piece as usize { Act::Piece } else { Act::Ping };
+            budget.refill(now, act.height(useless_acts));
+            spent |= budget.spent > 0;
+        }
+        if !spent {
+            self.budgets = None;
+        }
+    }
+
     fn count(&mut self, act: Act, height: u64) -> bool {
         let work = if act == Act::Cancel { self.answered } else { self.messages };
         let (now, bytes, tiny) = (self.now, self.bytes, self.tiny);
-        let Some(budget) = self.budgets.get_mut(act as usize) else {
+        let fresh = || Box::new([Budget { time: now, ..Budget::default() }; KINDS]);
+        let Some(budget) = self.budgets.get_or_insert_with(fresh).get_mut(act as usize) else {
             return false;
         };
         budget.refill(now, height);
@@ -247,6 +263,23 @@ mod tests {
         assert_eq!(spend_all(&mut flood, Act::Ping), 2);
         flood.bytes(10 * 256);
         assert_eq!((spend_all(&mut flood, Act::Ping), spend_all(&mut flood, Act::Unknown)), (10, 12));
+    }
+
+    #[test]
+    fn rest_forgives_nothing() {
+        for (act, height) in [(Act::Ping, 256), (Act::Piece, 16)] {
+            let mut flood = flood();
+            assert_eq!(spend_all(&mut flood, act), height);
+            flood.rest(Time::ZERO);
+            assert!(flood.spend(act).is_err());
+            // Half a minute fills half a budget, with a rest within it or without.
+            let half = Time::ZERO + Duration::from_secs(30);
+            flood.rest(half);
+            flood.at(half);
+            assert_eq!(spend_all(&mut flood, act), height / 2);
+            flood.rest(half + Duration::from_secs(60));
+            assert!(flood.budgets.is_none());
+        }
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl Receiver {
         Ok(Some(record.freeze()))
     }
 
+    /// Gives back what the next record can have anew.
+    pub(crate) fn rest(&mut self) {
+        if let Some(cipher) = &mut self.cipher {
+            cipher.rest();
+        }
+    }
+
     fn count(&mut self, size: usize) -> Result<(), Misbehaved> {
         self.records += 1;
         self.bytes += size as u64;

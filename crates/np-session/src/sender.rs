@@ -62,6 +62,16 @@ impl Sender {
         self.produced += bytes as u64;
     }
 
+    /// Gives back what the next record can have anew.
+    pub(crate) fn rest(&mut self) {
+        if let Some(cipher) = &mut self.cipher {
+            cipher.rest();
+        }
+        if self.unwritten.is_empty() {
+            self.unwritten = VecDeque::new();
+        }
+    }
+
     pub(crate) const fn ask_key_update(&mut self) {
         self.update_asked = true;
     }

@@ -388,8 +388,8 @@ impl Session {
         self.phase == Phase::Closed
     }
 
-    /// Gives back memory that bursts of calls needed, as far as none is open and no event waits: for connections that have
-    /// not moved for a while. What comes next takes it anew.
+    /// Gives back memory that bursts of calls needed, as far as none is open and no event waits, and that of prepared keys:
+    /// for connections that have not moved for a while. What comes next takes it anew.
     ///
     /// ```
     /// # use np_noise::{ReceiveCipher, SendCipher, Traffic};
@@ -398,10 +398,10 @@ impl Session {
     /// # let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
     /// # let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
     /// let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
-    /// session.rest();
+    /// session.rest(Time::ZERO);
     /// assert!(session.is_idle());
     /// ```
-    pub fn rest(&mut self) {
+    pub fn rest(&mut self, now: Time) {
         if self.events.is_empty() {
             self.events = VecDeque::new();
         }
@@ -409,6 +409,9 @@ impl Session {
             self.table.rest();
             self.schedule.rest();
         }
+        self.sender.rest();
+        self.receiver.rest();
+        self.flood.rest(now);
     }
 
     /// Why the session ended, once it has.

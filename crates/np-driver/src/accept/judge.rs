@@ -72,8 +72,13 @@ impl ClientJudge<'_> {
     fn keys(&self, preface: &Preface, pattern: Pattern) -> Result<(Option<Psk>, SecretKey), EntropyError> {
         let by_id = pattern.needs_psk() && !preface.key_id.is_empty();
         // An id that is not there fails as a wrong key does, after the same work: nobody can ask which ids there are.
-        let random = random_psk()?;
-        let psk = by_id.then(|| self.settings.config.psks.by_id(&preface.key_id).cloned().unwrap_or(random));
+        let psk = match by_id {
+            true => {
+                let random = random_psk()?;
+                Some(self.settings.config.psks.by_id(&preface.key_id).cloned().unwrap_or(random))
+            }
+            false => None,
+        };
         Ok((psk, random_secret_key()?))
     }
 

@@ -41,7 +41,7 @@ impl Roster {
 
 impl Shared {
     /// Puts a connection into the table.
-    pub(super) fn register(&self, connection: &Connection, settings: &Arc<Settings>) -> Registered<'_> {
+    pub(super) fn register(self: &Arc<Self>, connection: &Connection, settings: &Arc<Settings>) -> Registered {
         let mut live = lock(&self.live);
         live.next += 1;
         let id = live.next;
@@ -56,17 +56,17 @@ impl Shared {
             let connection = connection.clone();
             tokio::spawn(async move { connection.drain(within).await });
         }
-        Registered { shared: self, id }
+        Registered { shared: Arc::clone(self), id }
     }
 }
 
 /// A connection's place in the table, which it leaves however it ends.
-pub(super) struct Registered<'a> {
-    shared: &'a Shared,
+pub(super) struct Registered {
+    shared: Arc<Shared>,
     id: u64,
 }
 
-impl Drop for Registered<'_> {
+impl Drop for Registered {
     fn drop(&mut self) {
         lock(&self.shared.live).connections.remove(&self.id);
     }

@@ -121,12 +121,11 @@ fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output =
         places: CallPlaces::default(),
         once: None,
         progress_timeout: std::time::Duration::from_secs(60),
-        lifetime: Lifetime::default(),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
-    start(Box::new(established), io, info, Share::default(), Router::new())
+    start(Box::new(established), io, info, &Lifetime::default(), Share::default(), Router::new())
 }
 
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {

@@ -108,9 +108,11 @@ impl Task {
             self.taken = Vec::new();
         }
         if self.session.is_idle() {
-            self.session.rest();
+            self.session.rest(self.now);
             self.slots.rest();
             self.book.rest();
+            self.handlers.rest();
+            self.peer_info = None;
         }
     }
 
@@ -150,7 +152,7 @@ impl Task {
         }
         if over {
             let code = if alone { CloseCode::Normal } else { self.drained };
-            self.session.close(code, "");
+            self.close(code, "");
         }
         over
     }

@@ -1,8 +1,8 @@
 //! Where a client may connect, and the way there: addresses, what is known about each, and one attempt.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use np_driver::{Clock, Connection, connect};
+use np_driver::{Clock, Connection, ConnectorConfig, connect};
 use np_transport::Address;
 use np_types::ConnectionError;
 use tokio::time::timeout;
@@ -19,8 +19,8 @@ pub(crate) struct Dialer {
     renewed: Mutex<Option<Arc<ClientBuilder>>>,
     /// Held for as long as a reload takes.
     pub(crate) reloading: tokio::sync::Mutex<()>,
-    /// Who the client is where its builder does not say; one for its whole life.
-    identity: Identity,
+    /// Who the client is where its builder does not say; one for its whole life, made when it is needed.
+    identity: OnceLock<Identity>,
     /// The addresses that the builder names.
     named: Vec<Address>,
     pub(crate) clock: Clock,
@@ -32,14 +32,26 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Refuses addresses and settings that cannot be.
     pub(crate) fn new(settings: ClientBuilder) -> Result<Self, Error> {
-        let identity = Identity::generate()?;
         let named = settings.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
-        for address in &named {
-            settings.config(address, &identity)?;
-        }
         let (stations, in_use, renewed) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (clock, reloading) = (Clock::start(), tokio::sync::Mutex::default());
-        Ok(Self { settings, renewed, reloading, identity, named, clock, stations, in_use })
+        let dialer = Self { settings, renewed, reloading, identity: OnceLock::new(), named, clock, stations, in_use };
+        for address in &dialer.named {
+            dialer.config(&dialer.settings, address)?;
+        }
+        Ok(dialer)
+    }
+
+    /// What an address is connected to with, by these settings.
+    fn config(&self, settings: &ClientBuilder, address: &Address) -> Result<ConnectorConfig, Error> {
+        let own = match (&settings.identity, self.identity.get()) {
+            (Some(identity), _) | (None, Some(identity)) => identity,
+            (None, None) => {
+                let fresh = Identity::generate()?;
+                self.identity.get_or_init(|| fresh)
+            }
+        };
+        settings.config(address, own)
     }
 
     /// Makes connections by other settings from now on, and gives the configuration that was in force; nothing has changed
@@ -49,7 +61,7 @@ impl Dialer {
         let stations = lock(&self.stations).clone();
         let known = stations.iter().map(|station| &station.address);
         for address in self.named.iter().chain(known) {
-            wanted.config(address, &self.identity)?;
+            self.config(&wanted, address)?;
         }
         let old = lock(&self.renewed).replace(Arc::new(wanted));
         // Whom either side has refused may be welcome now.
@@ -89,7 +101,7 @@ impl Dialer {
     /// One attempt at one address.
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
         let renewed = lock(&self.renewed).clone();
-        let config = renewed.as_deref().unwrap_or(&self.settings).config(&station.address, &self.identity)?;
+        let config = self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?;
         let connection = connect(&station.address, config).await?;
         station.succeeded();
         *lock(&self.in_use) = Some(station.address.clone());

@@ -1,13 +1,15 @@
-//! The task that keeps one connection of a pool: it waits for its end, and makes another.
+//! What keeps one connection of a pool: with its end a task begins, which makes another. While it stands there is none.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use np_driver::{ConnectionWatch, random_number};
 use np_transport::Address;
-use np_types::{ConnectionError, Time};
+use np_types::{CloseCode, ConnectionError, Time};
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::client::backoff::Backoff;
@@ -15,20 +17,22 @@ use crate::client::events::ClientEvent;
 use crate::client::pool::{Live, Pool};
 use crate::client::station::{Blow, Station};
 
-/// Keeps the connection in one place of the pool until the client is over. `first` is the one that stands there already.
-pub(crate) async fn keep(pool: Arc<Pool>, lane: usize, first: Option<Kept>) {
-    let backoff = Backoff::new(pool.dialer.settings.keeping.backoff);
-    let mut keeper = Keeper { pool: &pool, lane, backoff, left: None };
-    let over = tokio::select! {
-        biased;
-        _ = pool.closed() => None,
-        reason = keeper.run(first) => Some(reason),
-    };
-    // One may have come about in the moment in which the client ended.
-    pool.clear(lane);
-    if let Some(reason) = over {
-        pool.give_up(reason);
+/// Keeps the connection in one place of the pool until the client is over: the one that stands there already, or one that
+/// is made now.
+pub(crate) fn keep(pool: &Arc<Pool>, lane: usize) {
+    let keeper = Keeper { lane, backoff: Backoff::new(pool.dialer.settings.keeping.backoff), left: None };
+    match pool.standing(lane) {
+        Some(live) => keeper.stand_by(pool, Kept::of(&live)),
+        None => drop(tokio::spawn(keeper.work(Arc::clone(pool), Task::Begin))),
     }
+}
+
+/// What a keeper begins with.
+enum Task {
+    /// A place that is empty from the start, which does not wait for its first attempt.
+    Begin,
+    /// A connection that takes no new calls: the code of its server's go-away, or why it is over.
+    Replace(Kept, Result<CloseCode, ConnectionError>),
 }
 
 /// What a keeper knows of a connection that stands. It keeps none alive: that is for the pool and for calls.
@@ -44,65 +48,91 @@ impl Kept {
     }
 }
 
-struct Keeper<'a> {
-    pool: &'a Pool,
+struct Keeper {
     lane: usize,
     backoff: Backoff,
     /// The address of the connection that was lost.
     left: Option<Address>,
 }
 
-impl Keeper<'_> {
-    /// Runs until nothing is to be tried any more, and says why.
-    async fn run(&mut self, first: Option<Kept>) -> ConnectionError {
-        // A place that is empty from the start does not wait for its first attempt.
-        let mut next = match first {
-            Some(kept) => Ok(kept),
-            None => {
-                let first = self.attempt().await;
-                self.pool.has_come();
+impl Keeper {
+    /// Begins to work once the connection takes no new calls, if the client is not over by then.
+    fn stand_by(self, pool: &Arc<Pool>, kept: Kept) {
+        let (pool, runtime, watch) = (Arc::downgrade(pool), Handle::current(), kept.watch.clone());
+        watch.then(move |news| {
+            if let Some(pool) = pool.upgrade()
+                && !pool.is_closed()
+            {
+                runtime.spawn(self.work(pool, Task::Replace(kept, news)));
+            }
+        });
+    }
+
+    /// Works until a connection stands, the client is over, or nothing is to be tried any more.
+    async fn work(mut self, pool: Arc<Pool>, task: Task) {
+        let done = tokio::select! {
+            biased;
+            _ = pool.closed() => None,
+            done = self.run(&pool, task) => Some(done),
+        };
+        match done {
+            Some(ControlFlow::Continue(kept)) if !pool.is_closed() => self.stand_by(&pool, kept),
+            // One may have come about in the moment in which the client ended.
+            None | Some(ControlFlow::Continue(_)) => pool.clear(self.lane),
+            Some(ControlFlow::Break(reason)) => {
+                pool.clear(self.lane);
+                pool.give_up(reason);
+            }
+        }
+    }
+
+    /// Gives the next connection, or why nothing is to be tried any more.
+    async fn run(&mut self, pool: &Pool, task: Task) -> ControlFlow<ConnectionError, Kept> {
+        let mut next = match task {
+            Task::Replace(kept, news) => Err(self.take_out(pool, kept, news).await),
+            Task::Begin => {
+                let first = self.attempt(pool).await;
+                pool.has_come();
                 first
             }
         };
         loop {
-            let blow = match next {
-                Ok(kept) => self.watch(kept).await,
-                Err(blow) => blow,
+            let reason = match next {
+                Ok(kept) => return ControlFlow::Continue(kept),
+                Err(Blow::Final(reason)) => return ControlFlow::Break(reason),
+                Err(Blow::Passing(reason) | Blow::Unproven(reason)) => reason,
             };
-            let reason = match blow {
-                Blow::Final(reason) => return reason,
-                Blow::Passing(reason) | Blow::Unproven(reason) => reason,
-            };
-            if !self.pool.dialer.settings.keeping.auto_reconnect {
-                return reason;
+            if !pool.dialer.settings.keeping.auto_reconnect {
+                return ControlFlow::Break(reason);
             }
             let Some(pause) = self.backoff.pause(random_number().unwrap_or(u64::MAX)) else {
-                return gave_up(&reason);
+                return ControlFlow::Break(gave_up(&reason));
             };
-            self.pool.lost(&reason);
+            pool.lost(&reason);
             let (connection, attempt, delay) = (self.lane, pause.attempt, pause.delay);
-            self.pool.teller.tell(&ClientEvent::Reconnecting { connection, attempt, delay, reason });
+            pool.teller.tell(&ClientEvent::Reconnecting { connection, attempt, delay, reason });
             sleep(delay).await;
-            next = self.attempt().await;
-            self.pool.dialer.settings.telemetry.reconnected(next.is_ok());
+            next = self.attempt(pool).await;
+            pool.dialer.settings.telemetry.reconnected(next.is_ok());
         }
     }
 
     /// A resolver or a policy of the program's own that panics costs an attempt, and not the client.
-    async fn attempt(&self) -> Result<Kept, Blow> {
-        let round = self.pool.dialer.round(self.lane, self.left.as_ref());
+    async fn attempt(&self, pool: &Pool) -> Result<Kept, Blow> {
+        let round = pool.dialer.round(self.lane, self.left.as_ref());
         let (station, connection) = AssertUnwindSafe(round).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))?;
-        Ok(self.pool.stand(self.lane, station, connection))
+        Ok(pool.stand(self.lane, station, connection))
     }
 
-    /// Waits until the connection takes no new calls, and takes it out of the pool.
-    async fn watch(&mut self, Kept { watch, station, since }: Kept) -> Blow {
-        let dialer = &self.pool.dialer;
-        let error = match watch.draining().await {
+    /// Takes a connection out of the pool that takes no new calls.
+    async fn take_out(&mut self, pool: &Pool, kept: Kept, news: Result<CloseCode, ConnectionError>) -> Blow {
+        let Kept { watch, station, since } = kept;
+        let dialer = &pool.dialer;
+        let error = match news {
             Err(error) => error,
             Ok(code) => {
                 let (connection, address) = (self.lane, station.label.clone());
-                self.pool.teller.tell(&ClientEvent::Draining { connection, address });
+                pool.teller.tell(&ClientEvent::Draining { connection, address });
                 if dialer.settings.keeping.auto_reconnect {
                     let text = "it takes no new calls".to_owned();
                     ConnectionError::ClosedByPeer { code, text, in_clear: false }
@@ -112,7 +142,7 @@ impl Keeper<'_> {
                 }
             }
         };
-        self.pool.clear(self.lane);
+        pool.clear(self.lane);
         let now = dialer.clock.now();
         self.backoff.stood(now.since(since));
         // Where it is final another address may still take this client: the next round tells.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use np_dispatch::{AttemptEnd, Epoch, InstanceId, OnceClient, OnceNext, Reply};
-use np_driver::{Connection, EntropyError, random_number};
+use np_driver::{Connection, EntropyError, random_bytes};
 use np_types::{CallError, Deadline, Outcome, Status, Time};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -54,8 +54,8 @@ impl EpochCell {
 impl Once {
     /// Draws who the client is.
     pub(crate) fn new() -> Result<Self, EntropyError> {
-        let instance = (u128::from(random_number()?) << 64 | u128::from(random_number()?)).to_be_bytes();
-        Ok(Self { calls: Mutex::new(OnceClient::new(InstanceId::from_bytes(instance))), freed: Notify::new() })
+        let instance = InstanceId::from_bytes(random_bytes()?);
+        Ok(Self { calls: Mutex::new(OnceClient::new(instance)), freed: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, OnceClient> {

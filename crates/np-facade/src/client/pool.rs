@@ -280,6 +280,11 @@ impl Pool {
         self.lanes.iter().filter_map(|lane| lane.live.swap(None)).collect()
     }
 
+    /// Whether the client is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.borrow().closed.is_some()
+    }
+
     /// Waits until the client is over, and says why.
     pub(crate) async fn closed(&self) -> ConnectionError {
         let mut state = self.state.subscribe();

@@ -1,9 +1,11 @@
 //! What each side brings to a handshake, and how a preface says which keys it was made with.
 
-use np_noise::{Crypto, Keypair, Pattern, Provider, Role, RustCrypto, Suite};
+use np_noise::{Crypto, Keypair, NoiseError, Pattern, Provider, Role, RustCrypto, Suite};
 use np_types::{Malformed, Misuse, Psk, PublicKey, SecretKey, UnixMillis};
 use np_wire::{MAX_KEY_ID, Preface};
 use sha2::{Digest as _, Sha256};
+
+use super::rules::wrong_keys;
 
 #[cfg(doc)]
 use crate::HandshakeEvent;
@@ -103,6 +105,45 @@ pub fn client_key(preface: &Preface) -> Option<PublicKey> {
     let names_key = Pattern::from_wire(preface.pattern)?.needs_remote_static(Role::Responder);
     let key = <[u8; 32]>::try_from(preface.key_id.as_slice()).ok()?;
     names_key.then(|| PublicKey::from_bytes(key))
+}
+
+impl InitiatorConfig<'_> {
+    /// Whether a handshake can be started so: what the pattern needs is there, and nothing that it does not take. It
+    /// computes nothing, so that it may be asked before there is a link.
+    ///
+    /// ```
+    /// use np_noise::{Keypair, Pattern};
+    /// use np_session::InitiatorConfig;
+    /// use np_types::{SecretKey, UnixMillis};
+    /// let local = Keypair::from_secret(SecretKey::from_bytes([1; 32]));
+    /// let config = |local| InitiatorConfig {
+    ///     crypto: Default::default(),
+    ///     pattern: Pattern::XX,
+    ///     local,
+    ///     server_key: None,
+    ///     psk: None,
+    ///     psk_id: &[],
+    ///     time: UnixMillis(0),
+    ///     nonce: [0; 16],
+    ///     ephemeral: SecretKey::from_bytes([2; 32]),
+    /// };
+    /// assert!(config(Some(&local)).check().is_ok());
+    /// assert!(config(None).check().is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Handshake::initiator`](crate::Handshake::initiator), but for a server's key of low order.
+    pub fn check(&self) -> Result<(), Misuse> {
+        let exactly = |given: bool, needed: bool| match (given, needed) {
+            (false, true) => Err(wrong_keys(NoiseError::MissingKey)),
+            (true, false) => Err(wrong_keys(NoiseError::UnusedKey)),
+            _ => Ok(()),
+        };
+        key_id(self)?;
+        exactly(self.local.is_some(), self.pattern.needs_local_static(Role::Initiator))?;
+        exactly(self.server_key.is_some(), self.pattern.needs_remote_static(Role::Initiator))?;
+        exactly(self.psk.is_some(), self.pattern.needs_psk())
+    }
 }
 
 /// The key id that an initiator's preface carries.
