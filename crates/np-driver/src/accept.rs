@@ -40,8 +40,8 @@ mod status;
 
 pub use config::{AcceptorConfig, AcceptorError};
 use judge::ClientJudge;
-use live::{Live, Registered};
 pub use live::Roster;
+use live::{Live, Registered};
 use places::{Places, Slot};
 use reconfigure::Settings;
 pub use status::{OnceStatus, ServerStatus, StatusSource};

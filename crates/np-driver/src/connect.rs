@@ -8,7 +8,7 @@ use np_noise::{Crypto, Keypair, Pattern, Role};
 use np_session::{Handshake, InitiatorConfig, Outer, Preface, Side};
 use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
-use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey};
+use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -175,7 +175,8 @@ fn check(address: &Address, config: &ConnectorConfig) -> Result<Arc<Contexts>, C
     }
     // A first handshake that cannot be started is the caller's mistake: nothing is sent then.
     if address.mode().uses_keys() {
-        let start = initiator(address, config, config.server_keys.first())?;
+        // Nothing of it is sent, so that nothing of it needs to be random.
+        let start = initiator(address, config, config.server_keys.first(), ([0; 16], SecretKey::from_bytes([0; 32])));
         if config.pattern.needs_remote_static_up_front() {
             // Whether a key can be agreed with is known by doing so.
             Handshake::initiator(start)?;
@@ -272,18 +273,19 @@ fn start_handshake(
     server_key: Option<&PublicKey>,
     outer_binding: Option<[u8; 32]>,
 ) -> Result<Handshake, ConnectError> {
-    Ok(Handshake::initiator_bound(initiator(address, config, server_key)?, outer_binding)?)
+    let fresh = entropy::nonce_and_ephemeral()?;
+    Ok(Handshake::initiator_bound(initiator(address, config, server_key, fresh), outer_binding)?)
 }
 
 fn initiator<'a>(
     address: &Address,
     config: &'a ConnectorConfig,
     server_key: Option<&PublicKey>,
-) -> Result<InitiatorConfig<'a>, EntropyError> {
+    (nonce, ephemeral): ([u8; 16], SecretKey),
+) -> InitiatorConfig<'a> {
     let pattern = config.pattern;
     let suite = address.suite().unwrap_or(config.crypto.suite);
-    let (nonce, ephemeral) = entropy::nonce_and_ephemeral()?;
-    Ok(InitiatorConfig {
+    InitiatorConfig {
         crypto: Crypto { suite, ..config.crypto },
         pattern,
         local: pattern.needs_local_static(Role::Initiator).then_some(&config.identity),
@@ -293,7 +295,7 @@ fn initiator<'a>(
         time: unix_now(),
         nonce,
         ephemeral,
-    })
+    }
 }
 
 async fn shake(

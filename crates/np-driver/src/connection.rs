@@ -539,7 +539,8 @@ impl Caller for WeakCaller {
             let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
         };
-        let connection = Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
+        let connection =
+            Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }

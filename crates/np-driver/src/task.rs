@@ -155,7 +155,8 @@ pub(crate) fn start(
         input: established.input,
         read_size: READ,
         out: Vec::new(),
-        rest_at: None,
+        // The keys were used by the handshake's end, whether or not anything follows.
+        rest_at: Some(now + REST),
         written: 0,
         unflushed: false,
         blocked: false,
