@@ -13,7 +13,6 @@ use np_types::{CloseCode, LocalPeer, PeerIdentity};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::instrument::Instrumented;
 
 use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
@@ -324,18 +323,14 @@ impl Shared {
     }
 
     /// Serves a link to its end.
-    fn serve(
-        self: Arc<Self>,
-        incoming: Incoming,
-        stop: watch::Receiver<bool>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    fn serve(self: Arc<Self>, incoming: Incoming, stop: watch::Receiver<bool>) -> Serving {
         // Its place is taken as it comes, and not when its task first runs: tasks begin in any order. One whose source has
         // had its share takes nobody else's.
         let source = if incoming.is_proxied() { Ok(None) } else { self.enter_source(incoming.label()) };
         let admitted = source.map(|source| (source, self.half_open.enter()));
         // Each part in its own box: a stranger costs no room for what may come after the handshake, and a connection that
         // lasts holds none for what came before.
-        let handshake: BoxFuture<Option<BoxFuture<()>>> = match admitted {
+        Serving::Handshake(match admitted {
             Ok(places) => Box::pin(async move {
                 let met = self.meet(incoming, places, stop).await?;
                 Some(self.attend(met))
@@ -344,12 +339,7 @@ impl Shared {
                 self.turn_source_away(incoming, limit).await;
                 None
             }),
-        };
-        async move {
-            if let Some(connection) = handshake.await {
-                connection.await;
-            }
-        }
+        })
     }
 
     /// The handshake, up to a peer that has shown that it holds the keys, and has a place.
@@ -392,7 +382,7 @@ impl Shared {
             psk: None,
             lingers: None,
         };
-        let limits = settings.config.limits.clone();
+        let limits = Arc::clone(&settings.limits);
         let key_log = settings.config.key_log.as_ref();
         let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until, key_log };
         let established = tokio::select! {
@@ -426,14 +416,14 @@ impl Shared {
 
     /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
     #[expect(clippy::boxed_local, reason = "whoever waits for it keeps room for a box and not for all that")]
-    fn attend(self: &Arc<Self>, met: Box<Met>) -> BoxFuture<()> {
+    fn attend(self: &Arc<Self>, met: Box<Met>) -> Attended {
         let Met { established, io, address, local, tls, slot, source, settings } = *met;
         let config = &settings.config;
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
             address,
-            local,
+            local: local.map(Box::new),
             tls,
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &config.limits),
@@ -454,14 +444,37 @@ impl Shared {
         drop(settings);
         let about = Arc::clone(connection.info());
         drop(connection);
-        Box::pin(Attended { task, about, _registered: registered, _slot: slot, _source: source })
+        Attended { task, about, _registered: registered, _slot: slot, _source: source }
     }
 }
 
-/// A connection that stands: its task, and what it holds of the acceptor until its end. There are as many as connections, so
-/// that it is no `async` block, which would have room for the task twice.
+/// The task of a link: a handshake, which is over, or a connection. There are as many as connections, so that it is no
+/// `async` block: that would have room for its parts twice.
+enum Serving {
+    Handshake(BoxFuture<Option<Attended>>),
+    Connection(Attended),
+    Over,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Handshake(handshake) = &mut *self {
+            let met = ready!(handshake.as_mut().poll(cx));
+            *self = met.map_or(Self::Over, Self::Connection);
+        }
+        if let Self::Connection(connection) = &mut *self {
+            ready!(Pin::new(connection).poll(cx));
+            *self = Self::Over;
+        }
+        Poll::Ready(())
+    }
+}
+
+/// A connection that stands: its task, and what it holds of the acceptor until its end.
 struct Attended {
-    task: Instrumented<task::Running>,
+    task: task::Running,
     about: Arc<ConnectionInfo>,
     _registered: Registered,
     _slot: Slot,

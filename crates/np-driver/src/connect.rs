@@ -12,7 +12,6 @@ use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIden
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::instrument::Instrumented;
 use tracing::{Instrument as _, Span};
 
 use crate::audit::Audit;
@@ -221,7 +220,7 @@ async fn make(
     address: &Address,
     config: ConnectorConfig,
     contexts: &Arc<Contexts>,
-) -> Result<(Connection, Instrumented<task::Running>), ConnectError> {
+) -> Result<(Connection, task::Running), ConnectError> {
     let keyed = address.mode().uses_keys();
     let mut key = config.server_keys.first();
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
@@ -304,11 +303,11 @@ async fn shake(
     config: &ConnectorConfig,
     contexts: &Arc<Contexts>,
     until: Instant,
-) -> Result<(Connection, Instrumented<task::Running>), ConnectionError> {
+) -> Result<(Connection, task::Running), ConnectionError> {
     let Link { mut io, peer, local, tls, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
-    let limits = config.limits.clone();
+    let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();
     let establish = Establish { io: &mut io, judge, limits, clock, until, key_log };
     let established = establish.run(handshake).await?;
@@ -316,7 +315,7 @@ async fn shake(
         clock,
         peer: established.peer.clone(),
         address: peer.text,
-        local,
+        local: local.map(Box::new),
         tls,
         binding: *established.session.binding(),
         bodies: established.bodies(Arc::clone(contexts), &config.limits),

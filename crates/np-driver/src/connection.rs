@@ -243,7 +243,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) clock: Clock,
     pub(crate) peer: PeerIdentity,
     pub(crate) address: String,
-    pub(crate) local: Option<LocalPeer>,
+    pub(crate) local: Option<Box<LocalPeer>>,
     pub(crate) tls: Option<TlsInfo>,
     pub(crate) binding: [u8; 32],
     pub(crate) bodies: Bodies,
@@ -415,7 +415,7 @@ impl Connection {
     /// The process at the other end, where the operating system says it, whatever the security mode: Unix sockets.
     #[must_use]
     pub fn local(&self) -> Option<&LocalPeer> {
-        self.info.local.as_ref()
+        self.info.local.as_deref()
     }
 
     /// What TLS has agreed on, where the connection runs inside TLS.
@@ -520,7 +520,7 @@ impl WeakCaller {
     pub(crate) fn peer_info(self) -> PeerInfo {
         let info = &self.info;
         PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
-            .with_local(info.local.clone())
+            .with_local(info.local.as_deref().cloned())
             .with_once(info.once.clone().map(|once| once as Arc<dyn OnceKeeper>))
             .with_caller(self)
     }

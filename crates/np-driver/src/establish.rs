@@ -58,7 +58,7 @@ impl Established {
 pub(crate) struct Establish<'a, J> {
     pub(crate) io: &'a mut Box<dyn Io>,
     pub(crate) judge: J,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) clock: Clock,
     /// When a peer that has not come so far is cut.
     pub(crate) until: Instant,
@@ -80,7 +80,7 @@ impl<J: Judge> Establish<'_, J> {
             log.write(&keys);
         }
         let now = self.clock.now();
-        let session = handshake.into_session(self.limits.clone(), now)?;
+        let session = handshake.into_session(Arc::clone(&self.limits), now)?;
         // In a box of its own: most strangers never come so far.
         Box::pin(self.first_record(session, peer, input)).await
     }

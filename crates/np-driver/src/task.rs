@@ -17,8 +17,7 @@ use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
-use tracing::Instrument as _;
-use tracing::instrument::Instrumented;
+use tracing::Span;
 
 use crate::allowance::Allowance;
 use crate::call_limits::Permit;
@@ -113,7 +112,7 @@ pub(crate) fn start(
     lifetime: &Lifetime,
     share: Share,
     router: Router,
-) -> (Connection, Instrumented<Running>) {
+) -> (Connection, Running) {
     let mut established = *established;
     let (fate, bell, info) = (Arc::<Fate>::default(), Arc::new(Doorbell::default()), Arc::new(info));
     let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);
@@ -169,13 +168,20 @@ pub(crate) fn start(
         yielded: false,
         eof: false,
     });
-    (connection, Running::Turns(task).instrument(span))
+    let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
+    (connection, Running { stage: Stage::Turns(task), span })
 }
 
-/// The future of a connection. It holds its parts by boxes, since whoever waits for it has room for it twice; and what
-/// follows the last turn has a box of its own, as connections are open longer than they end.
-pub(crate) enum Running {
+/// The future of a connection, small beside what it is made of: whoever waits for it has room for it, and mostly nobody
+/// looks at its span.
+pub(crate) struct Running {
+    stage: Stage,
+    span: Option<Box<Span>>,
+}
+
+enum Stage {
     Turns(Box<Task>),
+    /// What follows the last turn; in a box of its own, as connections are open longer than they end.
     End(Pin<Box<dyn Future<Output = ConnectionError> + Send>>),
     Over,
 }
@@ -184,16 +190,27 @@ impl Future for Running {
     type Output = ConnectionError;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
-        if let Self::Turns(task) = &mut *self {
+        let Self { stage, span } = &mut *self;
+        let _within = span.as_deref().map(Span::enter);
+        if let Stage::Turns(task) = stage {
             ready!(task.poll_turn(cx));
         }
-        if let Self::Turns(task) = std::mem::replace(&mut *self, Self::Over) {
-            *self = Self::End(Box::pin(task.end()));
+        *stage = match std::mem::replace(stage, Stage::Over) {
+            Stage::Turns(task) => Stage::End(Box::pin(task.end())),
+            other => other,
+        };
+        match stage {
+            Stage::End(end) => end.as_mut().poll(cx),
+            Stage::Turns(_) | Stage::Over => Poll::Pending,
         }
-        match &mut *self {
-            Self::End(end) => end.as_mut().poll(cx),
-            Self::Turns(_) | Self::Over => Poll::Pending,
-        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What a task says that is stopped half-way belongs to its span too.
+        let _within = self.span.as_deref().map(Span::enter);
+        self.stage = Stage::Over;
     }
 }
 

@@ -4,12 +4,11 @@
 //! its first byte leaves, so a message that was begun can always be finished. A larger one waits for a grant of its
 //! whole size out of the receiver's reassembly budget, and its bytes give the connection's credit back as they come.
 
-use std::collections::VecDeque;
-
 use np_types::Misbehaved;
 
 use crate::StreamKey;
 use crate::growth::Growth;
+use crate::seldom::Seldom;
 
 /// The most credit that a window can hold; more is the peer's mistake.
 pub(crate) const MAX_WINDOW: u64 = (1 << 62) - 1;
@@ -19,7 +18,7 @@ pub(crate) const MAX_WINDOW: u64 = (1 << 62) - 1;
 pub(crate) struct SendWindow {
     available: u64,
     /// Streams that need a whole reservation, in the order they came. Nobody overtakes them.
-    waiting: VecDeque<StreamKey>,
+    waiting: Seldom<StreamKey>,
 }
 
 impl SendWindow {
@@ -71,6 +70,11 @@ impl SendWindow {
 
     pub(crate) fn forget(&mut self, key: StreamKey) {
         self.waiting.retain(|other| *other != key);
+    }
+
+    /// Gives back what nobody who waits needs.
+    pub(crate) fn rest(&mut self) {
+        self.waiting.rest();
     }
 }
 
@@ -137,12 +141,12 @@ impl ReceiveWindow {
 pub(crate) struct ReassemblyBudget {
     all: u64,
     left: u64,
-    waiting: VecDeque<(StreamKey, u32)>,
+    waiting: Seldom<(StreamKey, u32)>,
 }
 
 impl ReassemblyBudget {
-    pub(crate) const fn new(bytes: u32) -> Self {
-        Self { all: bytes as u64, left: bytes as u64, waiting: VecDeque::new() }
+    pub(crate) fn new(bytes: u32) -> Self {
+        Self { all: bytes as u64, left: bytes as u64, waiting: Seldom::default() }
     }
 
     pub(crate) const fn used(&self) -> u64 {
@@ -167,5 +171,10 @@ impl ReassemblyBudget {
 
     pub(crate) fn forget(&mut self, key: StreamKey) {
         self.waiting.retain(|(other, _)| *other != key);
+    }
+
+    /// Gives back what nobody who waits needs.
+    pub(crate) fn rest(&mut self) {
+        self.waiting.rest();
     }
 }

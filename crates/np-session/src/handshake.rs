@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
 use np_noise::{Crypto, Handshake as Noise, Keys, Pattern, Role, Suite};
@@ -456,12 +457,13 @@ impl Handshake {
 
     /// The session over the agreed keys, after [`HandshakeEvent::Done`].
     ///
-    /// What the handshake did not send yet goes out before the session's first record. A peer that was refused gets a
+    /// The limits may be shared by many sessions. What the handshake did not send yet goes out before the session's first record. A peer that was refused gets a
     /// session that sends CLOSE and has ended.
     ///
     /// # Errors
     /// When the handshake is not done.
-    pub fn into_session(self, limits: Limits, now: Time) -> Result<Session, Misuse> {
+    pub fn into_session(self, limits: impl Into<Arc<Limits>>, now: Time) -> Result<Session, Misuse> {
+        let limits = limits.into();
         match *self.state {
             State::Done { channel } => Ok(Session::new(self.side, limits, channel, self.out, now)),
             State::Refused { channel, error, text } => {

@@ -37,6 +37,7 @@ mod outbound;
 mod pace;
 mod receiver;
 mod schedule;
+mod seldom;
 mod sender;
 mod session;
 mod small;

@@ -133,7 +133,7 @@ impl Session {
 
     fn finish_all(&mut self, error: ConnectionError, phase: Phase) {
         self.phase = phase;
-        self.error = Some(error.clone());
+        self.error = Some(Box::new(error.clone()));
         for key in self.table.keys() {
             self.end_stream(key, &error);
         }

@@ -1,7 +1,7 @@
 //! What the application asks of a session.
 
 use bytes::Bytes;
-use np_types::{CallError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
+use np_types::{CallError, ConnectionError, Deadline, LimitHit, LimitName, Metadata, Misuse, Status};
 use np_wire::{Encoding, OpenKind};
 
 use crate::pace::SMALL;
@@ -39,7 +39,7 @@ impl Session {
             (Phase::Opening | Phase::Open, _) => {}
             (_, Some(error)) => {
                 let refused = CallError::not_processed(Status::Unavailable, "the connection has ended");
-                return Err(refused.because(error.clone()));
+                return Err(refused.because(ConnectionError::clone(error)));
             }
             (_, None) => return refuse("the connection has ended"),
         }

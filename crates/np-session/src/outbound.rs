@@ -38,7 +38,9 @@ impl Session {
         if self.phase == Phase::Closed || before >= TARGET {
             return false;
         }
-        out.append(&mut self.preceding);
+        if !self.preceding.is_empty() {
+            out.extend_from_slice(&std::mem::take(&mut self.preceding));
+        }
         if !matches!(self.phase, Phase::Failing(..)) {
             self.emit_settings(now, out);
             self.emit_all(now, out);

@@ -7,12 +7,12 @@
 //! TCP Vegas, Brakmo and Peterson 1995). Without small messages nothing is held and nothing is marked. It must never
 //! know what the messages are.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use np_types::Time;
 
 use crate::schedule::TURN;
+use crate::seldom::Seldom;
 use crate::session::{Phase, Session};
 use crate::{Priority, StreamKey};
 
@@ -46,12 +46,12 @@ pub(crate) struct Pace {
     limit: u64,
     sent: u64,
     read: u64,
-    marks: VecDeque<Mark>,
+    marks: Seldom<Mark>,
     /// Whether the limit was met since it was judged last: only then does it say anything to have been quick.
     met: bool,
     shortest: Shortest,
     /// Streams that wait for what is on its way to be read.
-    held: VecDeque<StreamKey>,
+    held: Seldom<StreamKey>,
 }
 
 impl Default for Pace {
@@ -61,10 +61,10 @@ impl Default for Pace {
             limit: LEAST,
             sent: 0,
             read: 0,
-            marks: VecDeque::new(),
+            marks: Seldom::default(),
             met: false,
             shortest: Shortest::default(),
-            held: VecDeque::new(),
+            held: Seldom::default(),
         }
     }
 }
@@ -87,6 +87,12 @@ impl Pace {
     /// Counts bytes of large messages.
     pub(crate) const fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Gives back what nothing on its way needs.
+    pub(crate) fn rest(&mut self) {
+        self.marks.rest();
+        self.held.rest();
     }
 
     /// Whether somebody waits.

@@ -1,6 +1,7 @@
 //! The state of a connection after its handshake, and what happens to it from outside.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
@@ -15,6 +16,7 @@ use crate::methods::{LocalMethods, PeerMethods};
 use crate::pace::Pace;
 use crate::receiver::Receiver;
 use crate::schedule::Schedule;
+use crate::seldom::Seldom;
 use crate::sender::Sender;
 use crate::table::{Opened, Table};
 use crate::{Event, StreamKey};
@@ -46,7 +48,7 @@ pub(crate) struct Control {
     pub(crate) allowance: Option<u32>,
     pub(crate) go_away: Option<(u64, CloseCode)>,
     /// Calls that were refused at their opening frame: an id and a reason each.
-    pub(crate) refused: VecDeque<(StreamId, np_types::Status, &'static str)>,
+    pub(crate) refused: Seldom<(StreamId, np_types::Status, &'static str)>,
 }
 
 /// One connection after its handshake: records in, events out; commands in, records out.
@@ -60,9 +62,9 @@ pub(crate) struct Control {
 #[derive(Debug)]
 pub struct Session {
     pub(crate) side: Side,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) phase: Phase,
-    pub(crate) error: Option<ConnectionError>,
+    pub(crate) error: Option<Box<ConnectionError>>,
     /// Whether it ended without a word of this side.
     pub(crate) lost: bool,
     pub(crate) peer: Option<Settings>,
@@ -85,14 +87,14 @@ pub struct Session {
     pub(crate) flood: Flood,
     pub(crate) control: Control,
     /// Streams with control frames; each stands there at most once.
-    pub(crate) control_ready: VecDeque<StreamKey>,
+    pub(crate) control_ready: Seldom<StreamKey>,
     /// Calls of this side that have no id yet, and streams with bytes to send.
     pub(crate) schedule: Schedule,
     /// Streams whose bodies wait for the connection's credit.
-    pub(crate) starved: VecDeque<StreamKey>,
+    pub(crate) starved: Seldom<StreamKey>,
     pub(crate) pace: Pace,
     /// One-way messages that are sealed and wait to be handed over.
-    pub(crate) one_way: VecDeque<StreamKey>,
+    pub(crate) one_way: Seldom<StreamKey>,
     /// The earliest deadline that may still matter.
     pub(crate) earliest: Option<Time>,
     pub(crate) pings: PingState,
@@ -115,7 +117,7 @@ pub(crate) struct PingState {
     sent: u64,
     answered: u64,
     /// The tokens that the application waits for, oldest first; the session's own stand between them.
-    asked: VecDeque<u64>,
+    asked: Seldom<u64>,
 }
 
 impl PingState {
@@ -188,11 +190,11 @@ impl Session {
     /// ```
     #[must_use]
     pub fn danger_from_traffic(side: Side, limits: Limits, traffic: Traffic, now: Time) -> Self {
-        Self::new(side, limits, traffic.into(), Vec::new(), now)
+        Self::new(side, limits.into(), traffic.into(), Vec::new(), now)
     }
 
     /// A session over what a finished handshake agreed on. `preceding` is what the handshake still has to send.
-    pub(crate) fn new(side: Side, limits: Limits, channel: Channel, preceding: Vec<u8>, now: Time) -> Self {
+    pub(crate) fn new(side: Side, limits: Arc<Limits>, channel: Channel, preceding: Vec<u8>, now: Time) -> Self {
         let mut sender = Sender::new(channel.send, &limits, now);
         sender.count_preceding(preceding.len());
         Self {
@@ -203,7 +205,8 @@ impl Session {
             peer: None,
             hash: channel.binding,
             remote_static: channel.remote_static,
-            preceding,
+            // An empty one may have had more in it.
+            preceding: if preceding.is_empty() { Vec::new() } else { preceding },
             sender,
             receiver: Receiver::new(channel.receive),
             table: Table::default(),
@@ -217,11 +220,11 @@ impl Session {
             assembling: 0,
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
-            control_ready: VecDeque::new(),
+            control_ready: Seldom::default(),
             schedule: Schedule::default(),
-            starved: VecDeque::new(),
+            starved: Seldom::default(),
             pace: Pace::default(),
-            one_way: VecDeque::new(),
+            one_way: Seldom::default(),
             earliest: None,
             pings: PingState::default(),
             alive: Alive::default(),
@@ -409,6 +412,14 @@ impl Session {
             self.table.rest();
             self.schedule.rest();
         }
+        for queue in [&mut self.control_ready, &mut self.starved, &mut self.one_way] {
+            queue.rest();
+        }
+        self.control.refused.rest();
+        self.pings.asked.rest();
+        self.send_window.rest();
+        self.budget.rest();
+        self.pace.rest();
         self.sender.rest();
         self.receiver.rest();
         self.flood.rest(now);
@@ -416,8 +427,8 @@ impl Session {
 
     /// Why the session ended, once it has.
     #[must_use]
-    pub const fn error(&self) -> Option<&ConnectionError> {
-        self.error.as_ref()
+    pub fn error(&self) -> Option<&ConnectionError> {
+        self.error.as_deref()
     }
 
     /// Whether the session ended without a word of this side: its transport failed, the peer ended it or is taken for dead,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use np_session::server_hint;
 use np_trust::Decision;
-use np_types::CloseCode;
+use np_types::{CloseCode, Limits};
 
 use super::{Acceptor, AcceptorConfig, AcceptorError, Shared};
 use crate::commands::lock;
@@ -14,6 +14,8 @@ use crate::connection::Connection;
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) config: AcceptorConfig,
+    /// Those of the configuration, for all the sessions that begin with it.
+    pub(super) limits: Arc<Limits>,
     /// Of each identity, in their order.
     pub(super) hints: Vec<[u8; 4]>,
 }
@@ -21,7 +23,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(config: AcceptorConfig) -> Self {
         let hints = config.identities.iter().map(|identity| server_hint(&identity.public())).collect();
-        Self { config, hints }
+        Self { limits: Arc::new(config.limits.clone()), config, hints }
     }
 }
 

@@ -51,7 +51,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
     let establish = Establish {
         io: &mut io,
         judge: Nobody,
-        limits: Limits::default(),
+        limits: Limits::default().into(),
         clock: Clock::start(),
         until,
         key_log: None,

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use np_dispatch::Router;
@@ -10,7 +11,8 @@ use np_noise::{Keypair, Pattern};
 use np_session::{Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
 use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, UnixMillis};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
+use tokio::time::Instant;
 
 use super::start;
 use crate::audit::Audit;
@@ -20,6 +22,7 @@ use crate::compression::{Bodies, Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo, Request};
 use crate::entropy::random_secret_key;
 use crate::establish::Established;
+use crate::farewell::PATIENCE;
 use crate::lifetime::Lifetime;
 use crate::memory::Share;
 use crate::telemetry::Telemetry;
@@ -60,7 +63,7 @@ fn sessions() -> (Session, Session) {
     let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
     carry(|out| client.poll_transmit(Time::ZERO, out), |input| server.handle_bytes(Time::ZERO, input));
     carry(|out| server.poll_transmit(Time::ZERO, out), |input| client.handle_bytes(Time::ZERO, input));
-    while client.poll_event().is_some() {}
+    while client.poll_event().is_some() || server.poll_event().is_some() {}
     (client, server)
 }
 
@@ -120,7 +123,7 @@ fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output =
         bodies: no_bodies(),
         places: CallPlaces::default(),
         once: None,
-        progress_timeout: std::time::Duration::from_secs(60),
+        progress_timeout: Duration::from_secs(60),
         max_message: 1 << 20,
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
@@ -193,4 +196,55 @@ async fn the_close_is_written_before_anybody_learns_of_the_end() {
     assert!(matches!(ended, ConnectionError::ClosedHere(CloseCode::Normal)), "{ended}");
     task.await.unwrap();
     assert_eq!(*io.writes.lock().unwrap(), [false]);
+}
+
+const NORMAL: ConnectionError = ConnectionError::ClosedHere(CloseCode::Normal);
+
+/// A pipe whose far end stays as it is: whoever waits for its end waits as long as anybody does.
+#[tokio::test(start_paused = true)]
+async fn who_connected_and_waits_for_nothing_does_not_wait_for_the_peers_end() {
+    let (client, mut server) = sessions();
+    let (near, mut far) = duplex(1 << 16);
+    let (connection, task) = begin(Box::new(near), client);
+    let task = tokio::spawn(task);
+    let began = Instant::now();
+    connection.close(CloseCode::Normal, "").await;
+    assert_eq!((task.await.unwrap(), began.elapsed()), (NORMAL, Duration::ZERO));
+    // All of it was said.
+    let mut said = Vec::new();
+    far.read_to_end(&mut said).await.unwrap();
+    server.handle_bytes(Time::ZERO, &mut BytesMut::from(&said[..]));
+    assert!(matches!(server.error(), Some(ConnectionError::ClosedByPeer { code: CloseCode::Normal, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_calls_open_or_was_connected_to_listens_after_the_close() {
+    let (client, server) = sessions();
+    for (session, calls) in [(client, true), (server, false)] {
+        let (near, mut far) = duplex(1 << 16);
+        let (connection, task) = begin(Box::new(near), session);
+        let task = tokio::spawn(task);
+        if calls {
+            let caller = connection.clone();
+            tokio::spawn(async move { caller.call(Request::new("np.echo".parse().unwrap())).await });
+            assert_ne!(far.read(&mut [0; 1_024]).await.unwrap(), 0);
+        }
+        let began = Instant::now();
+        connection.close(CloseCode::Normal, "").await;
+        assert_eq!((task.await.unwrap(), began.elapsed()), (NORMAL, PATIENCE));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_of_the_end_waits_for_nothing() {
+    let (mut client, server) = sessions();
+    let (near, mut far) = duplex(1 << 16);
+    let (_connection, task) = begin(Box::new(near), server);
+    let mut out = Vec::new();
+    client.close(CloseCode::Normal, "");
+    client.poll_transmit(Time::ZERO, &mut out);
+    far.write_all(&out).await.unwrap();
+    let began = Instant::now();
+    assert!(matches!(task.await, ConnectionError::ClosedByPeer { code: CloseCode::Normal, .. }));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
