@@ -25,7 +25,7 @@ use np_driver::{
 };
 use np_noise::Pattern;
 use np_session::{Event, Handshake, HandshakeEvent, InitiatorConfig, Preface};
-use np_transport::{BindOptions, Listener};
+use np_transport::{Address, BindOptions, Listener};
 use np_trust::{Decision, Policy, Psks};
 use np_types::{CloseCode, ConnectionError, Incompatible, Limits, PeerIdentity, UnixMillis};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -475,4 +475,25 @@ async fn windows_and_the_reassembly_budget_hold_senders_and_let_everything_throu
     }
     let error = client.call(request("np.echo").body(vec![0; (1 << 20) + 1])).await.unwrap_err();
     assert!(error.text.contains("max_message"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connect_that_nobody_waits_for_lets_its_link_go() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: Address = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let config = ConnectorConfig::new(keypair(), Policy::anyone());
+    let connecting = tokio::spawn(async move { connect(&address, config).await });
+    let (mut silent, _) = within(listener.accept()).await.unwrap();
+    assert_ne!(within(silent.read(&mut [0; 1_024])).await.unwrap(), 0, "the first flight");
+    connecting.abort();
+    assert_eq!(within(silent.read(&mut [0; 1_024])).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_policy_that_panics_is_heard_of_where_it_was_given() {
+    let house = serve("mem:panicking-policy", echo()).await;
+    let config = ConnectorConfig { policy: Policy::closure(|_| panic!("a policy of the test")), ..config(&house) };
+    let address = house.address.clone();
+    let ended = tokio::spawn(async move { connect(&address, config).await.map(drop) }).await;
+    assert!(ended.unwrap_err().is_panic());
 }

@@ -31,28 +31,27 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Connections of each kind.
 const EACH: u64 = 64;
 
-/// Bytes that the server may hold for one of them. What a connection needs while something moves, such as the prepared keys
-/// of AES, 2,208 bytes of them, goes when it rests.
-const IDLE: isize = 3_400;
-/// The same after a call: the name of its method stays.
-const CALLED: isize = 3_700;
+/// Bytes that the server may hold for one of them, with its part of tables that grow by doubling. What a connection needs
+/// while something moves, such as the prepared keys of AES, 2,208 bytes of them, and a buffer of 2 KiB, goes when it rests.
+const MOST: isize = 5_000;
 
 #[tokio::test]
 async fn an_idle_connection_keeps_little() {
-    let house = serve_with("tcp://127.0.0.1:0", echo(), |config| config.suites = vec![Suite::AesGcm]).await;
+    let house = serve_with("tcp://127.0.0.1:0", echo(), |config| {
+        config.suites = vec![Suite::AesGcm];
+        // The clients' sessions are gone, and answer no question.
+        config.lifetime.heartbeat_interval = None;
+    })
+    .await;
     let mut sockets = Vec::with_capacity(4 * EACH as usize);
     // What is there once, or grows by doubling, is there before the counting begins.
     each(&house, &mut sockets, false).await;
     each(&house, &mut sockets, true).await;
-    for n in 0..2 {
-        let x = each(&house, &mut sockets, n % 2 == 1).await;
-        println!("group {n}: {x}");
-    }
     let idle = each(&house, &mut sockets, false).await;
     let called = each(&house, &mut sockets, true).await;
     println!("an idle connection: {idle} bytes, after a call: {called}");
-    assert!(idle < IDLE, "{idle}");
-    assert!(called < CALLED, "{called}");
+    assert!(idle < MOST, "{idle}");
+    assert!(called < MOST, "{called}");
 }
 
 /// Adds connections, and gives what each of them holds once they rest. On this side a socket is all that is left.

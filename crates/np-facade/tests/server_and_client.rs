@@ -54,6 +54,19 @@ fn the_handles_go_wherever_a_user_wants_them() {
     check_clone::<np_facade::Connection>();
 }
 
+/// Nothing waits for the end of a connection but the connection itself: each task more is one to wake, and to make.
+#[tokio::test]
+async fn a_connection_that_stands_is_one_task_on_each_side() {
+    let server = builder("mem:one-task").start().await.unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let client = connect(&server).await;
+    client.call("np.echo", "hi").await.unwrap();
+    assert_eq!(tasks() - before, 2);
+    client.close().await;
+    until(|| tasks() == before).await;
+}
+
 #[tokio::test]
 async fn handlers_of_every_form_answer() {
     let server = builder("mem:forms")
