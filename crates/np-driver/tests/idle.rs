@@ -33,7 +33,7 @@ const EACH: u64 = 64;
 
 /// Bytes that the server may hold for one of them, with its part of tables that grow by doubling. What a connection needs
 /// while something moves, such as the prepared keys of AES, 2,208 bytes of them, and a buffer of 2 KiB, goes when it rests.
-const MOST: isize = 5_000;
+const MOST: isize = 4_300;
 
 #[tokio::test]
 async fn an_idle_connection_keeps_little() {
