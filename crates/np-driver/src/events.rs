@@ -173,13 +173,8 @@ impl Task {
         let compress = registered.options.compresses();
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
         let own_task = registered.options.is_spawned();
-        let (mut permit, wait) = match self.place() {
-            Ok(permit) => permit.map_or((None, true), |permit| (Some(permit), false)),
-            Err(setting) => {
-                self.audit_refused_call(setting);
-                let text = format!("limit {setting} reached; try again later");
-                return self.refuse(key, Status::Unavailable, &text);
-            }
+        let Some((mut permit, wait)) = self.place_or_refuse(key) else {
+            return;
         };
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
@@ -240,6 +235,22 @@ impl Task {
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
+        }
+    }
+
+    /// A place for this call, and whether it has to wait for one; where there is none it was refused.
+    fn place_or_refuse(&mut self, key: StreamKey) -> Option<(Option<Permit>, bool)> {
+        match self.place() {
+            Ok(permit) => {
+                let wait = permit.is_none();
+                Some((permit, wait))
+            }
+            Err(setting) => {
+                self.audit_refused_call(setting);
+                let text = format!("limit {setting} reached; try again later");
+                self.refuse(key, Status::Unavailable, &text);
+                None
+            }
         }
     }
 
