@@ -84,7 +84,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, VerifyKey, escape,
 };
 pub use server::{Server, ServerBuilder};
 
