@@ -2,10 +2,19 @@
 //!
 //! It owns the trait and its two messages. It must never know the engine's types, nor a type of the facade.
 
+mod announcement;
+mod book;
+mod directory;
+mod net;
+mod queue;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+
+pub use net::LinkStats;
+pub(crate) use net::{METHOD, Net, Serving, Settings};
 
 /// Moves gossip messages between members over links that prove who is at the other end.
 pub(crate) trait Links: Send + Sync + 'static {
@@ -37,3 +46,6 @@ pub(crate) enum Incoming {
 
 /// The receiving end of what the links hand over.
 pub(crate) type Inbox = mpsc::Receiver<Incoming>;
+
+#[cfg(test)]
+mod tests;

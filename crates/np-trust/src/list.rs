@@ -259,6 +259,11 @@ impl AllowList {
         self.entry(key)?.name()
     }
 
+    /// The keys that have this name.
+    pub(crate) fn keys_named(&self, name: &str) -> impl Iterator<Item = PublicKey> {
+        self.keys.iter().filter(move |(_, entry)| entry.name() == Some(name)).map(|(key, _)| *key)
+    }
+
     /// How many keys there are, expired ones too. An empty list allows nobody.
     #[must_use]
     pub fn len(&self) -> usize {

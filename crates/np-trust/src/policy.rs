@@ -424,6 +424,22 @@ impl Policy {
         self.rules.iter().find_map(|rule| rule.entry(key))
     }
 
+    /// The keys to which lists give this name, expired ones too. Lists in files are read as they are now.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::PublicKey;
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let policy = Policy::allow_list(AllowList::parse(&format!("{ada} ada laptop"))?, "staff");
+    /// assert_eq!(policy.keys_named("ada laptop"), [ada]);
+    /// assert!(policy.keys_named("ada").is_empty());
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn keys_named(&self, name: &str) -> Vec<PublicKey> {
+        self.rules.iter().flat_map(|rule| rule.keys_named(name)).collect()
+    }
+
     /// Decides about a peer at the system's time, and writes the decision to the audit log.
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the

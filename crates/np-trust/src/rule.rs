@@ -124,6 +124,15 @@ impl Rule {
         }
     }
 
+    /// The keys to which it gives a name, where it is a list.
+    pub(crate) fn keys_named(&self, name: &str) -> Vec<PublicKey> {
+        match self {
+            Self::Keys { list, .. } => list.keys_named(name).collect(),
+            Self::File(list) => list.current(Instant::now()).keys_named(name).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether it is a list without a key.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
