@@ -196,23 +196,6 @@ impl ServerBuilder {
         self.target(name, Target::Stream(Arc::new(handler)), options)
     }
 
-    /// Adds a method of np's own, whose name begins with `np.`: for the crates of np above this one. The program's are added
-    /// by [`ServerBuilder::method`] and [`ServerBuilder::stream_method`].
-    ///
-    /// ```
-    /// # fn example(builder: np_facade::ServerBuilder) -> np_facade::ServerBuilder {
-    /// use np_facade::{MethodOptions, Target, bytes};
-    /// let handler = Target::Unary(std::sync::Arc::new(bytes(|_ctx, body| Ok(body))));
-    /// builder.own_method("np.cluster.get", handler, MethodOptions::default())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn own_method(mut self, name: &str, target: Target, options: MethodOptions) -> Self {
-        let added = self.config.router.register_own(name, target, options);
-        self.note(added);
-        self
-    }
-
     fn target(mut self, name: &str, target: Target, options: MethodOptions) -> Self {
         let added = self.config.router.register_target(name, target, options);
         self.note(added);

@@ -41,12 +41,9 @@ impl Node {
             way: Arc::new(move |to| Client::builder(place(house, to)).identity(own.clone())),
         };
         let (net, inbox) = Net::new(settings).unwrap();
-        let server = Server::builder(identity.clone(), Policy::anyone())
-            .own_method(METHOD, net.method(), MethodOptions::default().spawned())
-            .listen(place(house, at(port)))
-            .start()
-            .await
-            .unwrap();
+        let server =
+            Server::builder(identity.clone(), Policy::anyone()).listen(place(house, at(port))).start().await.unwrap();
+        server.router().register_own(METHOD, net.method(), MethodOptions::default().spawned()).unwrap();
         net.open(at(port), Some(Serving { server: server.clone(), members_alone: false }));
         Self { net, inbox, server, at: at(port) }
     }
