@@ -25,6 +25,23 @@ pub(crate) trait Links: Send + Sync + 'static {
 
     /// Cuts off the member at `from` and counts it: it sent what is no gossip message.
     fn refuse(&self, from: SocketAddr);
+
+    /// The text of the public key that is bound to a name; nothing for a node that no link has been opened with.
+    ///
+    /// It tells also that a name which was retired is bound again: then later starts of it are heard.
+    fn key_of(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether a node of this name may be one of the cluster, before others are believed that it is.
+    fn admits(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The public half of the Ed25519 key by which a node signs its values, where the list of allowed keys names one.
+    fn verify_key(&self, _name: &str) -> Option<[u8; 32]> {
+        None
+    }
 }
 
 /// What the links hand to the engine, through a bounded channel.

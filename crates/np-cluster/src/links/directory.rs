@@ -92,6 +92,8 @@ pub(crate) struct Bound {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_key: HashMap<NodeKey, Bound>,
+    /// The same by name, for those who ask often.
+    by_name: HashMap<String, NodeKey>,
     /// This node, which has no link to itself.
     own: Option<(String, SocketAddr)>,
 }
@@ -118,7 +120,9 @@ impl Directory {
                 bound.address = None;
             }
         }
-        gives_way.iter().for_each(|old| drop(self.by_key.remove(old)));
+        gives_way.iter().for_each(|old| drop(self.retire(*old)));
+        self.retire(key);
+        self.by_name.insert(said.name.clone(), key);
         let bound = Bound { name: said.name.clone(), address: Some(said.address), identity: identity.clone() };
         self.by_key.insert(key, bound);
         Ok(())
@@ -150,7 +154,7 @@ impl Directory {
         {
             return Err(Lie::Renamed { bound: bound.name.clone(), said: said.name.clone() });
         }
-        match self.holder(key, |bound| bound.name == said.name) {
+        match self.key_of(&said.name).filter(|holder| *holder != key) {
             // The list names the key: it takes the name from one that is not connected, as when keys are rotated.
             Some(holder) if listed.name.is_some() && !live(&holder) => Ok(vec![holder]),
             Some(_) => Err(Lie::NameTaken(said.name.clone())),
@@ -164,7 +168,9 @@ impl Directory {
 
     /// Frees what is bound to a key.
     pub(crate) fn retire(&mut self, key: NodeKey) -> Option<Bound> {
-        self.by_key.remove(&key)
+        let bound = self.by_key.remove(&key)?;
+        self.by_name.remove(&bound.name);
+        Some(bound)
     }
 
     /// Every key, with the node that it stands for.
@@ -179,7 +185,7 @@ impl Directory {
 
     /// The key of a node.
     pub(crate) fn key_of(&self, name: &str) -> Option<NodeKey> {
-        self.by_key.iter().find(|(_, bound)| bound.name == name).map(|(key, _)| *key)
+        self.by_name.get(name).copied()
     }
 }
 

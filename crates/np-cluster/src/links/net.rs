@@ -161,7 +161,7 @@ impl Net {
     }
 
     /// The key that a node has proven.
-    pub(crate) fn key_of(&self, name: &str) -> Option<NodeKey> {
+    pub(crate) fn node_key(&self, name: &str) -> Option<NodeKey> {
         self.0.book().directory.key_of(name)
     }
 
@@ -208,6 +208,26 @@ impl Links for Net {
         if let Some(key) = key {
             self.0.ban(key, "it sent what is no gossip message");
         }
+    }
+
+    fn key_of(&self, name: &str) -> Option<String> {
+        if name == self.0.settings.name {
+            return self.0.settings.own.map(|own| own.to_string());
+        }
+        self.node_key(name).map(|key| key.to_string())
+    }
+
+    fn verify_key(&self, name: &str) -> Option<[u8; 32]> {
+        let members = &self.0.settings.members;
+        let listed = members.keys_named(name).into_iter();
+        // A name that the list gives is binding; another is that of the key which has claimed it.
+        let claimed = self.node_key(name).and_then(|key| match key {
+            NodeKey::Noise(key) => Some(key),
+            NodeKey::Certificate(_) => None,
+        });
+        let own = self.0.settings.own.filter(|_| name == self.0.settings.name);
+        let mut signs = listed.chain(claimed).chain(own).filter_map(|key| members.entry(&key)?.sign());
+        signs.next().map(|sign| *sign.as_bytes())
     }
 }
 

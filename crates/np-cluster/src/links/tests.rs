@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_facade::{Client, Identity, MessageStream, MethodOptions, Policy, Server, Status};
+use np_facade::{AllowList, Client, Identity, MessageStream, MethodOptions, Policy, Server, Status, VerifyKey};
 use tokio::time::{sleep, timeout};
 
 use super::announcement::Announcement;
-use super::directory::NodeKey;
 use super::net::{MAX_MESSAGE, METHOD, Net, Serving, Settings};
 use super::{Inbox, Incoming, Links as _};
 
@@ -111,7 +110,7 @@ async fn one_link_carries_messages_both_ways_and_says_whom_they_come_from() {
     for (node, other, key) in [(&a, "b", &keys[1]), (&b, "a", &keys[0])] {
         let stats = node.net.stats();
         assert_eq!((stats.links, stats.opened, stats.dropped, stats.lies), (1, 1, 0, 0), "{stats:?}");
-        assert_eq!(node.net.key_of(other), Some(NodeKey::Noise(key.public_key())));
+        assert_eq!(node.net.key_of(other), Some(key.public_key().to_string()));
     }
 }
 
@@ -319,6 +318,25 @@ async fn a_key_that_is_taken_off_the_list_is_cut_off_and_its_name_set_free() {
     let b = Node::start("retired", "b", 2, &keys[2], all(&keys)).await;
     b.reaches(&mut a, b"two").await;
     assert_eq!(a.net.stats().retired, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_says_by_which_key_a_node_signs() {
+    let keys = identities::<3>();
+    let sign = VerifyKey::from_bytes([3; 32]);
+    let lines = [
+        format!("{} a sign={sign}", keys[0].public_key()),
+        format!("{} b sign={sign}", keys[1].public_key()),
+        format!("{} sign={sign}", keys[2].public_key()),
+    ];
+    let members = || Policy::allow_list(AllowList::parse(&lines.join("\n")).unwrap(), "members");
+    let mut a = Node::start("signs", "a", 1, &keys[0], members()).await;
+    assert_eq!(a.net.verify_key("a"), Some([3; 32]));
+    assert_eq!(a.net.verify_key("b"), Some([3; 32]), "before it was ever seen");
+    assert_eq!(a.net.verify_key("c"), None);
+    let c = Node::start("signs", "c", 3, &keys[2], members()).await;
+    c.reaches(&mut a, b"x").await;
+    assert_eq!(a.net.verify_key("c"), Some([3; 32]));
 }
 
 #[tokio::test(start_paused = true)]
