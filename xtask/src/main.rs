@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod cluster_sim;
 mod examples;
 mod fuzz;
 mod layers;
@@ -33,6 +34,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("fuzz-smoke", "six seconds of each fuzz target"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
+    ("cluster-sim", "how a cluster grows, simulated: `--nodes 10,50`, `--minutes N`, `--loss 5`, `--write`"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
     ("help", "this text"),
 ];
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["bench", "ci", "soak"].contains(&command) && !rest.is_empty() {
+    if !["bench", "ci", "cluster-sim", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -64,6 +66,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
         "soak" => soak::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
+        "cluster-sim" => cluster_sim::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
         "help" | "--help" | "-h" => {
             help();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use net::LinkStats;
-pub(crate) use net::{METHOD, Net, Serving, Settings};
+pub(crate) use net::{METHOD, Net, Serving, Settings, server_limits};
 
 /// Moves gossip messages between members over links that prove who is at the other end.
 pub(crate) trait Links: Send + Sync + 'static {
@@ -36,6 +36,11 @@ pub(crate) trait Links: Send + Sync + 'static {
     /// Whether a node of this name may be one of the cluster, before others are believed that it is.
     fn admits(&self, _name: &str) -> bool {
         true
+    }
+
+    /// What has been counted.
+    fn stats(&self) -> LinkStats {
+        LinkStats::default()
     }
 
     /// The public half of the Ed25519 key by which a node signs its values, where the list of allowed keys names one.

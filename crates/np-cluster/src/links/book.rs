@@ -253,7 +253,9 @@ impl Book {
             self.aliases.insert(to, at);
         }
         let peer = self.peers.entry(at).or_default();
-        waited.into_iter().for_each(|message| drop(peer.queue.push(message)));
+        waited.into_iter().for_each(|message| {
+            let _ = peer.queue.push(message);
+        });
         peer.used = Some(now);
         let dialed = dialed.is_some();
         // One that stood there had another key, and is not there any more.

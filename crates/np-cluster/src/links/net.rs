@@ -165,22 +165,6 @@ impl Net {
         self.0.book().directory.key_of(name)
     }
 
-    /// What has been counted.
-    pub(crate) fn stats(&self) -> LinkStats {
-        let counts = &self.0.counts;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        LinkStats {
-            links: self.0.book().links() as u64,
-            opened: read(&counts.opened),
-            sent: read(&counts.sent),
-            received: read(&counts.received),
-            dropped: read(&counts.dropped),
-            lies: read(&counts.lies),
-            garbage: read(&counts.garbage),
-            retired: read(&counts.retired),
-        }
-    }
-
     /// Ends every link; none comes about any more.
     pub(crate) fn close(&self) {
         self.0.book().close();
@@ -215,6 +199,21 @@ impl Links for Net {
             return self.0.settings.own.map(|own| own.to_string());
         }
         self.node_key(name).map(|key| key.to_string())
+    }
+
+    fn stats(&self) -> LinkStats {
+        let counts = &self.0.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LinkStats {
+            links: self.0.book().links() as u64,
+            opened: read(&counts.opened),
+            sent: read(&counts.sent),
+            received: read(&counts.received),
+            dropped: read(&counts.dropped),
+            lies: read(&counts.lies),
+            garbage: read(&counts.garbage),
+            retired: read(&counts.retired),
+        }
     }
 
     fn verify_key(&self, name: &str) -> Option<[u8; 32]> {
@@ -464,6 +463,12 @@ async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Made, String> {
             Err(refused.to_string())
         }
     }
+}
+
+/// What a member may make a server hold that serves members alone: less than 12 MiB a connection.
+pub(crate) fn server_limits() -> Limits {
+    // Answers about a large cluster are longer than gossip.
+    Limits { max_message: 1 << 20, reassembly_budget: 1 << 20, call_budget: 2 << 20, max_calls: 64, ..limits() }
 }
 
 /// Opens the stream and says who this node is; gives what the other says.

@@ -1,0 +1,236 @@
+//! Looks at the state ten times in an interval and tells what became of members and keys.
+//!
+//! It owns what was seen at the last look. It must never hold the state between two looks.
+
+mod rows;
+mod takeover;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::attributes::{Attributes, LEFT, READY, RESERVED};
+use crate::detector::{Life, patience};
+use crate::engine::{NodeId, NodeInfo, Store};
+use crate::member::{Row, Table};
+use crate::shared::{Shared, Size};
+use crate::subscription::KeyEvent;
+use crate::value::Envelope;
+
+/// Looks in an interval.
+const LOOKS: u32 = 10;
+/// Nodes seen for the first time that are spoken to at once, in a look.
+const GREETINGS: usize = 3;
+
+/// What was seen.
+pub(crate) struct Observer {
+    shared: Arc<Shared>,
+    tables: watch::Sender<Table>,
+    nodes: BTreeMap<NodeId, Seen>,
+    ready: bool,
+}
+
+/// What was seen of one start of a node.
+struct Seen {
+    life: Life,
+    alive: bool,
+    first: Instant,
+    version: u64,
+    cleared: u64,
+    attributes: Attributes,
+    left: bool,
+    ready: bool,
+    size: Size,
+    /// When the node's keys were looked at, and when the next of them ends; 0 is never.
+    looked: u64,
+    next_end: u64,
+}
+
+impl Seen {
+    fn new(info: &NodeInfo, now: Instant) -> Self {
+        Self {
+            life: Life::new(info.heartbeat),
+            alive: false,
+            first: now,
+            version: 0,
+            cleared: 0,
+            attributes: Attributes::default(),
+            left: false,
+            ready: false,
+            size: Size::default(),
+            looked: 0,
+            next_end: 0,
+        }
+    }
+}
+
+/// A key of a node that changed.
+struct Changed {
+    id: NodeId,
+    key: String,
+}
+
+/// What one look found, for what needs no state.
+#[derive(Default)]
+struct Found {
+    kept: Vec<(NodeInfo, usize, usize)>,
+    greet: Vec<SocketAddr>,
+    table: Table,
+}
+
+impl Observer {
+    pub(crate) fn new(shared: Arc<Shared>, tables: watch::Sender<Table>) -> Self {
+        let ready = !shared.keep_keys;
+        Self { shared, tables, nodes: BTreeMap::new(), ready }
+    }
+
+    /// Looks until the rounds end.
+    pub(crate) async fn run(mut self) {
+        let mut looks = tokio::time::interval(self.shared.interval / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut stopped = self.shared.engine.stopped();
+        loop {
+            tokio::select! {
+                _ = looks.tick() => self.look().await,
+                () = &mut stopped => break,
+            }
+        }
+        self.shared.running.store(false, Ordering::Release);
+        self.shared.subscribers().close();
+    }
+
+    async fn look(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(found) = shared.engine.with(|store| self.look_at(store)).await else {
+            return;
+        };
+        shared.gate.refresh(&found.kept);
+        for address in found.greet {
+            shared.engine.gossip(address);
+        }
+        self.tables.send_if_modified(|table| {
+            let changed = **table != *found.table;
+            if changed {
+                *table = found.table;
+            }
+            changed
+        });
+    }
+
+    fn look_at(&mut self, store: &mut dyn Store) -> Found {
+        let (now, time) = (Instant::now(), self.shared.clock.now());
+        let mut found = Found::default();
+        for name in self.shared.gate.take_retired() {
+            self.retire(store, &name);
+        }
+        if !self.ready {
+            self.ready = self.take_over(store, now, time);
+        }
+        let infos = store.nodes();
+        self.nodes.retain(|id, _| infos.iter().any(|info| info.id == *id));
+        let mut changes = Vec::new();
+        for info in &infos {
+            self.look_at_node(store, info, (now, time), &mut changes, &mut found);
+        }
+        found.table = Arc::new(self.rows(now));
+        self.tell(store, &found.table, &changes, time);
+        for info in infos {
+            let size = self.nodes.get(&info.id).map(|seen| seen.size).unwrap_or_default();
+            if info.id == self.shared.own {
+                *self.shared.size() = size;
+            }
+            found.kept.push((info, size.keys, size.bytes));
+        }
+        found
+    }
+
+    fn look_at_node(
+        &mut self,
+        store: &mut dyn Store,
+        info: &NodeInfo,
+        (now, time): (Instant, u64),
+        changes: &mut Vec<Changed>,
+        found: &mut Found,
+    ) {
+        let own = info.id == self.shared.own;
+        let seen = self.nodes.entry(info.id.clone()).or_insert_with(|| {
+            if !own && found.greet.len() < GREETINGS {
+                found.greet.push(info.id.address);
+            }
+            Seen::new(info, now)
+        });
+        let heard = self.shared.gate.heard(info.id.address).filter(|heard| *heard >= seen.first);
+        seen.alive = own || seen.life.look(info.heartbeat, heard, now, patience(self.shared.interval));
+        let ended = seen.next_end > 0 && seen.next_end <= time;
+        if (info.version, info.cleared) == (seen.version, seen.cleared) && !ended {
+            return;
+        }
+        let replaced = seen.version > 0 && info.cleared > seen.version;
+        if replaced {
+            let event = KeyEvent::Gone { node: info.id.name.to_string() };
+            self.shared.subscribers().tell(None, &event);
+            seen.version = 0;
+        }
+        seen.scan(store, info, time, changes);
+        if own && ended {
+            end_own(store, &info.id, time);
+        }
+    }
+
+    /// Forgets a retired name: its keys at once, its member with the next table.
+    fn retire(&mut self, store: &mut dyn Store, name: &str) {
+        let starts = store.nodes().into_iter().filter(|info| &*info.id.name == name && info.id != self.shared.own);
+        for info in starts {
+            store.clear(&info.id);
+        }
+    }
+}
+
+impl Seen {
+    /// Reads a node's keys, and notes those that changed or ended since the last time.
+    fn scan(&mut self, store: &dyn Store, info: &NodeInfo, time: u64, changes: &mut Vec<Changed>) {
+        let (since, looked) = (self.version, self.looked);
+        (self.attributes, self.size, self.next_end) = (Attributes::default(), Size::default(), 0);
+        store.each(&info.id, &mut |key, stored| {
+            self.size.keys += 1;
+            self.size.bytes += key.len() + stored.text.len();
+            if key.starts_with(RESERVED) {
+                self.attributes.take(key, stored.text);
+                self.left |= key == LEFT;
+                self.ready |= key == READY;
+                return;
+            }
+            let end = if stored.deleted { 0 } else { Envelope::read(stored.text).map_or(0, |value| value.expires) };
+            if end > time && (self.next_end == 0 || end < self.next_end) {
+                self.next_end = end;
+            }
+            if stored.version > since || (end > looked && end <= time) {
+                changes.push(Changed { id: info.id.clone(), key: key.to_owned() });
+            }
+        });
+        (self.version, self.cleared, self.looked) = (info.version, info.cleared, time);
+    }
+}
+
+/// Deletes this node's keys whose time is over, so that others forget them, too.
+fn end_own(store: &mut dyn Store, own: &NodeId, time: u64) {
+    let mut over = Vec::new();
+    store.each(own, &mut |key, stored| {
+        let ended = || Envelope::read(stored.text).is_some_and(|value| value.is_over(time));
+        if !stored.deleted && !key.starts_with(RESERVED) && ended() {
+            over.push(key.to_owned());
+        }
+    });
+    for key in over {
+        store.delete(&key);
+    }
+}
+
+/// The starts whose keys a member shows.
+fn shown(row: Option<&Row>) -> impl Iterator<Item = &NodeId> {
+    row.into_iter().flat_map(|row| std::iter::once(&row.id).chain(&row.earlier))
+}

@@ -1,0 +1,170 @@
+//! The wires: who is attached, who is cut off from whom, and how long a message takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::links::{Inbox, Incoming, Links};
+
+/// Messages that wait at a node before more are dropped.
+const QUEUE: usize = 1_024;
+
+/// What a node has sent, lost messages included.
+///
+/// ```
+/// assert_eq!(np_cluster::simulation::Traffic::default().bytes, 0);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes, without those that links add.
+    pub bytes: u64,
+}
+
+/// The wires between the nodes.
+#[derive(Debug)]
+pub(super) struct Network(Mutex<Wires>);
+
+#[derive(Debug)]
+struct Wires {
+    nodes: BTreeMap<SocketAddr, mpsc::Sender<Incoming>>,
+    traffic: BTreeMap<SocketAddr, Traffic>,
+    apart: BTreeSet<SocketAddr>,
+    cut: BTreeMap<(SocketAddr, SocketAddr), usize>,
+    keys: BTreeMap<String, [u8; 32]>,
+    loss: f64,
+    delay: (Duration, Duration),
+    random: u64,
+}
+
+impl Network {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Mutex::new(Wires {
+            nodes: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            apart: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            loss: 0.0,
+            delay: (Duration::from_millis(1), Duration::from_millis(20)),
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        }))
+    }
+
+    fn wires(&self) -> MutexGuard<'_, Wires> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn attach(self: &Arc<Self>, at: SocketAddr) -> (Arc<dyn Links>, Inbox) {
+        let (sender, inbox) = mpsc::channel(QUEUE);
+        self.wires().nodes.insert(at, sender.clone());
+        (Arc::new(Wire { network: Arc::clone(self), at, attached: sender }), inbox)
+    }
+
+    pub(super) fn detach(&self, at: SocketAddr) {
+        self.wires().nodes.remove(&at);
+    }
+
+    pub(super) fn lose(&self, percent: f64) {
+        self.wires().loss = percent / 100.0;
+    }
+
+    pub(super) fn delay(&self, least: Duration, most: Duration) {
+        self.wires().delay = (least, most.max(least));
+    }
+
+    pub(super) fn part(&self, apart: &[SocketAddr]) {
+        self.wires().apart = apart.iter().copied().collect();
+    }
+
+    pub(super) fn traffic(&self, at: SocketAddr) -> Traffic {
+        self.wires().traffic.get(&at).copied().unwrap_or_default()
+    }
+
+    pub(super) fn cut_off(&self, by: SocketAddr, from: SocketAddr) -> usize {
+        self.wires().cut.get(&(by, from)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn trust(&self, name: &str, key: [u8; 32]) {
+        self.wires().keys.insert(name.to_owned(), key);
+    }
+
+    pub(super) async fn inject(&self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.hand(to, Incoming::Message { from, bytes: bytes.into() }).await;
+    }
+
+    pub(super) async fn retire(&self, at: SocketAddr, name: &str) {
+        self.hand(at, Incoming::Retired { name: name.to_owned() }).await;
+    }
+
+    async fn hand(&self, to: SocketAddr, incoming: Incoming) {
+        let node = self.wires().nodes.get(&to).cloned();
+        if let Some(node) = node {
+            // It fails when the node has ended, and then there is nobody to hand it to.
+            let _ = node.send(incoming).await;
+        }
+    }
+
+    /// Who gets a message, and after which time; nobody if it is lost.
+    fn route(&self, from: &Wire, to: SocketAddr, len: usize) -> Option<(mpsc::Sender<Incoming>, Duration)> {
+        let mut wires = self.wires();
+        // Who was killed sends nothing, nor does an earlier node at the same address.
+        if !wires.nodes.get(&from.at)?.same_channel(&from.attached) {
+            return None;
+        }
+        let traffic = wires.traffic.entry(from.at).or_default();
+        traffic.messages += 1;
+        traffic.bytes += len as u64;
+        let parted = wires.apart.contains(&from.at) != wires.apart.contains(&to);
+        if parted || wires.cut.contains_key(&(to, from.at)) || wires.chance() < wires.loss {
+            return None;
+        }
+        let (least, most) = wires.delay;
+        let after = least + (most - least).mul_f64(wires.chance());
+        Some((wires.nodes.get(&to)?.clone(), after))
+    }
+}
+
+impl Wires {
+    /// From 0 up to 1.
+    fn chance(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// A node's end of the wires.
+struct Wire {
+    network: Arc<Network>,
+    at: SocketAddr,
+    attached: mpsc::Sender<Incoming>,
+}
+
+impl Links for Wire {
+    fn send(&self, to: SocketAddr, message: Bytes) {
+        let Some((node, after)) = self.network.route(self, to, message.len()) else {
+            return;
+        };
+        let incoming = Incoming::Message { from: self.at, bytes: message };
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = node.try_send(incoming);
+        });
+    }
+
+    fn refuse(&self, from: SocketAddr) {
+        *self.network.wires().cut.entry((self.at, from)).or_default() += 1;
+    }
+
+    fn verify_key(&self, name: &str) -> Option<[u8; 32]> {
+        self.network.wires().keys.get(name).copied()
+    }
+}

@@ -1,0 +1,213 @@
+//! Clusters of simulated nodes: how rounds, bytes and times grow, as a table and a picture in docs/CLUSTER.md.
+//!
+//! Owns the arguments and the document. What is measured is measured by the example `cluster_sim` of np-cluster; this program
+//! links nothing of it.
+
+mod picture;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+use crate::process;
+use crate::workspace::Workspace;
+
+const DOCUMENT: &str = "docs/CLUSTER.md";
+const PICTURE: &str = "docs/cluster.svg";
+/// The lines around the table.
+const BEGIN: &str = "<!-- cluster-sim: written by `cargo xtask cluster-sim --write`, and not by hand -->";
+const END: &str = "<!-- cluster-sim: end -->";
+
+/// What to simulate.
+#[derive(Debug, PartialEq)]
+struct Options {
+    nodes: Vec<u32>,
+    minutes: f64,
+    loss: f64,
+    write: bool,
+}
+
+/// What came out, for one size.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    nodes: u32,
+    minutes: f64,
+    joined_rounds: f64,
+    key_rounds: f64,
+    bytes: f64,
+    messages: f64,
+    false_failures: u64,
+    detected: f64,
+}
+
+/// Simulates each size, prints the table, and writes the document if asked to.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    let options = parse(arguments)?;
+    let mut rows = Vec::new();
+    for (nodes, minutes) in share(&options) {
+        rows.push(simulate(workspace, nodes, minutes, options.loss)?);
+        println!("{nodes} nodes: {:?}", rows.last());
+    }
+    let text = markdown(&rows, options.loss)?;
+    println!("\n{text}");
+    if options.write {
+        write(&workspace.root.join(DOCUMENT), &text)?;
+        fs::write(workspace.root.join(PICTURE), picture::draw(&rows))?;
+        println!("written: {DOCUMENT}, {PICTURE}");
+    }
+    Ok(())
+}
+
+fn parse(arguments: &[String]) -> Result<Options, Failure> {
+    let usage = "usage: cargo xtask cluster-sim [--nodes 10,50,100,200] [--minutes 1000] [--loss 5] [--write]";
+    let mut options = Options { nodes: vec![10, 50, 100, 200], minutes: 1000.0, loss: 5.0, write: false };
+    let mut words = arguments.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if word == "--write" {
+            options.write = true;
+            continue;
+        }
+        let value = words.next().ok_or(usage)?;
+        match word {
+            "--nodes" => {
+                options.nodes = value.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| usage)?
+            }
+            "--minutes" => options.minutes = value.parse().map_err(|_| usage)?,
+            "--loss" => options.loss = value.parse().map_err(|_| usage)?,
+            _ => return Err(usage.into()),
+        }
+    }
+    let sensible = options.nodes.iter().all(|nodes| (2..=800).contains(nodes)) && options.minutes > 0.0;
+    if sensible && (0.0..100.0).contains(&options.loss) { Ok(options) } else { Err(usage.into()) }
+}
+
+/// The minutes for each size: what a minute costs grows with the square of the nodes, so the small ones get most of them.
+fn share(options: &Options) -> Vec<(u32, f64)> {
+    let weight = |nodes: u32| 1.0 / (f64::from(nodes) * f64::from(nodes));
+    let all: f64 = options.nodes.iter().map(|nodes| weight(*nodes)).sum();
+    let part = |nodes: &u32| (*nodes, (options.minutes * weight(*nodes) / all).ceil().max(1.0));
+    options.nodes.iter().map(part).collect()
+}
+
+fn simulate(workspace: &Workspace, nodes: u32, minutes: f64, loss: f64) -> Result<Row, Failure> {
+    let [nodes, minutes, loss] = [nodes.to_string(), minutes.to_string(), loss.to_string()];
+    let example = ["-p", "np-cluster", "--features", "simulation", "--example", "cluster_sim"];
+    let mut arguments = vec!["run", "--quiet", "--locked"];
+    arguments.extend(example);
+    arguments.extend(["--", &nodes, &minutes, &loss, "1"]);
+    let mut command = Command::new(process::cargo());
+    let output = command.args(&arguments).current_dir(&workspace.root).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("`{}` ended with {}", process::spell(&arguments, &[]), output.status).into());
+    }
+    read(&String::from_utf8(output.stdout)?)
+}
+
+fn read(line: &str) -> Result<Row, Failure> {
+    let value: serde_json::Value = serde_json::from_str(line)?;
+    let number = |name: &str| {
+        let field = value.get(name).and_then(serde_json::Value::as_f64);
+        field.ok_or_else(|| Failure::from(format!("the simulation tells no `{name}`")))
+    };
+    let count = |name: &str| value.get(name).and_then(serde_json::Value::as_u64).ok_or("no count");
+    Ok(Row {
+        nodes: u32::try_from(count("nodes")?)?,
+        minutes: number("minutes")?,
+        joined_rounds: number("joined_rounds")?,
+        key_rounds: number("key_rounds")?,
+        bytes: number("bytes")?,
+        messages: number("messages")?,
+        false_failures: count("false_failures")?,
+        detected: number("detected_s")?,
+    })
+}
+
+fn markdown(rows: &[Row], loss: f64) -> Result<String, Failure> {
+    let mut text = format!(
+        "Simulated, in virtual time: interval 1 s, {loss} % of the messages lost, 1 to 20 ms each, nodes 0 and 1 as seeds, \
+         all nodes started within one interval.\n\n"
+    );
+    text.push_str(
+        "| nodes | rounds until all see all | rounds until a key is everywhere | messages a node sends in 1 s | ",
+    );
+    text.push_str("bytes a node sends in 1 s | a killed node is known to all after | watched | false failures |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|\n");
+    for row in rows {
+        writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} s | {:.0} min | {} |",
+            row.nodes,
+            row.joined_rounds,
+            row.key_rounds,
+            row.messages,
+            row.bytes,
+            row.detected,
+            row.minutes,
+            row.false_failures
+        )?;
+    }
+    let minutes: f64 = rows.iter().map(|row| row.minutes).sum();
+    let node_minutes: f64 = rows.iter().map(|row| row.minutes * f64::from(row.nodes)).sum();
+    let failures: u64 = rows.iter().map(|row| row.false_failures).sum();
+    writeln!(
+        text,
+        "\nIn all {minutes:.0} minutes were watched, {node_minutes:.0} counted for each node: {failures} false failures. \
+         A false failure is a node that one other reports as failed and that has not.\n\n![bytes by nodes](cluster.svg)"
+    )?;
+    Ok(text)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let document = fs::read_to_string(path)?;
+    let changed = between(&document, text).ok_or_else(|| format!("{DOCUMENT} has no lines `{BEGIN}` and `{END}`"))?;
+    Ok(fs::write(path, changed)?)
+}
+
+fn between(document: &str, text: &str) -> Option<String> {
+    let (before, rest) = document.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(words: &[&str]) -> Result<Options, String> {
+        parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sizes_minutes_and_loss_are_read_and_others_refused() -> Result<(), String> {
+        let read = options(&["--nodes", "5,10", "--minutes", "30", "--loss", "0", "--write"])?;
+        assert_eq!(read, Options { nodes: vec![5, 10], minutes: 30.0, loss: 0.0, write: true });
+        assert_eq!(options(&[])?.nodes, [10, 50, 100, 200]);
+        for wrong in [&["--nodes", "1"][..], &["--nodes", "x"], &["--loss", "100"], &["--minutes", "0"], &["--knots"]] {
+            assert!(options(wrong).is_err_and(|error| error.contains("usage")), "{wrong:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn most_minutes_go_to_the_small_ones_and_each_has_one() -> Result<(), String> {
+        let shares = share(&options(&["--nodes", "10,200", "--minutes", "100"])?);
+        assert_eq!(shares, [(10, 100.0), (200, 1.0)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_becomes_a_row_of_the_table_between_the_markers() -> Result<(), Failure> {
+        let row = read(
+            r#"{"nodes":10,"minutes":7,"loss":5,"joined_rounds":2.1,"key_rounds":1.5,"bytes":900,"messages":9.1,"false_failures":0,"detected_s":5.2}"#,
+        )?;
+        let text = markdown(&[row], 5.0)?;
+        assert!(text.contains("| 10 | 2.1 | 1.5 | 9.1 | 900 | 5.2 s | 7 min | 0 |"), "{text}");
+        assert!(text.contains("7 minutes were watched, 70 counted for each node"), "{text}");
+        let document = between(&format!("a\n{BEGIN}\nold\n{END}\nz"), &text).ok_or("markers")?;
+        assert!(document.starts_with("a\n") && document.ends_with("\nz") && !document.contains("old"));
+        assert!(read("{}").is_err());
+        Ok(())
+    }
+}
