@@ -72,6 +72,8 @@ impl Cluster {
                 return Err(error);
             }
         };
+        // It is new: nothing is set yet.
+        let _ = cluster.inner.server.set(server.clone());
         if let Some(policy) = &peering.control {
             control::offer(server.router(), &cluster, policy).map_err(taken)?;
         }
@@ -85,6 +87,13 @@ impl Cluster {
         };
         tokio::spawn(tending.run());
         Ok(cluster)
+    }
+
+    /// The server that takes the links: its addresses, and how it is shut down once the node has left. There always is one
+    /// but in simulations.
+    #[must_use]
+    pub fn server(&self) -> Option<&Server> {
+        self.inner.server.get()
     }
 
     /// Where other nodes reach this one.
