@@ -90,6 +90,7 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(&[
             cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"]),
             cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--test", "opentelemetry", "--locked"]),
+            cargo(&["test", "-p", "np-cluster", "--features", "simulation", "--test", "memory", "--locked"]),
         ]),
     },
     Step { name: "evidence", work: Work::Own(evidence) },
@@ -98,6 +99,7 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(&[
             cargo(&["test", "--workspace", "--doc", "--locked"]),
             cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--doc", "--locked", "opentelemetry"]),
+            cargo(&["test", "-p", "np-cluster", "--features", "simulation", "--doc", "--locked", "simulation"]),
         ]),
     },
     Step {

@@ -1,4 +1,4 @@
-//! Looks at the state ten times in an interval and tells what became of members and keys.
+//! Looks at the state five times in an interval and tells what became of members and keys.
 //!
 //! It owns what was seen at the last look. It must never hold the state between two looks.
 
@@ -22,7 +22,9 @@ use crate::subscription::KeyEvent;
 use crate::value::Envelope;
 
 /// Looks in an interval.
-const LOOKS: u32 = 10;
+const LOOKS: u32 = 5;
+/// Looks after which what is kept is counted anew.
+const RECKON: u32 = 2;
 /// Nodes seen for the first time that are spoken to at once, in a look.
 const GREETINGS: usize = 3;
 
@@ -32,6 +34,8 @@ pub(crate) struct Observer {
     tables: watch::Sender<Table>,
     nodes: BTreeMap<NodeId, Seen>,
     ready: bool,
+    /// Looks so far.
+    looks: u32,
 }
 
 /// What was seen of one start of a node.
@@ -79,13 +83,14 @@ struct Changed {
 struct Found {
     kept: Vec<(NodeInfo, usize, usize)>,
     greet: Vec<SocketAddr>,
-    table: Table,
+    /// The new table, unless nothing happened that shows in it.
+    table: Option<Table>,
 }
 
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>, tables: watch::Sender<Table>) -> Self {
         let ready = !shared.keep_keys;
-        Self { shared, tables, nodes: BTreeMap::new(), ready }
+        Self { shared, tables, nodes: BTreeMap::new(), ready, looks: 0 }
     }
 
     /// Looks until the rounds end.
@@ -108,36 +113,47 @@ impl Observer {
         let Some(found) = shared.engine.with(|store| self.look_at(store)).await else {
             return;
         };
-        shared.gate.refresh(&found.kept);
+        if self.looks % RECKON == 0 {
+            shared.gate.refresh(&found.kept);
+        }
         for address in found.greet {
             shared.engine.gossip(address);
         }
-        self.tables.send_if_modified(|table| {
-            let changed = **table != *found.table;
-            if changed {
-                *table = found.table;
-            }
-            changed
-        });
+        if let Some(new) = found.table {
+            self.tables.send_if_modified(|table| {
+                let changed = **table != *new;
+                if changed {
+                    *table = new;
+                }
+                changed
+            });
+        }
     }
 
     fn look_at(&mut self, store: &mut dyn Store) -> Found {
         let (now, time) = (Instant::now(), self.shared.clock.now());
         let mut found = Found::default();
-        for name in self.shared.gate.take_retired() {
-            self.retire(store, &name);
-        }
+        self.looks = self.looks.wrapping_add(1);
+        let (ready, count) = (self.ready, self.nodes.len());
+        let retired = self.shared.gate.take_retired();
+        retired.iter().for_each(|name| self.retire(store, name));
         if !self.ready {
             self.ready = self.take_over(store, now, time);
         }
         let infos = store.nodes();
-        self.nodes.retain(|id, _| infos.iter().any(|info| info.id == *id));
+        // The engine has them in the same order.
+        self.nodes.retain(|id, _| infos.binary_search_by(|info| info.id.cmp(id)).is_ok());
+        let mut news = self.ready != ready || !retired.is_empty() || self.nodes.len() != count;
         let mut changes = Vec::new();
         for info in &infos {
-            self.look_at_node(store, info, (now, time), &mut changes, &mut found);
+            news |= self.look_at_node(store, info, (now, time), &mut changes, &mut found);
         }
-        found.table = Arc::new(self.rows(now));
-        self.tell(store, &found.table, &changes, time);
+        // What only time or the links change is looked for once in an interval.
+        if news || self.looks % LOOKS == 0 {
+            let table = Arc::new(self.rows(now));
+            self.tell(store, &table, &changes, time);
+            found.table = Some(table);
+        }
         for info in infos {
             let size = self.nodes.get(&info.id).map(|seen| seen.size).unwrap_or_default();
             if info.id == self.shared.own {
@@ -148,6 +164,7 @@ impl Observer {
         found
     }
 
+    /// Looks at one start of a node, and tells whether something is new that shows.
     fn look_at_node(
         &mut self,
         store: &mut dyn Store,
@@ -155,19 +172,18 @@ impl Observer {
         (now, time): (Instant, u64),
         changes: &mut Vec<Changed>,
         found: &mut Found,
-    ) {
+    ) -> bool {
         let own = info.id == self.shared.own;
-        let seen = self.nodes.entry(info.id.clone()).or_insert_with(|| {
-            if !own && found.greet.len() < GREETINGS {
-                found.greet.push(info.id.address);
-            }
-            Seen::new(info, now)
-        });
+        if !own && !self.nodes.contains_key(&info.id) && found.greet.len() < GREETINGS {
+            found.greet.push(info.id.address);
+        }
+        let seen = self.nodes.entry(info.id.clone()).or_insert_with(|| Seen::new(info, now));
+        let was_alive = seen.alive;
         let heard = self.shared.gate.heard(info.id.address).filter(|heard| *heard >= seen.first);
         seen.alive = own || seen.life.look(info.heartbeat, heard, now, patience(self.shared.interval));
         let ended = seen.next_end > 0 && seen.next_end <= time;
         if (info.version, info.cleared) == (seen.version, seen.cleared) && !ended {
-            return;
+            return seen.alive != was_alive;
         }
         let replaced = seen.version > 0 && info.cleared > seen.version;
         if replaced {
@@ -179,6 +195,7 @@ impl Observer {
         if own && ended {
             end_own(store, &info.id, time);
         }
+        true
     }
 
     /// Forgets a retired name: its keys at once, its member with the next table.

@@ -86,7 +86,10 @@ impl Cluster {
             if store.get(&shared.own, key).is_none() {
                 store.set(key, "\n");
             }
+            let old = store.get(&shared.own, key).map(|stored| key.len() + stored.text.len());
             store.delete(key);
+            let mut size = shared.size();
+            *size = size.after(old, key.len());
             Ok(true)
         })
         .await

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::gate::Gate;
 use super::socket::GossipTransport;
 use super::{Engine, NodeId, NodeInfo, Store, Stored, Visit};
+use crate::attributes::READY;
 use crate::config::ClusterConfig;
 use crate::links::{Inbox, Links};
 
@@ -43,11 +44,14 @@ impl Gossip {
             failure_detector_config: detector(config),
             marked_for_deletion_grace_period: config.forget_after,
             catchup_callback: None,
-            extra_liveness_predicate: None,
+            // The engine would copy the state of all live nodes for watchers of its own, which np has none of.
+            extra_liveness_predicate: Some(Box::new(|_| false)),
         };
-        let handle = spawn_chitchat(settings, config.attributes.entries(), &transport)
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut entries = config.attributes.entries();
+        if !config.keep_keys {
+            entries.push((READY.to_owned(), "1".to_owned()));
+        }
+        let handle = spawn_chitchat(settings, entries, &transport).await.map_err(|error| error.to_string())?;
         let state = handle.chitchat();
         Ok(Self { handle, state })
     }

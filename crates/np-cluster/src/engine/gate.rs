@@ -84,7 +84,7 @@ impl Gate {
             return Err(Garbage("more than 64 KiB"));
         }
         let mut message = Message::read(bytes)?;
-        let has_changes = matches!(message.kind, Kind::SynAck | Kind::Ack);
+        let has_changes = message.kind.has_changes();
         let unfolded =
             if has_changes { changes::unfold(message.blocks, DECODED_MAX, Excess::Refuse)? } else { Vec::new() };
         let mut changes = changes::read(&unfolded, Excess::Refuse)?;
@@ -166,9 +166,11 @@ impl Gate {
 
     /// A message of the engine's, as it may go out: no longer than a receiver takes, and nothing of retired nodes.
     pub(crate) fn outgoing(&self, bytes: Vec<u8>) -> Option<Bytes> {
+        if !Kind::of(&bytes)?.has_changes() {
+            return (bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
+        }
         let message = Message::read(&bytes).ok()?;
-        let has_changes = matches!(message.kind, Kind::SynAck | Kind::Ack);
-        let small = !has_changes || changes::count_blocks(message.blocks).ok()? <= DECODED_MAX / BLOCK;
+        let small = changes::count_blocks(message.blocks).ok()? <= DECODED_MAX / BLOCK;
         let state = self.state();
         if small && state.retired.is_empty() {
             return (bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
@@ -177,8 +179,7 @@ impl Gate {
         let mut kept = changes::read(&unfolded, Excess::Cut).ok()?;
         kept.retain(|change| !state.is_retired(&change.id));
         drop(state);
-        let blocks = if has_changes { changes::write(&kept, true) } else { Vec::new() };
-        let written = message.write(&blocks);
+        let written = message.write(&changes::write(&kept, true));
         (written.len() <= MESSAGE_MAX).then(|| Bytes::from(written))
     }
 
@@ -211,11 +212,8 @@ impl Gate {
         bound.iter().for_each(|name| {
             state.retired.remove(name);
         });
-        let known = &state.known;
-        let gone: Vec<SocketAddr> = state.peers.keys().filter(|at| !known.has_address(**at)).copied().collect();
-        gone.iter().for_each(|at| {
-            state.peers.remove(at);
-        });
+        let addresses = state.known.addresses();
+        state.peers.retain(|at, _| addresses.contains(at));
     }
 
     /// When a member was last heard itself.

@@ -31,6 +31,23 @@ pub(super) enum Kind {
     BadCluster = 3,
 }
 
+impl Kind {
+    /// The kind of a message, which no more is read of.
+    pub(super) fn of(message: &[u8]) -> Option<Self> {
+        match message.get(3)? {
+            0 => Some(Self::Syn),
+            1 => Some(Self::SynAck),
+            2 => Some(Self::Ack),
+            3 => Some(Self::BadCluster),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn has_changes(self) -> bool {
+        matches!(self, Self::SynAck | Self::Ack)
+    }
+}
+
 /// One start of a node, as a message names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id<'a> {
@@ -77,17 +94,11 @@ impl<'a> Message<'a> {
         if reader.take(2)? != MAGIC || reader.byte()? != VERSION {
             return Err(Garbage("no message of this version"));
         }
-        let kind = match reader.byte()? {
-            0 => Kind::Syn,
-            1 => Kind::SynAck,
-            2 => Kind::Ack,
-            3 => Kind::BadCluster,
-            _ => return Err(Garbage("unknown kind")),
-        };
+        reader.byte()?;
+        let kind = Kind::of(bytes).ok_or(Garbage("unknown kind"))?;
         let digest = if matches!(kind, Kind::Syn | Kind::SynAck) { reader.digest()? } else { Vec::new() };
         let cluster = if kind == Kind::Syn { reader.text()? } else { "" };
-        let changes = matches!(kind, Kind::SynAck | Kind::Ack);
-        let blocks = if changes { std::mem::take(&mut reader.0) } else { &[] };
+        let blocks = if kind.has_changes() { std::mem::take(&mut reader.0) } else { &[] };
         if !reader.0.is_empty() {
             return Err(Garbage("bytes behind the message"));
         }

@@ -34,7 +34,8 @@ impl Observer {
     /// The member out of its starts, the earliest first.
     fn row(&self, starts: &[(&NodeId, &Seen)], now: Instant) -> Option<Row> {
         let own = starts.iter().find(|(id, _)| **id == self.shared.own);
-        let latest = || starts.iter().max_by_key(|(id, seen)| (seen.alive && !seen.left, id.generation));
+        let shown = |(id, seen): &&(&NodeId, &Seen)| self.state_of(id, seen, now).is_some();
+        let latest = || starts.iter().filter(shown).max_by_key(|(id, seen)| (seen.alive && !seen.left, id.generation));
         let (id, seen) = own.or_else(latest)?;
         let state = self.state_of(id, seen, now)?;
         // What this node has for itself is told by its own word, which may not have been looked at yet.

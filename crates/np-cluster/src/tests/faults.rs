@@ -132,6 +132,9 @@ async fn a_retired_name_is_gone_with_its_keys_and_stays_gone() {
     world.node(3).set("mine", "x").await.unwrap();
     sleep(3 * SECOND).await;
     let mut watch = world.node(0).watch();
+    for _ in 0..4 {
+        assert!(matches!(watch.next().await, Some(Event::Joined(_))));
+    }
     let mut keys = world.node(0).subscribe("").await.unwrap();
     for other in 0..3 {
         world.net.retire(at(other), "node-3").await;

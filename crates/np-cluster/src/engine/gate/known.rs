@@ -1,6 +1,6 @@
 //! The nodes that the engine knows, or will in a moment, and how much it keeps for each. It must never know why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::super::message::Id;
 use crate::limits::{DIGEST_MAX, Limits};
 
 /// For how many looks at the engine a node is counted that has not got there: by then the engine has seen its message.
-const PATIENCE: u8 = 20;
+const PATIENCE: u8 = 4;
 
 /// The nodes by name.
 pub(super) struct Known {
@@ -50,8 +50,9 @@ impl Known {
         self.starts.get(id.name).is_some_and(|starts| starts.iter().any(|start| start.is(id)))
     }
 
-    pub(super) fn has_address(&self, address: SocketAddr) -> bool {
-        self.starts.values().flatten().any(|start| start.address == address)
+    /// Where the nodes are reached.
+    pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        self.starts.values().flatten().map(|start| start.address).collect()
     }
 
     /// Takes a node up if there is room. One place is the node's own.
@@ -65,7 +66,12 @@ impl Known {
 
     fn push(&mut self, id: &Id<'_>, keys: usize, bytes: usize, waiting: Option<u8>) {
         let start = Start { generation: id.generation, address: id.address, keys, bytes, waiting };
-        self.starts.entry(id.name.into()).or_default().push(start);
+        match self.starts.get_mut(id.name) {
+            Some(starts) => starts.push(start),
+            None => {
+                self.starts.insert(id.name.into(), vec![start]);
+            }
+        }
         self.count += 1;
         self.digest += id.digest_len();
         self.bytes += bytes;

@@ -1,0 +1,113 @@
+//! What members can make a node's memory cost: messages that unfold without end, and keys by the thousand.
+//!
+//! The memory is counted by `stats_alloc`, which adds up the bytes asked for, in a program of its own with one test: another at
+//! the same time would be counted, too.
+
+use std::alloc::System;
+use std::time::Duration;
+
+use np_cluster::simulation::Simulation;
+use np_cluster::{Cluster, ClusterError, MemberState};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::time::sleep;
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const KEYS: usize = 2_000;
+const VALUE: usize = 100;
+
+#[tokio::test(start_paused = true)]
+async fn a_message_costs_a_bounded_amount_and_a_key_what_the_formula_says() -> Result<(), ClusterError> {
+    let net = Simulation::new(1);
+    let a = net.join(net.config(0)).await?;
+    let b = net.join(net.config(1)).await?;
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(live(&a), 2);
+
+    let before = Region::new(GLOBAL);
+    for key in 0..KEYS {
+        b.set(&format!("key-{key:04}"), &"v".repeat(VALUE)).await?;
+    }
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(a.snapshot().await.get("node-1").map_or(0, |keys| keys.len()), KEYS);
+    let change = before.change();
+    // Both nodes keep each key once.
+    let each = (change.bytes_allocated - change.bytes_deallocated) / KEYS / 2;
+    println!("a key of 8 bytes with a value of {VALUE} takes {each} bytes at each node");
+    assert!(each <= 8 + VALUE + 150, "{each}");
+
+    let honest = cost(&net, entries(&b)).await;
+    println!("the largest message of a member costs {honest} bytes in all, one after the other");
+    assert!(honest < 12 << 20, "{honest}");
+    assert_eq!(a.stats().refused, 0);
+    let bomb = cost(&net, bomb()).await;
+    println!("a message that would unfold to 200 MB costs {bomb}");
+    assert!(bomb < 4 << 20, "{bomb}");
+    assert_eq!(a.stats().refused, 1);
+    Ok(())
+}
+
+fn live(node: &Cluster) -> usize {
+    node.members().iter().filter(|member| member.state == MemberState::Live).count()
+}
+
+/// Every byte that is asked for while node 0 takes a message, whether or not it is given back.
+async fn cost(net: &Simulation, message: Vec<u8>) -> usize {
+    assert!(message.len() <= 65_536, "{}", message.len());
+    let region = Region::new(GLOBAL);
+    net.inject(Simulation::address(1), Simulation::address(0), message).await;
+    sleep(Duration::from_millis(10)).await;
+    region.change().bytes_allocated
+}
+
+fn head() -> Vec<u8> {
+    [&45_139_u16.to_le_bytes()[..], &[0, 2]].concat()
+}
+
+/// As many blocks of 64 KB of zeros as a message holds.
+fn bomb() -> Vec<u8> {
+    let block = block(&[0; 65_535]);
+    let mut message = head();
+    while message.len() + block.len() < 65_536 {
+        message.extend(&block);
+    }
+    message.push(0);
+    message
+}
+
+/// 512 KiB of changes of a node: as many small entries as a message holds, then some that shrink to nothing.
+fn entries(of: &Cluster) -> Vec<u8> {
+    let member = of.members().into_iter().find(|member| member.name == of.name()).expect("the node itself");
+    let mut operations = vec![0];
+    operations.extend(6_u16.to_le_bytes());
+    operations.extend(b"node-1");
+    operations.extend(member.generation.to_le_bytes());
+    operations.extend([4, 10, 0, 0, 1]);
+    operations.extend(7400_u16.to_le_bytes());
+    operations.extend([0; 16]);
+    let mut version = 10_000_u64;
+    while operations.len() + 64 < 512 * 1024 {
+        version += 1;
+        let filler = if operations.len() < 150_000 { 0 } else { 2_000 };
+        let filler = filler.min(512 * 1024 - operations.len() - 32);
+        operations.extend([1, 1, 0, b'k']);
+        operations.extend(u16::try_from(filler).unwrap_or_default().to_le_bytes());
+        operations.extend(std::iter::repeat_n(b'\n', filler));
+        operations.extend(version.to_le_bytes());
+        operations.push(0);
+    }
+    let mut message = head();
+    operations.chunks(16_384).for_each(|chunk| message.extend(block(chunk)));
+    message.push(0);
+    message
+}
+
+fn block(bytes: &[u8]) -> Vec<u8> {
+    let mut place = vec![0; 65_535];
+    let len = zstd_safe::compress(&mut place[..], bytes, 3).expect("a block that shrinks");
+    let mut block = vec![1];
+    block.extend(u16::try_from(len).expect("a small block").to_le_bytes());
+    block.extend(&place[..len]);
+    block
+}
