@@ -26,7 +26,6 @@ use crate::error::ClusterError;
 pub struct Peering {
     pub(crate) identity: Option<Identity>,
     pub(crate) tls: Option<TlsClient>,
-    server_name: Option<String>,
     pub(crate) members: Policy,
     pub(crate) control: Option<Policy>,
     pub(crate) seeds: Vec<Address>,
@@ -53,13 +52,19 @@ impl Peering {
 
     /// A node that proves its certificate over `tls://`: the client's settings say by which authority the others are
     /// trusted and which certificate is shown to them. The server of [`Peering::server`] asks for certificates of the same
-    /// authority.
+    /// authority. A node shows the same certificate on both sides, since it is known by its key.
     ///
     /// ```no_run
-    /// # fn run(tls: np_facade::TlsClient) -> Result<(), np_facade::PolicyError> {
+    /// # fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// use np_cluster::Peering;
-    /// use np_facade::Policy;
-    /// let peering = Peering::by_certificates(tls, Policy::allow_san("shop.internal")?).server_name("shop.internal");
+    /// use np_facade::{Policy, TlsClient};
+    /// // Without a name the certificates carry the addresses of their nodes.
+    /// let tls = TlsClient::builder()
+    ///     .ca_file("ca.pem")
+    ///     .client_certificate_files("node.pem", "node-key.pem")
+    ///     .server_name("shop.internal")
+    ///     .build()?;
+    /// let peering = Peering::by_certificates(tls, Policy::allow_san("shop.internal")?);
     /// # Ok(())
     /// # }
     /// ```
@@ -72,19 +77,11 @@ impl Peering {
         Self {
             identity,
             tls,
-            server_name: None,
             members,
             control: None,
             seeds: Vec::new(),
             place: Place::Own(Vec::new()),
         }
-    }
-
-    /// Sets the name that the certificates of all nodes carry. Default: the address that each is reached at.
-    #[must_use]
-    pub fn server_name(mut self, name: impl Into<String>) -> Self {
-        self.server_name = Some(name.into());
-        self
     }
 
     /// Adds an address for a server of the node's own, which lets members in and no others.
@@ -161,9 +158,8 @@ impl Peering {
     /// How the node at an address is connected to.
     pub(crate) fn way(&self, pins: Pins) -> Arc<dyn Fn(SocketAddr) -> ClientBuilder + Send + Sync> {
         let (identity, tls, scheme) = (self.identity.clone(), self.tls.clone(), self.scheme().as_str());
-        let name = self.server_name.as_ref().map(|name| format!("?name={name}")).unwrap_or_default();
         Arc::new(move |to| {
-            let address = pins.get(to).unwrap_or_else(|| format!("{scheme}://{to}{name}"));
+            let address = pins.get(to).unwrap_or_else(|| format!("{scheme}://{to}"));
             let builder = Client::builder(address);
             let builder = identity.iter().fold(builder, |builder, identity| builder.identity(identity.clone()));
             tls.iter().fold(builder, |builder, tls| builder.tls(tls.clone()))

@@ -406,6 +406,61 @@ fn a_client_of_a_service_loses_no_idempotent_call_while_a_member_is_killed() {
     });
 }
 
+/// Who speaks by hand; in the form of an announcement.
+#[cfg(target_os = "linux")]
+async fn link_by_hand(house: &House, node: &Node, name: &str) -> (Client, np_facade::MessageStream) {
+    let identity = Identity::load(house.folder.path(&format!("{name}.key"))).unwrap();
+    let client = Client::builder(node.serve.address()).identity(identity).connect().await.unwrap();
+    let mut stream = client.open_stream("np.cluster.gossip").await.unwrap();
+    let at: std::net::SocketAddr = ([127, 0, 0, 1], 1).into();
+    stream.send(np_facade::encode(&(1u8, "np", name, at, [9u8; 16])).unwrap()).await.unwrap();
+    stream.recv().await.unwrap().unwrap();
+    (client, stream)
+}
+
+/// The most memory that a process has held at once, in KiB.
+#[cfg(target_os = "linux")]
+fn peak(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.serve.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn garbage_and_a_flood_of_members_cost_a_node_little_memory() {
+    let house = House::new(&["a", "b", "c", "d"], QUICK);
+    let nodes = house.start_all(&["a", "b"]);
+    house.runtime.block_on(async {
+        house.until(&nodes, live(2, MemberState::Live)).await;
+        let before = peak(&nodes[0]);
+        // What is no message, as much of it as is taken.
+        let (client, mut stream) = link_by_hand(&house, &nodes[0], "c").await;
+        let mut refused = None;
+        for _ in 0..1_000 {
+            if let Err(error) = stream.send(vec![7; 60_000]).await {
+                refused = Some(error);
+                break;
+            }
+        }
+        let refused = refused.expect("the flood was taken");
+        assert!(refused.text.contains("kept out"), "{refused}");
+        // It is kept out, and its other calls are not.
+        let mut again = client.open_stream("np.cluster.gossip").await.unwrap();
+        assert!(again.recv().await.unwrap().unwrap_err().text.contains("kept out"));
+        assert_eq!(client.call("np.echo", "hi").await.unwrap(), "hi");
+        let (_client, mut stream) = link_by_hand(&house, &nodes[0], "d").await;
+        // More than a gossip message may have.
+        let _ = stream.send(vec![7; 70_000]).await;
+        assert!(stream.recv().await.unwrap().is_err());
+        let more = peak(&nodes[0]) - before;
+        assert!(more < 32 << 10, "{more} KiB more");
+        // Neither has the cluster suffered.
+        house.client(&nodes[1]).await.set("k", "v").await.unwrap();
+        house.until_all_have(&nodes, "k", &[("b", "v")]).await;
+    });
+}
+
 #[test]
 fn a_watcher_is_told_of_the_members_until_a_signal_ends_it() {
     let house = House::new(&["a"], QUICK);
