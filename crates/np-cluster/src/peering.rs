@@ -74,14 +74,7 @@ impl Peering {
     }
 
     const fn with(identity: Option<Identity>, tls: Option<TlsClient>, members: Policy) -> Self {
-        Self {
-            identity,
-            tls,
-            members,
-            control: None,
-            seeds: Vec::new(),
-            place: Place::Own(Vec::new()),
-        }
+        Self { identity, tls, members, control: None, seeds: Vec::new(), place: Place::Own(Vec::new()) }
     }
 
     /// Adds an address for a server of the node's own, which lets members in and no others.

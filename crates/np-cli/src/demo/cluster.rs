@@ -48,9 +48,8 @@ pub(crate) async fn check() -> Checked {
     // It says nothing to the others.
     nodes.pop();
     let begun = Instant::now();
-    let failed = |node: &Cluster| {
-        node.members().iter().any(|member| member.name == "e" && member.state == MemberState::Failed)
-    };
+    let failed =
+        |node: &Cluster| node.members().iter().any(|member| member.name == "e" && member.state == MemberState::Failed);
     until("the four left report the fifth", || nodes.iter().all(failed)).await?;
     let reported = begun.elapsed();
     let begun = Instant::now();

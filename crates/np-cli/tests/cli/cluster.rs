@@ -252,7 +252,8 @@ fn a_rolling_restart_fails_nobody_and_loses_no_key() {
     assert!(!told.iter().any(|event| matches!(event, Event::Failed(_))), "{told:?}");
     for name in names {
         // A leave that is over within a look is not seen, and neither is it a failure.
-        let came = told.iter().filter(|event| matches!(event, Event::Joined(it) | Event::Updated(it) if it.name == name));
+        let came =
+            told.iter().filter(|event| matches!(event, Event::Joined(it) | Event::Updated(it) if it.name == name));
         assert!(came.count() >= 2, "{name} has come twice: {told:?}");
     }
 }
