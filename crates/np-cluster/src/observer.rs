@@ -113,7 +113,7 @@ impl Observer {
         let Some(found) = shared.engine.with(|store| self.look_at(store)).await else {
             return;
         };
-        if self.looks % RECKON == 0 {
+        if self.looks.is_multiple_of(RECKON) {
             shared.gate.refresh(&found.kept);
         }
         for address in found.greet {
@@ -149,7 +149,7 @@ impl Observer {
             news |= self.look_at_node(store, info, (now, time), &mut changes, &mut found);
         }
         // What only time or the links change is looked for once in an interval.
-        if news || self.looks % LOOKS == 0 {
+        if news || self.looks.is_multiple_of(LOOKS) {
             let table = Arc::new(self.rows(now));
             self.tell(store, &table, &changes, time);
             found.table = Some(table);
@@ -199,7 +199,7 @@ impl Observer {
     }
 
     /// Forgets a retired name: its keys at once, its member with the next table.
-    fn retire(&mut self, store: &mut dyn Store, name: &str) {
+    fn retire(&self, store: &mut dyn Store, name: &str) {
         let starts = store.nodes().into_iter().filter(|info| &*info.id.name == name && info.id != self.shared.own);
         for info in starts {
             store.clear(&info.id);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use np_facade::{
-    CallContext, CallError, MessageStream, MethodOptions, Policy, RegisterError, Router, Status, Target, stream,
+    CallContext, CallError, MessageStream, MethodOptions, Policy, RegisterError, Router, Status, Target, stream, typed,
     typed_async,
 };
 
@@ -41,7 +41,7 @@ impl Node {
 pub(crate) fn offer(router: &Router, cluster: &Cluster, policy: &Policy) -> Result<(), RegisterError> {
     let node = Node { inner: Arc::downgrade(&cluster.inner), policy: policy.clone() };
     let (one, two, three, four) = (node.clone(), node.clone(), node.clone(), node);
-    let members = typed_async(move |context, ()| members(one.clone(), context));
+    let members = typed(move |context, ()| Ok(rows(&one.open(&context)?)));
     let watch = stream(move |context, stream| watch(two.clone(), context, stream));
     let set = typed_async(move |context, pair: (String, String)| set(three.clone(), context, pair));
     let get = typed_async(move |context, question| get(four.clone(), context, question));
@@ -52,11 +52,6 @@ pub(crate) fn offer(router: &Router, cluster: &Cluster, policy: &Policy) -> Resu
         (GET, Target::Unary(Arc::new(get))),
     ];
     targets.into_iter().try_for_each(|(name, target)| router.register_own(name, target, MethodOptions::default()))
-}
-
-async fn members(node: Node, context: CallContext) -> Result<Vec<Row>, CallError> {
-    let cluster = node.open(&context)?;
-    Ok(rows(&cluster))
 }
 
 fn rows(cluster: &Cluster) -> Vec<Row> {

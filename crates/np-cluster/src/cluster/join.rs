@@ -122,7 +122,7 @@ fn advertised(wanted: SocketAddr, server: &Server, peering: &Peering) -> Result<
     let fits = |address: &&Address| address.scheme() == peering.scheme();
     let listens = server.addresses().iter().find(fits).ok_or(ClusterError::NoServer)?;
     let port = if wanted.port() == 0 { listens.port().unwrap_or_default() } else { wanted.port() };
-    let ip = if wanted.ip().is_unspecified() { listens.ip().unwrap_or(wanted.ip()) } else { wanted.ip() };
+    let ip = if wanted.ip().is_unspecified() { listens.ip().unwrap_or_else(|| wanted.ip()) } else { wanted.ip() };
     Ok((ip, port).into())
 }
 
