@@ -27,6 +27,8 @@ struct Options {
     minutes: f64,
     loss: f64,
     write: bool,
+    /// A file of lines that the simulation printed, instead of a run.
+    from: Option<String>,
 }
 
 /// What came out, for one size.
@@ -45,11 +47,10 @@ struct Row {
 /// Simulates each size, prints the table, and writes the document if asked to.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     let options = parse(arguments)?;
-    let mut rows = Vec::new();
-    for (nodes, minutes) in share(&options) {
-        rows.push(simulate(workspace, nodes, minutes, options.loss)?);
-        println!("{nodes} nodes: {:?}", rows.last());
-    }
+    let rows = match &options.from {
+        Some(file) => fs::read_to_string(file)?.lines().map(read).collect::<Result<Vec<_>, _>>()?,
+        None => simulate_all(workspace, &options)?,
+    };
     let text = markdown(&rows, options.loss)?;
     println!("\n{text}");
     if options.write {
@@ -60,9 +61,19 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
     Ok(())
 }
 
+fn simulate_all(workspace: &Workspace, options: &Options) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for (nodes, minutes) in share(options) {
+        rows.push(simulate(workspace, nodes, minutes, options.loss)?);
+        println!("{nodes} nodes: {:?}", rows.last());
+    }
+    Ok(rows)
+}
+
 fn parse(arguments: &[String]) -> Result<Options, Failure> {
-    let usage = "usage: cargo xtask cluster-sim [--nodes 10,50,100,200] [--minutes 1000] [--loss 5] [--write]";
-    let mut options = Options { nodes: vec![10, 50, 100, 200], minutes: 1000.0, loss: 5.0, write: false };
+    let usage =
+        "usage: cargo xtask cluster-sim [--nodes 10,50,100,200] [--minutes 1000] [--loss 5] [--from FILE] [--write]";
+    let mut options = Options { nodes: vec![10, 50, 100, 200], minutes: 1000.0, loss: 5.0, write: false, from: None };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         if word == "--write" {
@@ -75,6 +86,7 @@ fn parse(arguments: &[String]) -> Result<Options, Failure> {
                 options.nodes = value.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| usage)?
             }
             "--minutes" => options.minutes = value.parse().map_err(|_| usage)?,
+            "--from" => options.from = Some(value.to_owned()),
             "--loss" => options.loss = value.parse().map_err(|_| usage)?,
             _ => return Err(usage.into()),
         }
@@ -182,7 +194,8 @@ mod tests {
     #[test]
     fn sizes_minutes_and_loss_are_read_and_others_refused() -> Result<(), String> {
         let read = options(&["--nodes", "5,10", "--minutes", "30", "--loss", "0", "--write"])?;
-        assert_eq!(read, Options { nodes: vec![5, 10], minutes: 30.0, loss: 0.0, write: true });
+        assert_eq!(read, Options { nodes: vec![5, 10], minutes: 30.0, loss: 0.0, write: true, from: None });
+        assert_eq!(options(&["--from", "rows"])?.from.as_deref(), Some("rows"));
         assert_eq!(options(&[])?.nodes, [10, 50, 100, 200]);
         for wrong in [&["--nodes", "1"][..], &["--nodes", "x"], &["--loss", "100"], &["--minutes", "0"], &["--knots"]] {
             assert!(options(wrong).is_err_and(|error| error.contains("usage")), "{wrong:?}");

@@ -59,3 +59,46 @@ impl Life {
         self.sign
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(4_500);
+
+    fn after(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn patience_is_four_intervals_and_a_half() {
+        assert_eq!(patience(Duration::from_secs(1)), PATIENCE);
+        assert_eq!(patience(Duration::from_millis(200)), Duration::from_millis(900));
+    }
+
+    #[test]
+    fn a_first_heartbeat_proves_nothing_and_a_second_does() {
+        let (start, mut life) = (Instant::now(), Life::new(7));
+        assert!(!life.look(7, None, after(start, 100), PATIENCE));
+        assert!(life.look(8, None, after(start, 200), PATIENCE));
+        assert!(life.look(8, None, after(start, 4_699), PATIENCE));
+        assert!(!life.look(8, None, after(start, 4_700), PATIENCE));
+    }
+
+    #[test]
+    fn of_a_node_that_failed_one_more_heartbeat_is_no_return_and_two_are() {
+        let (start, mut life) = (Instant::now(), Life::new(7));
+        assert!(life.look(8, None, start, PATIENCE));
+        assert!(!life.look(8, None, after(start, 5_000), PATIENCE));
+        assert!(!life.look(9, None, after(start, 6_000), PATIENCE));
+        assert!(life.look(10, None, after(start, 7_000), PATIENCE));
+    }
+
+    #[test]
+    fn to_hear_the_node_itself_is_enough_and_an_old_word_is_not() {
+        let (start, mut life) = (Instant::now(), Life::new(7));
+        assert!(life.look(7, Some(start), after(start, 100), PATIENCE));
+        assert!(!life.look(7, Some(start), after(start, 4_500), PATIENCE));
+        assert!(life.look(7, Some(after(start, 4_600)), after(start, 4_700), PATIENCE));
+    }
+}

@@ -81,3 +81,48 @@ impl Socket for GossipSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::engine::NodeId;
+    use crate::limits::Limits;
+
+    /// Links that lead nowhere.
+    struct Nowhere;
+
+    impl Links for Nowhere {
+        fn send(&self, _to: SocketAddr, _message: Bytes) {}
+
+        fn refuse(&self, _from: SocketAddr) {}
+    }
+
+    #[tokio::test]
+    async fn a_receive_that_is_dropped_loses_no_message() {
+        let at = SocketAddr::from(([10, 0, 0, 1], 7400));
+        let own = NodeId { name: "a".into(), generation: 1, address: at };
+        let links: Arc<dyn Links> = Arc::new(Nowhere);
+        let gate = Gate::new(own, "c", Clock::System, Limits::default(), Arc::clone(&links));
+        let (sender, inbox) = mpsc::channel(8);
+        let mut socket = GossipSocket { gate: Arc::new(gate), links, inbox };
+        let message = |bytes: Vec<u8>| Incoming::Message { from: at, bytes: bytes.into() };
+        let genuine = ChitchatMessage::BadCluster.serialize_to_vec();
+        for round in 0..100 {
+            // Dropped where it waits, with nothing there, and behind a message that was refused.
+            if round % 2 == 1 {
+                sender.send(message(vec![round])).await.unwrap();
+            }
+            assert!(socket.recv().now_or_never().is_none());
+            sender.send(message(genuine.clone())).await.unwrap();
+            assert_eq!(socket.recv().now_or_never().unwrap().unwrap(), (at, ChitchatMessage::BadCluster));
+        }
+        assert_eq!(socket.gate.stats().refused, 50);
+        drop(sender);
+        assert!(socket.recv().await.is_err());
+    }
+}

@@ -154,8 +154,28 @@ async fn invented_nodes_fill_no_more_than_their_places_and_real_ones_go_on() {
     assert!(a.members().len() <= 20, "{}", a.members().len());
     assert!(a.stats().over_limit >= 4_900, "{:?}", a.stats());
     b.set("k", "v").await.unwrap();
-    all_have(&[a.clone()], "node-1", "k", "v", 3 * SECOND).await;
+    all_have(std::slice::from_ref(&a), "node-1", "k", "v", 3 * SECOND).await;
     assert_eq!(live(&a), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_nodes_of_long_names_leave_room_for_changes() {
+    let world = World::met(2).await;
+    for round in 0..4 {
+        let mut flood = Crafted::new(0).len(400);
+        for number in 0..400 {
+            flood = flood.digested(&format!("{:-<64}", round * 400 + number), 1, at(500), 9);
+        }
+        world.net.inject(at(1), at(0), flood.text("simulated").0).await;
+        sleep(SECOND).await;
+    }
+    assert!(world.node(0).stats().over_limit > 1_000, "{:?}", world.node(0).stats());
+    // With a digest that filled a message the engine would have ended.
+    for number in [0, 1] {
+        let key = format!("after.{number}");
+        world.node(number).set(&key, &"x".repeat(30_000)).await.unwrap();
+        all_have(&world.nodes, &name(number), &key, &"x".repeat(30_000), 10 * SECOND).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
