@@ -45,8 +45,10 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Processor time of this process, user and system.
 #[cfg(unix)]
-fn cpu() -> Duration {
+#[must_use]
+pub fn cpu() -> Duration {
     read(rustix::time::ClockId::ProcessCPUTime)
 }
 
@@ -65,7 +67,8 @@ fn read(clock: rustix::time::ClockId) -> Duration {
 
 /// Elsewhere the processor's time is not read, and the figure shown is zero.
 #[cfg(not(unix))]
-const fn cpu() -> Duration {
+#[must_use]
+pub const fn cpu() -> Duration {
     Duration::ZERO
 }
 

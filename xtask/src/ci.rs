@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::fuzz::{self, Smoke};
 use crate::process;
 use crate::workspace::Workspace;
-use crate::{examples, layers, tidy};
+use crate::{examples, interop, layers, tidy};
 
 /// One step: its name and its work.
 struct Step {
@@ -113,6 +113,10 @@ const STEPS: &[Step] = &[
         ]),
     },
     Step { name: "examples", work: Work::Own(examples::run) },
+    Step {
+        name: "interop",
+        work: Work::Optional(|workspace| Ok(if interop::run(workspace)? { Outcome::Passed } else { Outcome::Skipped })),
+    },
     Step {
         name: "fuzz-smoke",
         work: Work::Optional(|workspace| {

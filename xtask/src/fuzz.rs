@@ -11,11 +11,15 @@ use crate::Failure;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// How long each target runs in continuous integration: thirteen of them make a minute and a half. Longer runs are made by hand.
+/// How long each target runs in continuous integration: sixteen of them make little more than a minute and a half. Longer runs are made by hand.
 const SECONDS: u32 = 6;
 
 /// The variable that asks for more seconds.
 const VARIABLE: &str = "NP_FUZZ_SECONDS";
+
+/// What to say where the tools are missing.
+pub(crate) const MISSING: &str =
+    "cargo-fuzz is not installed (cargo install cargo-fuzz; rustup toolchain install nightly)";
 
 /// What the step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +32,8 @@ pub(crate) enum Smoke {
 
 /// Runs every target for six seconds, or as many as `NP_FUZZ_SECONDS` says, or says what is missing.
 pub(crate) fn run(workspace: &Workspace) -> Result<Smoke, Failure> {
-    if !process::works("cargo", &["fuzz", "--version"])
-        || !process::works("rustup", &["run", "nightly", "rustc", "--version"])
-    {
-        println!(
-            "SKIPPED fuzz smoke: cargo-fuzz is not installed (cargo install cargo-fuzz; rustup toolchain install nightly)"
-        );
+    if !tools_are_here() {
+        println!("SKIPPED fuzz smoke: {MISSING}");
         return Ok(Smoke::Skipped);
     }
     let targets = targets(&workspace.root.join("fuzz/fuzz_targets"))?;
@@ -47,6 +47,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Smoke, Failure> {
     Ok(Smoke::Ran)
 }
 
+/// Whether cargo-fuzz and a nightly compiler are installed.
+pub(crate) fn tools_are_here() -> bool {
+    process::works("cargo", &["fuzz", "--version"])
+        && process::works("rustup", &["run", "nightly", "rustc", "--version"])
+}
+
 /// The seconds that are asked for, or the usual ones.
 fn seconds(asked: Option<&str>) -> Result<u32, Failure> {
     match asked.map(str::parse) {
@@ -57,7 +63,7 @@ fn seconds(asked: Option<&str>) -> Result<u32, Failure> {
 }
 
 /// Names of the targets: one per source file.
-fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
+pub(crate) fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -75,7 +81,7 @@ fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// What fuzzing finds goes to a folder that git ignores; the seeds that are committed are only read.
-fn arguments(root: &Path, target: &str, seconds: u32) -> Result<Vec<String>, Failure> {
+pub(crate) fn arguments(root: &Path, target: &str, seconds: u32) -> Result<Vec<String>, Failure> {
     let found = root.join("fuzz/corpus").join(target);
     fs::create_dir_all(&found)?;
     let mut arguments = vec!["run".to_owned(), target.to_owned(), found.to_string_lossy().into_owned()];
@@ -95,7 +101,13 @@ fn arguments(root: &Path, target: &str, seconds: u32) -> Result<Vec<String>, Fai
     Ok(arguments)
 }
 
-fn fuzz(root: &Path, arguments: &[String]) -> Result<(), Failure> {
+/// Runs cargo-fuzz to its end.
+pub(crate) fn fuzz(root: &Path, arguments: &[String]) -> Result<(), Failure> {
+    process::succeed(command(root, arguments), &format!("cargo +nightly fuzz {}", arguments.join(" ")))
+}
+
+/// The command that starts cargo-fuzz with the nightly compiler.
+pub(crate) fn command(root: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new("rustup");
     command
         .args(["run", "nightly", "cargo", "fuzz"])
@@ -103,7 +115,7 @@ fn fuzz(root: &Path, arguments: &[String]) -> Result<(), Failure> {
         .env_remove("CARGO")
         .env_remove("RUSTUP_TOOLCHAIN")
         .current_dir(root);
-    process::succeed(command, &format!("cargo +nightly fuzz {}", arguments.join(" ")))
+    command
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ const BELOW_FACADE: &[&str] = &[
     "np-driver",
 ];
 
-const BELOW_TESTKIT: &[&str] = &["np-types", "np-wire", "np-noise", "np-session", "np-transport"];
+const BELOW_TESTKIT: &[&str] = &["np-types", "np-wire", "np-compress", "np-noise", "np-session", "np-transport"];
 
 /// The simulator: a dev-dependency of any room, used from its `tests` folder alone. In a room's own `src` it would bring
 /// a second copy of the room, whose types differ from the first.

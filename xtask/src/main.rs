@@ -4,11 +4,15 @@
 //! documents. It must never become a library that a room uses, and it knows the rooms by their files alone.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal: printing is what it is for")]
 
+mod assure;
 mod bench;
+mod campaign;
 mod ci;
 mod cluster_sim;
+mod evidence;
 mod examples;
 mod fuzz;
+mod interop;
 mod layers;
 mod process;
 mod soak;
@@ -32,6 +36,12 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
     ("fuzz-smoke", "six seconds of each fuzz target"),
+    ("fuzz", "all fuzz targets for long, and their table: `fuzz --all --minutes 10`, also `--execs N` behind it"),
+    (
+        "assure",
+        "coverage, mutants, miri, timing, residue to docs/ASSURANCE.md: `assure --only coverage`, `assure --shard 0/8`",
+    ),
+    ("interop", "np against the implementation in Python under tests/interop, both ways"),
     ("soak", "a server and clients under faults: `soak --minutes 20`, also `--seed N` behind it"),
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("cluster-sim", "how a cluster grows, simulated: `--nodes 10,50`, `--minutes N`, `--loss 5`, `--write`"),
@@ -55,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["bench", "ci", "cluster-sim", "soak"].contains(&command) && !rest.is_empty() {
+    if !["assure", "bench", "ci", "cluster-sim", "fuzz", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -64,7 +74,10 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::run(&Workspace::open()?),
         "examples" => examples::run(&Workspace::open()?),
         "fuzz-smoke" => fuzz::run(&Workspace::open()?).map(|_| ()),
+        "fuzz" => campaign::run(&Workspace::open()?, rest),
+        "interop" => interop::run(&Workspace::open()?).map(|_| ()),
         "soak" => soak::run(&Workspace::open()?, rest),
+        "assure" => assure::run(&Workspace::open()?, rest),
         "bench" => bench::run(&Workspace::open()?, rest),
         "cluster-sim" => cluster_sim::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),

@@ -10,21 +10,27 @@ mod allow_list;
 mod codec;
 #[path = "../../fuzz/bodies/compress.rs"]
 mod compress;
+#[path = "../../fuzz/bodies/config.rs"]
+mod config;
+#[path = "../../fuzz/bodies/server.rs"]
+mod server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use np_testkit::fuzz::{TARGETS, Target};
 
-const OWN: [(&str, Target); 4] = [
+const OWN: [(&str, Target); 6] = [
     ("address", address::target),
     ("allow_list", allow_list::target),
     ("codec", codec::target),
     ("compress", compress::target),
+    ("config", config::target),
+    ("server", server::target),
 ];
 
 #[test]
-fn seeds_of_addresses_lists_and_bodies_keep_their_rules() {
+fn seeds_of_what_reaches_beyond_the_test_kit_keep_their_rules() {
     for (name, target) in OWN {
         let files = files(name);
         assert!(files.len() >= 3, "fuzz/seeds/{name} holds {} files", files.len());

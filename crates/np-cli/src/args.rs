@@ -13,7 +13,7 @@ use crate::tls::ClientTls;
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done
-    1  the other side answered with an error, or a row of the demo failed
+    1  the other side answered with an error, or a row of the demo or of the doctor failed
     2  usage: arguments, addresses, keys, key files, an output that exists
     3  no connection, or it was lost
     4  authentication: refused, or closed before the server's first record
@@ -43,18 +43,24 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Whether results are JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json || self.format == Format::Json
+    /// How results are printed.
+    pub(crate) const fn format(&self) -> Format {
+        match self.format {
+            Format::Text if self.json => Format::Json,
+            format => format,
+        }
     }
 }
 
+/// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// For people, and for pipes
     Text,
-    /// For programs
+    /// For programs: one value a line, lists as arrays
     Json,
+    /// For programs that read along: of lists, each item is a line of its own
+    Ndjson,
 }
 
 /// Whether a key file's permissions matter.

@@ -154,7 +154,9 @@ async fn measure(
     let style = Style::of_stdout();
     for workload in workloads {
         let run = runner.run(workload, signals).await?;
-        if !output.is_json() {
+        if output.is_ndjson() {
+            output.json(&run)?;
+        } else if !output.is_json() {
             output::write(text::run(&run, address, style).as_bytes())?;
         }
         runs.push(run);
@@ -210,7 +212,9 @@ impl Bench {
 
 /// What is left to say once all is measured.
 fn report(report: &Report, svg: Option<&Path>, output: Output) -> Result<(), Failure> {
-    if output.is_json() {
+    if output.is_ndjson() {
+        output.json(&report.without_runs())?;
+    } else if output.is_json() {
         output.json(report)?;
     } else {
         output::write(text::summary(report).as_bytes())?;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
 
 use crate::args::ConnectArgs;
 use crate::compress::{always, parse_encoder};
-use crate::connect::{Target, connect, connect_with};
+use crate::connect::{Connected, Target, connect, connect_with};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::refusal::failed_call;
@@ -57,40 +57,36 @@ pub(crate) async fn run(command: CallCommand, output: Output) -> Result<(), Fail
     let body = read_body(command.body).await?;
     let connected = connect_with(&command.connect, target, command.compress.map(always)).await?;
     let call = connected.client.request(method).body(body).deadline(connected.remaining());
-    let reply = call.send().await.map_err(|error| failed_call(method, &connected.place, &error))?;
-    if output.is_json() {
-        output.json(&describe(method, &reply))?
-    } else {
-        output::write(&reply.body)?
-    }
-    connected.client.close().await;
-    Ok(())
+    let reply = call.send().await.map_err(|error| failed_call(method, &connected.place, &error));
+    let reply = connected.close_after(reply).await?;
+    if output.is_json() { output.json(&describe(method, &reply)) } else { output::write(&reply.body) }
 }
 
 async fn stream(command: CallCommand, target: Target, output: Output) -> Result<(), Failure> {
     let method = command.method.as_str();
     let connected = connect(&command.connect, target).await?;
-    match command.body {
-        None => streaming::run(&connected, method, BufReader::new(tokio::io::stdin()), output).await?,
-        Some(body) if body == "-" => {
-            streaming::run(&connected, method, BufReader::new(tokio::io::stdin()), output).await?;
-        }
-        Some(body) => match file_name(&body) {
-            Some(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|error| {
-                    let path = np_facade::escape(&path.to_string_lossy(), 4_096);
-                    Failure::usage(format!("body file {path}: cannot be read: {error}; name a file behind the @"))
-                })?;
-                streaming::run(&connected, method, BufReader::new(file), output).await?;
-            }
-            None => {
-                let text = body.into_encoded_bytes();
-                streaming::run(&connected, method, text.as_slice(), output).await?;
-            }
-        },
-    }
-    connected.client.close().await;
-    Ok(())
+    let streamed = stream_body(&connected, method, command.body, output).await;
+    connected.close_after(streamed).await
+}
+
+async fn stream_body(
+    connected: &Connected,
+    method: &str,
+    body: Option<OsString>,
+    output: Output,
+) -> Result<(), Failure> {
+    let Some(body) = body.filter(|body| body != "-") else {
+        return streaming::run(connected, method, BufReader::new(tokio::io::stdin()), output).await;
+    };
+    let Some(path) = file_name(&body) else {
+        let text = body.into_encoded_bytes();
+        return streaming::run(connected, method, text.as_slice(), output).await;
+    };
+    let file = tokio::fs::File::open(&path).await.map_err(|error| {
+        let path = np_facade::escape(&path.to_string_lossy(), 4_096);
+        Failure::usage(format!("body file {path}: cannot be read: {error}; name a file behind the @"))
+    })?;
+    streaming::run(connected, method, BufReader::new(file), output).await
 }
 
 async fn read_body(body: Option<OsString>) -> Result<Bytes, Failure> {

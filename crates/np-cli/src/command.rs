@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::cluster::ClusterCommand;
-use crate::{bench, call, cert, config, demo, health, key, keygen, ping, send, serve, status};
+use crate::{bench, call, cert, config, demo, doctor, health, inspect, key, keygen, pages, ping, send, serve, status};
 
 /// The commands of np.
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,14 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Show two peers at work over real sockets, each claim checked
     Demo(demo::Demo),
+    /// Look for what keeps np from working here: clock, key files, addresses, limits of the system
+    Doctor(doctor::Doctor),
+    /// Show what stands in a capture or in bytes: handshakes, records, frames
+    Inspect(inspect::Inspect),
+    /// Print what completes np's arguments in a shell
+    Completions(pages::Completions),
+    /// Print the manual page, or write one for each command
+    Man(pages::Manual),
 }
 
 /// The commands about key files.

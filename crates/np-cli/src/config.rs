@@ -52,6 +52,11 @@ pub(crate) fn check(command: &Check, output: Output) -> Result<(), Failure> {
 /// Prints a configuration.
 pub(crate) fn print(command: &Print, output: Output) -> Result<(), Failure> {
     let config = if command.defaults { Config::default() } else { load(command.file.as_ref())? };
+    if output.is_ndjson() {
+        return config.settings().try_for_each(|(key, value, source)| {
+            output.json(&json!({ "setting": key, "value": value, "source": source.to_string() }))
+        });
+    }
     if output.is_json() {
         let all: Map<_, _> = config
             .settings()

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use np_facade::raw::transport::check_supported;
 use np_facade::{
-    Address, Client, ClientBuilder, Compression, ConnectOptions, ErrorKind, Identity, Pattern, Psk, SecurityMode,
-    Suite, default_suite,
+    Address, Client, ClientBuilder, Compression, ConnectOptions, ErrorKind, Identity, KeyLog, Pattern, Psk,
+    SecurityMode, Suite, default_suite,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{ConnectArgs, PatternName, Trust};
 use crate::failure::Failure;
 use crate::first_use::FirstUse;
+use crate::key_log;
 use crate::load;
 use crate::output;
 use crate::refusal::{Tried, silent};
@@ -34,6 +35,12 @@ impl Connected {
     /// What is left of the budget.
     pub(crate) fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Tells the server that this is the end, also where what was to be done failed: it would take it for a cut else.
+    pub(crate) async fn close_after<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.client.close().await;
+        result
     }
 }
 
@@ -80,6 +87,7 @@ pub(crate) struct Dialer {
     identity: Option<Identity>,
     psk: Option<Psk>,
     compression: Option<Compression>,
+    key_log: Option<KeyLog>,
 }
 
 impl Dialer {
@@ -106,7 +114,8 @@ impl Dialer {
         if args.danger_trust_anyone {
             output::note("warning: --danger-trust-anyone: nothing tells this server from an impostor");
         }
-        Ok(Self { args: args.clone(), address, place, link, identity, psk, compression: None })
+        let key_log = blocking(key_log::of_environment).await?;
+        Ok(Self { args: args.clone(), address, place, link, identity, psk, compression: None, key_log })
     }
 
     /// The address without its keys, for messages.
@@ -135,6 +144,9 @@ impl Dialer {
             .connect_options(self.link.clone());
         if let Some(compression) = self.compression {
             builder = builder.compression(compression);
+        }
+        if let Some(log) = &self.key_log {
+            builder = builder.danger_key_log(log.clone());
         }
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());

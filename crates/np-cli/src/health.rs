@@ -31,11 +31,11 @@ pub(crate) async fn run(command: HealthCommand, output: Output) -> Result<(), Fa
     let target = Target::new(&command.connect)?;
     let connected = connect(&command.connect, target).await?;
     let call = connected.client.request("np.health").deadline(connected.remaining());
-    let reply = call.send().await.map_err(|error| failed_call("np.health", &connected.place, &error))?;
+    let reply = call.send().await.map_err(|error| failed_call("np.health", &connected.place, &error));
+    let reply = connected.close_after(reply).await?;
     let state = escape(&String::from_utf8_lossy(&reply.body), MAX_STATE);
     let serving = state == SERVING;
     output.line(&state, &json!({ "address": connected.place, "serving": serving, "state": state }))?;
-    connected.client.close().await;
     if serving {
         return Ok(());
     }

@@ -14,7 +14,9 @@ mod compress;
 mod config;
 mod connect;
 mod demo;
+mod describe;
 mod descriptors;
+mod doctor;
 mod failure;
 mod figures;
 mod files;
@@ -22,18 +24,22 @@ mod first_use;
 mod follow;
 mod health;
 mod inherited;
+mod inspect;
 mod key;
 mod key_file;
+mod key_log;
 mod keygen;
 mod load;
 mod logging;
 mod manager;
 mod monitor;
 mod output;
+mod pages;
 mod ping;
 mod progress;
 mod receive;
 mod refusal;
+mod screen;
 mod send;
 mod serve;
 mod served;
@@ -46,7 +52,7 @@ mod tls;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use np_facade::LogFormat;
 
 use crate::args::Cli;
@@ -56,7 +62,8 @@ use crate::output::Output;
 use crate::signals::Signals;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = describe::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return failure::of_arguments(&error),
     };
@@ -82,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let (output, verbose) = (Output::new(cli.is_json()), cli.verbose);
+    let (output, verbose) = (Output::new(cli.format()), cli.verbose);
     let mut signals = Signals::new()?;
     // A server and a ping end by their own rules when they are interrupted; everything else ends at once.
     match cli.command {
@@ -99,6 +106,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Health(command) => until(&mut signals, health::run(command, output)).await,
         Command::Status(command) => until(&mut signals, status::run(command, output)).await,
         Command::Call(command) => until(&mut signals, call::run(command, output)).await,
+        Command::Doctor(command) => until(&mut signals, doctor::run(command, output)).await,
+        Command::Inspect(command) => until(&mut signals, inspect::run(command, output)).await,
+        Command::Completions(command) => pages::completions(&command),
+        Command::Man(command) => pages::manual(&command, output),
         Command::Demo(command) => until(&mut signals, demo::run(command, output)).await,
     }
 }

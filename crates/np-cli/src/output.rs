@@ -4,29 +4,35 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::args::Format;
 use crate::failure::Failure;
 use crate::logging;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
-    json: bool,
+    format: Format,
 }
 
 impl Output {
-    /// Results as JSON, or for people and pipes.
-    pub(crate) const fn new(json: bool) -> Self {
-        Self { json }
+    /// Results in a format.
+    pub(crate) const fn new(format: Format) -> Self {
+        Self { format }
     }
 
-    /// Whether results are JSON.
+    /// Whether results are JSON, a line each or all in one.
     pub(crate) const fn is_json(self) -> bool {
-        self.json
+        !matches!(self.format, Format::Text)
+    }
+
+    /// Whether the items of a list are a line of JSON each.
+    pub(crate) const fn is_ndjson(self) -> bool {
+        matches!(self.format, Format::Ndjson)
     }
 
     /// Prints one line at once: `text`, or `value` as JSON.
     pub(crate) fn line(self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
-        if self.json { self.json(value) } else { write(format!("{text}\n").as_bytes()) }
+        if self.is_json() { self.json(value) } else { write(format!("{text}\n").as_bytes()) }
     }
 
     /// Prints a value as one line of JSON.
@@ -35,6 +41,11 @@ impl Output {
             serde_json::to_vec(value).map_err(|error| Failure::local(format!("cannot write JSON: {error}")))?;
         text.push(b'\n');
         write(&text)
+    }
+
+    /// Prints a list: as one array, or a line for each item.
+    pub(crate) fn list<T: Serialize>(self, items: &[T]) -> Result<(), Failure> {
+        if self.is_ndjson() { items.iter().try_for_each(|item| self.json(item)) } else { self.json(&items) }
     }
 }
 
@@ -58,9 +69,10 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "np: {text}");
 }
 
-/// Whether a stream of this program takes colours.
+/// Whether a stream of this program takes colours: NO_COLOR goes before CLICOLOR_FORCE, and both before what the terminal is.
 pub(crate) fn takes_colour(is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    is_terminal && !is_set("NO_COLOR") && !is_dumb
+    let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+    !is_set("NO_COLOR") && (is_forced || (is_terminal && !is_dumb))
 }

@@ -43,9 +43,7 @@ pub(crate) async fn run(command: Ping, output: Output, mut signals: Signals) -> 
         ended = measure(&command, &connected, &mut times, output) => ended,
         () = signals.next() => Err(interrupted()),
     };
-    if ended.is_ok() {
-        connected.client.close().await;
-    }
+    let ended = connected.close_after(ended).await;
     // Where nothing was measured, the failure says all there is.
     if ended.is_ok() || !times.is_empty() {
         report(&connected.place, times, output)?;
@@ -65,7 +63,9 @@ async fn measure(
         }
         let time = ping(connected, command.connect.timeout).await?;
         times.push(time);
-        if !output.is_json() {
+        if output.is_ndjson() {
+            output.json(&json!({ "reply": number, "time_ms": time.as_secs_f64() * 1e3 }))?;
+        } else if !output.is_json() {
             let line = format!("reply {number} from {}: {}\n", connected.place, show_span(time));
             output::write(line.as_bytes())?;
         }

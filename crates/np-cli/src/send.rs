@@ -49,9 +49,9 @@ pub(crate) async fn run(command: Send, output: Output) -> Result<(), Failure> {
     let connected = connect(&command.connect, target).await?;
     let begun = Instant::now();
     let patience = command.connect.timeout;
-    let from = transfer(&connected, &mut file, &offer, patience).await?;
+    let sent = transfer(&connected, &mut file, &offer, patience).await;
     let took = begun.elapsed();
-    connected.client.close().await;
+    let from = connected.close_after(sent).await?;
     report(&offer, from, took, output)
 }
 

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::follow::Follower;
 use crate::inherited::Inherited;
+use crate::key_log;
 use crate::load;
 use crate::logging::{self, LogArgs};
 use crate::manager::Manager;
@@ -291,6 +292,9 @@ async fn try_start(command: &Serve, config: &Config) -> Result<Server, Failure> 
     }
     if let Some(policy) = status::policy(&it.status_allow)? {
         builder = builder.status_for(policy);
+    }
+    if let Some(log) = blocking(key_log::of_environment).await? {
+        builder = builder.danger_key_log(log);
     }
     builder = identities.into_iter().fold(builder, |builder, identity| builder.identity(identity));
     builder = inherited.give(builder, &it.address, &addresses)?;

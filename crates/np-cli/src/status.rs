@@ -13,6 +13,7 @@ use crate::connect::{Connected, Target, connect};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::refusal::failed_call;
+use crate::screen;
 use crate::span::parse_span;
 
 /// The figures that are taken of one answer, and the characters of each name and value that are shown.
@@ -40,19 +41,24 @@ pub(crate) struct StatusCommand {
 pub(crate) async fn run(command: StatusCommand, output: Output) -> Result<(), Failure> {
     let target = Target::new(&command.connect)?;
     let connected = connect(&command.connect, target).await?;
-    let mut figures = ask(&connected, connected.remaining()).await?;
-    if !command.interval.is_zero() {
-        sleep(command.interval).await;
-        let later = ask(&connected, command.connect.timeout).await?;
-        let rates = rates(&figures, &later);
-        figures = later;
-        figures.0.extend(rates);
-    }
-    connected.client.close().await;
+    let asked = ask_all(&command, &connected).await;
+    let figures = connected.close_after(asked).await?;
     if output.is_json() {
         return output.json(&figures.object());
     }
-    output::write(figures.table().as_bytes())
+    output::write(figures.table(screen::width()).as_bytes())
+}
+
+async fn ask_all(command: &StatusCommand, connected: &Connected) -> Result<Figures, Failure> {
+    let figures = ask(connected, connected.remaining()).await?;
+    if command.interval.is_zero() {
+        return Ok(figures);
+    }
+    sleep(command.interval).await;
+    let mut later = ask(connected, command.connect.timeout).await?;
+    let rates = rates(&figures, &later);
+    later.0.extend(rates);
+    Ok(later)
 }
 
 /// Whom a server tells how it does; `None` is nobody. Reads the files of lists.
@@ -109,11 +115,11 @@ impl Figures {
         Value::Object(self.0.iter().map(|(name, text)| (name.clone(), value(text))).collect::<Map<_, _>>())
     }
 
-    fn table(&self) -> String {
+    fn table(&self, columns: Option<usize>) -> String {
         let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
         self.0.iter().fold(String::new(), |mut table, (name, value)| {
             // Writing to a String cannot fail.
-            let _ = writeln!(table, "{name:<width$}  {value}");
+            let _ = writeln!(table, "{}", screen::fit(&format!("{name:<width$}  {value}"), width + 2, columns));
             table
         })
     }
@@ -151,8 +157,8 @@ mod tests {
     #[test]
     fn what_a_server_says_is_shown_and_moves_no_cursor() {
         let figures = Figures::read("version 0.1.0\ncalls 7\nevil\u{1b}[2J \u{1b}]0;x\nrate 7.5\nnonsense");
-        assert!(!figures.table().contains('\u{1b}') && !figures.object().to_string().contains('\u{1b}'));
-        assert!(figures.table().starts_with("version"), "{}", figures.table());
+        assert!(!figures.table(None).contains('\u{1b}') && !figures.object().to_string().contains('\u{1b}'));
+        assert!(figures.table(None).starts_with("version"), "{}", figures.table(None));
         let object = figures.object();
         assert_eq!((&object["version"], &object["calls"], &object["rate"]), (&"0.1.0".into(), &7.into(), &7.5.into()));
         let many: String = (0..1_000).map(|at| format!("n{at} 1\n")).collect();

@@ -383,7 +383,8 @@ impl Shared {
             lingers: None,
         };
         let limits = settings.config.limits.clone();
-        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until };
+        let key_log = settings.config.key_log.as_ref();
+        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until, key_log };
         let established = tokio::select! {
             established = establish.run(handshake) => established,
             Ok(()) = evicted => {

@@ -5,17 +5,51 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use np_dispatch::MessageStream;
 use np_session::{Answer, OpenCall, StreamKey};
-use np_types::{CallError, CloseCode, Deadline};
+use np_types::{CallError, CloseCode, Deadline, Time};
 use tokio::sync::oneshot;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Commands that wait for a connection task; a handle that finds the queue full waits.
 pub(crate) const QUEUE: usize = 1_024;
+/// Where the answer of a unary call goes.
+pub(crate) type Answering = oneshot::Sender<Result<Answer, Unanswered>>;
+
+/// Why a call has no answer, and when it would have been over.
+///
+/// ```
+/// use np_driver::Unanswered;
+/// use np_types::{CallError, Status};
+/// let unanswered = Unanswered::from(CallError::not_processed(Status::Unavailable, "no connection"));
+/// assert!(unanswered.deadline.is_none(), "no connection has counted its time");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unanswered {
+    /// Why, and what is known about the work.
+    pub error: CallError,
+    /// Its deadline on the clock of its connection, where that has learned of it.
+    pub deadline: Option<Deadline>,
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        Self { error, deadline: None }
+    }
+}
+
+impl From<Unanswered> for CallError {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.error
+    }
+}
+
+/// What waits in the queue of a connection.
 pub(crate) enum Command {
     /// A unary call.
     /// `nested` says that a handler makes it for a call that was accepted.
-    Call { call: OpenCall, nested: bool, reply: oneshot::Sender<Result<Answer, CallError>> },
+    /// `relative` says that its deadline is a span, which counts from when the task takes the command.
+    Call { call: OpenCall, nested: bool, relative: bool, reply: Answering },
     /// A one-way message; the answer is that it was handed over.
     OneWay { call: OpenCall, sent: oneshot::Sender<Result<(), CallError>> },
     /// A stream of messages; `compress` says whether they are made smaller.
@@ -46,6 +80,14 @@ impl Command {
         }
     }
 
+    /// Counts a deadline that was given as a span from `now` on.
+    pub(crate) fn count_from(&mut self, now: impl FnOnce() -> Time) {
+        if let Self::Call { call, relative: relative @ true, .. } = self {
+            call.deadline = call.deadline.from(now());
+            *relative = false;
+        }
+    }
+
     /// When whoever asked stops waiting.
     pub(crate) const fn deadline(&self) -> Deadline {
         match self {
@@ -65,7 +107,10 @@ impl Command {
     pub(crate) fn fail(self, error: CallError) {
         // A waiter that has gone needs no answer.
         match self {
-            Self::Call { reply, .. } => drop(reply.send(Err(error))),
+            Self::Call { call, relative, reply, .. } => {
+                let deadline = (!relative).then_some(call.deadline);
+                drop(reply.send(Err(Unanswered { error, deadline })));
+            }
             Self::OneWay { sent, .. } => drop(sent.send(Err(error))),
             Self::Stream { opened, .. } => drop(opened.send(Err(error))),
         }

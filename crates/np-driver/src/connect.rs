@@ -18,6 +18,7 @@ use crate::compression::{Compression, Contexts};
 use crate::connection::{Connection, ConnectionInfo};
 use crate::entropy::{self, EntropyError};
 use crate::establish::{Establish, Judge, too_long};
+use crate::key_log::KeyLog;
 use crate::lifetime::Lifetime;
 use crate::memory::Share;
 use crate::task;
@@ -60,6 +61,8 @@ pub struct ConnectorConfig {
     pub link: ConnectOptions,
     /// Where the client counts what it does. Default: nowhere.
     pub telemetry: Telemetry,
+    /// Where the traffic keys of connections are written down. Default: nowhere.
+    pub key_log: Option<KeyLog>,
     /// Handlers for calls that the server makes; empty answers none.
     pub router: Router,
 }
@@ -84,6 +87,7 @@ impl ConnectorConfig {
             compression: Compression::default(),
             link: ConnectOptions::default(),
             telemetry: Telemetry::off(),
+            key_log: None,
             router: Router::new(),
         }
     }
@@ -223,7 +227,8 @@ async fn shake(
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = config.limits.clone();
-    let establish = Establish { io: &mut io, judge, limits, clock, until };
+    let key_log = config.key_log.as_ref();
+    let establish = Establish { io: &mut io, judge, limits, clock, until, key_log };
     let established = establish.run(handshake).await?;
     let info = ConnectionInfo {
         clock,

@@ -9,14 +9,14 @@ use np_dispatch::{
     BoxFuture, Caller, CodecError, Epoch, InstanceId, MessageStream, OnceHeader, OnceKeeper, PeerInfo, Reply,
     encode_as, reserved_key,
 };
-use np_session::{Answer, Encoding, OpenCall, OpenKind, Priority};
+use np_session::{Encoding, OpenCall, OpenKind, Priority};
 use np_transport::TlsInfo;
 use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
 };
 use serde::Serialize;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
@@ -26,6 +26,7 @@ use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
 use crate::lifetime::Lifetime;
 use crate::once::OnceCalls;
+use crate::pending::{Pending, Until};
 use crate::queue::{Commands, WeakCommands};
 use crate::scope;
 
@@ -45,7 +46,7 @@ pub struct Request {
     deadline: Option<Deadline>,
     compress: Option<bool>,
     priority: Priority,
-    once: Option<OnceHeader>,
+    once: Option<Box<OnceHeader>>,
     traced: bool,
 }
 
@@ -155,7 +156,7 @@ impl Request {
     /// ```
     #[must_use]
     pub fn once(mut self, header: OnceHeader) -> Self {
-        self.once = Some(header);
+        self.once = Some(Box::new(header));
         self
     }
 
@@ -169,6 +170,15 @@ impl Request {
     #[must_use]
     pub const fn method(&self) -> &MethodName {
         &self.method
+    }
+
+    /// The call that the session of a connection is asked to make, but for its deadline. A clone of the body costs no bytes.
+    #[inline]
+    pub(crate) fn call(&self, connection: &Connection) -> Result<OpenCall, CallError> {
+        let (metadata, body) = (self.metadata.clone(), self.body.clone());
+        let mut call = self.opening(OpenKind::Request, Deadline::NONE, metadata, body)?;
+        connection.info.bodies.pack_call(&mut call, self.compress);
+        Ok(call)
     }
 
     /// What the session is asked to open.
@@ -270,56 +280,31 @@ impl Connection {
         self.call_from(request, false)
     }
 
-    /// Calls as [`Connection::call`] does, with another deadline and a request that stays the caller's: for whoever may
+    /// Gives a call to the connection at once, with another deadline and a request that stays the caller's: for whoever may
     /// have to make it again. A clone of the body costs no bytes.
     ///
     /// ```no_run
     /// # async fn run(connection: np_driver::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_driver::{Request, Until};
     /// use std::time::Duration;
-    /// let request = np_driver::Request::new("np.echo".parse()?).body("hi");
-    /// let deadline = connection.clock().deadline(Duration::from_secs(1));
-    /// let reply = connection.call_by(&request, deadline).await?;
+    /// let request = Request::new("np.echo".parse()?).body("hi");
+    /// let reply = connection.begin(&request, Until::Within(Duration::from_secs(1))).await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// As [`Connection::call`].
-    pub async fn call_by(&self, request: &Request, deadline: Deadline) -> Result<Reply, CallError> {
-        let call = || request.opening(OpenKind::Request, deadline, request.metadata.clone(), request.body.clone());
-        self.finish_call(self.begin_call(call, request.compress, false)?).await
+    pub fn begin(&self, request: &Request, until: Until) -> Pending<&Self> {
+        Pending::of(self, request, until)
     }
 
     async fn call_from(&self, request: Request, nested: bool) -> Result<Reply, CallError> {
-        let (compress, clock) = (request.compress, self.info.clock);
-        self.finish_call(self.begin_call(|| request.open(OpenKind::Request, clock), compress, nested)?).await
-    }
-
-    async fn finish_call(&self, (unsent, answer): Begun) -> Result<Reply, CallError> {
-        if let Some(unsent) = unsent {
-            Box::pin(self.send_later(unsent)).await?;
-        }
-        let Answer { codec, encoding, metadata, body } = self.wait(answer).await?;
-        let body = match encoding {
-            Encoding::Plain => body,
-            // The call was answered, whatever can be read of that.
-            _ => self.info.bodies.unpack(encoding, body).map(|whole| whole.body)?,
+        let pending = {
+            let until = request.deadline.map_or(Until::Within(Deadline::DEFAULT), Until::At);
+            Pending::begin(self, request.call(self)?, until, nested)
         };
-        Ok(Reply { codec, metadata, body })
-    }
-
-    /// Gives a call to the connection's task where its queue has room. Nothing of it is kept in the future of the call, which
-    /// moves often and is better small.
-    fn begin_call(
-        &self,
-        open: impl FnOnce() -> Result<OpenCall, CallError>,
-        compress: Option<bool>,
-        nested: bool,
-    ) -> Result<Begun, CallError> {
-        let mut call = open()?;
-        self.info.bodies.pack_call(&mut call, compress);
-        let (reply, answer) = oneshot::channel();
-        Ok((self.commands.sender().try_send(Command::Call { call, nested, reply }).err(), answer))
+        Ok(pending.await?)
     }
 
     /// Sends a message that has no answer; done when all of it was handed to the operating system.
@@ -458,24 +443,27 @@ impl Connection {
         &self.info
     }
 
-    async fn send(&self, command: Command) -> Result<(), CallError> {
-        match self.commands.sender().try_send(command) {
-            Ok(()) => Ok(()),
-            Err(unsent) => Box::pin(self.send_later(unsent)).await,
-        }
+    pub(crate) fn sender(&self) -> &mpsc::Sender<Command> {
+        self.commands.sender()
     }
 
-    /// Waits for a place in the queue. To be boxed, since there mostly is one.
-    async fn send_later(&self, unsent: TrySendError<Command>) -> Result<(), CallError> {
-        let sent = match unsent {
-            TrySendError::Closed(_) => false,
-            TrySendError::Full(command) => self.commands.sender().send(command).await.is_ok(),
+    /// A caller has gone.
+    pub(crate) fn cancel(&self) {
+        self.bell.cancel();
+    }
+
+    async fn send(&self, command: Command) -> Result<(), CallError> {
+        let sent = match self.sender().try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            // Boxed, since there mostly is a place.
+            Err(TrySendError::Full(command)) => Box::pin(self.sender().send(command)).await.is_ok(),
         };
         if sent { Ok(()) } else { Err(self.ended().await) }
     }
 
     /// What a call is told whose connection was over before it was sent.
-    async fn ended(&self) -> CallError {
+    pub(crate) async fn ended(&self) -> CallError {
         let lost = CallError::not_processed(Status::Unavailable, "the connection has ended");
         lost.because(self.closed().await)
     }
@@ -516,9 +504,6 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
-
-/// What there was no room for, and where the answer of the call comes.
-type Begun = (Option<TrySendError<Command>>, oneshot::Receiver<Result<Answer, CallError>>);
 
 struct CancelOnDrop<'a, T> {
     bell: &'a Doorbell,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Clock;
 use crate::compression::{Bodies, Contexts};
 use crate::farewell::{farewell, parting_word};
+use crate::key_log::KeyLog;
 use crate::link_error::{is_end, link_error};
 
 /// Bytes read at a time before the peer is known.
@@ -61,6 +62,8 @@ pub(crate) struct Establish<'a, J> {
     pub(crate) clock: Clock,
     /// When a peer that has not come so far is cut.
     pub(crate) until: Instant,
+    /// Where the keys are written, if anywhere.
+    pub(crate) key_log: Option<&'a KeyLog>,
 }
 
 impl<J: Judge> Establish<'_, J> {
@@ -69,7 +72,13 @@ impl<J: Judge> Establish<'_, J> {
     /// A failure is told to the peer where it may be, before this returns.
     pub(crate) async fn run(mut self, mut handshake: Handshake) -> Result<Box<Established>, ConnectionError> {
         let mut input = BytesMut::new();
+        if self.key_log.is_some() {
+            handshake.danger_export_keys();
+        }
         let peer = self.shake(&mut handshake, &mut input).await?;
+        if let (Some(log), Some(keys)) = (self.key_log, handshake.danger_take_keys()) {
+            log.write(&keys);
+        }
         let now = self.clock.now();
         let session = handshake.into_session(self.limits.clone(), now)?;
         // In a box of its own: most strangers never come so far.

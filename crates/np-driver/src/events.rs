@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::audit::Kind;
 use crate::call_limits::Permit;
+use crate::commands::Answering;
 use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
 use crate::export;
@@ -95,10 +96,11 @@ impl Task {
         }
     }
 
-    pub(crate) fn open_call(&mut self, call: OpenCall, reply: oneshot::Sender<Result<Answer, CallError>>) {
+    pub(crate) fn open_call(&mut self, call: OpenCall, reply: Answering) {
+        let deadline = call.deadline;
         match self.open(OpenKind::Request, call) {
-            Ok(key) => self.slots.insert(key, Slot::Call(reply)),
-            Err(error) => Slot::Call(reply).fail(error),
+            Ok(key) => self.slots.insert(key, Slot::Call(reply, deadline)),
+            Err(error) => Slot::Call(reply, deadline).fail(error),
         }
     }
 
@@ -108,7 +110,7 @@ impl Task {
         export::pass_on(&span, &mut call.metadata);
         match self.session.open(call) {
             Ok(key) => {
-                self.book.began(key, Way::Out, kind, span, self.now);
+                self.book.began(key, Way::Out, kind, &span, self.now);
                 Ok(key)
             }
             Err(error) => {
@@ -121,7 +123,7 @@ impl Task {
     /// Notes that a call of the peer has begun, and gives what its handler works in.
     fn enter(&mut self, call: &Arrived) -> Scope {
         let span = self.book.span(Way::In, &call.method, &call.metadata);
-        self.book.began(call.key, Way::In, call.kind, span.clone(), self.now);
+        self.book.began(call.key, Way::In, call.kind, &span, self.now);
         Scope::new(span, TraceContext::of(&call.metadata))
     }
 
@@ -148,7 +150,7 @@ impl Task {
     fn answered(&mut self, key: StreamKey, answer: Answer) {
         self.replies += 1;
         self.fresh = true;
-        let Some(Slot::Call(reply)) = self.slots.remove(key) else {
+        let Some(Slot::Call(reply, _)) = self.slots.remove(key) else {
             return;
         };
         self.book.ended(key, Status::Ok, self.now);
@@ -170,7 +172,6 @@ impl Task {
         }
         let compress = registered.options.compresses();
         let packs = kind == OpenKind::Request && self.info.bodies.tries(compress, usize::MAX);
-        let context = CallContext::new(method.clone(), Arc::clone(&self.peer_info), codec, metadata, deadline);
         let own_task = registered.options.is_spawned();
         let (mut permit, wait) = match self.place() {
             Ok(permit) => permit.map_or((None, true), |permit| (Some(permit), false)),
@@ -182,9 +183,14 @@ impl Task {
         };
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
+                let peer = Arc::clone(&self.peer_info);
                 let start = || match encoding {
-                    Encoding::Plain if !packs && !wait => Start::Plain(handler.call(context, body)),
+                    Encoding::Plain if !packs && !wait => {
+                        let context = CallContext::new(method, peer, codec, metadata, deadline);
+                        Start::Plain(handler.call(context, body))
+                    }
                     _ => {
+                        let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                         let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs, wait };
                         Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
                     }
@@ -199,6 +205,8 @@ impl Task {
                 );
             }
             (Target::Stream(handler), OpenKind::Stream) => {
+                let peer = Arc::clone(&self.peer_info);
+                let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                 let cell = StreamCell::new(&self.bell, &self.info, method, compress);
                 let packed = Arc::clone(&cell);
                 let stream = cell.open(key, self.opening(false, codec));

@@ -13,30 +13,44 @@ use crate::{entropy, export};
 
 thread_local! {
     /// The trace of the handler that this thread works for at the moment.
-    static CURRENT: RefCell<Option<Arc<TraceContext>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<Around>>> = const { RefCell::new(None) };
 }
 
-/// Around each poll of a handler. Without a span and a trace it does nothing.
+/// Around each poll of a handler. Without a span and a trace it is one word, and does nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Scope {
+pub(crate) struct Scope(Option<Arc<Around>>);
+
+#[derive(Debug)]
+struct Around {
     span: Span,
-    trace: Option<Arc<TraceContext>>,
+    trace: Option<TraceContext>,
 }
 
 impl Scope {
     pub(crate) fn new(span: Span, trace: Option<TraceContext>) -> Self {
-        Self { span, trace: trace.map(Arc::new) }
+        if span.is_disabled() && trace.is_none() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Around { span, trace })))
     }
 
     /// Does a piece of the handler's work: what it logs stands in its span, what it calls belongs to its trace.
+    #[inline]
     pub(crate) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = self.span.enter();
-        let Some(trace) = &self.trace else {
-            return work();
-        };
-        let _restore = Restore(CURRENT.replace(Some(Arc::clone(trace))));
-        work()
+        match &self.0 {
+            None => work(),
+            Some(around) => within(around, work),
+        }
     }
+}
+
+fn within<T>(around: &Arc<Around>, work: impl FnOnce() -> T) -> T {
+    let _entered = around.span.enter();
+    if around.trace.is_none() {
+        return work();
+    }
+    let _restore = Restore(CURRENT.replace(Some(Arc::clone(around))));
+    work()
 }
 
 impl Scope {
@@ -48,7 +62,7 @@ impl Scope {
 }
 
 /// Puts back what stood there, also when the work panics.
-struct Restore(Option<Arc<TraceContext>>);
+struct Restore(Option<Arc<Around>>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
@@ -75,6 +89,7 @@ pub fn begin_trace(metadata: &mut Metadata) {
 /// `begins` one and there is none. Metadata that name a trace already are left alone.
 pub(crate) fn carry(metadata: &mut Metadata, begins: bool) {
     let current = CURRENT.with_borrow(Option::clone);
+    let current = current.as_ref().and_then(|around| around.trace.as_ref());
     let here = export::here();
     if (current.is_none() && here.is_none() && !begins) || TraceContext::is_in(metadata) {
         return;

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use futures_util::future::AbortHandle;
 use np_dispatch::MessageStream;
-use np_session::{Answer, OpenKind, StreamKey};
-use np_types::{CallError, Codec};
+use np_session::{OpenKind, StreamKey};
+use np_types::{CallError, Codec, Deadline};
 use tokio::sync::oneshot;
 
+use crate::commands::{Answering, Unanswered};
 use crate::stream_cell::StreamCell;
 
 pub(crate) enum Slot {
-    /// A caller of this side waits for a reply.
-    Call(oneshot::Sender<Result<Answer, CallError>>),
+    /// A caller of this side waits for a reply, until its deadline.
+    Call(Answering, Deadline),
     /// A sender of this side waits until its message was handed over.
     OneWay(oneshot::Sender<Result<(), CallError>>),
     /// A stream of this side whose opening was not sealed yet.
@@ -29,7 +30,7 @@ impl Slot {
     pub(crate) fn fail(self, error: CallError) {
         // A waiter that has gone needs no answer.
         match self {
-            Self::Call(reply) => drop(reply.send(Err(error))),
+            Self::Call(reply, deadline) => drop(reply.send(Err(Unanswered { error, deadline: Some(deadline) }))),
             Self::OneWay(sent) => drop(sent.send(Err(error))),
             Self::Opening(opened, ..) => drop(opened.send(Err(error))),
             Self::Stream(cell) => cell.ended(Some(error)),
@@ -48,7 +49,7 @@ impl Slot {
         match self {
             Self::Stream(cell) | Self::Opening(_, cell, _) => Some(cell),
             Self::Handler { cell, .. } => cell.as_ref(),
-            Self::Call(_) | Self::OneWay(_) => None,
+            Self::Call(..) | Self::OneWay(_) => None,
         }
     }
 
@@ -58,7 +59,7 @@ impl Slot {
 
     fn is_cancelled(&self) -> bool {
         match self {
-            Self::Call(reply) => reply.is_closed(),
+            Self::Call(reply, _) => reply.is_closed(),
             Self::OneWay(sent) => sent.is_closed(),
             Self::Opening(opened, ..) => opened.is_closed(),
             Self::Stream(_) | Self::Handler { .. } => false,

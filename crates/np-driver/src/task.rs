@@ -361,7 +361,12 @@ impl Task {
             };
             let mut taken = std::mem::take(&mut self.taken);
             let polled = commands.poll_recv_many(cx, &mut taken, COMMANDS);
-            taken.drain(..).for_each(|command| self.take_command(command));
+            // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
+            let (mut now, clock) = (None, self.info.clock);
+            for mut command in taken.drain(..) {
+                command.count_from(|| *now.get_or_insert_with(|| clock.now()));
+                self.take_command(command);
+            }
             self.taken = taken;
             match polled {
                 Poll::Ready(0) => self.handles_gone = true,

@@ -20,6 +20,7 @@
 #[path = "../src/call_limits.rs"]
 mod call_limits;
 #[path = "../src/commands.rs"]
+#[allow(unnameable_types, reason = "the crate names it at its root")]
 mod commands;
 #[path = "../src/identities.rs"]
 mod identities;

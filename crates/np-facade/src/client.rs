@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryFutureExt as _;
 use np_dispatch::{CodecError, MessageStream, Reply, Schema, encode_as};
 use np_driver::{Connection, Priority, Request};
 use np_types::{CallError, CloseCode, Codec, ConnectionError, Metadata, MethodName, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::attempt::{OneWay, OpenStream, Outgoing, Unary, settle};
+use crate::client::attempt::{OneWay, OpenStream, Outgoing, settle};
 use crate::client::dialer::Dialer;
 use crate::client::events::ClientEvents;
 use crate::client::keeper::{Kept, keep};
 use crate::client::messages::Messages;
-use crate::client::once::{Once, settle_once};
+use crate::client::once::Once;
 use crate::client::pool::{Live, Pool};
 use crate::client::resolver::Resolver;
+use crate::client::sending::{Sending, SendingBody};
 use crate::{ClientBuilder, Error, MESSAGES};
 
 pub(crate) mod attempt;
@@ -34,6 +34,7 @@ pub(crate) mod messages;
 pub(crate) mod once;
 pub(crate) mod pool;
 pub(crate) mod resolver;
+pub(crate) mod sending;
 pub(crate) mod station;
 
 /// A client of one service. `Clone`, `Send` and `Sync`: clones share its connections.
@@ -102,7 +103,7 @@ impl Client {
         method: &'a str,
         body: impl Into<Bytes>,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send {
-        self.request(method).body(body).send().map_ok(|reply| reply.body)
+        SendingBody(self.request(method).body(body).into_sending())
     }
 
     /// Calls a method over serde types, postcard on the wire; [`Call::send_as`] has other codecs.
@@ -383,18 +384,15 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As [`Client::call`].
     pub fn send(self) -> impl Future<Output = Result<Reply, CallError>> + Send {
+        self.into_sending()
+    }
+
+    #[inline]
+    fn into_sending(self) -> Sending<'a> {
         let Inner { pool, once, .. } = &*self.client.inner;
         let exactly_once = self.exactly_once || pool.dialer.settings.keeping.exactly_once;
         // Only what is needed is carried along: a future is moved, and a small one costs less.
-        let call = self.into_outgoing();
-        async move {
-            let call = call.as_ref().map_err(CallError::clone)?;
-            if exactly_once {
-                return Box::pin(settle_once(pool, once, call)).await;
-            }
-            let (reply, _) = settle::<Unary>(pool, call).await?;
-            Ok(reply)
-        }
+        Sending::new(pool, exactly_once.then_some(once), self.into_outgoing())
     }
 
     /// Calls the method with a value in place of the body, in the call's codec, and reads the answer's.
@@ -456,7 +454,7 @@ impl<'a> Call<'a> {
             Some(compress) => request.compress(compress),
             None => request,
         };
-        Ok(Outgoing { request, within: Some(patience), patience, idempotent: self.idempotent })
+        Ok(Outgoing { request, within: Some(patience), idempotent: self.idempotent })
     }
 }
 

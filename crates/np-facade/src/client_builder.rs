@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::Router;
-use np_driver::{Compression, ConnectorConfig, Lifetime, Telemetry};
+use np_driver::{Compression, ConnectorConfig, KeyLog, Lifetime, Telemetry};
 use np_noise::{Crypto, Pattern, Provider, Role, Suite};
 use np_transport::{Address, ConnectOptions, Scheme, SecurityMode, TlsClient};
 use np_trust::{KnownPeers, Policy, psk_id};
@@ -38,6 +38,7 @@ pub struct ClientBuilder {
     pub(crate) handshake_timeout: Duration,
     pub(crate) deadline: Duration,
     pub(crate) telemetry: Telemetry,
+    pub(crate) key_log: Option<KeyLog>,
     router: Router,
     /// The configuration that this was built from.
     pub(crate) configured: Option<Box<Config>>,
@@ -74,6 +75,7 @@ impl ClientBuilder {
             handshake_timeout: Duration::from_secs(10),
             deadline: Deadline::DEFAULT,
             telemetry: Telemetry::off(),
+            key_log: None,
             router: Router::new(),
             configured: None,
         }
@@ -91,6 +93,7 @@ impl ClientBuilder {
             compression: self.compression,
             deadline: self.deadline,
             telemetry: self.telemetry.clone(),
+            key_log: self.key_log.clone(),
             router: self.router.clone(),
             link,
             ..wanted
@@ -392,6 +395,7 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
             telemetry: self.telemetry.clone(),
+            key_log: self.key_log.clone(),
             router: self.router.clone(),
             ..ConnectorConfig::new(identity.into_keys(), policy)
         }

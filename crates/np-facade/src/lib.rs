@@ -34,6 +34,7 @@ mod config;
 mod crypto;
 mod error;
 mod identity;
+mod key_log;
 mod listen;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;
@@ -65,8 +66,8 @@ pub use np_dispatch::{
     bytes, bytes_async, decode, decode_borrowed, encode, encode_as, stream, typed, typed_async,
 };
 pub use np_driver::{
-    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, Lifetime, OnceStatus, Priority, Request,
-    ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
+    ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, KeyLog, Lifetime, OnceStatus, Priority,
+    Request, ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
 };
 pub use np_noise::{Keypair, Pattern, Provider};
 pub use np_transport::{
@@ -84,7 +85,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, VerifyKey, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, UnixMillis, VerifyKey, escape,
 };
 pub use server::{Server, ServerBuilder};
 

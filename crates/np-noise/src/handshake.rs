@@ -14,6 +14,10 @@ use crate::{
     AgreementKey, Crypto, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher, Suite,
 };
 
+mod export;
+
+pub use export::TrafficKeys;
+
 /// One side of a handshake in progress.
 ///
 /// Call [`write_message`](Self::write_message) and [`read_message`](Self::read_message) in turns until

@@ -51,7 +51,7 @@ pub use crypto::rust_crypto::RustCrypto;
 
 pub use cipher::{ReceiveCipher, SendCipher};
 pub use error::NoiseError;
-pub use handshake::{Handshake, Traffic};
+pub use handshake::{Handshake, Traffic, TrafficKeys};
 pub use keys::{Keypair, Keys};
 pub use np_types::Suite;
 pub use pattern::{Pattern, Role};

@@ -92,9 +92,14 @@ impl Symmetric {
         length + if self.cipher.is_some() { TAG_LENGTH } else { 0 }
     }
 
+    /// The traffic keys: what the initiator sends under, and what the responder does.
+    pub(crate) fn traffic_keys(&self) -> [Secret; 2] {
+        derive(&self.chaining_key, &[])
+    }
+
     /// The two traffic ciphers, as the side of `role` uses them.
     pub(crate) fn split(&self, role: Role) -> (SendCipher, ReceiveCipher) {
-        let [first, second] = derive(&self.chaining_key, &[]);
+        let [first, second] = self.traffic_keys();
         let (send, receive) = match role {
             Role::Initiator => (first, second),
             Role::Responder => (second, first),

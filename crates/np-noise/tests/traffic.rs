@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{cryptos, traffic};
-use np_noise::{Crypto, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, SendCipher, Suite, TAG_LENGTH};
+use common::{cryptos, side_with, traffic};
+use np_noise::{
+    Crypto, Handshake, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher, Suite, TAG_LENGTH,
+};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 
 const KEY: [u8; 32] = [7; 32];
@@ -43,6 +45,32 @@ fn another_suite_opens_nothing() {
         let (_, mut receive) = pair_of(Crypto { suite: theirs, ..Crypto::default() });
         assert_eq!(opened(&mut receive, &sealed(&mut send, b"text")), Err(NoiseError::Decrypt));
     }
+}
+
+/// What a key log holds: the keys that both sides agree on, in every pattern and suite, and those after a rekey.
+#[test]
+fn traffic_keys_open_each_direction_over_a_rekey_and_are_there_at_the_end_alone() {
+    for crypto in cryptos() {
+        for pattern in Pattern::ALL {
+            let [a, b] = finished(crypto, pattern);
+            let (keys, theirs) = (a.danger_traffic_keys().unwrap(), b.danger_traffic_keys().unwrap());
+            assert_eq!((*keys.initiator, *keys.responder), (*theirs.initiator, *theirs.responder), "{pattern:?}");
+            assert_eq!(format!("{keys:?}"), "TrafficKeys { .. }");
+            for (mut send, key) in
+                [(a.finish().unwrap().send, keys.initiator), (b.finish().unwrap().send, keys.responder)]
+            {
+                let mut reader = ReceiveCipher::danger_with(crypto, *key);
+                for _ in 0..3 {
+                    let record = sealed(&mut send, b"text");
+                    assert_eq!(opened(&mut reader, &record), Ok(b"text".to_vec()), "{crypto:?} {pattern:?}");
+                    send.rekey();
+                    reader.rekey();
+                }
+            }
+        }
+    }
+    let [a, _] = common::after(Pattern::XX, 2);
+    assert_eq!(a.danger_traffic_keys().err(), Some(NoiseError::OutOfTurn));
 }
 
 #[test]
@@ -245,4 +273,16 @@ fn aes(key: &[u8; 32], nonce: u64, text: &[u8]) -> Vec<u8> {
     let tag = Aes256Gcm::new(key.into()).encrypt_inout_detached(&full.into(), &[], out.as_mut_slice().into());
     out.extend_from_slice(&tag.expect("seals"));
     out
+}
+
+/// Both sides after the last message.
+fn finished(crypto: Crypto, pattern: Pattern) -> [Handshake; 2] {
+    let [mut a, mut b] = [Role::Initiator, Role::Responder].map(|role| side_with(crypto, pattern, role));
+    while !a.is_finished() {
+        let (from, to) = if a.is_my_turn() { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        let (mut message, mut payload) = (Vec::new(), Vec::new());
+        from.write_message(b"", &mut message).unwrap();
+        to.read_message(&message, &mut payload).unwrap();
+    }
+    [a, b]
 }

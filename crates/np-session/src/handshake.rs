@@ -25,10 +25,13 @@ use crate::Session;
 use crate::session::Channel;
 
 mod config;
+mod export;
 mod outer;
 mod rules;
 
 pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, client_key, server_hint};
+pub use export::ConnectionKeys;
+use export::Export;
 pub use outer::Outer;
 use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
 
@@ -68,6 +71,8 @@ pub struct Handshake {
     error: Option<ConnectionError>,
     /// By what name the pre-shared key is known: the peer's identity where it has no key of its own.
     psk_id: Vec<u8>,
+    /// What goes into a key log, where there is one.
+    export: Export,
 }
 
 enum State {
@@ -135,16 +140,6 @@ enum Agreed {
     Outer([u8; 32]),
 }
 
-impl Agreed {
-    /// The keys; of a handshake whose last message this side has not written yet, an error.
-    fn finish(self) -> Result<Channel, Misuse> {
-        match self {
-            Self::Noise(noise) => Ok(noise.finish().map_err(wrong_keys)?.into()),
-            Self::Outer(binding) => Ok(Channel::outer(binding)),
-        }
-    }
-}
-
 impl Handshake {
     /// Starts as the side that connects; its preface and message 1 are ready to be sent.
     ///
@@ -185,7 +180,7 @@ impl Handshake {
         noise.write_message(&[], &mut message).map_err(wrong_keys)?;
         encode_handshake_message(&mut out, &message);
         let state = Box::new(State::AwaitMessage2 { noise, pattern });
-        Ok(Self { out, psk_id, ..Self::new(Side::Initiator, state) })
+        Ok(Self { out, psk_id, export: Export::of(nonce), ..Self::new(Side::Initiator, state) })
     }
 
     /// Starts as the side that was connected to.
@@ -202,7 +197,16 @@ impl Handshake {
     }
 
     const fn new(side: Side, state: Box<State>) -> Self {
-        Self { side, state, out: Vec::new(), events: VecDeque::new(), answered: false, error: None, psk_id: Vec::new() }
+        Self {
+            side,
+            state,
+            out: Vec::new(),
+            events: VecDeque::new(),
+            answered: false,
+            error: None,
+            psk_id: Vec::new(),
+            export: Export::of([0; 16]),
+        }
     }
 
     /// Takes what it understands off `input`; bytes after the handshake stay there for the session.
@@ -254,6 +258,7 @@ impl Handshake {
         if pattern.needs_psk() {
             self.psk_id.clone_from(&preface.key_id);
         }
+        self.export.nonce = preface.nonce;
         let crypto = Crypto { suite, provider: config.provider };
         *self.state = State::AwaitKeys { crypto, pattern, prologue, message };
         self.events.push_back(HandshakeEvent::Preface(preface));
@@ -387,7 +392,7 @@ impl Handshake {
             noise.write_message(&[], &mut message).map_err(wrong_keys)?;
             encode_handshake_message(&mut self.out, &message);
         }
-        *self.state = State::Done { channel: agreed.finish()? };
+        *self.state = State::Done { channel: self.finish(agreed)? };
         self.events.push_back(HandshakeEvent::Done);
         Ok(())
     }
@@ -400,7 +405,7 @@ impl Handshake {
         let error = ConnectionError::Refused { code, reason: reason.to_owned() };
         match std::mem::replace(&mut *self.state, State::Failed) {
             State::AwaitVerdict { agreed } if self.side == Side::Responder => {
-                if let Ok(channel) = agreed.finish() {
+                if let Ok(channel) = self.finish(agreed) {
                     *self.state = State::Refused { channel, error, text: text.to_owned() };
                     self.events.push_back(HandshakeEvent::Done);
                 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use np_types::{
-    CallError, CloseCode, ConnectionError, Deadline, LimitHit, LimitName, Malformed, Misbehaved, Outcome, Status, Time,
+    CallError, CloseCode, ConnectionError, Deadline, LimitHit, LimitName, Malformed, MethodName, Misbehaved, Outcome,
+    Status, Time,
 };
 use np_wire::{Encoding, Frame, Frames, Open, OpenKind, RemainingTime, Response, Settings, StreamId, Trailers};
 
@@ -24,28 +25,27 @@ impl Session {
             return self.first_record(frames);
         }
         let (mut others, mut paddings) = (false, 0);
-        while let Some(frame) = frames.next() {
-            match frame? {
-                Frame::KeyUpdate => {
-                    if !frames.is_empty() {
-                        return Err(Misbehaved::KeyUpdate.into());
+        while let Some(raw) = frames.next_raw() {
+            let raw = raw?;
+            // What comes most is read where it is acted on, so that it is not moved about.
+            if let Some(kind) = raw.opens() {
+                self.on_open(now, raw.open(kind)?, record)?;
+            } else if raw.answers() {
+                self.on_response(raw.response()?, record)?;
+            } else {
+                match raw.decode()? {
+                    Frame::KeyUpdate => return self.on_key_update(frames.is_empty(), others),
+                    Frame::Padding(_) => {
+                        paddings += 1;
+                        if paddings > PADDINGS {
+                            self.flood.spend(Act::Padding)?;
+                        }
+                        continue;
                     }
-                    if !others {
-                        self.flood.spend(Act::KeyUpdate)?;
-                    }
-                    return Ok(self.receiver.update_key()?);
-                }
-                Frame::Padding(_) => {
-                    paddings += 1;
-                    if paddings > PADDINGS {
-                        self.flood.spend(Act::Padding)?;
-                    }
-                }
-                frame => {
-                    others = true;
-                    self.handle_frame(now, frame, record)?;
+                    frame => self.handle_frame(now, frame, record)?,
                 }
             }
+            others = true;
             if !self.reads() {
                 return Ok(());
             }
@@ -54,6 +54,17 @@ impl Session {
             self.flood.spend(Act::Padding)?;
         }
         Ok(())
+    }
+
+    /// The last frame of its record, and not the only one.
+    fn on_key_update(&mut self, last: bool, others: bool) -> Result<(), ConnectionError> {
+        if !last {
+            return Err(Misbehaved::KeyUpdate.into());
+        }
+        if !others {
+            self.flood.spend(Act::KeyUpdate)?;
+        }
+        Ok(self.receiver.update_key()?)
     }
 
     /// The first record holds SETTINGS or CLOSE, and beside it padding and a key update alone.
@@ -95,14 +106,6 @@ impl Session {
 
     fn handle_frame(&mut self, now: Time, frame: Frame<'_>, record: &Bytes) -> Result<(), ConnectionError> {
         match frame {
-            Frame::Open(open) => {
-                let body = Body { record, bytes: open.body };
-                self.on_open(now, open, &body)
-            }
-            Frame::Response(response) => {
-                let body = Body { record, bytes: response.body };
-                self.on_response(response, &body)
-            }
             Frame::Data { id, fin, end, body } => self.on_data(id, fin, end, &Body { record, bytes: body }),
             Frame::Compressed { id, encoding, end, body: bytes } => {
                 self.on_compressed(id, encoding, end, &Body { record, bytes })
@@ -133,7 +136,7 @@ impl Session {
             }
             Frame::Settings(_) => Err(Misbehaved::SettingsTwice.into()),
             Frame::Unknown { .. } => Ok(self.flood.spend(Act::Unknown)?),
-            // Key updates and padding are acted on where the end of their record is known.
+            // Openings, answers, key updates and padding are acted on where they are read.
             _ => Ok(()),
         }
     }
@@ -163,9 +166,10 @@ impl Session {
         Ok(())
     }
 
-    fn on_open(&mut self, now: Time, open: Open<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
+    fn on_open(&mut self, now: Time, open: Open<'_>, record: &Bytes) -> Result<(), ConnectionError> {
+        let body = Body { record, bytes: open.body };
         let id = self.opened_by_peer.next();
-        self.peer_methods.name(open.method)?;
+        let method = self.peer_methods.name(open.method)?;
         self.receive_window.receive(body.len())?;
         if let Some(refusal) = self.refusal(&open) {
             self.receive_window.release(body.len());
@@ -178,45 +182,67 @@ impl Session {
             RemainingTime::Millis(millis) => Deadline::after(now, std::time::Duration::from_millis(millis)),
             RemainingTime::Unlimited => Deadline::NONE,
         };
-        let coming = self.on_its_way(&open);
-        let mut stream = Stream::accepted(id, open.kind, deadline, now);
-        if open.kind == OpenKind::Stream {
-            if open.total.is_some() || body.len() > 0 {
-                return Err(Misbehaved::StreamState.into());
-            }
-            stream.send_credit = u64::from(self.peer_stream_window());
-            stream.open_window(&self.limits);
+        if open.kind == OpenKind::Stream && (open.total.is_some() || body.len() > 0) {
+            return Err(Misbehaved::StreamState.into());
         }
-        let key = self.table.insert(stream);
+        if open.total.is_none() {
+            self.needs_no_grant(&body)?;
+        }
+        let key = self.table.insert(Stream::accepted(id, open.kind, deadline, now));
         self.note_deadline(deadline);
-        let head = Head {
-            method: open.method,
-            codec: open.codec,
-            encoding: open.encoding,
-            metadata: open.metadata,
-            body: Bytes::new(),
-        };
+        if open.kind == OpenKind::Stream {
+            let window = u64::from(self.peer_stream_window());
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.send_credit = window;
+                stream.open_window(&self.limits);
+            }
+        }
+        match open.total {
+            Some(total) => self.begin_request(key, total, open, &body),
+            None => {
+                self.accept(key, method, deadline, open, &body);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a request that came whole to the application, if the budget of handlers has room for it.
+    fn accept(&mut self, key: StreamKey, method: MethodName, deadline: Deadline, open: Open<'_>, body: &Body<'_>) {
+        self.flood.bytes(body.bytes.len());
+        let credit = body.len() as u32;
+        if !self.hold(key, body.bytes.len() + open.metadata.size()) {
+            self.release(credit);
+            let coming = self.table.stream(key).map_or(0, |stream| stream.receive_credit);
+            return self.turn_away(key, coming);
+        }
+        let Open { kind, codec, encoding, metadata, .. } = open;
+        let body = body.to_bytes();
+        self.events.push_back(Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit });
+    }
+
+    /// Begins a request of which more is to come.
+    fn begin_request(
+        &mut self,
+        key: StreamKey,
+        total: u32,
+        open: Open<'_>,
+        body: &Body<'_>,
+    ) -> Result<(), ConnectionError> {
+        let coming = self.on_its_way(&open);
+        let Open { method, codec, encoding, metadata, .. } = open;
+        let head = Head { method, codec, encoding, metadata, body: Bytes::new() };
         // The head of a message that is still to come is held too.
         if !self.hold(key, head.metadata.size()) {
             self.receive_window.release(body.len());
             self.turn_away(key, coming);
             return Ok(());
         }
-        match open.total {
-            Some(total) => {
-                let begun = self.begin_assembly(key, total, Some(head), body);
-                if begun.is_err() {
-                    // The application never heard of it, and is not told of its end.
-                    self.table.remove(key);
-                }
-                begun
-            }
-            None => {
-                let credit = body.len() as u32;
-                self.flood.bytes(body.bytes.len());
-                self.deliver(key, Head { body: body.to_bytes(), ..head }, credit)
-            }
+        let begun = self.begin_assembly(key, total, Some(head), body);
+        if begun.is_err() {
+            // The application never heard of it, and is not told of its end.
+            self.table.remove(key);
         }
+        begun
     }
 
     /// Bytes that the peer may send behind an opening frame before it hears that the call is refused.
@@ -227,6 +253,11 @@ impl Session {
             Some(total) if total <= window => u64::from(total).saturating_sub(open.body.len() as u64),
             _ => 0,
         }
+    }
+
+    /// A whole message that is longer than `stream_window` was to wait for its grant.
+    fn needs_no_grant(&self, body: &Body<'_>) -> Result<(), Misbehaved> {
+        if body.len() > u64::from(self.limits.stream_window) { Err(Misbehaved::Credit) } else { Ok(()) }
     }
 
     /// Why a call cannot be accepted, if it cannot.
@@ -255,7 +286,8 @@ impl Session {
         Ok(())
     }
 
-    fn on_response(&mut self, response: Response<'_>, body: &Body<'_>) -> Result<(), ConnectionError> {
+    fn on_response(&mut self, response: Response<'_>, record: &Bytes) -> Result<(), ConnectionError> {
+        let body = &Body { record, bytes: response.body };
         self.receive_window.receive(body.len())?;
         let Some(key) = self.local_stream(response.id)? else {
             return self.drop_body(body);
@@ -284,6 +316,7 @@ impl Session {
             }
             return self.begin_assembly(key, total, Some(head), body);
         }
+        self.needs_no_grant(body)?;
         self.finish_local(key);
         if abandoned {
             self.receive_window.release(body.len());

@@ -39,12 +39,14 @@ mod receiver;
 mod schedule;
 mod sender;
 mod session;
+mod small;
 mod stream;
 mod table;
 
 pub use event::{Answer, Event, OpenCall, Priority};
 pub use handshake::{
-    Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, client_key, server_hint,
+    ConnectionKeys, Handshake, HandshakeEvent, InitiatorConfig, Outer, ResponderConfig, ResponderKeys, client_key,
+    server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
 pub use session::Session;

@@ -35,6 +35,11 @@ impl LocalMethods {
         Ok(number)
     }
 
+    /// Whether the peer has been told what a number stands for.
+    pub(crate) const fn is_announced(&self, number: u32) -> bool {
+        number < self.announced
+    }
+
     /// The names up to `number` that the peer has not been told, in order.
     pub(crate) fn announce(&mut self, number: u32) -> impl Iterator<Item = (u32, &MethodName)> {
         let first = self.announced;

@@ -84,18 +84,19 @@ impl Session {
             self.end_with(key, Status::LimitReached, &format!("the answer is too large for the caller: {hit}"));
             return Ok(());
         }
-        if !self.hold(key, answer.body.len() + answer.metadata.size()) {
+        let (bytes, most) = (answer.body.len() + answer.metadata.size(), u64::from(self.limits.call_budget));
+        let Some(stream) = self.table.hold_answer(key, bytes as u64, most) else {
             let text = "limit call_budget reached by answers that wait for their callers' credit";
             self.end_with(key, Status::LimitReached, text);
             return Ok(());
-        }
-        self.table.answered(key);
+        };
         // The deadline stays: an answer that its caller gives no credit for does not wait for ever.
         let Answer { codec, encoding, metadata, body } = answer;
-        if let Some(stream) = self.table.stream_mut(key) {
-            stream.outgoing = Outgoing::Queued(Head { method: 0, codec, encoding, metadata, body });
+        stream.outgoing = Outgoing::Queued(Head { method: 0, codec, encoding, metadata, body });
+        if !std::mem::replace(&mut stream.in_ready, true) {
+            let class = stream.priority;
+            self.schedule.add_ready(class, key);
         }
-        self.mark_ready(key);
         Ok(())
     }
 
@@ -337,8 +338,11 @@ impl Session {
 
     /// Removes a call of this side at its terminal frame.
     pub(crate) fn finish_local(&mut self, key: StreamKey) {
-        self.stop_sending(key);
-        self.drop_assembly(key);
+        let settled = self.table.stream(key).is_some_and(Stream::is_settled);
+        if !settled || self.send_window.first_waiting().is_some() {
+            self.stop_sending(key);
+            self.drop_assembly(key);
+        }
         self.table.remove(key);
     }
 

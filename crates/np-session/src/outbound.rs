@@ -17,15 +17,15 @@ use crate::{Event, Priority, StreamKey};
 /// The encodings of bodies that this version knows: LZ4 (1) and Zstandard (2).
 const ENCODINGS: u32 = 1 << 1 | 1 << 2;
 /// A call of [`Session::poll_transmit`] stops adding records once the output holds this much.
-const TARGET: usize = 256 << 10;
+pub(crate) const TARGET: usize = 256 << 10;
 /// The most bytes of a head without its metadata: kind, id, length, and the fields of an opening.
-const HEAD: usize = 64;
+pub(crate) const HEAD: usize = 64;
 /// The most bytes that metadata takes in a head: keys and values, and a length before each and before them all.
 const METADATA: usize = Metadata::MAX_BYTES + Metadata::MAX_PAIRS * 4 + 16;
 /// How long the last message of a stream without a deadline waits for credit once its handler is done.
 const LAST_MESSAGE: Duration = Duration::from_secs(60);
 /// A body is not begun in a record that has less room than this, unless it fits.
-const LEAST: usize = 1 << 10;
+pub(crate) const LEAST: usize = 1 << 10;
 
 impl Session {
     /// Appends records to `out` until nothing is ready or `out` holds 256 KiB; gives whether it appended anything.
@@ -66,7 +66,11 @@ impl Session {
 
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
         self.emit_control(now, out);
-        while out.len() < TARGET {
+        loop {
+            self.emit_small(now, out);
+            if out.len() >= TARGET {
+                break;
+            }
             self.review_held(now);
             let Some((class, key)) = self.next_ready() else {
                 break;
@@ -476,8 +480,10 @@ impl Session {
     }
 
     /// A call of the peer has its terminal frame. What the peer sent before it knows is no fault of it.
-    fn finish_remote(&mut self, key: StreamKey, status: Status) {
-        self.forget_held(key);
+    pub(crate) fn finish_remote(&mut self, key: StreamKey, status: Status) {
+        if self.pace.holds_any() {
+            self.forget_held(key);
+        }
         let Some(stream) = self.table.remove(key) else {
             return;
         };
@@ -506,12 +512,12 @@ impl Session {
 }
 
 /// What is left of a deadline, as it goes on the wire. A call that waited under a second of its 30 counts as whole.
-fn remaining_time(deadline: Deadline, now: Time) -> RemainingTime {
-    match deadline.remaining(now) {
+pub(crate) fn remaining_time(deadline: Deadline, now: Time) -> RemainingTime {
+    match deadline.time() {
         None => RemainingTime::Unlimited,
-        Some(left) => {
-            let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            if (29_001..=30_000).contains(&millis) { RemainingTime::Default } else { RemainingTime::Millis(millis) }
-        }
+        Some(at) => match at.as_nanos().saturating_sub(now.as_nanos()) / 1_000_000 {
+            29_001..=30_000 => RemainingTime::Default,
+            millis => RemainingTime::Millis(millis),
+        },
     }
 }

@@ -85,6 +85,10 @@ impl Schedule {
         self.class_mut(class).ready.pop_front()
     }
 
+    pub(crate) fn first_ready(&self, class: Priority) -> Option<StreamKey> {
+        self.class(class).ready.front().copied()
+    }
+
     /// Whether no body waits for its turn.
     pub(crate) fn none_ready(&self) -> bool {
         self.classes.iter().all(|class| class.ready.is_empty())

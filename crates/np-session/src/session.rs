@@ -104,6 +104,9 @@ pub struct Session {
     pub(crate) draining: Option<u64>,
     pub(crate) peer_draining: bool,
     pub(crate) events: VecDeque<Event>,
+    /// Whether small calls have a way of their own; a test holds both ways against each other.
+    #[cfg(test)]
+    pub(crate) straight: bool,
 }
 
 /// Pings that were sent: tokens count up, and pongs answer the latest or an earlier one.
@@ -227,6 +230,8 @@ impl Session {
             draining: None,
             peer_draining: false,
             events: VecDeque::new(),
+            #[cfg(test)]
+            straight: true,
             limits,
         }
     }

@@ -126,16 +126,19 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A call that this side opens; it gets its id when its first frame is sealed.
+    #[inline]
     pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
         let outgoing = Outgoing::Queued(head);
         Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
     }
 
     /// A call that the peer opened.
+    #[inline]
     pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) -> Self {
         Self { since: now, ..Self::blank(Some(id), kind, deadline) }
     }
 
+    #[inline]
     fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
         Self {
             id,
@@ -173,6 +176,11 @@ impl Stream {
     pub(crate) fn open_window(&mut self, limits: &Limits) {
         self.receive_credit = u64::from(limits.stream_window);
         self.growth = Growth::new(limits.stream_window, limits.max_window);
+    }
+
+    /// Whether nothing stands elsewhere for it: neither what it sends nor what it puts together.
+    pub(crate) const fn is_settled(&self) -> bool {
+        matches!(self.outgoing, Outgoing::Done) && self.assembly.is_none() && !self.in_starved && !self.in_held
     }
 
     /// Whether the application has said its last word on a call of the peer.

@@ -79,6 +79,7 @@ impl Table {
         }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
         if stream.local {
             self.open_here += 1;
@@ -92,7 +93,8 @@ impl Table {
         let id = stream.id;
         let generation = match self.slots.get_mut(slot as usize) {
             Some(place) => {
-                place.stream = Some(stream);
+                // A free place is empty: written where it stands, since a stream is large.
+                place.stream.get_or_insert(stream);
                 place.generation
             }
             None => 0,
@@ -122,8 +124,7 @@ impl Table {
     }
 
     pub(crate) fn stream_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation == key.generation { slot.stream.as_mut() } else { None }
+        stream_in(&mut self.slots, key)
     }
 
     /// Takes a stream out where it stands, since it is large: gives what its end may need to know.
@@ -169,21 +170,29 @@ impl Table {
 
     /// Makes a call count for `bytes` against `most` in all; changes nothing and gives false where that is too much.
     pub(crate) fn hold(&mut self, key: StreamKey, bytes: u64, most: u64) -> bool {
-        let Some(before) = self.stream(key).map(|stream| stream.held) else {
+        let Some(stream) = stream_in(&mut self.slots, key) else {
             return false;
         };
-        let sum = self.held - before + bytes;
+        let sum = self.held - stream.held + bytes;
         if sum > most {
             return false;
         }
-        self.held = sum;
-        let mut at_work = self.at_work;
-        if let Some(stream) = self.stream_mut(key) {
-            stream.held = bytes;
-            at_work = at_work - std::mem::replace(&mut stream.at_work, bytes) + bytes;
-        }
-        self.at_work = at_work;
+        (self.held, stream.held) = (sum, bytes);
+        self.at_work = self.at_work - std::mem::replace(&mut stream.at_work, bytes) + bytes;
         true
+    }
+
+    /// As [`Self::hold`], for a call that the application has answered; gives the call.
+    pub(crate) fn hold_answer(&mut self, key: StreamKey, bytes: u64, most: u64) -> Option<&mut Stream> {
+        let stream = stream_in(&mut self.slots, key)?;
+        let sum = self.held - stream.held + bytes;
+        if sum > most {
+            return None;
+        }
+        self.held = sum;
+        stream.held = bytes;
+        self.at_work -= std::mem::take(&mut stream.at_work);
+        Some(stream)
     }
 
     pub(crate) const fn open_by_peer(&self) -> usize {
@@ -197,6 +206,12 @@ impl Table {
     pub(crate) fn is_empty(&self) -> bool {
         self.open_by_peer == 0 && self.open_here == 0
     }
+}
+
+#[inline]
+fn stream_in(slots: &mut [Slot], key: StreamKey) -> Option<&mut Stream> {
+    let slot = slots.get_mut(key.slot as usize)?;
+    if slot.generation == key.generation { slot.stream.as_mut() } else { None }
 }
 
 /// How many streams a side has opened so far: the ids that exist.

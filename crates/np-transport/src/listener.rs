@@ -34,6 +34,11 @@ pub struct BindOptions {
     /// Whether TCP may bind a port whose earlier connections still linger. On Windows it would let a stranger share the port.
     /// Default: yes on Unix, no on Windows.
     pub reuse_address: bool,
+    /// Whether further TCP listeners may bind this port at the same time, each with this setting: the system spreads new
+    /// connections over them, so that each core's runtime can accept its own (`SO_REUSEPORT`). On Linux and Android, for
+    /// listeners of one user; elsewhere binding is refused. Each server remembers the first flights that it has seen, and
+    /// replies of exactly-once calls, by itself. Default: no.
+    pub share_port: bool,
     /// Whether a TCP listener on an IPv6 address leaves IPv4 alone; matters for `[::]`. Default: the system's rule.
     pub ipv6_only: Option<bool>,
     /// Whether every TCP connection starts with a PROXY header (version 2), which then says where the peer is. Only for
@@ -49,6 +54,7 @@ impl Default for BindOptions {
             tls: None,
             socket: SocketOptions::default(),
             reuse_address: cfg!(unix),
+            share_port: false,
             ipv6_only: None,
             proxy_protocol: false,
         }

@@ -90,6 +90,9 @@ fn listen(at: SocketAddr, options: &BindOptions) -> io::Result<(TcpListener, Soc
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     let settings = SockRef::from(&socket);
     settings.set_reuse_address(options.reuse_address)?;
+    if options.share_port {
+        share_port(&settings)?;
+    }
     if let (true, Some(only)) = (at.is_ipv6(), options.ipv6_only) {
         settings.set_only_v6(only)?;
     }
@@ -99,6 +102,18 @@ fn listen(at: SocketAddr, options: &BindOptions) -> io::Result<(TcpListener, Soc
     let listener = socket.listen(options.backlog.max(1))?;
     let at = listener.local_addr()?;
     Ok((listener, at))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn share_port(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Elsewhere the option is missing, or gives all connections to one of the listeners.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn share_port(_: &SockRef<'_>) -> io::Result<()> {
+    let why = "this system spreads no connections over listeners of one port; leave share_port off";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 async fn resolve(action: Action, address: &Address, host: &Host, port: u16) -> Result<Vec<SocketAddr>, TransportError> {

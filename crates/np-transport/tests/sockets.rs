@@ -87,6 +87,29 @@ async fn ipv6_only_leaves_ipv4_alone() {
     }
 }
 
+/// Without the setting on both the second is refused; with it each is given some of the connections.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn listeners_that_share_a_port_share_its_connections() {
+    let shared = BindOptions { share_port: true, ..BindOptions::default() };
+    let first = Listener::bind(&at("tcp://127.0.0.1:0"), &shared).await.unwrap();
+    let address = first.local_address().clone();
+    let error = Listener::bind(&address, &BindOptions::default()).await.unwrap_err();
+    assert!(matches!(error, np_transport::TransportError::InUse { .. }), "{error}");
+    let second = Listener::bind(&address, &shared).await.unwrap();
+    let mut clients = Vec::new();
+    // The system chooses by the port of the client: that all of 64 go the same way does not happen.
+    let mut accepted = [0, 0];
+    for _ in 0..64 {
+        clients.push(connect(&address).await.unwrap());
+        tokio::select! {
+            link = first.accept() => accepted[usize::from(link.is_err())] += 1,
+            link = second.accept() => accepted[usize::from(link.is_ok())] += 1,
+        }
+    }
+    assert!(accepted[0] > 0 && accepted[1] > 0, "{accepted:?}");
+}
+
 /// A port whose last connection was closed by this end waits for stragglers: binding it needs the setting.
 #[cfg(unix)]
 #[tokio::test]

@@ -211,6 +211,7 @@ pub enum Codec {
 impl Codec {
     /// The number on the wire.
     #[must_use]
+    #[inline]
     pub const fn to_wire(self) -> u8 {
         match self {
             Self::Bytes => 0,
@@ -223,6 +224,7 @@ impl Codec {
 
     /// The codec of a number's low four bits; every number has one.
     #[must_use]
+    #[inline]
     pub const fn from_wire(value: u8) -> Self {
         match value & 0x0f {
             0 => Self::Bytes,

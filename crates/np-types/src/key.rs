@@ -146,13 +146,14 @@ impl FromStr for VerifyKey {
 macro_rules! secret_key {
     ($(#[$doc:meta])* $name:ident, $prefix:ident) => {
         $(#[$doc])*
-        pub struct $name(Zeroizing<[u8; 32]>);
+        // In a place of its own: whoever moves a key moves no bytes, and leaves none behind that nobody wipes.
+        pub struct $name(Box<Zeroizing<[u8; 32]>>);
 
         impl $name {
             /// Takes 32 bytes and wipes the caller's copy's successor: the value is zeroized on drop.
             #[must_use]
             pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
-                let key = Self(Zeroizing::new(bytes));
+                let key = Self(Box::new(Zeroizing::new(bytes)));
                 bytes.zeroize();
                 key
             }
@@ -172,7 +173,7 @@ macro_rules! secret_key {
 
         impl Clone for $name {
             fn clone(&self) -> Self {
-                Self(Zeroizing::new(*self.0))
+                Self(self.0.clone())
             }
         }
 
@@ -195,7 +196,7 @@ macro_rules! secret_key {
             type Err = KeyError;
 
             fn from_str(text: &str) -> Result<Self, KeyError> {
-                decode($prefix, text).map(Self)
+                decode($prefix, text).map(|bytes| Self(Box::new(bytes)))
             }
         }
     };

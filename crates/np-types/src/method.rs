@@ -23,9 +23,9 @@ pub enum MethodNameError {
 }
 
 /// Names of at most this many bytes need no memory beside the name itself.
-const INLINE: usize = 22;
+const INLINE: usize = 23;
 
-/// The name of a method: `[A-Za-z0-9._/-]{1,128}`. Cheap to clone; up to 22 characters need no allocation.
+/// The name of a method: `[A-Za-z0-9._/-]{1,128}`. Cheap to clone; up to 23 characters need no allocation.
 ///
 /// Names that begin with `np.` are np's own (`np.echo`, `np.methods`, `np.health`).
 ///
@@ -37,15 +37,17 @@ const INLINE: usize = 22;
 /// # Ok::<(), np_types::MethodNameError>(())
 /// ```
 #[derive(Clone)]
-pub struct MethodName(Text);
-
-#[derive(Clone)]
-enum Text {
-    /// The first bytes, as many as the first field says.
-    Inline(u8, [u8; INLINE]),
-    /// A longer name.
-    Shared(Arc<str>),
+pub struct MethodName {
+    short: Short,
+    /// A name that is longer, beside which the other is empty.
+    long: Option<Arc<Box<str>>>,
 }
+
+/// A short name, zeros behind it, and its length in the last byte. A call moves its name a few times: this is moved in
+/// whole words, which an enum of bytes is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(align(8))]
+struct Short([u8; INLINE + 1]);
 
 impl MethodName {
     /// The longest name, in bytes.
@@ -59,26 +61,43 @@ impl MethodName {
         if text.is_empty() || text.len() > Self::MAX {
             return Err(MethodNameError::Length(text.len()));
         }
-        match text.bytes().position(|byte| !is_name_byte(byte)) {
-            Some(at) => Err(MethodNameError::Character { at }),
-            None => Ok(Self(Text::of(text))),
+        if text.bytes().all(|byte| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is)) {
+            return Ok(Self::of(text));
         }
+        let at = text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or_default();
+        Err(MethodNameError::Character { at })
+    }
+
+    /// Keeps a text that was checked.
+    fn of(text: &str) -> Self {
+        let mut bytes = [0; INLINE + 1];
+        if text.len() > INLINE {
+            return Self { short: Short(bytes), long: Some(Arc::new(text.into())) };
+        }
+        for (place, byte) in bytes.iter_mut().zip(text.bytes()) {
+            *place = byte;
+        }
+        if let Some(length) = bytes.last_mut() {
+            *length = text.len() as u8;
+        }
+        Self { short: Short(bytes), long: None }
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match &self.0 {
+        match &self.long {
             // What was taken from a text is a text.
-            Text::Inline(..) => str::from_utf8(self.as_bytes()).unwrap_or_default(),
-            Text::Shared(text) => text,
+            None => str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Some(text) => text,
         }
     }
 
     fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Text::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Text::Shared(text) => text.as_bytes(),
+        let Short([bytes @ .., length]) = &self.short;
+        match &self.long {
+            None => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Some(text) => text.as_bytes(),
         }
     }
 
@@ -89,22 +108,10 @@ impl MethodName {
     }
 }
 
-impl Text {
-    fn of(text: &str) -> Self {
-        let mut bytes = [0; INLINE];
-        match bytes.get_mut(..text.len()) {
-            Some(place) => {
-                place.copy_from_slice(text.as_bytes());
-                Self::Inline(text.len() as u8, bytes)
-            }
-            None => Self::Shared(text.into()),
-        }
-    }
-}
-
 impl PartialEq for MethodName {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        // Short names are compared as they stand: their size is known, so that nothing has to be called for it.
+        self.short == other.short && self.long == other.long
     }
 }
 
@@ -132,6 +139,16 @@ impl Hash for MethodName {
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-')
 }
+
+/// The same, to be looked up: a call asks it of each byte of its method's name.
+const NAME_BYTES: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < table.len() {
+        table[byte] = is_name_byte(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 impl FromStr for MethodName {
     type Err = MethodNameError;
@@ -189,7 +206,7 @@ mod tests {
     fn names_behave_as_their_texts_on_both_sides_of_the_inline_length() {
         use std::collections::HashMap;
         let texts: Vec<String> =
-            [1, 2, 21, 22, 23, 24, 128].iter().flat_map(|n| ["a", "b"].map(|c| c.repeat(*n))).collect();
+            [1, 2, 22, 23, 24, 25, 128].iter().flat_map(|n| ["a", "b"].map(|c| c.repeat(*n))).collect();
         let name = |text: &String| MethodName::new(text).unwrap();
         let map: HashMap<MethodName, usize> = texts.iter().map(name).zip(0..).collect();
         for (at, text) in texts.iter().enumerate() {
@@ -200,7 +217,7 @@ mod tests {
                 assert_eq!(name(text) == name(other), text == other);
             }
         }
-        assert_eq!(size_of::<MethodName>(), 24);
+        assert_eq!(size_of::<MethodName>(), 32);
     }
 
     #[test]

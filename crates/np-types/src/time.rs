@@ -103,6 +103,21 @@ impl Deadline {
         self.0.is_some_and(|at| at <= now)
     }
 
+    /// The same span after `now` that this one has from the clock's origin: of a deadline that was a span until now.
+    ///
+    /// ```
+    /// use np_types::{Deadline, Time};
+    /// use std::time::Duration;
+    /// let span = Deadline::after(Time::ZERO, Duration::from_secs(1));
+    /// let now = Time::from_nanos(5);
+    /// assert_eq!(span.from(now).remaining(now), Some(Duration::from_secs(1)));
+    /// assert_eq!(Deadline::NONE.from(now), Deadline::NONE);
+    /// ```
+    #[must_use]
+    pub fn from(self, now: Time) -> Self {
+        Self(self.0.map(|span| Time(now.0.saturating_add(span.0))))
+    }
+
     /// The earlier of two deadlines: a nested call inherits its parent's.
     ///
     /// ```

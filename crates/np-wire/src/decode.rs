@@ -42,19 +42,119 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let frame = self.next_raw()?.and_then(|raw| raw.decode());
+        if frame.is_err() {
+            self.rest = &[];
+        }
+        Some(frame)
+    }
+}
+
+impl<'a> Frames<'a> {
+    /// The head of the next frame, and its payload as it is: for a reader that has a way of its own for what comes often.
+    ///
+    /// ```
+    /// use np_wire::{Frame, Frames, RawFrame};
+    /// let mut frames = Frames::new(&[0x04 << 3, 1, 9]);
+    /// assert_eq!(frames.next_raw().transpose()?.map(RawFrame::decode).transpose()?, Some(Frame::Ping(9)));
+    /// assert!(frames.next_raw().is_none());
+    /// # Ok::<(), np_wire::WireError>(())
+    /// ```
+    #[inline]
+    pub fn next_raw(&mut self) -> Option<Result<RawFrame<'a>, WireError>> {
         if self.rest.is_empty() {
             return None;
         }
-        match decode_frame(self.rest) {
-            Ok((frame, used)) => {
-                self.rest = self.rest.get(used..).unwrap_or_default();
-                Some(Ok(frame))
-            }
-            Err(error) => {
-                self.rest = &[];
-                Some(Err(error))
-            }
+        let mut reader = Reader::new(self.rest);
+        let raw = RawFrame::read(&mut reader);
+        self.rest = if raw.is_ok() { reader.rest() } else { &[] };
+        Some(raw)
+    }
+}
+
+/// A frame of which the kind, the stream and the length are known, and nothing else was looked at.
+///
+/// ```
+/// use np_wire::{Frames, OpenKind};
+/// let raw = Frames::new(&[0x08 << 3 | 1, 2, 7, 0]).next_raw().transpose()?;
+/// assert_eq!(raw.and_then(|raw| raw.opens()), Some(OpenKind::Request));
+/// # Ok::<(), np_wire::WireError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct RawFrame<'a> {
+    number: u8,
+    flags: u8,
+    id: u64,
+    payload: &'a [u8],
+    size: usize,
+}
+
+impl<'a> RawFrame<'a> {
+    #[inline]
+    fn read(reader: &mut Reader<'a>) -> Result<Self, WireError> {
+        let before = reader.rest().len();
+        let first = reader.u8("a frame")?;
+        let (number, flags) = (first >> 3, first & 0b111);
+        let id = if number >= FIRST_WITH_STREAM { reader.varint("a stream id")? } else { 0 };
+        let payload = reader.prefixed("a frame")?;
+        let size = before.saturating_sub(reader.rest().len());
+        Ok(Self { number, flags, id, payload, size })
+    }
+
+    /// What it opens, if it opens anything.
+    #[must_use]
+    #[inline]
+    pub const fn opens(&self) -> Option<OpenKind> {
+        match self.number {
+            number if number == FrameKind::Request.to_wire() => Some(OpenKind::Request),
+            number if number == FrameKind::OneWay.to_wire() => Some(OpenKind::OneWay),
+            number if number == FrameKind::Stream.to_wire() => Some(OpenKind::Stream),
+            _ => None,
         }
+    }
+
+    /// Whether it answers a unary call.
+    #[must_use]
+    #[inline]
+    pub const fn answers(&self) -> bool {
+        self.number == FrameKind::Response.to_wire()
+    }
+
+    /// Reads it as what [`RawFrame::opens`] gave.
+    ///
+    /// # Errors
+    /// As [`decode_frame`].
+    #[inline]
+    pub fn open(&self, kind: OpenKind) -> Result<Open<'a>, WireError> {
+        self.check_flags(kind.frame())?;
+        open(kind, self.flags, Reader::new(self.payload))
+    }
+
+    /// Reads it as the answer that [`RawFrame::answers`] says it is.
+    ///
+    /// # Errors
+    /// As [`decode_frame`].
+    #[inline]
+    pub fn response(&self) -> Result<Response<'a>, WireError> {
+        self.check_flags(FrameKind::Response)?;
+        response(StreamId::from_wire(self.id), self.flags, Reader::new(self.payload))
+    }
+
+    /// Reads it, whatever it is.
+    ///
+    /// # Errors
+    /// As [`decode_frame`].
+    pub fn decode(self) -> Result<Frame<'a>, WireError> {
+        let Some(kind) = FrameKind::from_wire(self.number) else {
+            return Ok(Frame::Unknown { kind: self.number, size: self.size });
+        };
+        self.check_flags(kind)?;
+        decode_payload(kind, self.flags, StreamId::from_wire(self.id), self.payload)
+    }
+
+    #[inline]
+    fn check_flags(&self, kind: FrameKind) -> Result<(), WireError> {
+        if self.flags & !kind.flags() == 0 { Ok(()) } else { Err(Malformed::Value("the flags of a frame").into()) }
     }
 }
 
@@ -63,20 +163,8 @@ impl<'a> Iterator for Frames<'a> {
 /// # Errors
 /// When the bytes are no frame, or a limit is hit; the error names the field or the limit.
 pub fn decode_frame(bytes: &[u8]) -> Result<(Frame<'_>, usize), WireError> {
-    let mut reader = Reader::new(bytes);
-    let first = reader.u8("a frame")?;
-    let (number, flags) = (first >> 3, first & 0b111);
-    let id = if number >= FIRST_WITH_STREAM { reader.varint("a stream id")? } else { 0 };
-    let payload = reader.prefixed("a frame")?;
-    let size = bytes.len().saturating_sub(reader.rest().len());
-    let Some(kind) = FrameKind::from_wire(number) else {
-        return Ok((Frame::Unknown { kind: number, size }, size));
-    };
-    if flags & !kind.flags() != 0 {
-        return Err(Malformed::Value("the flags of a frame").into());
-    }
-    let frame = decode_payload(kind, flags, StreamId::from_wire(id), payload)?;
-    Ok((frame, size))
+    let raw = RawFrame::read(&mut Reader::new(bytes))?;
+    Ok((raw.decode()?, raw.size))
 }
 
 fn decode_payload<'a>(kind: FrameKind, flags: u8, id: StreamId, payload: &'a [u8]) -> Result<Frame<'a>, WireError> {
@@ -99,12 +187,12 @@ fn decode_payload<'a>(kind: FrameKind, flags: u8, id: StreamId, payload: &'a [u8
             let number = reader.varint32("a method number")?;
             return Ok(Frame::Method { number, name: method_name(reader.rest())? });
         }
-        FrameKind::Request => return open(OpenKind::Request, flags, reader),
-        FrameKind::OneWay => return open(OpenKind::OneWay, flags, reader),
-        FrameKind::Stream => return open(OpenKind::Stream, flags, reader),
+        FrameKind::Request => return open(OpenKind::Request, flags, reader).map(Frame::Open),
+        FrameKind::OneWay => return open(OpenKind::OneWay, flags, reader).map(Frame::Open),
+        FrameKind::Stream => return open(OpenKind::Stream, flags, reader).map(Frame::Open),
         FrameKind::ConnectionCredit => Frame::ConnectionCredit(reader.varint32("a credit")?),
         FrameKind::CallAllowance => Frame::CallAllowance(reader.varint32("a call allowance")?),
-        FrameKind::Response => return response(id, flags, reader),
+        FrameKind::Response => return response(id, flags, reader).map(Frame::Response),
         FrameKind::Data => {
             return Ok(Frame::Data { id, fin: flags & FIN != 0, end: flags & END != 0, body: payload });
         }
@@ -124,21 +212,23 @@ fn padding(payload: &[u8]) -> Result<Frame<'_>, WireError> {
     Ok(Frame::Padding(payload.len()))
 }
 
-fn open(kind: OpenKind, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
+#[inline]
+fn open(kind: OpenKind, flags: u8, mut reader: Reader<'_>) -> Result<Open<'_>, WireError> {
     let method = reader.varint32("a method number")?;
     let (codec, encoding) = codec_and_encoding(&mut reader)?;
     let remaining = remaining_time(flags, &mut reader)?;
     let total = total(flags, &mut reader)?;
     let metadata = extension(flags, &mut reader)?;
     let body = reader.rest();
-    Ok(Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body }))
+    Ok(Open { kind, method, codec, encoding, remaining, total, metadata, body })
 }
 
-fn response(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
+#[inline]
+fn response(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Response<'_>, WireError> {
     let (codec, encoding) = codec_and_encoding(&mut reader)?;
     let total = total(flags, &mut reader)?;
     let metadata = extension(flags, &mut reader)?;
-    Ok(Frame::Response(Response { id, codec, encoding, total, metadata, body: reader.rest() }))
+    Ok(Response { id, codec, encoding, total, metadata, body: reader.rest() })
 }
 
 fn trailers(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'_>, WireError> {
@@ -156,6 +246,7 @@ fn compressed(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'
     }
 }
 
+#[inline]
 fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), WireError> {
     let byte = reader.u8("a codec")?;
     let codec = Codec::from_wire(byte);
@@ -167,6 +258,7 @@ fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), Wire
 }
 
 /// Zero means no deadline; else the milliseconds and one.
+#[inline]
 fn remaining_time(flags: u8, reader: &mut Reader<'_>) -> Result<RemainingTime, WireError> {
     if flags & DEFAULT_DEADLINE != 0 {
         return Ok(RemainingTime::Default);
@@ -177,15 +269,18 @@ fn remaining_time(flags: u8, reader: &mut Reader<'_>) -> Result<RemainingTime, W
     })
 }
 
+#[inline]
 fn total(flags: u8, reader: &mut Reader<'_>) -> Result<Option<u32>, WireError> {
     if flags & MORE == 0 { Ok(None) } else { reader.varint32("the size of a message").map(Some) }
 }
 
+#[inline]
 fn extension(flags: u8, reader: &mut Reader<'_>) -> Result<Metadata, WireError> {
-    let mut pairs = Metadata::default();
-    if flags & EXTENSION == 0 {
-        return Ok(pairs);
-    }
+    if flags & EXTENSION == 0 { Ok(Metadata::new()) } else { entries(reader) }
+}
+
+fn entries(reader: &mut Reader<'_>) -> Result<Metadata, WireError> {
+    let mut pairs = Metadata::new();
     let mut entries = Reader::new(reader.prefixed("an extension")?);
     let mut seen = false;
     while !entries.rest().is_empty() {

@@ -92,6 +92,41 @@ pub fn encode_frame_head<'a>(out: &mut Vec<u8>, frame: &Frame<'a>) -> &'a [u8] {
     &[]
 }
 
+/// Appends the frame of an opening, as [`encode_frame`] does: for whoever has nothing but that.
+///
+/// ```
+/// use np_wire::{Frame, Open, OpenKind, encode_frame, encode_open};
+/// let open = Open { body: b"abc", ..Open::new(OpenKind::Request) };
+/// let (mut one, mut other) = (Vec::new(), Vec::new());
+/// encode_open(&mut one, &open);
+/// encode_frame(&mut other, &Frame::Open(open));
+/// assert_eq!(one, other);
+/// ```
+#[inline]
+pub fn encode_open(out: &mut Vec<u8>, frame: &Open<'_>) {
+    let body = open(out, frame);
+    out.extend_from_slice(body);
+}
+
+/// Appends the frame of an answer, as [`encode_frame`] does: for whoever has nothing but that.
+///
+/// ```
+/// use np_wire::{Frame, decode_frame, encode_frame, encode_response};
+/// let bytes = [0x10 << 3, 4, 4, 0, b'a', b'b', b'c'];
+/// let (Frame::Response(response), _) = decode_frame(&bytes)? else { return Ok(()) };
+/// let (mut one, mut other) = (Vec::new(), Vec::new());
+/// encode_response(&mut one, &response);
+/// encode_frame(&mut other, &Frame::Response(response));
+/// assert_eq!((&one, &other), (&bytes.to_vec(), &bytes.to_vec()));
+/// # Ok::<(), np_wire::WireError>(())
+/// ```
+#[inline]
+pub fn encode_response(out: &mut Vec<u8>, frame: &Response<'_>) {
+    let body = response(out, frame);
+    out.extend_from_slice(body);
+}
+
+#[inline]
 fn open<'a>(out: &mut Vec<u8>, frame: &Open<'a>) -> &'a [u8] {
     let Open { kind, method, codec, encoding, remaining, total, metadata, body } = frame;
     let extension = extension_size(metadata);
@@ -120,6 +155,7 @@ fn open<'a>(out: &mut Vec<u8>, frame: &Open<'a>) -> &'a [u8] {
     body
 }
 
+#[inline]
 fn response<'a>(out: &mut Vec<u8>, frame: &Response<'a>) -> &'a [u8] {
     let Response { id, codec, encoding, total, metadata, body } = frame;
     let extension = extension_size(metadata);
@@ -152,11 +188,13 @@ fn number(out: &mut Vec<u8>, kind: FrameKind, value: u64) {
     put_varint(out, value);
 }
 
+#[inline]
 fn start(out: &mut Vec<u8>, kind: FrameKind, flags: u8, size: usize) {
     out.push(kind.to_wire() << 3 | flags);
     put_varint(out, size as u64);
 }
 
+#[inline]
 fn start_stream(out: &mut Vec<u8>, kind: FrameKind, flags: u8, id: StreamId, size: usize) {
     out.push(kind.to_wire() << 3 | flags);
     put_varint(out, id.to_wire());
@@ -167,10 +205,12 @@ const fn flag(set: bool, flag: u8) -> u8 {
     if set { flag } else { 0 }
 }
 
+#[inline]
 fn encoding_size(encoding: Encoding) -> usize {
     1 + encoding.raw_size().map_or(0, |raw| varint_len(u64::from(raw)))
 }
 
+#[inline]
 fn put_encoding(out: &mut Vec<u8>, codec: Codec, encoding: Encoding) {
     out.push(encoding.to_wire() << 4 | codec.to_wire());
     if let Some(raw) = encoding.raw_size() {
@@ -179,11 +219,14 @@ fn put_encoding(out: &mut Vec<u8>, codec: Codec, encoding: Encoding) {
 }
 
 /// The bytes of the extension's entries; `None` when there is nothing to say.
+#[inline]
 fn extension_size(metadata: &Metadata) -> Option<usize> {
-    (!metadata.is_empty()).then(|| {
-        let size = metadata_size(metadata);
-        varint_len(METADATA) + varint_len(size as u64) + size
-    })
+    if metadata.is_empty() { None } else { Some(entries_size(metadata)) }
+}
+
+fn entries_size(metadata: &Metadata) -> usize {
+    let size = metadata_size(metadata);
+    varint_len(METADATA) + varint_len(size as u64) + size
 }
 
 fn metadata_size(metadata: &Metadata) -> usize {
@@ -191,11 +234,15 @@ fn metadata_size(metadata: &Metadata) -> usize {
     metadata.iter().map(|(key, value)| prefixed(key.len()) + prefixed(value.len())).sum()
 }
 
+#[inline]
 fn put_extension(out: &mut Vec<u8>, metadata: &Metadata) {
-    let Some(size) = extension_size(metadata) else {
-        return;
-    };
-    put_varint(out, size as u64);
+    if !metadata.is_empty() {
+        put_entries(out, metadata);
+    }
+}
+
+fn put_entries(out: &mut Vec<u8>, metadata: &Metadata) {
+    put_varint(out, entries_size(metadata) as u64);
     put_varint(out, METADATA);
     put_varint(out, metadata_size(metadata) as u64);
     for (key, value) in metadata.iter() {

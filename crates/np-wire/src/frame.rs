@@ -181,6 +181,7 @@ impl Encoding {
 
     /// The number on the wire.
     #[must_use]
+    #[inline]
     pub const fn to_wire(self) -> u8 {
         match self {
             Self::Plain => 0,
@@ -192,6 +193,7 @@ impl Encoding {
 
     /// The declared size once decompressed.
     #[must_use]
+    #[inline]
     pub const fn raw_size(self) -> Option<u32> {
         match self {
             Self::Plain => None,

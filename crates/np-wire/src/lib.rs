@@ -14,8 +14,8 @@ mod record;
 mod settings;
 mod stream_id;
 
-pub use decode::{Frames, decode_frame};
-pub use encode::{encode_frame, encode_frame_head};
+pub use decode::{Frames, RawFrame, decode_frame};
+pub use encode::{encode_frame, encode_frame_head, encode_open, encode_response};
 pub use error::WireError;
 pub use frame::{Encoding, Frame, FrameKind, Open, OpenKind, RemainingTime, Response, Trailers};
 pub use preface::{

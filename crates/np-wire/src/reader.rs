@@ -18,6 +18,7 @@ pub const MAX_VARINT: u64 = (1 << 62) - 1;
 /// assert_eq!(np_wire::varint_len(64), 2);
 /// ```
 #[must_use]
+#[inline]
 pub const fn varint_len(value: u64) -> usize {
     match value {
         0..=0x3f => 1,
@@ -34,6 +35,7 @@ pub const fn varint_len(value: u64) -> usize {
 /// np_wire::put_varint(&mut out, 15_293);
 /// assert_eq!(out, [0x7b, 0xbd]);
 /// ```
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     let value = value.min(MAX_VARINT);
     match varint_len(value) {
@@ -62,12 +64,14 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads from the front of `bytes`.
     #[must_use]
+    #[inline]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// The bytes not yet taken.
     #[must_use]
+    #[inline]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -76,6 +80,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer are left.
+    #[inline]
     pub fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], WireError> {
         let (head, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Truncated(field))?;
         self.rest = rest;
@@ -86,6 +91,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WireError> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed::Truncated(field))?;
         self.rest = rest;
@@ -96,6 +102,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When none is left.
+    #[inline]
     pub fn u8(&mut self, field: &'static str) -> Result<u8, WireError> {
         self.array::<1>(field).map(|[byte]| byte)
     }
@@ -112,21 +119,37 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When it is cut short, or written in more bytes than it needs.
+    #[inline]
     pub fn varint(&mut self, field: &'static str) -> Result<u64, WireError> {
-        let first = *self.rest.first().ok_or(Malformed::Truncated(field))?;
-        let value = match first >> 6 {
-            0 => u64::from(self.u8(field)?),
-            1 => u64::from(self.u16(field)? & 0x3fff),
-            2 => u64::from(u32::from_be_bytes(self.array(field)?) & 0x3fff_ffff),
-            _ => u64::from_be_bytes(self.array(field)?) & MAX_VARINT,
+        // The lengths of frames, and ids, in what most of them have.
+        let (value, least, rest) = match *self.rest {
+            [one @ 0..=0x3f, ref rest @ ..] => (u32::from(one), 0, rest),
+            [one @ 0x40..=0x7f, two, ref rest @ ..] => (u32::from(u16::from_be_bytes([one & 0x3f, two])), 0x40, rest),
+            [one @ 0x80..=0xbf, two, three, four, ref rest @ ..] => {
+                (u32::from_be_bytes([one & 0x3f, two, three, four]), 0x4000, rest)
+            }
+            _ => return self.other_varint(field),
         };
-        if varint_len(value) == 1 << (first >> 6) { Ok(value) } else { Err(Malformed::LongVarint.into()) }
+        if value < least {
+            return Err(Malformed::LongVarint.into());
+        }
+        self.rest = rest;
+        Ok(u64::from(value))
+    }
+
+    /// One of eight bytes, or one that is cut short.
+    fn other_varint(&mut self, field: &'static str) -> Result<u64, WireError> {
+        let whole = self.rest.first().is_some_and(|first| *first >= 0xc0);
+        let bytes = self.array(field).ok().filter(|_| whole).ok_or(Malformed::Truncated(field))?;
+        let value = u64::from_be_bytes(bytes) & MAX_VARINT;
+        if varint_len(value) == 8 { Ok(value) } else { Err(Malformed::LongVarint.into()) }
     }
 
     /// Takes a variable-length integer that must fit 32 bits.
     ///
     /// # Errors
     /// As [`Reader::varint`], and when the value is larger.
+    #[inline]
     pub fn varint32(&mut self, field: &'static str) -> Result<u32, WireError> {
         u32::try_from(self.varint(field)?).map_err(|_| Malformed::Value(field).into())
     }
@@ -135,6 +158,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When either is cut short.
+    #[inline]
     pub fn prefixed(&mut self, field: &'static str) -> Result<&'a [u8], WireError> {
         let count = self.varint(field)?;
         let count = usize::try_from(count).map_err(|_| Malformed::Truncated(field))?;

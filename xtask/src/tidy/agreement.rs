@@ -1,4 +1,5 @@
-//! Facts that have to stand in two places agree: the oldest Rust that must work, and the list of fuzz targets.
+//! Facts that have to stand in two places agree: the oldest Rust that must work, the list of fuzz targets, and the times on
+//! the protocol's page.
 
 use super::Finding;
 use crate::source::is_word;
@@ -7,6 +8,8 @@ use crate::workspace::File;
 const WORKFLOW: &str = ".github/workflows/ci.yml";
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 const FUZZ_TARGETS: &str = "fuzz/fuzz_targets/";
+const PROTOCOL: &str = "docs/PROTOCOL.md";
+const SAMPLE: &str = "docs/np.sample.toml";
 
 /// Holds the second place of each fact against the first.
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
@@ -29,7 +32,36 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
             }
         }
     }
+    if let (Some(page), Some(sample)) = (find(PROTOCOL), find(SAMPLE)) {
+        findings.extend(timers(page, sample));
+    }
     findings
+}
+
+/// The defaults of the table of timers against the generated sample of a configuration.
+fn timers(page: &File, sample: &File) -> Vec<Finding> {
+    let section = page.text.lines().enumerate().skip_while(|(_, line)| *line != "## Timers").skip(1);
+    let rows = section.take_while(|(_, line)| !line.starts_with('#')).filter(|(_, line)| line.starts_with("| "));
+    let mut findings = Vec::new();
+    for (at, row) in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, _, _, _, default, settings, ..] = cells[..] else { continue };
+        for setting in settings.split('`').skip(1).step_by(2) {
+            if default_of(&sample.text, setting) != Some(default) {
+                let message = format!("says that {setting} is {default}, and docs/np.sample.toml does not");
+                findings.push(Finding::new(PROTOCOL, at + 1, message));
+            }
+        }
+    }
+    findings
+}
+
+/// What the sample gives for `table.name`.
+fn default_of<'a>(sample: &'a str, setting: &str) -> Option<&'a str> {
+    let (table, name) = setting.split_once('.')?;
+    let inside = sample.lines().skip_while(|line| *line != format!("[{table}]")).skip(1);
+    let mut lines = inside.take_while(|line| !line.starts_with('['));
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" = ")).map(|value| value.trim_matches('"'))
 }
 
 fn oldest_rust(manifest: &File) -> Option<&str> {
@@ -58,5 +90,21 @@ mod tests {
         assert_eq!(found(manifest, "\"1.89\" [wire]\n", fuzz), [WORKFLOW]);
         assert_eq!(found(manifest, "\"1.88\" [wires]\n", fuzz), [WORKFLOW]);
         assert_eq!(found(manifest, "\"1.88\" [wire]\n", "\n"), [FUZZ_MANIFEST]);
+    }
+
+    #[test]
+    fn a_time_that_is_not_the_default_is_found() {
+        let page = "## Timers\n\n| timer | at | from | to | default | setting | then |\n|---|---|---|---|---|---|---|\n\
+                    | drain | server | a | b | 10s | `server.drain`, `client.drain` | c |\n## More\n";
+        let sample = |client: &str| format!("[server]\ndrain = \"10s\"\n[client]\ndrain = \"{client}\"\n");
+        let found = |client: &str| {
+            check(&[File::new(PROTOCOL, page), File::new(SAMPLE, &sample(client))])
+                .into_iter()
+                .map(|one| (one.line, one.message))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("10s"), []);
+        let message = "says that client.drain is 10s, and docs/np.sample.toml does not".to_owned();
+        assert_eq!(found("1m"), [(5, message)]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use np_facade::{ConnectionError, escape};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::machine::Machine;
 use super::tally::{MAX_REASON, Tally};
@@ -38,6 +39,13 @@ impl Report {
             }),
         };
         Self { schema: SCHEMA, machine, address: address.to_owned(), totals, runs }
+    }
+
+    /// What there is to say beside the runs, where each of them was told as it ended.
+    pub(super) fn without_runs(&self) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        value.as_object_mut().map(|fields| fields.remove("runs"));
+        value
     }
 }
 

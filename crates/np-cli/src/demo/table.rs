@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::demo::items::Checked;
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::screen;
 use crate::span::show_span;
 
 /// The width of the longest item.
@@ -36,13 +37,14 @@ impl Row {
         Self { name, ok, detail, item, transport }
     }
 
-    fn text(&self, colour: bool) -> String {
+    fn text(&self, colour: bool, width: Option<usize>) -> String {
+        const INDENT: usize = 2 + RESULT + 2 + ITEM + 2 + TRANSPORT + 2;
         let (mark, word, paint) = if self.ok { ("✓", "ok", "\u{1b}[32m") } else { ("✗", "FAILED", "\u{1b}[31m") };
         let (paint, plain) = if colour { (paint, "\u{1b}[0m") } else { ("", "") };
-        format!(
-            "{paint}{mark} {word:RESULT$}{plain}  {:ITEM$}  {:TRANSPORT$}  {}\n",
-            self.item, self.transport, self.detail
-        )
+        // Colour takes no room, and stands in none of the lines that follow.
+        let rest = format!("{:ITEM$}  {:TRANSPORT$}  {}", self.item, self.transport, self.detail);
+        let rest = screen::fit(&format!("{:1$}{rest}", "", 4 + RESULT), INDENT, width);
+        format!("{paint}{mark} {word:RESULT$}{plain}  {}\n", rest.trim_start())
     }
 }
 
@@ -68,8 +70,10 @@ impl Table {
 
     /// Adds a row, and prints it where rows are for people.
     pub(crate) fn row(&mut self, row: Row) -> Result<(), Failure> {
-        if !self.output.is_json() {
-            output::write(row.text(self.colour).as_bytes())?;
+        if self.output.is_ndjson() {
+            self.output.json(&row)?;
+        } else if !self.output.is_json() {
+            output::write(row.text(self.colour, screen::width()).as_bytes())?;
         }
         self.rows.push(row);
         Ok(())
@@ -77,6 +81,9 @@ impl Table {
 
     /// Prints what comes after the last row: a line that counts them, or all of them as JSON.
     pub(crate) fn foot(&self, took: Duration) -> Result<(), Failure> {
+        if self.output.is_ndjson() {
+            return Ok(());
+        }
         if self.output.is_json() {
             return self.output.json(&self.rows);
         }
@@ -101,9 +108,13 @@ mod tests {
         assert_eq!(Item::ALL.iter().map(|item| item.name().chars().count()).max(), Some(ITEM));
         let good = Row::new("typed calls", "tcp", Ok("4 values".to_owned()));
         let bad = Row::new("typed calls", "unix", Err("none".to_owned()));
-        assert_eq!(good.text(false), "✓ ok      typed calls                 tcp        4 values\n");
-        assert_eq!(bad.text(false), "✗ FAILED  typed calls                 unix       none\n");
-        assert!(good.text(true).starts_with("\u{1b}[32m✓"));
+        assert_eq!(good.text(false, None), "✓ ok      typed calls                 tcp        4 values\n");
+        assert_eq!(bad.text(false, None), "✗ FAILED  typed calls                 unix       none\n");
+        assert!(good.text(true, None).starts_with("\u{1b}[32m✓"));
+        let long = Row::new("typed calls", "tcp", Ok("one two three".to_owned()));
+        let lines = "✓ ok      typed calls                 tcp        one two\n                                                 three\n";
+        assert_eq!(long.text(false, Some(57)), lines);
+        assert_eq!(long.text(true, Some(57)).lines().nth(1), lines.lines().nth(1));
     }
 
     #[test]

@@ -14,9 +14,15 @@ mod config;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod dissector;
+#[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod inspect;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -27,7 +33,11 @@ mod managed;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
@@ -40,3 +50,5 @@ mod trust;
 mod usage;
 #[cfg(test)]
 mod watching;
+#[cfg(test)]
+mod wire;

@@ -12,6 +12,7 @@ use np_types::{Limits, LimitsError};
 use crate::call_limits::WhenFull;
 use crate::compression::Compression;
 use crate::entropy::EntropyError;
+use crate::key_log::KeyLog;
 use crate::lifetime::Lifetime;
 use crate::telemetry::Telemetry;
 
@@ -84,6 +85,8 @@ pub struct AcceptorConfig {
     pub compression: Compression,
     /// Where the server counts what it does. Default: nowhere.
     pub telemetry: Telemetry,
+    /// Where the traffic keys of connections are written down. Default: nowhere.
+    pub key_log: Option<KeyLog>,
     /// The methods that peers may call.
     pub router: Router,
 }
@@ -122,6 +125,7 @@ impl AcceptorConfig {
             exactly_once: None,
             compression: Compression::default(),
             telemetry: Telemetry::off(),
+            key_log: None,
             router,
         }
     }

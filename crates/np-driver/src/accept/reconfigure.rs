@@ -30,7 +30,7 @@ impl Acceptor {
     /// pre-shared keys, `limits`, `lifetime` and both timeouts for handshakes from now on; `max_connections`, `max_handshakes`,
     /// `max_server_calls`, `max_identity_calls`, limits of sources and rates, `max_memory` at once, without cutting what is beyond a lower
     /// number; connections that came before there was a limit of sources are not counted by it. Patterns, suites, the provider, `when_full`,
-    /// `replay_capacity`, `exactly_once`, telemetry, compression and the router stay. Connections whose peer the new policy
+    /// `replay_capacity`, `exactly_once`, telemetry, the key log, compression and the router stay. Connections whose peer the new policy
     /// refuses are closed (`not-allowed`).
     ///
     /// # Errors
@@ -46,6 +46,7 @@ impl Acceptor {
             replay_capacity: old.config.replay_capacity,
             exactly_once: old.config.exactly_once,
             telemetry: old.config.telemetry.clone(),
+            key_log: old.config.key_log.clone(),
             compression: old.config.compression,
             router: old.config.router.clone(),
             ..wanted

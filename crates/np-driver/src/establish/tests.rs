@@ -48,7 +48,14 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
     };
     let mut io: Box<dyn Io> = Box::new(near);
     let until = Instant::now() + Duration::from_secs(5);
-    let establish = Establish { io: &mut io, judge: Nobody, limits: Limits::default(), clock: Clock::start(), until };
+    let establish = Establish {
+        io: &mut io,
+        judge: Nobody,
+        limits: Limits::default(),
+        clock: Clock::start(),
+        until,
+        key_log: None,
+    };
     establish.run(Handshake::initiator(config).unwrap()).await.err().unwrap()
 }
 

@@ -35,8 +35,7 @@ impl Task {
                 self.drain_events(cx);
             }
             if self.session.is_closed() {
-                // The farewell sends what is left.
-                return;
+                return self.write_last(cx);
             }
             let rest = self.out.get(self.written..).unwrap_or_default();
             match Pin::new(&mut self.io).poll_write(cx, rest) {
@@ -62,6 +61,25 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Writes of the last bytes what goes at once, before anybody learns of the end: a program that closes and is over
+    /// then does not take its CLOSE along. The farewell sends what is left, and tells of no failure either.
+    fn write_last(&mut self, cx: &mut Context<'_>) {
+        if self.session.was_lost() {
+            return;
+        }
+        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let Poll::Ready(Ok(count)) = Pin::new(&mut self.io).poll_write(cx, rest) else {
+                return;
+            };
+            if count == 0 {
+                return;
+            }
+            self.written += count;
+            self.book.bytes(Way::Out, count);
+        }
+        let _ = Pin::new(&mut self.io).poll_flush(cx);
     }
 
     /// TLS may hold back the end of what it took, where the socket had no room for all of it.

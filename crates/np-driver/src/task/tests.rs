@@ -1,13 +1,14 @@
 //! The task over a socket that breaks while it is written to.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern};
 use np_session::{Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
+use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, UnixMillis};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -16,7 +17,7 @@ use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
 use crate::compression::{Bodies, Compression, Contexts};
-use crate::connection::{ConnectionInfo, Request};
+use crate::connection::{Connection, ConnectionInfo, Request};
 use crate::entropy::random_secret_key;
 use crate::establish::Established;
 use crate::lifetime::Lifetime;
@@ -104,7 +105,8 @@ fn no_bodies() -> Bodies {
     Bodies::new(Contexts::new(Compression::default()).unwrap(), &Limits::default(), 0)
 }
 
-async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
+/// A connection over this socket, and its task.
+fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output = ConnectionError> + Send) {
     let established =
         Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, max_calls: 10, input: BytesMut::new() };
     let clock = Clock::start();
@@ -124,13 +126,11 @@ async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
-    let (connection, task) = start(
-        Box::new(established),
-        Box::new(Breaking { last_words, broken: false }),
-        info,
-        Share::default(),
-        Router::new(),
-    );
+    start(Box::new(established), io, info, Share::default(), Router::new())
+}
+
+async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
+    let (connection, task) = begin(Box::new(Breaking { last_words, broken: false }), session);
     let task = tokio::spawn(task);
     let error = connection.call(Request::new("np.echo".parse().unwrap())).await.unwrap_err();
     assert_eq!(error.outcome, Outcome::NotProcessed, "nothing was taken by the system");
@@ -151,4 +151,47 @@ async fn the_peers_reason_is_read_from_a_socket_that_broke() {
     let (client, _server) = sessions();
     let error = call_over(Vec::new(), client).await;
     assert!(matches!(error, ConnectionError::Io { .. }), "{error}");
+}
+
+/// A socket that takes all there is, and notes of each write whether the end was told before.
+#[derive(Clone, Default)]
+struct Noting {
+    connection: Arc<OnceLock<Connection>>,
+    writes: Arc<Mutex<Vec<bool>>>,
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        // The peer says nothing, and ends once everything was said to it.
+        if self.writes.lock().unwrap().is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let told = self.connection.get().is_some_and(|connection| connection.error().is_some());
+        self.writes.lock().unwrap().push(told);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn the_close_is_written_before_anybody_learns_of_the_end() {
+    let (client, _server) = sessions();
+    let io = Noting::default();
+    let (connection, task) = begin(Box::new(io.clone()), client);
+    io.connection.set(connection.clone()).unwrap();
+    let task = tokio::spawn(task);
+    let ended = connection.close(CloseCode::Normal, "bye").await;
+    assert!(matches!(ended, ConnectionError::ClosedHere(CloseCode::Normal)), "{ended}");
+    task.await.unwrap();
+    assert_eq!(*io.writes.lock().unwrap(), [false]);
 }

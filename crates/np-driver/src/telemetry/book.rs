@@ -3,8 +3,9 @@
 
 use np_session::{OpenKind, Side, StreamKey};
 use np_types::{ConnectionError, Metadata, MethodName, Status, Time, TraceContext};
-use tracing::Span;
 use tracing::field::{Empty, display};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span};
 
 use super::{Telemetry, limit_of};
 use crate::export;
@@ -46,7 +47,13 @@ impl Book {
     }
 
     /// The span of a call that is about to begin; one that says nothing where nobody listens.
+    #[inline]
     pub(crate) fn span(&self, way: Way, method: &MethodName, metadata: &Metadata) -> Span {
+        // Asked here, since most calls are made where nobody listens.
+        if Level::DEBUG <= LevelFilter::current() { Self::new_span(way, method, metadata) } else { Span::none() }
+    }
+
+    fn new_span(way: Way, method: &MethodName, metadata: &Metadata) -> Span {
         let direction = match way {
             Way::In => "in",
             Way::Out => "out",
@@ -64,10 +71,14 @@ impl Book {
     }
 
     /// A call, one-way message or stream has begun.
-    pub(crate) fn began(&mut self, key: StreamKey, way: Way, kind: OpenKind, span: Span, now: Time) {
-        if !self.telemetry.is_on() && span.is_disabled() {
-            return;
+    #[inline]
+    pub(crate) fn began(&mut self, key: StreamKey, way: Way, kind: OpenKind, span: &Span, now: Time) {
+        if self.telemetry.is_on() || !span.is_disabled() {
+            self.enter(key, way, kind, span.clone(), now);
         }
+    }
+
+    fn enter(&mut self, key: StreamKey, way: Way, kind: OpenKind, span: Span, now: Time) {
         let at = key.slot();
         if self.open.len() <= at {
             self.open.resize_with(at + 1, || None);
@@ -83,7 +94,14 @@ impl Book {
     }
 
     /// It has ended, unless it had before.
+    #[inline]
     pub(crate) fn ended(&mut self, key: StreamKey, status: Status, now: Time) {
+        if !self.open.is_empty() {
+            self.leave(key, status, now);
+        }
+    }
+
+    fn leave(&mut self, key: StreamKey, status: Status, now: Time) {
         let place = self.open.get_mut(key.slot());
         if let Some(entry) = place.and_then(|place| place.take_if(|entry| entry.key == key)) {
             self.close(&entry, status, now);

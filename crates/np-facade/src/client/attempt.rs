@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::{MessageStream, Reply};
-use np_driver::{Connection, Request, random_number};
+use np_driver::{Connection, Request, Unanswered, Until, random_number};
 use np_types::{CallError, Deadline, Outcome, Status, Time};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout_at};
@@ -22,10 +22,15 @@ pub(crate) struct Outgoing {
     pub(crate) request: Request,
     /// How long it may take in all; none: for ever.
     pub(crate) within: Option<Duration>,
-    /// How long it waits for a connection.
-    pub(crate) patience: Duration,
     /// Whether it does no harm when it is done twice.
     pub(crate) idempotent: bool,
+}
+
+impl Outgoing {
+    /// How long it waits for a connection.
+    pub(crate) fn patience(&self, pool: &Pool) -> Duration {
+        self.within.unwrap_or(pool.dialer.settings.deadline)
+    }
 }
 
 /// What an attempt does with a connection.
@@ -37,8 +42,8 @@ pub(crate) trait Operation {
     fn attempt(
         connection: &Connection,
         request: &Request,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<Self::Output, CallError>> + Send;
+        until: Until,
+    ) -> impl Future<Output = Result<Self::Output, Unanswered>> + Send;
 }
 
 /// Waits for an answer.
@@ -51,9 +56,9 @@ impl Operation for Unary {
     fn attempt(
         connection: &Connection,
         request: &Request,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        connection.call_by(request, deadline)
+        until: Until,
+    ) -> impl Future<Output = Result<Reply, Unanswered>> + Send {
+        connection.begin(request, until)
     }
 }
 
@@ -64,12 +69,10 @@ pub(crate) struct OneWay;
 impl Operation for OneWay {
     type Output = ();
 
-    fn attempt(
-        connection: &Connection,
-        request: &Request,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<(), CallError>> + Send {
-        connection.send_one_way(request.clone().deadline(deadline))
+    async fn attempt(connection: &Connection, request: &Request, until: Until) -> Result<(), Unanswered> {
+        let deadline = counted(connection, until);
+        let sent = connection.send_one_way(request.clone().deadline(deadline)).await;
+        sent.map_err(|error| unanswered(error, deadline))
     }
 }
 
@@ -80,13 +83,24 @@ pub(crate) struct OpenStream;
 impl Operation for OpenStream {
     type Output = MessageStream;
 
-    fn attempt(
-        connection: &Connection,
-        request: &Request,
-        deadline: Deadline,
-    ) -> impl Future<Output = Result<MessageStream, CallError>> + Send {
-        connection.open_stream(request.clone().deadline(deadline))
+    async fn attempt(connection: &Connection, request: &Request, until: Until) -> Result<MessageStream, Unanswered> {
+        let deadline = counted(connection, until);
+        let opened = connection.open_stream(request.clone().deadline(deadline)).await;
+        opened.map_err(|error| unanswered(error, deadline))
     }
+}
+
+fn counted(connection: &Connection, until: Until) -> Deadline {
+    match until {
+        Until::At(deadline) => deadline,
+        Until::Within(span) => connection.clock().deadline(span),
+    }
+}
+
+fn unanswered(error: CallError, deadline: Deadline) -> Unanswered {
+    let mut unanswered = Unanswered::from(error);
+    unanswered.deadline = Some(deadline);
+    unanswered
 }
 
 /// What is to be done about an attempt that failed.
@@ -105,28 +119,40 @@ pub(crate) async fn settle<'a, O: Operation>(
     pool: &'a Pool,
     call: &Outgoing,
 ) -> Result<(O::Output, Lease<'a>), CallError> {
-    // Known once it matters: the first attempt on a connection that stands reads no clock for it.
-    let mut until = None;
-    let mut refusals = 0;
+    settle_from::<O>(pool, call, None, 0).await
+}
+
+/// Goes on with attempts: until when is known once it matters, since the first one on a connection that stands reads no
+/// clock for it.
+pub(crate) async fn settle_from<'a, O: Operation>(
+    pool: &'a Pool,
+    call: &Outgoing,
+    mut until: Option<Time>,
+    mut refusals: u32,
+) -> Result<(O::Output, Lease<'a>), CallError> {
     loop {
         let lease = match pool.pick() {
             Some(lease) => lease,
             // Boxed, as all that is rare here: what every call carries along stays small.
             None => {
-                let until = *until.get_or_insert_with(|| pool.dialer.clock.now() + call.patience);
+                let until = *until.get_or_insert_with(|| pool.dialer.clock.now() + call.patience(pool));
                 Box::pin(pool.wait(until)).await?
             }
         };
-        let deadline = deadline(pool, &lease, call, until);
-        match O::attempt(&lease.live.connection, &call.request, deadline).await {
+        let by = match (call.within, until) {
+            // The first attempt: the connection counts from when it learns of it.
+            (Some(within), None) => Until::Within(within),
+            _ => Until::At(deadline(pool, &lease, call, until)),
+        };
+        match O::attempt(&lease.live.connection, &call.request, by).await {
             Ok(output) => {
                 pool.budget.deposit();
                 lease.live.station.succeeded();
                 return Ok((output, lease));
             }
-            Err(error) => {
-                let until = *until.get_or_insert_with(|| pool_time(pool, &lease, deadline, call.patience));
+            Err(Unanswered { error, deadline, .. }) => {
                 let live = Arc::clone(&lease.live);
+                let until = *until.get_or_insert_with(|| pool_time(pool, &live, deadline, call.patience(pool)));
                 drop(lease);
                 Box::pin(again(pool, &live, call, error, until, &mut refusals)).await?;
             }
@@ -144,13 +170,14 @@ pub(crate) fn deadline(pool: &Pool, lease: &Lease<'_>, call: &Outgoing, until: O
 }
 
 /// When a call is over whose first attempt failed, on the clock of the pool.
-fn pool_time(pool: &Pool, lease: &Lease<'_>, deadline: Deadline, patience: Duration) -> Time {
-    let left = deadline.remaining(lease.live.connection.clock().now());
+/// One that its connection has not counted has only just begun.
+pub(crate) fn pool_time(pool: &Pool, live: &Live, deadline: Option<Deadline>, patience: Duration) -> Time {
+    let left = deadline.and_then(|deadline| deadline.remaining(live.connection.clock().now()));
     pool.dialer.clock.now() + left.unwrap_or(patience)
 }
 
 /// Waits until another attempt may be made, or gives the error that the caller is told.
-async fn again(
+pub(crate) async fn again(
     pool: &Pool,
     live: &Arc<Live>,
     call: &Outgoing,

@@ -111,7 +111,7 @@ enum Next {
 
 /// Makes attempts until the call is answered, or nobody can know whether it was done.
 pub(crate) async fn settle_once(pool: &Pool, once: &Once, call: &Outgoing) -> Result<Reply, CallError> {
-    let until = pool.dialer.clock.now() + call.patience;
+    let until = pool.dialer.clock.now() + call.patience(pool);
     let numbered = once.begin(pool, until).await?;
     let mut refusals = 0;
     // Where the last attempt went.

@@ -135,6 +135,9 @@ settings! {
         backlog: u32 = 1_024, Count(1, 65_535), Restart, |to, it| to.bind().backlog = *it;
         /// Whether TCP may bind a port whose earlier connections still linger. `default` is yes on Unix, no on Windows.
         reuse_address: Option<bool> = None, Maybe(Flag, "default"), Restart, |to, it| to.bind().reuse_address = it.unwrap_or(cfg!(unix));
+        /// Whether further servers may listen on the same TCP port, each with this setting, and the system spreads connections over
+        /// them. On Linux and Android.
+        share_port: bool = false, Flag, Restart, |to, it| to.bind().share_port = *it;
         /// Whether a TCP listener on an IPv6 address leaves IPv4 alone. `default` is the system's rule.
         ipv6_only: Option<bool> = None, Maybe(Flag, "default"), Restart, |to, it| to.bind().ipv6_only = *it;
         /// Whether every TCP connection starts with a PROXY header (version 2). Only where nobody but such a proxy can reach the

@@ -10,6 +10,7 @@ mod key_text;
 mod noise;
 mod noise_handshake;
 mod noise_vs_snow;
+mod rekey;
 mod seeds;
 mod session_frames;
 mod session_ops;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_text", key_text::target),
     ("noise_handshake", noise_handshake::target),
     ("noise_vs_snow", noise_vs_snow::target),
+    ("rekey", rekey::target),
     ("session_frames", session_frames::target),
     ("session_ops", session_ops::target),
     ("traffic_open", traffic_open::target),

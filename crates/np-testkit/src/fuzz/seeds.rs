@@ -11,6 +11,7 @@ use np_wire::{
     encode_frame, encode_handshake_message, encode_refusal,
 };
 
+use super::rekey::AGE;
 use super::session_frames::{APPLICATION, LONG, limits};
 use crate::settings;
 
@@ -45,6 +46,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "handshake_flow" => handshake_flow(),
         "noise_handshake" => noise_handshake(),
         "noise_vs_snow" => noise_vs_snow(),
+        "rekey" => rekey(),
         "session_frames" => session_frames(),
         "session_ops" => session_ops(),
         "traffic_open" => traffic_open(),
@@ -348,6 +350,37 @@ impl Frames {
 /// An operation of one side for [`super::session_ops`].
 const fn by(side: u8, operation: u8) -> u8 {
     side << 7 | operation
+}
+
+/// The first two pairs of bytes are the limits of each side: windows, and the lives of keys.
+fn rekey() -> Vec<Seed> {
+    let echoes = [by(0, 0), 0, 3, 200, by(1, 0), 0, 0, 9, 15, 15].repeat(5);
+    let chats = [by(0, 5), 0x30, 0, 9, 3, 0, 1, 1, by(1, 5), 0x10, 4, 4, 15, 15];
+    let mut seeds: Vec<Seed> = [
+        ("each_record", 0x1c),
+        ("two_records", 0x1d),
+        ("three_records", 0x1e),
+        ("each_byte", 0x13),
+        ("hundred_bytes", 0x17),
+        ("some_bytes", 0x1b),
+        ("all_at_once", 0x00),
+    ]
+    .into_iter()
+    .map(|(name, lives)| good(name, [&[0x30, lives, 0x30, lives][..], &echoes, &chats].concat()))
+    .collect();
+    let aged = [by(0, 0), 0, 0, 9, by(1, 0), 0, 0, 9, 15, 15, AGE, 60].repeat(4);
+    seeds.push(good("aged", [&[0x30, 0x0f, 0x30, 0x0f][..], &aged].concat()));
+    let asked = [by(0, 7), by(1, 7), by(0, 7), 15, by(0, 0), 0, 0, 40, by(1, 7), 15].repeat(6);
+    seeds.push(good("asked_for", [&[0x30, 0x1f, 0x30, 0x1f][..], &asked].concat()));
+    let parts = [by(0, 0), 0, 0, 200, by(0, 8), 0, 7, by(1, 9), 0, 3, by(1, 8), 0, 5, by(0, 9), 0, 2].repeat(8);
+    seeds.push(good("in_pieces", [&[0x30, 0x1d, 0x30, 0x1c][..], &parts].concat()));
+    seeds.push(bad("never", [&[0x30, 0x1f, 0x30, 0x1f][..], &echoes].concat()));
+    seeds.push(bad("closed", [&[0x30, 0x1c, 0x30, 0x1c][..], &echoes, &[by(0, 12), 0xff, 15]].concat()));
+    seeds.push(bad(
+        "cut",
+        [&[0x30, 0x1c, 0x30, 0x1c][..], &echoes, &[by(0, 0), 0, 1, 1, by(0, 8), 0, 60, 13, 0xff]].concat(),
+    ));
+    seeds
 }
 
 fn session_ops() -> Vec<Seed> {

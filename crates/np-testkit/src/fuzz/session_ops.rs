@@ -12,14 +12,17 @@ use np_session::{OpenKind, Session, Side};
 use np_types::{ConnectionError, Limits, Time};
 
 use super::input::Input;
+use super::rekey::Tap;
 use crate::sim::{check_model, check_rest};
 use crate::{Action, Actor, Peer, Step};
 
-const MOST_OPERATIONS: usize = 300;
+pub(super) const MOST_OPERATIONS: usize = 300;
 const MOST_CALLS: u64 = 24;
 /// A line that has come to rest by itself needs no longer than this; see the deadlines below.
 const LIMIT: Duration = Duration::from_secs(100);
 const MOST_TURNS: usize = 100_000;
+/// What the first key of each side is made of.
+pub(super) const KEYS: [u8; 2] = [1, 2];
 
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
@@ -36,20 +39,11 @@ pub(super) fn target(data: &[u8]) -> bool {
         let operation = input.u8();
         line.operate(usize::from(operation >> 7), operation % 0x80, &mut input);
     }
-    let quiet = line.rest();
-    let mut broken = Vec::new();
-    let whole = !line.cut && !line.ended;
-    if whole {
-        check_rest(&mut line.peers, quiet, &limits, &mut broken);
-    }
-    line.cut();
-    check_model(&line.peers, &mut broken);
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
-    whole && line.calls > 0
+    line.judge(&limits).0
 }
 
 /// Small windows and few calls, in the shapes that a byte chooses.
-fn limits(choice: u8) -> Limits {
+pub(super) fn limits(choice: u8) -> Limits {
     let stream_window = [1_024, 1_500, 4_096, 6_000][usize::from(choice & 3)];
     let max_message = [1_024, 5_000, 12_000, 30_000][usize::from(choice >> 2 & 3)];
     let limits = Limits {
@@ -80,20 +74,22 @@ fn wide(choice: u8) -> Limits {
     limits
 }
 
-struct Line {
+pub(super) struct Line {
     peers: [Peer<Actor>; 2],
     /// What each peer wrote and the other did not read.
     pipes: [VecDeque<u8>; 2],
     most: usize,
-    now: Time,
+    pub(super) now: Time,
     calls: u64,
     cut: bool,
     /// Whether a side drains or has closed.
     ended: bool,
+    /// Somebody who reads along what each peer sends.
+    pub(super) taps: Option<[Tap; 2]>,
 }
 
 impl Line {
-    fn new(null: bool, limits: &[Limits; 2]) -> Self {
+    pub(super) fn new(null: bool, limits: &[Limits; 2]) -> Self {
         let traffic = |send: u8, receive: u8| Traffic {
             send: if null { SendCipher::danger_null() } else { SendCipher::danger_from_key([send; 32]) },
             receive: if null { ReceiveCipher::danger_null() } else { ReceiveCipher::danger_from_key([receive; 32]) },
@@ -106,13 +102,15 @@ impl Line {
             let app = Actor::new(at as u64, (at as u64 + 1) << 33, Vec::new());
             Peer::over(session, app)
         };
-        let peers = [peer(Side::Initiator, traffic(1, 2)), peer(Side::Responder, traffic(2, 1))];
+        let peers =
+            [peer(Side::Initiator, traffic(KEYS[0], KEYS[1])), peer(Side::Responder, traffic(KEYS[1], KEYS[0]))];
         // An echo must fit the caller as well.
         let most = limits[0].max_message.min(limits[1].max_message).min(1 << 18) as usize;
-        Self { peers, pipes: Default::default(), most, now: Time::ZERO, calls: 0, cut: false, ended: false }
+        let (pipes, now) = (Default::default(), Time::ZERO);
+        Self { peers, pipes, most, now, calls: 0, cut: false, ended: false, taps: None }
     }
 
-    fn operate(&mut self, at: usize, operation: u8, input: &mut Input<'_>) {
+    pub(super) fn operate(&mut self, at: usize, operation: u8, input: &mut Input<'_>) {
         match operation % 16 {
             0 => self.open(at, OpenKind::Request, "echo", input),
             1 => self.open(at, OpenKind::Request, "nest", input),
@@ -170,6 +168,9 @@ impl Line {
         let count = most.min(peer.out.len());
         if !self.cut {
             self.pipes[at].extend(&peer.out[..count]);
+            if let Some(taps) = &mut self.taps {
+                taps[at].read(&peer.out[..count]);
+            }
         }
         peer.wrote(count);
         any || count > 0
@@ -199,7 +200,7 @@ impl Line {
     }
 
     /// Time passes, and timers fire before anything else that comes at that time.
-    fn pass(&mut self, now: Time) {
+    pub(super) fn pass(&mut self, now: Time) {
         self.now = now;
         for peer in &mut self.peers {
             peer.advance(now);
@@ -220,6 +221,21 @@ impl Line {
             }
         }
         panic!("the peers never come to rest at {:?}", self.now);
+    }
+
+    /// Lets the rest happen and holds the run against the model; gives whether calls were made on a line that stayed
+    /// whole, and the taps.
+    pub(super) fn judge(mut self, limits: &[Limits; 2]) -> (bool, Option<[Tap; 2]>) {
+        let quiet = self.rest();
+        let mut broken = Vec::new();
+        let whole = !self.cut && !self.ended;
+        if whole {
+            check_rest(&mut self.peers, quiet, limits, &mut broken);
+        }
+        self.cut();
+        check_model(&self.peers, &mut broken);
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        (whole && self.calls > 0, self.taps)
     }
 
     /// The line breaks: what is on it is lost, and both ends notice.

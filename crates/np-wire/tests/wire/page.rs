@@ -1,6 +1,9 @@
 //! The tables of `docs/PROTOCOL.md` say what the code does.
 
-use np_types::{CloseCode, Codec, LimitName, MAX_METHOD_BYTES, MAX_METHODS, Malformed, Metadata, MethodName, Status};
+use np_types::{
+    CloseCode, Codec, LimitName, Limits, MAX_METHOD_BYTES, MAX_METHODS, Malformed, Metadata, MethodName, PublicKey,
+    Status,
+};
 use np_wire::{
     FrameKind, MAGIC, MAX_HANDSHAKE_MESSAGE, MAX_KEY_ID, MAX_RECORD, MAX_TEXT, Settings, WireError, decode_frame,
 };
@@ -129,4 +132,64 @@ fn every_limit_has_its_height() {
 fn the_magic_is_as_written() {
     let hex: Vec<_> = MAGIC.iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(PAGE.contains(&format!("`{}`", hex.join(" "))));
+}
+
+/// A setting of this name with this value; the others fit beside the smallest and the largest.
+fn limits(name: &str, value: u64) -> Limits {
+    let value32 = u32::try_from(value).unwrap();
+    let mut limits =
+        Limits { max_window: 1 << 30, reassembly_budget: 1 << 30, call_budget: u32::MAX, ..Limits::default() };
+    match name {
+        "max_message" => limits.max_message = value32,
+        "max_calls" => limits.max_calls = value32,
+        "stream_window" => (limits.stream_window, limits.connection_window) = (value32, (2 * value32).min(1 << 30)),
+        "connection_window" => (limits.stream_window, limits.connection_window) = (1 << 10, value32),
+        "max_window" => (limits.stream_window, limits.max_window) = (1 << 10, value32),
+        "reassembly_budget" => (limits.max_message, limits.reassembly_budget) = (1 << 10, value32),
+        "call_budget" => (limits.max_message, limits.call_budget) = (1 << 10, value32),
+        "useless_acts" => limits.useless_acts = value32,
+        "pad_records_to" => limits.pad_records_to = u16::try_from(value).unwrap(),
+        other => panic!("no setting {other}"),
+    }
+    limits
+}
+
+#[test]
+fn every_setting_of_np_has_its_default_and_its_range() {
+    let usual = Limits::default();
+    let usual = |name: &str| match name {
+        "max_message" => usual.max_message,
+        "max_calls" => usual.max_calls,
+        "stream_window" => usual.stream_window,
+        "connection_window" => usual.connection_window,
+        "max_window" => usual.max_window,
+        "reassembly_budget" => usual.reassembly_budget,
+        "call_budget" => usual.call_budget,
+        "useless_acts" => usual.useless_acts,
+        "pad_records_to" => u32::from(usual.pad_records_to),
+        other => panic!("no setting {other}"),
+    };
+    let rows = rows("### Settings of np");
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let name = row[0].as_str();
+        assert_eq!(number(&row[1]), u64::from(usual(name)), "{name}");
+        let refused = |value| limits(name, value).problems().iter().any(|problem| problem.setting == name);
+        let least = number(&row[2]);
+        assert!(!refused(least) && (least == 0 || refused(least - 1)), "{name}: the least");
+        if !row[3].is_empty() {
+            let most = number(&row[3]);
+            // Half of it has to be a window of a stream as well.
+            let fits = name == "stream_window" || !refused(most);
+            assert!(fits && refused(most + 1), "{name}: the most");
+        }
+    }
+}
+
+#[test]
+fn the_text_of_a_key_is_as_written() {
+    let public = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13";
+    let bytes: Vec<_> = (0..64).step_by(2).map(|at| u8::from_str_radix(&public[at..at + 2], 16).unwrap()).collect();
+    let key = PublicKey::from_bytes(bytes.try_into().unwrap());
+    assert!(PAGE.contains(&format!("`{key}`")), "{key}");
 }
