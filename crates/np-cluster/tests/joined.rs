@@ -1,5 +1,13 @@
 //! Nodes that join over real sockets, by keys and by certificates, with servers of their own and of the program.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
 use std::time::Duration;
 
 use np_cluster::{Attributes, Cluster, ClusterClient, ClusterConfig, ClusterError, MemberState, Peering};
