@@ -1,4 +1,4 @@
-//! Identities that last: key files, an allow list, and a Unix socket (TCP where the system has none).
+//! Identities that last: key files, an allow list, and a Unix socket, which on Windows is a named pipe.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
@@ -19,8 +19,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // One public key a line, and a name for the log.
     std::fs::write(path("allowed"), format!("# who may call\n{} ada\n", ada.public_key()))?;
 
-    let address =
-        if cfg!(unix) { format!("unix:{}", path("app.sock").display()) } else { "tcp://127.0.0.1:0".to_owned() };
+    let address = if cfg!(unix) {
+        format!("unix:{}", path("app.sock").display())
+    } else {
+        format!("pipe:np-example-{}", std::process::id())
+    };
     let server = Server::builder(Identity::load(path("server.key"))?, Policy::allow_file(&path("allowed"))?)
         .listen(address)
         .on("who", |ctx, _body| Ok(ctx.peer().to_string()))

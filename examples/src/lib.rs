@@ -15,3 +15,8 @@ pub struct Transports;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/EXACTLY_ONCE.md")]
 pub struct ExactlyOnce;
+
+/// The page for whoever comes from another library, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/MIGRATING.md")]
+pub struct Migrating;

@@ -126,6 +126,11 @@ const STEPS: &[Step] = &[
             })
         }),
     },
+    Step {
+        name: "package",
+        // Whether the packages build on their own is asked before a release: docs/RELEASING.md.
+        work: Work::Cargo(&[cargo(&["package", "--workspace", "--no-verify", "--allow-dirty", "--locked"])]),
+    },
     Step { name: "deny", work: Work::Optional(deny) },
 ];
 

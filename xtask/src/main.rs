@@ -14,9 +14,12 @@ mod examples;
 mod fuzz;
 mod interop;
 mod layers;
+mod pictures;
 mod process;
+mod sbom;
 mod soak;
 mod source;
+mod supply;
 mod tidy;
 mod vectors;
 mod workspace;
@@ -46,6 +49,10 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("cluster-sim", "how a cluster grows, simulated: `--nodes 10,50`, `--minutes N`, `--loss 5`, `--write`"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
+    ("pictures", "draws the screens of the documents from their stored output: docs/pictures"),
+    ("minimal-versions", "builds a copy with the lowest versions that the manifests allow (needs a nightly cargo)"),
+    ("semver", "the public API beside that of the last release (needs cargo-semver-checks)"),
+    ("sbom", "every package that is linked or builds, as CycloneDX: `sbom --out FILE --package NAME --target TRIPLE`"),
     ("help", "this text"),
 ];
 
@@ -65,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
-    if !["assure", "bench", "ci", "cluster-sim", "fuzz", "soak"].contains(&command) && !rest.is_empty() {
+    if !["assure", "bench", "ci", "cluster-sim", "fuzz", "sbom", "soak"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, and got `{}`", rest.join(" ")).into());
     }
     match command {
@@ -81,6 +88,10 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
         "bench" => bench::run(&Workspace::open()?, rest),
         "cluster-sim" => cluster_sim::run(&Workspace::open()?, rest),
         "vectors" => vectors::run(&Workspace::open()?),
+        "pictures" => pictures::run(&Workspace::open()?),
+        "minimal-versions" => supply::minimal_versions(&Workspace::open()?),
+        "semver" => supply::semver(&Workspace::open()?),
+        "sbom" => sbom::run(&Workspace::open()?, rest),
         "help" | "--help" | "-h" => {
             help();
             Ok(())
@@ -92,7 +103,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), Failure> {
 fn help() {
     println!("usage: cargo xtask COMMAND\n");
     for (name, about) in COMMANDS {
-        println!("  {name:<11} {about}");
+        println!("  {name:<16} {about}");
     }
     println!("\nsteps of ci: {}", ci::step_names().join(", "));
 }

@@ -83,8 +83,8 @@ impl Source {
                 rest = after;
                 continue;
             };
-            let length = item_length(item);
-            let (item, after) = item.split_at(length);
+            let field = item.first().is_some_and(|first| !ITEMS.contains(&first.text));
+            let (item, after) = item.split_at(if field { field_length(item) } else { item_length(item) });
             if let [.., name, end] = item
                 && end.text == ";"
                 && item.iter().any(|token| token.text == "mod")
@@ -180,6 +180,28 @@ fn split_attribute<'t, 's>(tokens: &'t [Token<'s>]) -> Option<(&'t [Token<'s>], 
     tokens.split_at_checked(1 + group_length(after))
 }
 
+/// What an item begins with; anything else is a field, an argument or an arm.
+const ITEMS: &[&str] = &[
+    "async",
+    "const",
+    "enum",
+    "extern",
+    "fn",
+    "impl",
+    "let",
+    "macro_rules",
+    "mod",
+    "pub",
+    "static",
+    "struct",
+    "trait",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+    "{",
+];
+
 /// How many tokens an item has: to its closing brace, or to its semicolon if that comes first.
 fn item_length(tokens: &[Token<'_>]) -> usize {
     let mut at = 0;
@@ -188,6 +210,20 @@ fn item_length(tokens: &[Token<'_>]) -> usize {
             "{" => return at + group_length(rest),
             "(" | "[" => at += group_length(rest),
             ";" => return at + 1,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+/// How many tokens a field has: to its comma, or up to the end of what it stands in.
+fn field_length(tokens: &[Token<'_>]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = tokens.get(at..).filter(|rest| !rest.is_empty()) {
+        match rest.first().map_or("", |token| token.text) {
+            "{" | "(" | "[" => at += group_length(rest),
+            "," | ";" => return at + 1,
+            "}" | ")" | "]" => return at,
             _ => at += 1,
         }
     }

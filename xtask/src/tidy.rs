@@ -7,6 +7,7 @@ mod agreement;
 mod budget;
 mod commands;
 mod documents;
+mod errors;
 mod manifests;
 mod markdown;
 mod text;
@@ -45,6 +46,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let mut findings = text::check(&files);
     findings.extend(manifests::check(&files));
     findings.extend(documents::check(&files));
+    findings.extend(errors::check(&files));
     findings.extend(agreement::check(&files));
     findings.extend(commands::check(&files, &workspace.packages));
     let budgets = budget::check(&files);

@@ -1,21 +1,14 @@
-//! Writes the protocol's vectors to `docs/vectors`. Owns the folder; what stands in the files is the test kit's.
-
-use std::fs;
-
-use np_testkit::vectors::files;
+//! Writes the protocol's vectors to `docs/vectors`. Owns the folder; what stands in the files is the test kit's, which a
+//! program of its own writes, so that this one is built without the rooms.
 
 use crate::Failure;
+use crate::process;
 use crate::workspace::Workspace;
+
+const WRITER: &[&str] =
+    &["run", "--quiet", "--locked", "-p", "np-testkit", "--example", "vectors", "--", "docs/vectors"];
 
 /// Writes every file of vectors anew.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
-    let folder = workspace.root.join("docs/vectors");
-    fs::create_dir_all(&folder)?;
-    for file in files() {
-        let path = folder.join(file.name);
-        let changed = fs::read_to_string(&path).ok().as_deref() != Some(file.text.as_str());
-        fs::write(&path, &file.text)?;
-        println!("{} docs/vectors/{}", if changed { "written  " } else { "unchanged" }, file.name);
-    }
-    Ok(())
+    process::run_cargo(&workspace.root, WRITER, &[])
 }

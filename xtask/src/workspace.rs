@@ -159,12 +159,13 @@ fn string(value: &Value, key: &str) -> Result<String, Failure> {
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let (kind, name) = (entry.file_type()?, entry.file_name());
+        // In a linked work tree `.git` is a file.
+        if SKIPPED.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
         if kind.is_dir() {
-            let name = entry.file_name();
-            if !SKIPPED.iter().any(|skipped| name == *skipped) {
-                collect(&entry.path(), paths)?;
-            }
+            collect(&entry.path(), paths)?;
         } else if kind.is_file() {
             paths.push(entry.path());
         }
@@ -205,6 +206,7 @@ mod tests {
         fs::create_dir(folder.path().join("target"))?;
         fs::write(folder.path().join("target/built.rs"), "")?;
         fs::write(folder.path().join("kept.rs"), "")?;
+        fs::write(folder.path().join(".git"), "gitdir: elsewhere")?;
         let mut paths = Vec::new();
         collect(folder.path(), &mut paths)?;
         assert_eq!(paths, [folder.path().join("kept.rs")]);

@@ -14,6 +14,7 @@
 //! assert_eq!(router.methods(), ["np.echo", "np.echo-stream", "np.health", "np.methods", "np.once", "shout", "sum"]);
 //! # Ok::<(), np_dispatch::RegisterError>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builtin;
 mod codec;

@@ -9,7 +9,7 @@ mod memory;
 
 use std::time::Duration;
 
-use memory::{Needle, needles, search};
+use memory::{Needle, Search, needles};
 use np_facade::prelude::*;
 use np_facade::{Pattern, Psk, Psks, SecretKey};
 
@@ -49,18 +49,18 @@ async fn connect() -> (Server, Client) {
 
 #[test]
 fn no_identity_and_no_psk_is_left_in_memory_when_all_is_closed() {
-    let looked_for = looked_for();
+    let mut search = Search::new(looked_for());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (server, client) = runtime.block_on(connect());
     let answer = runtime.block_on(client.call("np.echo", "hello")).unwrap();
     assert_eq!(answer, "hello");
     // A server keeps its psk for those who come: so the search finds what is there.
-    assert!(search(&looked_for).iter().any(|found| found.starts_with("psk")), "the psk in use is not found");
+    assert!(search.look().iter().any(|found| found.starts_with("psk")), "the psk in use is not found");
     runtime.block_on(async {
         client.close().await;
         server.shutdown(Duration::from_secs(1)).await;
         drop((client, server));
     });
     drop(runtime);
-    assert_eq!(search(&looked_for), [""; 0]);
+    assert_eq!(search.look(), [""; 0]);
 }

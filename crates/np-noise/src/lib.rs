@@ -34,6 +34,7 @@
 //! assert_eq!(b.receive.open_in_place(&mut record)?, b"hello");
 //! # Ok::<(), np_noise::NoiseError>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cipher;
 mod crypto;

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::Command;
 
 use common::{PROLOGUE, cryptos};
-use memory::{Needle, needles, search};
+use memory::{Needle, Search, needles};
 use np_noise::{Crypto, Handshake, Keypair, Keys, Pattern, Role, Suite, Traffic};
 use np_types::{Psk, SecretKey};
 use snow::Builder;
@@ -79,32 +79,37 @@ fn talk([a, b]: &mut [Traffic; 2]) {
 #[test]
 fn no_key_of_a_handshake_or_of_its_traffic_is_left_in_memory() {
     a_secret_that_nobody_wiped_is_found();
-    let own: Vec<Needle> = OWN.iter().flat_map(|(name, number)| needles(name, &inverted(*number))).collect();
-    for crypto in cryptos() {
+    for (crypto, renewed) in cryptos().flat_map(|crypto| [(crypto, false), (crypto, true)]) {
         let name = format!("{} by {}", crypto.suite, crypto.provider.name());
-        let keys = keys_of_another_process(crypto.suite);
+        let own = OWN.iter().flat_map(|(name, number)| needles(name, &inverted(*number)));
+        let mut search = Search::new(own.chain(keys_of_another_process(crypto.suite)));
         let mut ends = shake(crypto);
+        assert_eq!(
+            search.look().iter().find(|found| !found.starts_with("key of the")),
+            None,
+            "{name}: the handshake's"
+        );
         talk(&mut ends);
         if (crypto.suite, crypto.provider.name()) == (Suite::ChaChaPoly, "RustCrypto") {
             // A cipher that keeps its key as it is: so the search finds what is there.
-            assert!(search(&keys).len() >= 8, "{name}: the keys in use are not found");
+            assert!(search.look().len() >= 8, "{name}: the keys in use are not found");
         }
-        ends.iter_mut().for_each(|end| (end.send.rekey(), end.receive.rekey()).0);
-        talk(&mut ends);
-        assert_eq!(search(&keys), [""; 0], "{name}: keys that were renewed");
-        drop(black_box(ends));
-        assert_eq!(search(&keys), [""; 0], "{name}: keys of the traffic");
-        assert_eq!(search(&own), [""; 0], "{name}: keys of the handshake");
+        if renewed {
+            ends.iter_mut().for_each(|end| (end.send.rekey(), end.receive.rekey()).0);
+        } else {
+            ends.into_iter().for_each(|end| drop(black_box(end)));
+        }
+        assert_eq!(search.look(), [""; 0], "{name}: keys of the traffic, renewed: {renewed}");
     }
 }
 
-/// The search finds a secret that nobody wiped. A part of the test above: another thread that searches holds what it reads.
+/// The search finds secrets that were given back and not wiped. A part of the test above: another thread that searches holds what it reads.
 fn a_secret_that_nobody_wiped_is_found() {
-    let looked_for = needles("forgotten", &inverted(9));
-    assert_eq!(search(&looked_for), [""; 0]);
-    let forgotten = black_box(secret(9).to_vec());
-    assert!(search(&looked_for).len() >= 2);
-    drop(forgotten);
+    let mut search = Search::new(needles("forgotten", &inverted(9)));
+    assert_eq!(search.look(), [""; 0]);
+    let forgotten: Vec<Box<[u8; 32]>> = (0..4).map(|_| Box::new(secret(9))).collect();
+    drop(black_box(forgotten));
+    assert_ne!(search.look(), [""; 0]);
 }
 
 /// The traffic keys, as another implementation derives them; they come turned round, and stand nowhere as they are.

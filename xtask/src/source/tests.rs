@@ -62,3 +62,15 @@ fn both_sides_keep_the_lines() {
     assert!(source.comments.contains("// e"));
     assert!(!source.code.contains('g'));
 }
+
+#[test]
+fn a_field_that_stands_for_tests_alone_ends_at_its_comma() {
+    let text = "struct A {\n    #[cfg(test)]\n    seen: Option<(u8, u8)>,\n    kept: u8,\n}\n\
+                fn make() -> A {\n    A {\n        #[cfg(test)]\n        seen: Some((1, B { c: 2 }.c)),\n        kept: 3,\n    }\n}\n\
+                fn last() -> A {\n    A { kept: 1, #[cfg(test)] seen: None }\n}\nfn next() {}\n";
+    let lengths: Vec<String> = lengths(text).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(lengths, ["make", "last", "next"]);
+    let source = Source::read(text);
+    let kept = source.production().tokens.iter().filter(|token| token.text == "kept").count();
+    assert_eq!(kept, 3);
+}

@@ -13,6 +13,8 @@ const CLAIMS: &[&str] = &["docs/CLAIMS.md", "docs/OBSERVABILITY.md", "docs/THREA
 /// against the code.
 const SETTINGS: &str = "docs/CONFIGURATION.md";
 const SAMPLE: &str = "docs/np.sample.toml";
+/// The page that leads to all others of its folder.
+const INDEX: &str = "docs/README.md";
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const WIRE: &str = "crates/np-wire/src/";
 const FRAMES: &str = "FrameKind";
@@ -28,7 +30,11 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         check_links(file, &known, &mut findings);
         if matches!(file.path.as_str(), "README.md" | "ARCHITECTURE.md" | "docs/ARCHITECTURE.md") {
             check_places(file, &known, &mut findings);
+            check_rooms(file, &known, &mut findings);
         }
+    }
+    if let Some(index) = files.iter().find(|file| file.path == INDEX) {
+        check_index(index, files, &mut findings);
     }
     for claims in files.iter().filter(|file| CLAIMS.contains(&file.path.as_str())) {
         check_claims(claims, files, &known, &mut findings);
@@ -93,6 +99,35 @@ fn check_places(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>
             if place && plain && !known.contains(path) {
                 let message = format!("`{span}` does not exist");
                 findings.push(Finding::new(&file.path, line, message));
+            }
+        }
+    }
+}
+
+fn check_index(index: &File, files: &[File], findings: &mut Vec<Finding>) {
+    let linked: BTreeSet<String> = markdown::prose(&index.text).flat_map(|(_, text)| markdown::links(&text)).collect();
+    let names = files.iter().filter_map(|file| file.path.strip_prefix("docs/"));
+    for name in names.filter(|name| name.ends_with(".md") && !name.contains('/') && *name != "README.md") {
+        if !linked.contains(name) {
+            findings.push(Finding::new(&index.path, 1, format!("leads nobody to {name}")));
+        }
+    }
+}
+
+/// A file that is named below the heading of a room is one of that room.
+fn check_rooms(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
+    let mut room = None;
+    for (line, text) in markdown::outside(&file.text) {
+        if text.starts_with('#') {
+            room = markdown::code_spans(text).next().filter(|name| name.starts_with("crates/"));
+        }
+        let Some(room) = room else {
+            continue;
+        };
+        for span in markdown::code_spans(text).filter(|span| span.ends_with(".rs")) {
+            let places = [span.to_owned(), format!("{room}/src/{span}"), format!("{room}/{span}")];
+            if !places.iter().any(|path| known.contains(path.as_str())) {
+                findings.push(Finding::new(&file.path, line, format!("`{span}` is no file of {room}")));
             }
         }
     }
@@ -256,12 +291,24 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_the_index_does_not_name_is_found() {
+        let page = ("docs/A.md", "text\n");
+        assert_eq!(found(&[(INDEX, "[A](A.md)\n"), page, ("docs/x/B.md", "\n")]), [""; 0]);
+        assert_eq!(found(&[(INDEX, "`[A](A.md)`\n"), page]), ["docs/README.md:1: leads nobody to A.md"]);
+    }
+
+    #[test]
     fn a_path_of_the_code_map_that_does_not_exist_is_found() {
         let code = ("crates/np-a/src/lib.rs", "");
         let map = "`crates/np-a/` and `crates/np-a/src/lib.rs`, `crates/*`\n";
         assert_eq!(found(&[("ARCHITECTURE.md", map), code]), [""; 0]);
         let stale = found(&[("ARCHITECTURE.md", "`crates/np-b`\n"), code]);
         assert_eq!(stale, ["ARCHITECTURE.md:1: `crates/np-b` does not exist"]);
+        let room = "### `crates/np-a`\n\n`lib.rs`, `src/lib.rs` and `gone.rs`\n\n## Else\n\n`other.rs`\n";
+        assert_eq!(
+            found(&[("ARCHITECTURE.md", room), code]),
+            ["ARCHITECTURE.md:3: `gone.rs` is no file of crates/np-a"]
+        );
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(crate) fn server(place: &str, stamp: &Stamp) -> [Check; 2] {
             clock(
                 State::Warn,
                 "not compared: the handshake was refused before".to_owned(),
-                "see docs/errors.md for the code",
+                "see docs/ERRORS.md for the code",
             ),
         ],
         Stamp::NotCompared(mode) => [
@@ -271,7 +271,7 @@ mod tests {
         is(&two(Stamp::NotCompared("tls"))[1], State::Ok, "mode tls", "");
         let [reached, time] = two(Stamp::Other("not-allowed".to_owned()));
         is(&reached, State::Ok, "not-allowed", "");
-        is(&time, State::Warn, "not compared", "errors.md");
+        is(&time, State::Warn, "not compared", "ERRORS.md");
         let [reached, time] = two(Stamp::Silent("refused".to_owned()));
         is(&reached, State::Fail, "refused", "firewall");
         is(&time, State::Warn, "not compared", "reach");

@@ -2,8 +2,9 @@
 //!
 //! A secret that is looked for is kept turned round bit by bit, so that what looks for it is not what is found.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 
 /// Bytes that are looked for: enough of a secret to be no accident, and less than the allocator leaves of it.
@@ -26,35 +27,76 @@ pub(crate) fn needles(name: &str, inverted: &[u8; 32]) -> [Needle; 2] {
     [half("first", 0), half("second", LENGTH)]
 }
 
-/// The names of those that stand anywhere in the writable memory of this process, each with the places.
-pub(crate) fn search(needles: &[Needle]) -> Vec<String> {
-    // A call below this one would have written over what dead calls left on the stack; one that is deep does so here.
-    scrub(80);
-    let mut buffer = vec![0; CHUNK + LENGTH];
-    let own = buffer.as_ptr() as usize;
-    let own = own..own + buffer.len();
-    let starts: Vec<bool> = (0..=u16::MAX).map(|pair| needles.iter().any(|needle| needle.starts(pair))).collect();
-    let (memory, mut found) = (File::open("/proc/self/mem").unwrap(), Vec::new());
-    for (from, to, what) in regions() {
-        let mut at = from;
-        while at < to {
-            let size = (to - at).min(CHUNK + LENGTH);
-            // A region may go while it is read.
-            let read = memory.read_at(&mut buffer[..size], at as u64).unwrap_or(0);
-            for (offset, window) in buffer[..read].windows(LENGTH).enumerate() {
-                let pair = usize::from(u16::from_le_bytes([window[0], window[1]]));
-                // What is read stands in the buffer, too.
-                if starts[pair] && !own.contains(&(at + offset)) {
-                    let hits = needles.iter().filter(|needle| needle.is(window));
-                    found.extend(hits.map(|needle| format!("{} at {:#x} in {what}", needle.name, at + offset)));
+/// Looks through this process's memory. Everything that it needs is there before the secrets are: what it took from the
+/// heap when they are gone would be where they were.
+pub(crate) struct Search {
+    needles: Vec<Needle>,
+    /// Whether a needle begins with these two bytes.
+    starts: Vec<bool>,
+    buffer: Vec<u8>,
+    maps: Vec<u8>,
+}
+
+impl Search {
+    pub(crate) fn new(needles: impl IntoIterator<Item = Needle>) -> Self {
+        let needles: Vec<Needle> = needles.into_iter().collect();
+        let starts = (0..=u16::MAX).map(|pair| needles.iter().any(|needle| needle.starts(pair))).collect();
+        Self { needles, starts, buffer: vec![0; CHUNK + LENGTH], maps: vec![0; CHUNK] }
+    }
+
+    /// The names of those that stand anywhere in the writable memory of this process, each with the places.
+    pub(crate) fn look(&mut self) -> Vec<String> {
+        // A call below this one would have written over what dead calls left on the stack; one that is deep does so here.
+        scrub(80);
+        let own = self.buffer.as_ptr() as usize;
+        let own = own..own + self.buffer.len();
+        let (memory, mut found) = (File::open("/proc/self/mem").unwrap(), Vec::new());
+        let mut maps = read_maps(&mut self.maps);
+        while let Some((line, rest)) = maps.split_once('\n') {
+            maps = rest;
+            let Some((from, to)) = region(line) else { continue };
+            let mut at = from;
+            while at < to {
+                let size = (to - at).min(CHUNK + LENGTH);
+                // A region may go while it is read.
+                let read = memory.read_at(&mut self.buffer[..size], at as u64).unwrap_or(0);
+                for (offset, window) in self.buffer[..read].windows(LENGTH).enumerate() {
+                    let pair = usize::from(u16::from_le_bytes([window[0], window[1]]));
+                    // What is read stands in the buffer, too.
+                    if self.starts[pair] && !own.contains(&(at + offset)) {
+                        let hits = self.needles.iter().filter(|needle| needle.is(window));
+                        found.extend(hits.map(|needle| format!("{} at {:#x} of {line}", needle.name, at + offset)));
+                    }
                 }
+                at += CHUNK;
             }
-            at += CHUNK;
+        }
+        self.buffer.fill(0);
+        black_box(&self.buffer);
+        found
+    }
+}
+
+/// The table of this process's memory.
+fn read_maps(buffer: &mut [u8]) -> &str {
+    let (mut file, mut length) = (File::open("/proc/self/maps").unwrap(), 0);
+    loop {
+        match file.read(&mut buffer[length..]).unwrap() {
+            0 => break,
+            read => length += read,
         }
     }
-    buffer.fill(0);
-    black_box(&buffer);
-    found
+    assert!(length < buffer.len(), "the table is longer than its buffer");
+    std::str::from_utf8(&buffer[..length]).unwrap()
+}
+
+/// From where to where a region reaches, if it may be written.
+fn region(line: &str) -> Option<(usize, usize)> {
+    let mut words = line.split(' ');
+    let (range, rights) = (words.next()?, words.next()?);
+    let (from, to) = range.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    rights.starts_with("rw").then_some((number(from)?, number(to)?))
 }
 
 impl Needle {
@@ -65,19 +107,6 @@ impl Needle {
     fn is(&self, window: &[u8]) -> bool {
         window.iter().zip(&self.inverted).all(|(one, other)| *one == !*other)
     }
-}
-
-/// Memory that may be written: from, to, and what it is.
-fn regions() -> Vec<(usize, usize, String)> {
-    let text = fs::read_to_string("/proc/self/maps").unwrap();
-    let lines = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let (range, rights, what) = (words.next()?, words.next()?, words.nth(3).unwrap_or("memory without a name"));
-        let (from, to) = range.split_once('-')?;
-        let number = |text| usize::from_str_radix(text, 16).ok();
-        rights.starts_with("rw").then_some((number(from)?, number(to)?, what.to_owned()))
-    });
-    lines.collect()
 }
 
 /// Writes over the stack below the caller: as many steps of 16 KiB.
