@@ -92,3 +92,44 @@ fn addresses(member: &Member) -> Vec<Address> {
     }
     member.attributes.addresses.iter().filter_map(|text| pinned(text.parse().ok()?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use np_facade::PublicKey;
+
+    use super::addresses;
+    use crate::attributes::Attributes;
+    use crate::member::{Member, MemberState};
+
+    #[test]
+    fn addresses_are_pinned_to_the_proven_key_whatever_a_member_tells() {
+        let (proven, other) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+        let member = |key: Option<String>, told: &[String]| Member {
+            name: "a".to_owned(),
+            state: MemberState::Live,
+            address: ([10, 0, 0, 1], 7_400).into(),
+            key,
+            attributes: Attributes { addresses: told.to_vec(), ..Attributes::default() },
+            generation: 0,
+        };
+        let shown = |member: &Member| addresses(member).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let known = Some(proven.to_string());
+        assert_eq!(shown(&member(known.clone(), &[])), [format!("tcp://10.0.0.1:7400?key={proven}")]);
+        let told = [
+            format!("tcp://10.0.0.9:1?key={other}"),
+            "tcp://10.0.0.9:2".to_owned(),
+            "tcp://10.0.0.9:3?mode=danger-plaintext".to_owned(),
+            format!("tls://10.0.0.9:4?pin=sha256:{}", "ab".repeat(32)),
+            "no address".to_owned(),
+        ];
+        let wanted = [
+            format!("tcp://10.0.0.9:1?key={proven}"),
+            format!("tcp://10.0.0.9:2?key={proven}"),
+            "tls://10.0.0.9:4".to_owned(),
+        ];
+        assert_eq!(shown(&member(known, &told)), wanted);
+        // Who has proven nothing to this node is reached where TLS proves it alone.
+        assert_eq!(shown(&member(None, &told)), wanted[2..]);
+        assert!(shown(&member(None, &[])).is_empty());
+    }
+}
