@@ -327,7 +327,7 @@ fn strangers_liars_and_revoked_keys_are_kept_out_of_a_cluster() {
     let (stranger, _) = house.folder.key("stranger.key");
     let node = |name: &str, key: &str, allow: &str| {
         let mut command = np(["cluster", "run", "--name", name, "--listen", "tcp://127.0.0.1:0", "--identity", key]);
-        Serve::spawn(command.args(["--allow", allow, "--seed", &seed, "--interval", QUICK]), 1)
+        Serve::spawn(command.args(["--allow", allow, "--seed", &seed, "--interval", QUICK, "-v"]), 1)
     };
     let _stranger = node("x", &stranger, &house.members);
     // A member under the name of another: by its own list it may.
@@ -336,8 +336,9 @@ fn strangers_liars_and_revoked_keys_are_kept_out_of_a_cluster() {
     let plain = house.folder.file("plain", plain);
     nodes[2].serve.signal(Signal::TERM);
     nodes[2].serve.code();
-    let _liar = node("b", &house.folder.arg("c.key"), &plain);
-    std::thread::sleep(Duration::from_secs(2));
+    let mut liar = node("b", &house.folder.arg("c.key"), &plain);
+    let told = liar.wait_for("refused by a node");
+    assert!(told.contains("calls this key `c`"), "{told}");
     for node in &nodes[..2] {
         let rows = house.ask("members", node, &["-o", "json"]).ok_json();
         let names: Vec<(&str, &str)> =
