@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use crate::cluster::ClusterCommand;
 use crate::{bench, call, cert, config, demo, doctor, health, inspect, key, keygen, pages, ping, send, serve, status};
 
 /// The commands of np.
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     Status(status::StatusCommand),
     /// Measure calls: how many, how fast, and what became of each
     Bench(bench::Bench),
+    /// Run a node of a cluster, or ask one
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Show two peers at work over real sockets, each claim checked
     Demo(demo::Demo),
     /// Look for what keeps np from working here: clock, key files, addresses, limits of the system

@@ -1,6 +1,7 @@
-//! `np demo`: two peers at work over real sockets, every claim checked before its row says ok.
+//! `np demo`: peers at work over real sockets, every claim checked before its row says ok.
 
 mod certificates;
+mod cluster;
 mod house;
 mod items;
 mod refusals;
@@ -65,6 +66,11 @@ pub(crate) async fn run(command: Demo, output: Output) -> Result<(), Failure> {
         };
         table.row(Row::new(claim.name(), "tls", checked))?;
     }
+    let checked = match timeout(cluster::LIMIT, cluster::check()).await {
+        Ok(checked) => checked,
+        Err(_) => Err(format!("not done within {}", show_span(cluster::LIMIT))),
+    };
+    table.row(Row::new(cluster::NAME, "tcp", checked))?;
     table.foot(started.elapsed())?;
     let failed = table.failed();
     if failed.is_empty() {

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod call;
 mod cert;
+mod cluster;
 mod command;
 mod compress;
 mod config;
@@ -95,6 +96,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(command) => serve::run(command, verbose, output, signals).await,
         Command::Ping(command) => ping::run(command, output, signals).await,
         Command::Bench(command) => bench::run(command, output, signals).await,
+        Command::Cluster(command) => cluster::run(command, output, signals).await,
         Command::Keygen(command) => keygen::run(&command, output),
         Command::Key(KeyCommand::Show(command)) => until(&mut signals, key::show(command, output)).await,
         Command::Cert(CertCommand::Dev(command)) => cert::dev(command, output, &mut signals).await,

@@ -2,10 +2,13 @@
 //!
 //! It owns the handle that users hold. It must never know which engine is at work, nor how messages travel.
 
+mod control;
+mod join;
 pub(crate) mod keys;
+pub(crate) mod resolver;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -52,6 +55,8 @@ struct Inner {
     shared: Arc<Shared>,
     tables: watch::Receiver<Table>,
     observer: JoinHandle<()>,
+    /// What takes the links, where they are those of a server.
+    server: OnceLock<np_facade::Server>,
 }
 
 impl Drop for Inner {
@@ -85,7 +90,7 @@ impl Cluster {
         let shared = Arc::new(Shared::new(&config, own, engine, gate, links));
         let (sender, tables) = watch::channel(first);
         let observer = tokio::spawn(Observer::new(Arc::clone(&shared), sender).run());
-        Ok(Self { inner: Arc::new(Inner { shared, tables, observer }) })
+        Ok(Self { inner: Arc::new(Inner { shared, tables, observer, server: OnceLock::new() }) })
     }
 
     /// The name of this node.

@@ -19,7 +19,7 @@ pub enum ClusterError {
     #[error("the interval of {} ms is shorter than 200 ms, below which busy nodes look failed; set 200 ms or more", .0.as_millis())]
     Interval(Duration),
     /// A name of a node or a cluster has other characters than it may, or too many.
-    #[error("`{}` is no name of a node or cluster: it has 1 to {NAME_MAX} of a-z, A-Z, 0-9, `.`, `_` and `-`", .0.escape_debug())]
+    #[error("`{}` is no name of a node or cluster: it has 1 to {NAME_MAX} of a-z, A-Z, 0-9, `.`, `_` and `-`; choose another", .0.escape_debug())]
     Name(String),
     /// The address that others are to reach the node at is none.
     #[error("others cannot reach a node at {0}; advertise an address with an IP and a port that are not 0")]
@@ -38,7 +38,7 @@ pub enum ClusterError {
     )]
     Limit(&'static str),
     /// A key has other characters than it may, or too many.
-    #[error("`{}` is no key: it has 1 to {KEY_MAX} printable ASCII characters without a space", .0.escape_debug())]
+    #[error("`{}` is no key: it has 1 to {KEY_MAX} printable ASCII characters without a space; choose another", .0.escape_debug())]
     Key(String),
     /// A key that begins as np's own do.
     #[error("the key `{0}` begins with `np.`, which is kept for np's own; choose another beginning")]
@@ -70,6 +70,23 @@ pub enum ClusterError {
     /// The engine did not start.
     #[error("the cluster did not start: {0}")]
     Start(String),
+    /// The node's server did not start, or is in a cluster already.
+    #[error(transparent)]
+    Serve(np_facade::Error),
+    /// Nothing takes the links of other nodes.
+    #[error(
+        "no server takes the links of other nodes by the cluster's transport; add an address (Peering::listen), or a server \
+         that has one (Peering::server)"
+    )]
+    NoServer,
+    /// The address of a seed cannot be used.
+    #[error("the seed `{address}`: {why}; give it as its node prints it, as tcp://10.0.0.2:7400")]
+    Seed {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The node has left, or its links have ended.
     #[error("the node is no member any more: it left, or its links have ended; join again")]
     Stopped,

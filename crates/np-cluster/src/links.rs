@@ -2,10 +2,19 @@
 //!
 //! It owns the trait and its two messages. It must never know the engine's types, nor a type of the facade.
 
+mod announcement;
+mod book;
+mod directory;
+mod net;
+mod queue;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+
+pub use net::LinkStats;
+pub(crate) use net::{METHOD, Net, Serving, Settings, server_limits};
 
 /// Moves gossip messages between members over links that prove who is at the other end.
 pub(crate) trait Links: Send + Sync + 'static {
@@ -27,6 +36,11 @@ pub(crate) trait Links: Send + Sync + 'static {
     /// Whether a node of this name may be one of the cluster, before others are believed that it is.
     fn admits(&self, _name: &str) -> bool {
         true
+    }
+
+    /// What has been counted.
+    fn stats(&self) -> LinkStats {
+        LinkStats::default()
     }
 
     /// The public half of the Ed25519 key by which a node signs its values, where the list of allowed keys names one.
@@ -54,3 +68,6 @@ pub(crate) enum Incoming {
 
 /// The receiving end of what the links hand over.
 pub(crate) type Inbox = mpsc::Receiver<Incoming>;
+
+#[cfg(test)]
+mod tests;

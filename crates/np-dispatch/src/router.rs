@@ -34,6 +34,9 @@ pub enum RegisterError {
     /// The name is one of np's own.
     #[error("the method name `{0}` is reserved: names that begin with `np.` are np's own")]
     Reserved(MethodName),
+    /// The name is not one of np's own.
+    #[error("the method name `{0}` is none of np's own, which begin with `np.`; register it as the program's")]
+    NotOwn(MethodName),
 }
 
 /// How the driver is to run a method's handler, and what the method tells about itself.
@@ -275,6 +278,28 @@ impl Router {
     pub fn register_target(&self, name: &str, target: Target, options: MethodOptions) -> Result<(), RegisterError> {
         match MethodName::new(name) {
             Ok(name) if name.is_builtin() => Err(RegisterError::Reserved(name)),
+            _ => self.insert(name, target, options),
+        }
+    }
+
+    /// Adds a method of np's own, whose name begins with `np.`: for the crates of np above this one.
+    ///
+    /// # Errors
+    /// When the name is malformed, taken, or does not begin with `np.`: such a name is the program's, by
+    /// [`Self::register_target`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use np_dispatch::{MethodOptions, Router, Target, bytes};
+    /// let (router, options) = (Router::new(), MethodOptions::default());
+    /// let handler = || Target::Unary(Arc::new(bytes(|_ctx, body| Ok(body))));
+    /// router.register_own("np.cluster.get", handler(), options)?;
+    /// assert!(router.register_own("orders.get", handler(), options).is_err());
+    /// # Ok::<(), np_dispatch::RegisterError>(())
+    /// ```
+    pub fn register_own(&self, name: &str, target: Target, options: MethodOptions) -> Result<(), RegisterError> {
+        match MethodName::new(name) {
+            Ok(name) if !name.is_builtin() => Err(RegisterError::NotOwn(name)),
             _ => self.insert(name, target, options),
         }
     }

@@ -86,7 +86,7 @@ pub use np_trust::{
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, UnixMillis, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, UnixMillis, VerifyKey, escape,
 };
 pub use server::{Server, ServerBuilder};
 

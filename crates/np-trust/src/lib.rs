@@ -23,6 +23,7 @@
 //! # who may call the billing service
 //! np1qypqx...  ada laptop
 //! np1p0x3d...  bob, on loan  expires=2027-01-31
+//! np1z9k2f...  orders-1  sign=npverify1...
 //! ```
 //!
 //! # Known peers

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use np_types::{KeyError, PublicKey, UnixMillis};
+use np_types::{KeyError, PublicKey, UnixMillis, VerifyKey};
 
 use crate::file::{Content, read_bounded, shown, without_comment};
 use crate::time::Day;
@@ -22,6 +22,9 @@ const MAX_NAME: usize = 128;
 
 /// The option that ends a key's time.
 const EXPIRES: &str = "expires";
+
+/// The option that names by which key the peer's values are signed.
+const SIGN: &str = "sign";
 
 /// What is wrong with an allow list.
 #[derive(Debug)]
@@ -150,6 +153,7 @@ impl std::error::Error for AllowListError {
 pub struct AllowEntry {
     name: Option<Box<str>>,
     expires: Option<Day>,
+    sign: Option<VerifyKey>,
 }
 
 impl AllowEntry {
@@ -163,6 +167,21 @@ impl AllowEntry {
     #[must_use]
     pub fn expires(&self) -> Option<UnixMillis> {
         self.expires.map(Day::start)
+    }
+
+    /// The public half of the key by which this peer signs, as `sign=` names it. Who may connect does not depend on it.
+    ///
+    /// ```
+    /// use np_trust::AllowList;
+    /// use np_types::{PublicKey, VerifyKey};
+    /// let (key, sign) = (PublicKey::from_bytes([1; 32]), VerifyKey::from_bytes([2; 32]));
+    /// let list = AllowList::parse(&format!("{key} orders-1 sign={sign}"))?;
+    /// assert_eq!(list.entry(&key).and_then(|entry| entry.sign()), Some(sign));
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub const fn sign(&self) -> Option<VerifyKey> {
+        self.sign
     }
 
     /// Whether the key is refused at `now` for its age.
@@ -180,8 +199,8 @@ impl AllowEntry {
 /// Public keys, the names that this side gives them, and their options.
 ///
 /// A line is `KEY [name words...] [option=value...]`: words with `=` in them are options, wherever they stand after the
-/// key, and the others are the name. The one option is `expires=YYYY-MM-DD`: from the start of that day (UTC) on, the
-/// key is refused.
+/// key, and the others are the name. `expires=YYYY-MM-DD`: from the start of that day (UTC) on, the key is refused.
+/// `sign=npverify1...`: the public half of the Ed25519 key by which the peer signs its values in a cluster.
 ///
 /// ```
 /// use np_trust::AllowList;
@@ -238,6 +257,11 @@ impl AllowList {
     #[must_use]
     pub fn name(&self, key: &PublicKey) -> Option<&str> {
         self.entry(key)?.name()
+    }
+
+    /// The keys that have this name.
+    pub(crate) fn keys_named(&self, name: &str) -> impl Iterator<Item = PublicKey> {
+        self.keys.iter().filter(move |(_, entry)| entry.name() == Some(name)).map(|(key, _)| *key)
     }
 
     /// How many keys there are, expired ones too. An empty list allows nobody.
@@ -300,15 +324,29 @@ fn entry<'a>(words: impl Iterator<Item = &'a str>, line: usize) -> Result<AllowE
 }
 
 fn set(entry: &mut AllowEntry, option: &str, value: &str, line: usize) -> Result<(), AllowListProblem> {
-    if option != EXPIRES {
-        return Err(AllowListProblem::UnknownOption { line, nearest: EXPIRES });
+    match option {
+        EXPIRES => put(&mut entry.expires, EXPIRES, "a day from 1970 to 9999 as YYYY-MM-DD", Day::parse(value), line),
+        SIGN => put(&mut entry.sign, SIGN, "the public half of a signing key (npverify1...)", value.parse().ok(), line),
+        // The nearest by its first letter: there are two.
+        _ => {
+            let nearest = if option.to_ascii_lowercase().starts_with('s') { SIGN } else { EXPIRES };
+            Err(AllowListProblem::UnknownOption { line, nearest })
+        }
     }
-    if entry.expires.is_some() {
-        return Err(AllowListProblem::OptionTwice { line, option: EXPIRES });
+}
+
+/// Sets an option that may stand once.
+fn put<T>(
+    place: &mut Option<T>,
+    option: &'static str,
+    wanted: &'static str,
+    value: Option<T>,
+    line: usize,
+) -> Result<(), AllowListProblem> {
+    if place.is_some() {
+        return Err(AllowListProblem::OptionTwice { line, option });
     }
-    let wanted = "a day from 1970 to 9999 as YYYY-MM-DD";
-    let day = Day::parse(value).ok_or(AllowListProblem::OptionValue { line, option: EXPIRES, wanted })?;
-    entry.expires = Some(day);
+    *place = Some(value.ok_or(AllowListProblem::OptionValue { line, option, wanted })?);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::psk::check_psk_id;
 use crate::rule::{Rule, Verdict};
 use crate::time::unix_now;
 use crate::watch::WatchedList;
-use crate::{AllowList, AllowListError, KnownPeers, PskIdError};
+use crate::{AllowEntry, AllowList, AllowListError, KnownPeers, PskIdError};
 
 /// The longest name of a certificate that a rule can wait for.
 const MAX_SAN: usize = 1_024;
@@ -390,6 +390,54 @@ impl Policy {
     #[must_use]
     pub fn is_for(&self, proof: Proof) -> bool {
         self.rules.iter().any(|rule| rule.is_for(proof))
+    }
+
+    /// Whether a peer that was let in would be let in again, without a word in the audit log: for looking after those that
+    /// stay. Who comes is decided by [`Self::decide`]. Rules over files look at the disk, as there.
+    ///
+    /// ```
+    /// use np_trust::Policy;
+    /// use np_types::{PeerIdentity, PublicKey};
+    /// let (ada, eve) = (PublicKey::from_bytes([1; 32]), PublicKey::from_bytes([2; 32]));
+    /// let policy = Policy::allow_keys([ada]);
+    /// assert!(policy.still_allows(&PeerIdentity::Noise(ada)) && !policy.still_allows(&PeerIdentity::Noise(eve)));
+    /// ```
+    #[must_use]
+    pub fn still_allows(&self, peer: &PeerIdentity) -> bool {
+        let now = unix_now();
+        self.rules.iter().any(|rule| !matches!(rule.judge(peer, now), Verdict::Refuse(_)))
+    }
+
+    /// What the first list that holds a key says about it: name and options. Lists in files are read as they are now.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::PublicKey;
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let policy = Policy::allow_list(AllowList::parse(&format!("{ada} ada"))?, "staff");
+    /// assert_eq!(policy.entry(&ada).and_then(|entry| entry.name().map(str::to_owned)).as_deref(), Some("ada"));
+    /// assert!(Policy::anyone().entry(&ada).is_none());
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn entry(&self, key: &PublicKey) -> Option<AllowEntry> {
+        self.rules.iter().find_map(|rule| rule.entry(key))
+    }
+
+    /// The keys to which lists give this name, expired ones too. Lists in files are read as they are now.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::PublicKey;
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let policy = Policy::allow_list(AllowList::parse(&format!("{ada} ada laptop"))?, "staff");
+    /// assert_eq!(policy.keys_named("ada laptop"), [ada]);
+    /// assert!(policy.keys_named("ada").is_empty());
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn keys_named(&self, name: &str) -> Vec<PublicKey> {
+        self.rules.iter().flat_map(|rule| rule.keys_named(name)).collect()
     }
 
     /// Decides about a peer at the system's time, and writes the decision to the audit log.

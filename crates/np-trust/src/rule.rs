@@ -7,7 +7,7 @@ use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, UnixMillis, esca
 
 use crate::file::shown;
 use crate::watch::WatchedList;
-use crate::{AllowList, Decision, KnownPeer, KnownPeers, KnownPeersError, Proof};
+use crate::{AllowEntry, AllowList, Decision, KnownPeer, KnownPeers, KnownPeersError, Proof};
 
 /// A function that decides.
 type Judge = dyn Fn(&PeerIdentity) -> Decision + Send + Sync;
@@ -112,6 +112,24 @@ impl Rule {
             Self::Anyone => !matches!(proof, Proof::Nothing),
             Self::Anonymous => matches!(proof, Proof::Nothing),
             Self::DangerAnyone | Self::Closure(_) => true,
+        }
+    }
+
+    /// What it says about a key, where it is a list that holds it.
+    pub(crate) fn entry(&self, key: &PublicKey) -> Option<AllowEntry> {
+        match self {
+            Self::Keys { list, .. } => list.entry(key).cloned(),
+            Self::File(list) => list.current(Instant::now()).entry(key).cloned(),
+            _ => None,
+        }
+    }
+
+    /// The keys to which it gives a name, where it is a list.
+    pub(crate) fn keys_named(&self, name: &str) -> Vec<PublicKey> {
+        match self {
+            Self::Keys { list, .. } => list.keys_named(name).collect(),
+            Self::File(list) => list.current(Instant::now()).keys_named(name).collect(),
+            _ => Vec::new(),
         }
     }
 

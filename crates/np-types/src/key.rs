@@ -1,7 +1,7 @@
 //! Keys and their text forms.
 //!
 //! Text is bech32m (BIP 350) with a prefix that says what the key is for: `np` a public key, `npsec` a secret key,
-//! `nppsk` a pre-shared key. The checksum finds a typing error, the prefix a secret pasted where a public key belongs.
+//! `nppsk` a pre-shared key, `npverify` the public half of a signing key. The checksum finds a typing error, the prefix a secret pasted where a public key belongs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 const PUBLIC: &str = "np";
 const SECRET: &str = "npsec";
 const PRE_SHARED: &str = "nppsk";
+const VERIFY: &str = "npverify";
 
 /// Why a text is not the key that was asked for. Never holds any part of the text: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +92,54 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         decode(PUBLIC, text).map(|bytes| Self(*bytes))
+    }
+}
+
+/// An Ed25519 public key (RFC 8032): what signatures of a member's values are checked by. It names no peer, and no
+/// connection is proven by it.
+///
+/// ```
+/// use np_types::VerifyKey;
+/// let key = VerifyKey::from_bytes([7; 32]);
+/// let text = key.to_string();
+/// assert!(text.starts_with("npverify1"));
+/// assert_eq!(text.parse::<VerifyKey>()?, key);
+/// # Ok::<(), np_types::KeyError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VerifyKey([u8; 32]);
+
+impl VerifyKey {
+    /// Takes the 32 bytes of a compressed point.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for VerifyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode(VERIFY, &self.0))
+    }
+}
+
+impl fmt::Debug for VerifyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyKey({self})")
+    }
+}
+
+impl FromStr for VerifyKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        decode(VERIFY, text).map(|bytes| Self(*bytes))
     }
 }
 
@@ -209,7 +258,7 @@ fn unreadable(prefix: &'static str, text: &str) -> KeyError {
     }
     let lower = text.to_ascii_lowercase();
     let begins = |prefix: &str| lower.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('1'));
-    if [PUBLIC, SECRET, PRE_SHARED].into_iter().any(begins) {
+    if [PUBLIC, SECRET, PRE_SHARED, VERIFY].into_iter().any(begins) {
         KeyError::Checksum
     } else {
         KeyError::Prefix { wanted: kind(prefix) }
@@ -221,13 +270,14 @@ fn kind(prefix: &str) -> &'static str {
         PUBLIC => "a public key (np1...)",
         SECRET => "a SECRET key (npsec1...)",
         PRE_SHARED => "a pre-shared key (nppsk1...)",
+        VERIFY => "the public half of a signing key (npverify1...)",
         _ => "something that is no np key",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyError, Psk, PublicKey, SecretKey};
+    use super::{KeyError, Psk, PublicKey, SecretKey, VerifyKey};
 
     #[test]
     fn a_secret_is_refused_where_a_public_key_belongs() {
@@ -283,6 +333,14 @@ mod tests {
         let hrp = bech32::Hrp::parse("np").unwrap();
         let text = bech32::encode::<bech32::Bech32>(hrp, &[1; 32]).unwrap();
         assert_eq!(text.parse::<PublicKey>(), Err(KeyError::Checksum));
+    }
+
+    #[test]
+    fn a_signing_keys_public_half_is_no_peers_key_nor_the_other_way_round() {
+        let (verify, public) = (VerifyKey::from_bytes([3; 32]).to_string(), PublicKey::from_bytes([3; 32]).to_string());
+        assert!(matches!(verify.parse::<PublicKey>(), Err(KeyError::WrongKind { .. })));
+        assert!(matches!(public.parse::<VerifyKey>(), Err(KeyError::WrongKind { .. })));
+        assert_eq!(verify[..verify.len() - 1].parse::<VerifyKey>(), Err(KeyError::Checksum));
     }
 
     #[test]

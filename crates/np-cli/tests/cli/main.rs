@@ -7,6 +7,9 @@ mod calls;
 #[cfg(test)]
 mod certs;
 #[cfg(test)]
+#[cfg(unix)]
+mod cluster;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod demo;

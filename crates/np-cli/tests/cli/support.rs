@@ -195,6 +195,12 @@ impl Serve {
         send(&self.child, signal);
     }
 
+    /// Its process id.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end and gives its exit code.
     #[cfg(unix)]
     pub(crate) fn code(&mut self) -> Option<i32> {

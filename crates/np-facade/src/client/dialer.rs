@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use np_driver::{Clock, Connection, ConnectorConfig, connect};
-use np_transport::Address;
+use np_transport::{Address, AddressError};
 use np_types::ConnectionError;
 use tokio::time::timeout;
 
 use crate::client::keeping::Balance;
+use crate::client::resolver::{ResolveError, Resolver};
 use crate::client::station::{Blow, Station};
 use crate::{ClientBuilder, Config, Error, Identity};
 
@@ -21,22 +22,48 @@ pub(crate) struct Dialer {
     pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Who the client is where its builder does not say; one for its whole life, made when it is needed.
     identity: OnceLock<Identity>,
-    /// The addresses that the builder names.
-    named: Vec<Address>,
+    /// What the builder names.
+    named: Vec<Named>,
     pub(crate) clock: Clock,
     stations: Mutex<Vec<Arc<Station>>>,
     /// Where the newest connection stands, for those that go where it is.
     in_use: Mutex<Option<Address>>,
 }
 
+/// An address, or a name for whoever resolves its scheme.
+enum Named {
+    Address(Address),
+    Name { resolver: Arc<dyn Resolver>, name: String },
+}
+
+impl Named {
+    fn read(text: &str, schemes: &[Arc<dyn Resolver>]) -> Result<Self, AddressError> {
+        for resolver in schemes {
+            let name = resolver.scheme().and_then(|scheme| text.strip_prefix(scheme)?.strip_prefix(':'));
+            if let Some(name) = name {
+                return Ok(Self::Name { resolver: Arc::clone(resolver), name: name.to_owned() });
+            }
+        }
+        text.parse().map(Self::Address)
+    }
+
+    const fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Name { .. } => None,
+        }
+    }
+}
+
 impl Dialer {
     /// Refuses addresses and settings that cannot be.
     pub(crate) fn new(settings: ClientBuilder) -> Result<Self, Error> {
-        let named = settings.addresses.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+        let read = |text: &String| Named::read(text, &settings.keeping.schemes);
+        let named = settings.addresses.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let (stations, in_use, renewed) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (clock, reloading) = (Clock::start(), tokio::sync::Mutex::default());
         let dialer = Self { settings, renewed, reloading, identity: OnceLock::new(), named, clock, stations, in_use };
-        for address in &dialer.named {
+        for address in dialer.named.iter().filter_map(Named::address) {
             dialer.config(&dialer.settings, address)?;
         }
         Ok(dialer)
@@ -60,7 +87,7 @@ impl Dialer {
         let wanted = self.settings.renewed(wanted);
         let stations = lock(&self.stations).clone();
         let known = stations.iter().map(|station| &station.address);
-        for address in self.named.iter().chain(known) {
+        for address in self.named.iter().filter_map(Named::address).chain(known) {
             self.config(&wanted, address)?;
         }
         let old = lock(&self.renewed).replace(Arc::new(wanted));
@@ -72,25 +99,46 @@ impl Dialer {
 
     /// Asks for the addresses anew: those of the resolver, then those of the builder.
     pub(crate) async fn stations(&self) -> Result<Vec<Arc<Station>>, Error> {
-        let mut addresses = Vec::new();
+        let (mut addresses, mut why) = (Vec::new(), None);
         if let Some(resolver) = &self.settings.keeping.resolver {
-            let asked = timeout(self.settings.connect_timeout, resolver.resolve()).await;
-            let late = || format!("it took longer than connect_timeout ({:?})", self.settings.connect_timeout);
-            match asked.map_err(|_| late()).and_then(|asked| asked.map_err(|error| error.to_string())) {
-                Ok(resolved) => addresses = resolved,
-                Err(why) if self.named.is_empty() => return Err(Error::Resolve(why)),
-                Err(why) => tracing::debug!(target: "np::client", why, "the resolver has no addresses"),
+            self.ask(resolver.resolve(), &mut addresses, &mut why).await;
+        }
+        for named in &self.named {
+            match named {
+                Named::Address(address) => addresses.push(address.clone()),
+                Named::Name { resolver, name } => {
+                    self.ask(resolver.resolve_name(name), &mut addresses, &mut why).await;
+                }
             }
         }
-        addresses.extend(self.named.iter().cloned());
         if addresses.is_empty() {
-            return Err(Error::Resolve("it gave no address, and the builder names none".to_owned()));
+            let none = || "it gave no address, and the builder names none".to_owned();
+            return Err(Error::Resolve(why.unwrap_or_else(none)));
         }
         let mut known = lock(&self.stations);
         let stations: Vec<_> = addresses.into_iter().map(|address| self.station(&known, address)).collect();
         // What is known about others is forgotten, so that names that come and go use up nothing.
         known.clone_from(&stations);
         Ok(stations)
+    }
+
+    /// Waits for what a resolver says, for as long as a link may take to come about.
+    async fn ask(
+        &self,
+        answer: impl Future<Output = Result<Vec<Address>, ResolveError>>,
+        addresses: &mut Vec<Address>,
+        why: &mut Option<String>,
+    ) {
+        let within = self.settings.connect_timeout;
+        let asked = timeout(within, answer).await;
+        let late = |_| format!("it took longer than connect_timeout ({within:?})");
+        match asked.map_err(late).and_then(|asked| asked.map_err(|error| error.to_string())) {
+            Ok(resolved) => addresses.extend(resolved),
+            Err(error) => {
+                tracing::debug!(target: "np::client", why = error, "the resolver has no addresses");
+                why.get_or_insert(error);
+            }
+        }
     }
 
     fn station(&self, known: &[Arc<Station>], address: Address) -> Arc<Station> {

@@ -52,6 +52,8 @@ pub(crate) struct Keeping {
     pub(crate) pool_size: usize,
     pub(crate) breaker: Option<CircuitBreaker>,
     pub(crate) resolver: Option<Arc<dyn Resolver>>,
+    /// Those that resolve the names of a scheme.
+    pub(crate) schemes: Vec<Arc<dyn Resolver>>,
 }
 
 impl Default for Keeping {
@@ -66,6 +68,7 @@ impl Default for Keeping {
             pool_size: 1,
             breaker: Some(CircuitBreaker::default()),
             resolver: None,
+            schemes: Vec::new(),
         }
     }
 }
@@ -132,9 +135,16 @@ impl ClientBuilder {
 
     /// Sets who says where the servers are, asked anew at each attempt. The addresses of this builder follow those that it
     /// gives.
+    ///
+    /// One that has a [scheme](Resolver::scheme) stands beside others, and says where the servers are of the addresses with
+    /// that scheme, in their place. It is this builder's alone.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
-        self.keeping.resolver = Some(Arc::new(resolver));
+        if resolver.scheme().is_some() {
+            self.keeping.schemes.push(Arc::new(resolver));
+        } else {
+            self.keeping.resolver = Some(Arc::new(resolver));
+        }
         self
     }
 

@@ -31,6 +31,53 @@ pub trait Resolver: Send + Sync + 'static {
     /// Why there are none now. The client then goes by the addresses that its builder names, and tries again later where
     /// it names none.
     fn resolve(&self) -> BoxFuture<Result<Vec<Address>, ResolveError>>;
+
+    /// The scheme of the names that it resolves: `cluster` for `cluster:orders`. Such a resolver answers for the builder's
+    /// addresses that begin so, by [`Self::resolve_name`], and for nothing else; other builders know nothing of the scheme.
+    fn scheme(&self) -> Option<&str> {
+        None
+    }
+
+    /// As [`Self::resolve`], for what stands behind the scheme. Names are the resolver's to refuse.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_facade::prelude::*;
+    /// use np_facade::{Address, ResolveError, Resolver};
+    /// use std::future::{Future, ready};
+    /// use std::pin::Pin;
+    ///
+    /// struct Shop(Vec<Address>);
+    ///
+    /// type Found = Pin<Box<dyn Future<Output = Result<Vec<Address>, ResolveError>> + Send>>;
+    ///
+    /// impl Resolver for Shop {
+    ///     fn resolve(&self) -> Found {
+    ///         Box::pin(ready(Err("name a service: shop:orders".into())))
+    ///     }
+    ///
+    ///     fn scheme(&self) -> Option<&str> {
+    ///         Some("shop")
+    ///     }
+    ///
+    ///     fn resolve_name(&self, name: &str) -> Found {
+    ///         Box::pin(ready(if name == "orders" { Ok(self.0.clone()) } else { Err("no such service".into()) }))
+    ///     }
+    /// }
+    ///
+    /// let server = Server::builder(Identity::generate()?, Policy::anyone()).listen("mem:shop").start().await?;
+    /// let client = Client::builder("shop:orders").resolver(Shop(server.addresses().to_vec())).connect().await?;
+    /// assert_eq!(client.call("np.echo", "hi").await?, "hi");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    fn resolve_name(&self, _name: &str) -> BoxFuture<Result<Vec<Address>, ResolveError>> {
+        self.resolve()
+    }
 }
 
 impl<F, Fut> Resolver for F

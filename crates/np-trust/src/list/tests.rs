@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use np_types::{KeyError, PublicKey, SecretKey, UnixMillis};
+use np_types::{KeyError, PublicKey, SecretKey, UnixMillis, VerifyKey};
 
 use super::{AllowList, AllowListProblem};
 
@@ -140,6 +140,29 @@ fn a_wrong_or_second_value_of_an_option_is_refused() {
     assert!(error.contains("YYYY-MM-DD"), "{error}");
     let problem = problem_of(&format!("{} expires=2026-03-01 expires=2027-03-01", key(1)));
     assert!(matches!(problem, AllowListProblem::OptionTwice { line: 1, option: "expires" }));
+}
+
+#[test]
+fn a_key_may_name_the_key_by_which_its_holder_signs() {
+    let sign = VerifyKey::from_bytes([9; 32]);
+    let text = format!("{} a sign={sign} expires=2026-03-01\n{} b", key(1), key(2));
+    let list = AllowList::parse(&text).unwrap();
+    let entry = list.entry(&key(1)).unwrap();
+    assert_eq!((entry.name(), entry.sign()), (Some("a"), Some(sign)));
+    assert_eq!(list.entry(&key(2)).unwrap().sign(), None);
+
+    // Of a peer's key it is not the public half, nor is a secret shown.
+    let secret = SecretKey::from_bytes([7; 32]).to_text();
+    for wrong in [key(3).to_string(), (*secret).clone(), String::new()] {
+        let error = AllowList::parse(&format!("{} a sign={wrong}", key(1))).unwrap_err();
+        assert!(matches!(error.problem, AllowListProblem::OptionValue { line: 1, option: "sign", .. }), "{error}");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("npverify1") && !shown.contains(&secret[8..20]), "{shown}");
+    }
+    let problem = problem_of(&format!("{} a sign={sign} sign={sign}", key(1)));
+    assert!(matches!(problem, AllowListProblem::OptionTwice { line: 1, option: "sign" }));
+    let problem = problem_of(&format!("{} a signed={sign}", key(1)));
+    assert!(matches!(problem, AllowListProblem::UnknownOption { line: 1, nearest: "sign" }));
 }
 
 #[test]

@@ -421,3 +421,21 @@ fn rules_for_certificates_and_local_users_that_mean_nothing_are_refused() {
     }
     assert!(Policy::parse_allow("user:S-1-5-21-1-2-3-1001").is_ok() && Policy::parse_allow("user:S-1-5-").is_err());
 }
+
+#[test]
+fn whoever_stays_is_looked_after_without_a_word_and_by_the_list_as_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("members");
+    fs::write(&path, format!("{} a\n{} b", key(1), key(2))).unwrap();
+    let policy = Policy::allow_keys([key(9)]).or(Policy::allow_file(&path).unwrap());
+    let lines = lines_of(|| {
+        assert!(policy.still_allows(&noise(1)) && policy.still_allows(&noise(9)) && !policy.still_allows(&noise(3)));
+        assert_eq!(policy.entry(&key(1)).unwrap().name(), Some("a"));
+        assert_eq!(policy.entry(&key(9)).unwrap().name(), None);
+    });
+    assert!(lines.is_empty(), "{lines:?}");
+    fs::write(&path, format!("{} another", key(2))).unwrap();
+    assert!(!policy.still_allows(&noise(1)) && policy.still_allows(&noise(2)));
+    assert_eq!(policy.entry(&key(1)), None);
+    assert_eq!(policy.entry(&key(2)).unwrap().name(), Some("another"));
+}

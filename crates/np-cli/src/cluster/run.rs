@@ -1,0 +1,236 @@
+//! `np cluster run`: a node that does nothing else, from its arguments to its leave.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use np_cluster::{Attributes, Cluster, ClusterConfig, ClusterError, Event, Member, Peering};
+use np_facade::{Identity, Policy, PublicKey, escape};
+use serde_json::json;
+
+use super::until;
+use crate::args::KeyMode;
+use crate::failure::Failure;
+use crate::load;
+use crate::output::{self, Output};
+use crate::serve::check_address;
+use crate::signals::{Signals, blocking};
+use crate::span::{parse_bound, write_span};
+
+/// How long clients have to take their answers when the node ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Runs a node of a cluster: it tells the others its keys, and hears theirs.
+///
+/// Prints `listening tcp://10.0.0.1:7400?key=np1...`: where other nodes and `np cluster members ADDR` reach it. Whom --allow
+/// lets in is a member, and may read and set keys by `np cluster`; a name that a list gives to a key is binding. A key that
+/// is taken off the list is cut off within 2 s, and its node forgotten.
+///
+/// The first signal (SIGINT, SIGTERM) tells the others that the node leaves, and ends with 0; the second ends at once with
+/// 130.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// What the others call this node: letters, digits, `-`, `_` and `.`
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// What the cluster is called: nodes of another are refused
+    #[arg(long, value_name = "NAME", default_value = "np")]
+    cluster: String,
+
+    /// Where to listen: tcp://10.0.0.1:7400 (port 0 lets the system choose); may be repeated
+    #[arg(long, value_name = "ADDR", required = true)]
+    listen: Vec<String>,
+
+    /// The key file of this node, as `np keygen` wrote it
+    #[arg(long, value_name = "FILE")]
+    identity: PathBuf,
+
+    /// Whose nodes are members: a file of public keys, one a line with the name of its node, or a public key (np1...); may be
+    /// repeated
+    #[arg(long, value_name = "FILE|KEY|...", required = true)]
+    allow: Vec<String>,
+
+    /// Nodes to ask first who else is there: tcp://10.0.0.2:7400, with ?key=np1... to ask for that key; one that is this node
+    /// is ignored
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    seed: Vec<String>,
+
+    /// Where the others reach this node, where that is not where it listens: 192.0.2.7, or 192.0.2.7:7400
+    #[arg(long, value_name = "IP[:PORT]", value_parser = parse_advertised)]
+    advertise: Option<SocketAddr>,
+
+    /// The time between two rounds of gossip, 200ms at least; a node that is silent for 4.5 of them has failed
+    #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "1s")]
+    interval: Duration,
+
+    /// The service that this node is part of: what clients find by cluster:NAME
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    service: String,
+
+    /// Where this node stands, for whoever chooses by it
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    zone: String,
+
+    #[command(flatten)]
+    key_mode: KeyMode,
+}
+
+/// Reads an IP with a port or without; port 0 is that of the listener.
+fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("tcp://").unwrap_or(text);
+    let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::from((ip, 0)));
+    let read = text.parse::<SocketAddr>().or(ip);
+    read.map_err(|_| {
+        "an address that others reach is an IP, or an IP and a port: 192.0.2.7:7400, [2001:db8::7]:7400".to_owned()
+    })
+}
+
+/// Runs until a signal comes.
+pub(crate) async fn run(command: Run, output: Output, mut signals: Signals) -> Result<(), Failure> {
+    let (node, key) = until(&mut signals, join(&command)).await?;
+    let text = format!("tcp://{}?key={key}", node.address());
+    output.line(&format!("listening {text}"), &json!({ "listening": text }))?;
+    let mut events = node.watch();
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            event = events.next() => match event {
+                Some(event) => tell(&event, node.name()),
+                None => return Err(Failure::local("cluster: the rounds of gossip have ended; start the node again")),
+            },
+        }
+    }
+    leave(&node, &mut signals).await
+}
+
+async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
+    for address in &command.listen {
+        check_address(address)?;
+    }
+    let identity = load::identity(command.identity.clone(), command.key_mode).await?;
+    let key = identity.public_key();
+    let allow = command.allow.clone();
+    let members = blocking(move || members(&allow)).await?;
+    if let Some(name) = members.entry(&key).and_then(|entry| entry.name().map(ToOwned::to_owned))
+        && name != command.name
+    {
+        let shown = escape(&name, 128);
+        return Err(Failure::usage(format!(
+            "--name {}: the list of --allow calls this node's key `{shown}`, so the others would refuse it; let both say the \
+             same",
+            command.name
+        )));
+    }
+    let peering = peering(command, identity, members)?;
+    let attributes =
+        Attributes { service: command.service.clone(), zone: command.zone.clone(), ..Attributes::default() };
+    let advertise = command.advertise.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+    let config = ClusterConfig::new(&command.name, &command.cluster, advertise)
+        .interval(command.interval)
+        .attributes(attributes);
+    let node = Cluster::join(config, peering).await.map_err(refused)?;
+    Ok((node, key))
+}
+
+fn peering(command: &Run, identity: Identity, members: Policy) -> Result<Peering, Failure> {
+    let peering = Peering::new(identity, members.clone()).control(members);
+    let peering = command.listen.iter().fold(peering, |peering, address| peering.listen(address.clone()));
+    command.seed.iter().try_fold(peering, |peering, seed| peering.seed(seed).map_err(refused))
+}
+
+/// Whom the arguments allow. Reads the files of lists.
+fn members(allow: &[String]) -> Result<Policy, Failure> {
+    let mut all: Option<Policy> = None;
+    for text in allow {
+        let one = Policy::parse_allow(text)
+            .map_err(|error| Failure::usage(format!("--allow: {error}; `np help cluster run` tells what it takes")))?;
+        if one.is_empty() {
+            let shown = escape(text, 4_096);
+            return Err(Failure::usage(format!(
+                "--allow: {shown}: no key is in it, so no node would be a member; write public keys (np1...) into it, each \
+                 with the name of its node"
+            )));
+        }
+        if one.accepts_anyone() {
+            output::note("warning: --allow anyone: whoever proves any key at all may be a member, read and set keys");
+        }
+        all = Some(match all {
+            Some(others) => others.or(one),
+            None => one,
+        });
+    }
+    all.ok_or_else(|| Failure::usage("cluster: no --allow says whose nodes are members; pass a file of public keys"))
+}
+
+fn refused(error: ClusterError) -> Failure {
+    match error {
+        ClusterError::Serve(np_facade::Error::Listen(error)) => {
+            let error = np_facade::Error::Listen(error);
+            Failure::new(error.kind(), error.to_string())
+        }
+        ClusterError::Serve(error) => Failure::of("cluster", error),
+        ClusterError::Start(why) => Failure::local(format!("cluster: the node did not start: {why}; start it again")),
+        ClusterError::Address(address) => Failure::usage(format!(
+            "cluster: others cannot reach a node at {address}; pass --advertise with an IP of this machine that they reach"
+        )),
+        error => Failure::usage(format!("cluster: {error}")),
+    }
+}
+
+/// Says what happened to another node.
+fn tell(event: &Event, own: &str) {
+    let said = |member: &Member, what: &str| {
+        if member.name != own {
+            output::note(&format!("member {} at {} {what}", member.name, member.address));
+        }
+    };
+    match event {
+        Event::Joined(member) => said(member, "is live"),
+        Event::Failed(member) => said(member, "has failed"),
+        Event::Left(member) => said(member, "has left"),
+        _ => {}
+    }
+}
+
+async fn leave(node: &Cluster, signals: &mut Signals) -> Result<(), Failure> {
+    output::note(&format!(
+        "leaving: the others are told; a second signal ends now, else it takes {} at most",
+        write_span(DRAIN)
+    ));
+    let in_order = async {
+        // One that was no member any more has nobody to tell.
+        let _ = node.leave().await;
+        if let Some(server) = node.server() {
+            server.shutdown(DRAIN).await;
+        }
+    };
+    tokio::select! {
+        () = in_order => Ok(()),
+        () = signals.next() => Err(Failure::interrupted(
+            "interrupted while leaving: the others take the node for failed until it is back",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_advertised;
+
+    #[test]
+    fn an_advertised_address_is_an_ip_with_a_port_or_without() {
+        for (text, read) in [
+            ("192.0.2.7", "192.0.2.7:0"),
+            ("192.0.2.7:7400", "192.0.2.7:7400"),
+            ("tcp://192.0.2.7:7400", "192.0.2.7:7400"),
+            ("2001:db8::7", "[2001:db8::7]:0"),
+            ("[2001:db8::7]:7400", "[2001:db8::7]:7400"),
+        ] {
+            assert_eq!(parse_advertised(text), Ok(read.parse().unwrap()), "{text}");
+        }
+        for text in ["", "host", "host:7400", "192.0.2.7:", "192.0.2.7:99999"] {
+            assert!(parse_advertised(text).is_err_and(|error| error.contains("192.0.2.7:7400")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! How a node joins: its server, its links, its engine, in that order, and how all of them end together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use np_facade::{Address, MethodOptions, Server};
+use tokio::net::lookup_host;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Cluster, control};
+use crate::config::ClusterConfig;
+use crate::error::ClusterError;
+use crate::links::{LinkStats, METHOD, Net, Serving, Settings};
+use crate::member::{MemberState, Table};
+use crate::peering::{Peering, Pins, Place};
+use crate::shared::Shared;
+
+/// Rounds after which the names of seeds are looked up again, while nobody else is there.
+const SEED_ROUNDS: u32 = 5;
+
+impl Cluster {
+    /// Joins a cluster: from now on the node takes and makes links, and tells and hears.
+    ///
+    /// Where the address of the configuration has no IP or no port, those of the server's first address count. Nobody needs
+    /// to be there yet: seeds are tried for as long as it takes.
+    ///
+    /// # Errors
+    /// When a setting is out of its range, the server does not start, is in a cluster already, or has no address that other
+    /// nodes could reach.
+    pub async fn join(config: ClusterConfig, peering: Peering) -> Result<Self, ClusterError> {
+        let (server, members_alone) = match &peering.place {
+            Place::Shared(server) => (server.clone(), false),
+            Place::Own(addresses) => (serve(&peering, addresses).await?, true),
+        };
+        let joined = Self::join_on(config, &peering, &server, members_alone).await;
+        if joined.is_err() && members_alone {
+            server.shutdown(std::time::Duration::ZERO).await;
+        }
+        joined
+    }
+
+    async fn join_on(
+        mut config: ClusterConfig,
+        peering: &Peering,
+        server: &Server,
+        members_alone: bool,
+    ) -> Result<Self, ClusterError> {
+        config.advertise = advertised(config.advertise, server, peering)?;
+        let pins = Pins::default();
+        for seed in &peering.seeds {
+            config = config.seeds(look_up(seed, &pins).await);
+        }
+        config.check()?;
+        let settings = Settings {
+            cluster: config.cluster.clone(),
+            name: config.name.clone(),
+            members: peering.members.clone(),
+            own: peering.own(),
+            way: peering.way(pins.clone()),
+        };
+        let (net, inbox) = Net::new(settings).map_err(ClusterError::Start)?;
+        server.router().register_own(METHOD, net.method(), MethodOptions::default().spawned()).map_err(taken)?;
+        net.open(config.advertise, Some(Serving { server: server.clone(), members_alone }));
+        let links: Arc<Net> = Arc::new(net.clone());
+        let cluster = match Self::start(config, links, inbox).await {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                net.close();
+                server.router().remove(METHOD);
+                return Err(error);
+            }
+        };
+        // It is new: nothing is set yet.
+        let _ = cluster.inner.server.set(server.clone());
+        if let Some(policy) = &peering.control {
+            control::offer(server.router(), &cluster, policy).map_err(taken)?;
+        }
+        let tending = Tending {
+            shared: Arc::clone(&cluster.inner.shared),
+            tables: cluster.inner.tables.clone(),
+            net,
+            server: server.clone(),
+            seeds: peering.seeds.iter().filter(|seed| seed.ip().is_none()).cloned().collect(),
+            pins,
+        };
+        tokio::spawn(tending.run());
+        Ok(cluster)
+    }
+
+    /// The server that takes the links: its addresses, and how it is shut down once the node has left. There always is one
+    /// but in simulations.
+    #[must_use]
+    pub fn server(&self) -> Option<&Server> {
+        self.inner.server.get()
+    }
+
+    /// Where other nodes reach this one.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.shared.own.address
+    }
+}
+
+fn taken(error: np_facade::RegisterError) -> ClusterError {
+    ClusterError::Serve(np_facade::Error::Register(error))
+}
+
+/// A server for members alone.
+async fn serve(peering: &Peering, addresses: &[String]) -> Result<Server, ClusterError> {
+    let (Some(identity), false) = (&peering.identity, addresses.is_empty()) else {
+        return Err(ClusterError::NoServer);
+    };
+    let builder = Server::builder(identity.clone(), peering.members.clone()).limits(crate::links::server_limits());
+    let builder = addresses.iter().fold(builder, |builder, address| builder.listen(address.clone()));
+    builder.start().await.map_err(ClusterError::Serve)
+}
+
+/// The address that is advertised, completed from where the server listens.
+fn advertised(wanted: SocketAddr, server: &Server, peering: &Peering) -> Result<SocketAddr, ClusterError> {
+    let fits = |address: &&Address| address.scheme() == peering.scheme();
+    let listens = server.addresses().iter().find(fits).ok_or(ClusterError::NoServer)?;
+    let port = if wanted.port() == 0 { listens.port().unwrap_or_default() } else { wanted.port() };
+    let ip = if wanted.ip().is_unspecified() { listens.ip().unwrap_or_else(|| wanted.ip()) } else { wanted.ip() };
+    Ok((ip, port).into())
+}
+
+/// Where a seed leads; nowhere while its name is unknown.
+async fn look_up(seed: &Address, pins: &Pins) -> Vec<SocketAddr> {
+    let (host, port) = (seed.host().unwrap_or_default(), seed.port().unwrap_or_default());
+    let found: Vec<SocketAddr> = match IpAddr::from_str(&host) {
+        Ok(ip) => vec![(ip, port).into()],
+        Err(_) => match lookup_host((host.as_str(), port)).await {
+            Ok(found) => found.collect(),
+            Err(error) => {
+                tracing::debug!(target: "np::cluster", seed = %seed.without_keys(), %error, "seed not found");
+                Vec::new()
+            }
+        },
+    };
+    found.iter().for_each(|to| pins.set(*to, seed));
+    found
+}
+
+/// What goes on beside the rounds, until they end.
+struct Tending {
+    shared: Arc<Shared>,
+    tables: watch::Receiver<Table>,
+    net: Net,
+    server: Server,
+    /// Those that have a name.
+    seeds: Vec<Address>,
+    pins: Pins,
+}
+
+impl Tending {
+    async fn run(mut self) {
+        let mut rounds = interval(self.shared.interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = self.shared.engine.stopped();
+        let mut round = 0u32;
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                changed = self.tables.changed() => if changed.is_err() {
+                    break;
+                },
+                _ = rounds.tick() => {
+                    round = round.wrapping_add(1);
+                    if round.is_multiple_of(SEED_ROUNDS) {
+                        self.look_for_seeds().await;
+                    }
+                }
+            }
+            self.greet();
+        }
+        self.net.close();
+        control::METHODS.iter().chain([&METHOD]).for_each(|name| drop(self.server.router().remove(name)));
+    }
+
+    /// Opens links to members that were met through others alone, so that their keys are known.
+    fn greet(&mut self) {
+        let table = Table::clone(&self.tables.borrow_and_update());
+        let unknown = table.values().map(|row| &row.member).filter(|member| member.key.is_none());
+        for member in unknown.filter(|member| member.state == MemberState::Live) {
+            self.net.greet(member.address);
+        }
+    }
+
+    /// Speaks to the seeds that have a name, wherever they are now, as long as nobody else is there.
+    async fn look_for_seeds(&self) {
+        let live = |table: &Table| table.values().filter(|row| row.member.state == MemberState::Live).count();
+        if live(&self.tables.borrow()) > 1 {
+            return;
+        }
+        for seed in &self.seeds {
+            for to in look_up(seed, &self.pins).await {
+                self.shared.engine.gossip(to);
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// What the links have counted.
+    #[must_use]
+    pub fn link_stats(&self) -> LinkStats {
+        self.inner.shared.links.stats()
+    }
+}

@@ -1,0 +1,557 @@
+//! Gossip links over connections of np: opened, accepted, served, cut off. Must never look into a gossip message.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use np_facade::raw::driver::random_number;
+use np_facade::{
+    CallContext, CallError, Client, ClientBuilder, CloseCode, Decision, Limits, MessageReceiver, MessageSender,
+    MessageStream, PeerIdentity, Policy, PublicKey, Server, Status, Target, escape, stream,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::announcement::{Announcement, check_name};
+use super::book::{Book, Newcomer, Refused, Registered, Stop, Want};
+use super::directory::{Listed, NodeKey};
+use super::{Inbox, Incoming, Links};
+
+/// The method whose streams are gossip links.
+pub(crate) const METHOD: &str = "np.cluster.gossip";
+
+/// The longest gossip message, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 64 << 10;
+
+/// Messages that wait for the engine. Each link holds one more: of 64 KiB each that is 2 MiB, and 64 KiB a link.
+const INBOX: usize = 32;
+
+/// How long the first message of a stream may take.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// How long an attempt may take in each of its steps.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Attempts at the same time.
+const ATTEMPTS: usize = 32;
+
+/// How often the keys of members are looked at, whether they are still allowed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The longest text of a peer that is logged.
+const MAX_TEXT: usize = 300;
+
+/// How a node takes part.
+pub(crate) struct Settings {
+    /// The name of the cluster: nodes of another are refused.
+    pub(crate) cluster: String,
+    /// The name of this node.
+    pub(crate) name: String,
+    /// Who may be a member; a name that a list gives to a key is binding.
+    pub(crate) members: Policy,
+    /// This node's key, where it has one of np.
+    pub(crate) own: Option<PublicKey>,
+    /// How the node at an address is connected to: who this node is, by which transport and trust.
+    pub(crate) way: Arc<dyn Fn(SocketAddr) -> ClientBuilder + Send + Sync>,
+}
+
+/// What the links have counted so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// Links that stand now.
+    pub links: u64,
+    /// Links that came about so far.
+    pub opened: u64,
+    /// Messages that were given to links.
+    pub sent: u64,
+    /// Messages that came.
+    pub received: u64,
+    /// Messages that were lost, since a queue was full or a node could not be reached. Gossip says them again.
+    pub dropped: u64,
+    /// Nodes that were refused for a name, an address or a version that they announced.
+    pub lies: u64,
+    /// Members that were cut off for what is no gossip, or a message over 64 KiB.
+    pub garbage: u64,
+    /// Members whose keys were taken off the list.
+    pub retired: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    opened: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    dropped: AtomicU64,
+    lies: AtomicU64,
+    garbage: AtomicU64,
+    retired: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The links of a node. Clones share them; [`Net::close`] ends them.
+#[derive(Clone)]
+pub(crate) struct Net(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    instance: [u8; 16],
+    book: Mutex<Book>,
+    inbox: mpsc::Sender<Incoming>,
+    counts: Counts,
+    attempts: Semaphore,
+    /// Whose connections of retired keys are closed; gone once the node has left.
+    server: Mutex<Option<Serving>>,
+}
+
+/// The server that takes links.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    pub(crate) server: Server,
+    /// Whether all of its clients are let in by the policy of members.
+    pub(crate) members_alone: bool,
+}
+
+impl Net {
+    /// Links that come about once they are opened, and where their messages come out.
+    pub(crate) fn new(settings: Settings) -> Result<(Self, Inbox), String> {
+        check_name("the name of a node", &settings.name)?;
+        check_name("the name of a cluster", &settings.cluster)?;
+        let half = || random_number().map(u64::to_be_bytes).map_err(|error| error.to_string());
+        let mut instance = [0; 16];
+        let (front, back) = instance.split_at_mut(8);
+        front.copy_from_slice(&half()?);
+        back.copy_from_slice(&half()?);
+        let (inbox, messages) = mpsc::channel(INBOX);
+        let inner = Inner {
+            settings,
+            instance,
+            book: Mutex::default(),
+            inbox,
+            counts: Counts::default(),
+            attempts: Semaphore::new(ATTEMPTS),
+            server: Mutex::default(),
+        };
+        Ok((Self(Arc::new(inner)), messages))
+    }
+
+    /// What a server registers under [`METHOD`].
+    pub(crate) fn method(&self) -> Target {
+        let inner = Arc::downgrade(&self.0);
+        Target::Stream(Arc::new(stream(move |context, stream| accept(Weak::clone(&inner), context, stream))))
+    }
+
+    /// Takes part from now on, on the current runtime. `address` is where other nodes reach this one.
+    pub(crate) fn open(&self, address: SocketAddr, serving: Option<Serving>) {
+        let Settings { cluster, name, .. } = &self.0.settings;
+        self.0.book().open(Announcement::new(cluster.clone(), name.clone(), address, self.0.instance));
+        *lock(&self.0.server) = serving;
+        tokio::spawn(look_after(Arc::downgrade(&self.0)));
+    }
+
+    /// Opens a link to the node at an address where there is none, so that its key is known.
+    pub(crate) fn greet(&self, to: SocketAddr) {
+        self.want(to, None);
+    }
+
+    /// The key that a node has proven.
+    pub(crate) fn node_key(&self, name: &str) -> Option<NodeKey> {
+        self.0.book().directory.key_of(name)
+    }
+
+    /// Ends every link; none comes about any more.
+    pub(crate) fn close(&self) {
+        self.0.book().close();
+        *lock(&self.0.server) = None;
+    }
+
+    fn want(&self, to: SocketAddr, message: Option<Bytes>) {
+        let says = message.is_some();
+        let wanted = self.0.book().want(to, message, Instant::now());
+        match wanted {
+            Want::Dial(to) => drop(tokio::spawn(dial(Arc::clone(&self.0), to))),
+            Want::Lost if says => count(&self.0.counts.dropped),
+            Want::Lost | Want::Waits | Want::Own => {}
+        }
+    }
+}
+
+impl Links for Net {
+    fn send(&self, to: SocketAddr, message: Bytes) {
+        self.want(to, Some(message));
+    }
+
+    fn refuse(&self, from: SocketAddr) {
+        let key = self.0.book().key_at(from);
+        if let Some(key) = key {
+            self.0.ban(key, "it sent what is no gossip message");
+        }
+    }
+
+    fn key_of(&self, name: &str) -> Option<String> {
+        if name == self.0.settings.name {
+            return self.0.settings.own.map(|own| own.to_string());
+        }
+        self.node_key(name).map(|key| key.to_string())
+    }
+
+    fn stats(&self) -> LinkStats {
+        let counts = &self.0.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LinkStats {
+            links: self.0.book().links() as u64,
+            opened: read(&counts.opened),
+            sent: read(&counts.sent),
+            received: read(&counts.received),
+            dropped: read(&counts.dropped),
+            lies: read(&counts.lies),
+            garbage: read(&counts.garbage),
+            retired: read(&counts.retired),
+        }
+    }
+
+    fn verify_key(&self, name: &str) -> Option<[u8; 32]> {
+        let members = &self.0.settings.members;
+        let listed = members.keys_named(name).into_iter();
+        // A name that the list gives is binding; another is that of the key which has claimed it.
+        let claimed = self.node_key(name).and_then(|key| match key {
+            NodeKey::Noise(key) => Some(key),
+            NodeKey::Certificate(_) => None,
+        });
+        let own = self.0.settings.own.filter(|_| name == self.0.settings.name);
+        let mut signs = listed.chain(claimed).chain(own).filter_map(|key| members.entry(&key)?.sign());
+        signs.next().map(|sign| *sign.as_bytes())
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net").field("name", &self.0.settings.name).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.book)
+    }
+
+    fn me(&self) -> Result<Announcement, Refused> {
+        self.book().me().cloned().ok_or(Refused::Closed)
+    }
+
+    /// Whether a peer may be a member at all. One that came by itself is decided about; one that was dialed has been.
+    fn admit(&self, peer: &PeerIdentity, dialed: bool) -> Result<NodeKey, Refused> {
+        let key = NodeKey::of(peer).ok_or(Refused::Keyless)?;
+        if self.book().is_banned(key, Instant::now()) {
+            return Err(Refused::KeptOut);
+        }
+        let allowed = dialed || self.settings.members.decide(peer).is_allowed();
+        if allowed { Ok(key) } else { Err(Refused::NotAllowed) }
+    }
+
+    /// What the list of members says about the announced name.
+    fn listed(&self, key: NodeKey, said: &Announcement) -> Listed {
+        let members = &self.settings.members;
+        let name = match key {
+            NodeKey::Noise(key) => members.entry(&key).and_then(|entry| entry.name().map(ToOwned::to_owned)),
+            NodeKey::Certificate(_) => None,
+        };
+        let elsewhere = members.keys_named(&said.name).into_iter().any(|other| NodeKey::Noise(other) != key);
+        Listed { name, elsewhere }
+    }
+
+    /// Lets the node in that said this.
+    fn register(
+        self: &Arc<Self>,
+        peer: &PeerIdentity,
+        key: NodeKey,
+        said: &[u8],
+        dialed: Option<SocketAddr>,
+    ) -> Result<Standing, Refused> {
+        let said = Announcement::decode(said).map_err(Refused::Said)?;
+        let listed = self.listed(key, &said);
+        let newcomer = Newcomer { key, identity: peer, said: &said, listed, dialed };
+        let (link, stop) = self.book().register(&newcomer, Instant::now())?;
+        count(&self.counts.opened);
+        tracing::debug!(target: "np::cluster", node = said.name, %key, dialed = dialed.is_some(), "gossip link");
+        Ok(Standing { inner: Arc::clone(self), link, stop })
+    }
+
+    /// Counts and logs a refusal.
+    fn note(&self, peer: &PeerIdentity, address: &str, refused: &Refused) {
+        if refused.is_lie() {
+            count(&self.counts.lies);
+            tracing::warn!(target: "np::cluster", %peer, address, %refused, "node refused");
+        } else {
+            tracing::debug!(target: "np::cluster", %peer, address, %refused, "no gossip link");
+        }
+    }
+
+    fn ban(&self, key: NodeKey, why: &str) {
+        count(&self.counts.garbage);
+        tracing::warn!(target: "np::cluster", %key, why, "member cut off");
+        self.book().ban(key, Instant::now());
+    }
+
+    /// Serves a link until it is over, and says why.
+    async fn serve(&self, standing: &mut Standing, stream: MessageStream) -> CallError {
+        let (mut receiver, mut sender) = stream.split();
+        let Standing { link, stop, .. } = standing;
+        tokio::select! {
+            biased;
+            why = stop => stopped(why.unwrap_or(Stop::Replaced)),
+            end = self.read(link, &mut receiver) => end,
+            end = self.write(link, &mut sender) => end,
+        }
+    }
+
+    async fn read(&self, link: &Registered, receiver: &mut MessageReceiver) -> CallError {
+        loop {
+            let bytes = match receiver.recv().await {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => return error,
+                None => return CallError::answered(Status::Unavailable, "the node ended its gossip link"),
+            };
+            if bytes.len() > MAX_MESSAGE {
+                self.ban(link.key, "it sent a message of more than 64 KiB");
+                return stopped(Stop::Garbage);
+            }
+            count(&self.counts.received);
+            // While the engine is busy the next message is not taken, so that the member's credit runs out.
+            if self.inbox.send(Incoming::Message { from: link.at, bytes }).await.is_err() {
+                return stopped(Stop::Closed);
+            }
+        }
+    }
+
+    async fn write(&self, link: &Registered, sender: &mut MessageSender) -> CallError {
+        loop {
+            let message = link.queue.pop().await;
+            if message.len() > sender.max_message().min(MAX_MESSAGE) {
+                count(&self.counts.dropped);
+                continue;
+            }
+            if let Err(error) = sender.send(message).await {
+                count(&self.counts.dropped);
+                return error;
+            }
+            count(&self.counts.sent);
+        }
+    }
+}
+
+/// A link that stands in the book, and leaves it however its task ends.
+struct Standing {
+    inner: Arc<Inner>,
+    link: Registered,
+    stop: oneshot::Receiver<Stop>,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.inner.book().ended(&self.link, Instant::now(), random_number().unwrap_or(u64::MAX));
+    }
+}
+
+fn stopped(why: Stop) -> CallError {
+    match why {
+        Stop::Replaced => CallError::answered(Status::Unavailable, "another gossip link takes the place of this one"),
+        Stop::Garbage => Refused::KeptOut.told(),
+        Stop::Retired => Refused::NotAllowed.told(),
+        Stop::Closed => Refused::Closed.told(),
+    }
+}
+
+/// Takes a stream that another node has opened.
+async fn accept(inner: Weak<Inner>, context: CallContext, mut stream: MessageStream) -> Result<(), CallError> {
+    let gone = || Refused::Closed.told();
+    let inner = inner.upgrade().ok_or_else(gone)?;
+    let (peer, address) = (context.peer(), context.peer_address());
+    let refuse = |refused: Refused| {
+        inner.note(peer, address, &refused);
+        refused.told()
+    };
+    let me = inner.me().map_err(refuse)?;
+    let key = inner.admit(peer, false).map_err(refuse)?;
+    let said = hello(&mut stream).await?;
+    let registered = inner.register(peer, key, &said, None);
+    if let Err(Refused::Itself) = registered {
+        // So that it learns where its address leads.
+        stream.send(me.encode()).await?;
+    }
+    let mut standing = registered.map_err(refuse)?;
+    stream.send(me.encode()).await?;
+    Err(inner.serve(&mut standing, stream).await)
+}
+
+/// The first message of a stream.
+async fn hello(stream: &mut MessageStream) -> Result<Bytes, CallError> {
+    let late = "the node said nothing on its gossip stream";
+    match timeout(HELLO, stream.recv()).await {
+        Ok(Some(said)) => said,
+        Ok(None) => Err(CallError::answered(Status::InvalidArgument, late)),
+        Err(_) => Err(CallError::answered(Status::DeadlineExceeded, late)),
+    }
+}
+
+/// Makes a link to the node at an address, and serves it.
+async fn dial(inner: Arc<Inner>, to: SocketAddr) {
+    let random = || random_number().unwrap_or(u64::MAX);
+    let made = {
+        // Closed never: the semaphore lives as long as the links.
+        let _permit = inner.attempts.acquire().await;
+        open_link(&inner, to).await
+    };
+    inner.book().attempted(to, made.is_err(), Instant::now(), random());
+    match made {
+        Ok((mut standing, stream, client)) => {
+            let end = inner.serve(&mut standing, stream).await;
+            drop(standing);
+            tracing::debug!(target: "np::cluster", %to, why = escape(&end.text, MAX_TEXT), "gossip link ended");
+            client.close().await;
+        }
+        Err(why) => tracing::debug!(target: "np::cluster", %to, why = escape(&why, MAX_TEXT), "no gossip link"),
+    }
+}
+
+/// What a member may make this node hold on a connection that this node made: less than 8 MiB.
+fn limits() -> Limits {
+    let most = MAX_MESSAGE as u32;
+    Limits {
+        // Room for one that is too long, so that it is told from a lost connection.
+        max_message: most * 2,
+        max_calls: 16,
+        stream_window: most * 2,
+        connection_window: most * 4,
+        max_window: most * 4,
+        reassembly_budget: most * 2,
+        call_budget: most * 4,
+        ..Limits::default()
+    }
+}
+
+type Made = (Standing, MessageStream, Client);
+
+async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Made, String> {
+    let me = inner.me().map_err(|refused| refused.to_string())?;
+    let builder = (inner.settings.way)(to)
+        .policy(members(inner, to))
+        .connect_timeout(CONNECT)
+        .handshake_timeout(CONNECT)
+        .limits(limits())
+        .auto_reconnect(false);
+    let client = builder.connect().await.map_err(|error| error.to_string())?;
+    let (stream, said) = introduce(&client, &me).await.map_err(|error| {
+        if matches!(error.status, Status::PermissionDenied | Status::InvalidArgument | Status::UnknownMethod) {
+            tracing::warn!(target: "np::cluster", %to, why = escape(&error.text, MAX_TEXT), "refused by a node");
+        }
+        error.text
+    })?;
+    let connection = client.connection();
+    let peer = connection.peer();
+    let registered = inner.admit(peer, true).and_then(|key| inner.register(peer, key, &said, Some(to)));
+    match registered {
+        Ok(standing) => Ok((standing, stream, client)),
+        Err(refused) => {
+            inner.note(peer, connection.peer_address(), &refused);
+            Err(refused.to_string())
+        }
+    }
+}
+
+/// What a member may make a server hold that serves members alone: less than 12 MiB a connection.
+pub(crate) fn server_limits() -> Limits {
+    // Answers about a large cluster are longer than gossip.
+    Limits { max_message: 1 << 20, reassembly_budget: 1 << 20, call_budget: 2 << 20, max_calls: 64, ..limits() }
+}
+
+/// Opens the stream and says who this node is; gives what the other says.
+async fn introduce(client: &Client, me: &Announcement) -> Result<(MessageStream, Bytes), CallError> {
+    let mut stream = client.open_stream(METHOD).await?;
+    stream.send(me.encode()).await?;
+    let said = hello(&mut stream).await?;
+    Ok((stream, said))
+}
+
+/// Whom a link may lead to: members, and not this node itself.
+fn members(inner: &Arc<Inner>, to: SocketAddr) -> Policy {
+    let inner = Arc::downgrade(inner);
+    Policy::closure(move |peer| {
+        let refuse = |reason: &str| Decision::Refuse { reason: reason.to_owned() };
+        let Some(inner) = inner.upgrade() else {
+            return refuse("this node has left its cluster");
+        };
+        if inner.settings.own.as_ref().is_some_and(|own| peer.public_key() == Some(own)) {
+            inner.book().is_own(to);
+            return refuse("this is the node itself");
+        }
+        inner.settings.members.decide(peer)
+    })
+}
+
+/// Looks after members: one whose key is no longer allowed is cut off, and its name set free.
+async fn look_after(inner: Weak<Inner>) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(inner) = inner.upgrade() else {
+            return;
+        };
+        if inner.me().is_err() {
+            return;
+        }
+        let known: Vec<_> = inner.book().directory.all().map(|(key, bound)| (*key, bound.identity.clone())).collect();
+        for (key, identity) in known {
+            if !inner.settings.members.still_allows(&identity) {
+                inner.retire(key, &identity).await;
+            }
+        }
+        inner.close_strangers();
+    }
+}
+
+impl Inner {
+    async fn retire(&self, key: NodeKey, identity: &PeerIdentity) {
+        let Some(bound) = self.book().retire(key) else {
+            return;
+        };
+        count(&self.counts.retired);
+        // For the audit log.
+        let _ = self.settings.members.decide(identity);
+        tracing::warn!(target: "np::cluster", node = bound.name, %key, "member retired: its key is no longer allowed");
+        self.close_connections(|peer| peer == identity);
+        // Without an engine there is nothing to retire.
+        let _ = self.inbox.send(Incoming::Retired { name: bound.name }).await;
+    }
+
+    /// Closes the connections of keys that were let in as members and are no longer allowed, links or not.
+    fn close_strangers(&self) {
+        if lock(&self.server).as_ref().is_some_and(|serving| serving.members_alone) {
+            self.close_connections(|peer| !self.settings.members.still_allows(peer));
+        }
+    }
+
+    fn close_connections(&self, of: impl Fn(&PeerIdentity) -> bool) {
+        let Some(serving) = lock(&self.server).clone() else {
+            return;
+        };
+        for connection in serving.server.connections() {
+            if of(connection.peer()) {
+                tokio::spawn(async move {
+                    connection.close(CloseCode::NotAllowed, "this key is no longer allowed here").await;
+                });
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

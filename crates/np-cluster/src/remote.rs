@@ -1,0 +1,171 @@
+//! What others ask a node about its cluster, and the words in which it answers. Must never decide who may ask.
+
+use np_facade::{CallError, Client, MessageStream};
+use serde::{Deserialize, Serialize};
+
+use crate::attributes::Attributes;
+use crate::member::{Member, MemberState};
+
+pub(crate) const MEMBERS: &str = "np.cluster.members";
+pub(crate) const WATCH: &str = "np.cluster.watch";
+pub(crate) const SET: &str = "np.cluster.set";
+pub(crate) const GET: &str = "np.cluster.get";
+
+/// A member as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    name: String,
+    state: State,
+    address: std::net::SocketAddr,
+    key: Option<String>,
+    service: String,
+    version: String,
+    zone: String,
+    addresses: Vec<String>,
+    generation: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    Live,
+    Failed,
+    Left,
+}
+
+impl Row {
+    pub(crate) fn of(member: &Member) -> Self {
+        let Attributes { service, version, zone, addresses } = member.attributes.clone();
+        let state = match member.state {
+            MemberState::Live => State::Live,
+            MemberState::Failed => State::Failed,
+            MemberState::Left => State::Left,
+        };
+        let (name, key, generation) = (member.name.clone(), member.key.clone(), member.generation);
+        Self { name, state, address: member.address, key, service, version, zone, addresses, generation }
+    }
+
+    fn into_member(self) -> Member {
+        let Self { name, state, address, key, service, version, zone, addresses, generation } = self;
+        let state = match state {
+            State::Live => MemberState::Live,
+            State::Failed => MemberState::Failed,
+            State::Left => MemberState::Left,
+        };
+        Member { name, state, address, key, attributes: Attributes { service, version, zone, addresses }, generation }
+    }
+}
+
+/// Which key, and of which node where not of all.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Question {
+    pub(crate) key: String,
+    pub(crate) node: Option<String>,
+}
+
+/// What a node has for a key, as another node tells it.
+///
+/// ```
+/// # async fn example(node: np_cluster::ClusterClient) -> Result<(), np_facade::CallError> {
+/// for entry in node.get("leader", None).await? {
+///     println!("{} {}", entry.node, entry.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The node whose key it is.
+    pub node: String,
+    /// The value.
+    pub value: String,
+    /// Whether it carries a signature.
+    pub signed: bool,
+    /// Whether the node that was asked has checked the signature by the key of its list.
+    pub valid: bool,
+}
+
+/// Asks a node about its cluster from outside: what `np cluster` does. The node has to allow the client's key
+/// ([`Peering::control`](crate::Peering::control)).
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use np_cluster::ClusterClient;
+/// use np_facade::Client;
+/// let node = ClusterClient::new(Client::connect("tcp://10.0.0.1:7400?key=np1...").await?);
+/// for member in node.members().await? {
+///     println!("{} {}", member.name, member.state);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClusterClient {
+    client: Client,
+}
+
+impl ClusterClient {
+    /// Asks over this client's connections.
+    #[must_use]
+    pub const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The members, as the node sees them.
+    ///
+    /// # Errors
+    /// When the node does not allow this client, is in no cluster, or there is no answer.
+    pub async fn members(&self) -> Result<Vec<Member>, CallError> {
+        let rows: Vec<Row> = self.client.call_as(MEMBERS, &()).await?;
+        Ok(rows.into_iter().map(Row::into_member).collect())
+    }
+
+    /// The members now, and again whenever something about them has changed.
+    ///
+    /// # Errors
+    /// When no stream could be opened; what the node says to it is told by [`MemberTables::next`].
+    pub async fn watch(&self) -> Result<MemberTables, CallError> {
+        Ok(MemberTables { stream: self.client.open_stream(WATCH).await? })
+    }
+
+    /// Sets a key of the node that is asked.
+    ///
+    /// # Errors
+    /// As [`Self::members`], and when the node refuses the key or the value; the text says why.
+    pub async fn set(&self, key: &str, value: &str) -> Result<(), CallError> {
+        self.client.call_as(SET, &(key, value)).await
+    }
+
+    /// What every node has for a key, or one node alone.
+    ///
+    /// # Errors
+    /// As [`Self::members`], and when the values of all nodes have more than 8 MiB.
+    pub async fn get(&self, key: &str, node: Option<&str>) -> Result<Vec<Entry>, CallError> {
+        let question = Question { key: key.to_owned(), node: node.map(ToOwned::to_owned) };
+        self.client.call_as(GET, &question).await
+    }
+}
+
+/// The members of a cluster, whenever something about them changes.
+///
+/// ```
+/// # async fn example(node: np_cluster::ClusterClient) -> Result<(), np_facade::CallError> {
+/// let mut tables = node.watch().await?;
+/// while let Some(members) = tables.next().await {
+///     println!("{} members", members?.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MemberTables {
+    stream: MessageStream,
+}
+
+impl MemberTables {
+    /// The next table; nothing once the node has left its cluster.
+    pub async fn next(&mut self) -> Option<Result<Vec<Member>, CallError>> {
+        let rows: Result<Vec<Row>, _> = self.stream.recv_as().await?;
+        Some(rows.map(|rows| rows.into_iter().map(Row::into_member).collect()))
+    }
+}

@@ -1,0 +1,153 @@
+//! Nodes that join over real sockets, by keys and by certificates, with servers of their own and of the program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+use std::time::Duration;
+
+use np_cluster::{Attributes, Cluster, ClusterClient, ClusterConfig, ClusterError, MemberState, Peering};
+use np_facade::prelude::*;
+use np_facade::{Status, TlsClient, TlsServer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use tokio::time::{sleep, timeout};
+
+fn config(name: &str) -> ClusterConfig {
+    ClusterConfig::new(name, "shop", ([0, 0, 0, 0], 0).into()).interval(Duration::from_millis(200))
+}
+
+async fn until(what: &str, held: impl Fn() -> bool) {
+    let settled = async {
+        while !held() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), settled).await.unwrap_or_else(|_| panic!("never so: {what}"));
+}
+
+/// Members that live and have proven a key.
+fn proven(node: &Cluster) -> usize {
+    let members = node.members();
+    members.iter().filter(|member| member.state == MemberState::Live && member.key.is_some()).count()
+}
+
+#[tokio::test]
+async fn a_server_of_the_program_takes_links_beside_its_calls_and_answers_whom_it_is_told_to() {
+    let [one, two, client] = [(); 3].map(|()| Identity::generate().unwrap());
+    let members = Policy::allow_keys([one.public_key(), two.public_key()]);
+    let server = Server::builder(one.clone(), Policy::anyone())
+        .on("order", |_, _| Ok("ordered"))
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let peering = || Peering::new(one.clone(), members.clone()).server(&server).control(members.clone());
+    let service = Attributes { service: "orders".to_owned(), ..Attributes::default() };
+    let a = Cluster::join(config("a").attributes(service), peering()).await.unwrap();
+    let twice = Cluster::join(config("c"), peering()).await;
+    assert!(matches!(twice, Err(ClusterError::Serve(_))), "a server is in one cluster");
+    // A name that leads to this machine by more than one address, some of which nobody listens at.
+    let seed = format!("tcp://localhost:{}?key={}", a.address().port(), one.public_key());
+    let peering = Peering::new(two, members).listen("tcp://127.0.0.1:0").seed(&seed).unwrap();
+    let b = Cluster::join(config("b"), peering).await.unwrap();
+    until("both have proven their keys", || proven(&a) == 2 && proven(&b) == 1 + usize::from(proven(&b) == 2)).await;
+    until("b knows the key of a", || proven(&b) == 2).await;
+
+    let orders = Client::builder("cluster:orders").resolver(b.resolver()).connect().await.unwrap();
+    assert_eq!(orders.call("order", "").await.unwrap(), "ordered");
+    let denied = ClusterClient::new(orders).members().await.unwrap_err();
+    assert_eq!(denied.status, Status::PermissionDenied);
+    let address = server.addresses()[0].to_string();
+    let asks = |identity: Identity| Client::builder(address.clone()).identity(identity).connect();
+    let denied = ClusterClient::new(asks(client).await.unwrap()).set("k", "v").await.unwrap_err();
+    assert_eq!(denied.status, Status::PermissionDenied);
+    let node = ClusterClient::new(asks(one.clone()).await.unwrap());
+    node.set("k", "v").await.unwrap();
+    assert_eq!(node.get("k", None).await.unwrap()[0].value, "v");
+    assert_eq!(node.members().await.unwrap(), a.members());
+
+    a.leave().await.unwrap();
+    until("b has seen a leave", || b.members()[0].state == MemberState::Left).await;
+    // The server goes on without its cluster.
+    until("the methods are gone", || !server.router().methods().iter().any(|name| name.contains("cluster"))).await;
+    let gone = Client::builder("cluster:orders").resolver(b.resolver()).connect().await.unwrap_err();
+    assert!(gone.to_string().contains("no live member of the cluster serves `orders`"), "{gone}");
+    assert_eq!(node.members().await.unwrap_err().status, Status::UnknownMethod);
+}
+
+#[tokio::test]
+async fn nodes_are_members_by_certificates_where_both_ends_show_one() {
+    let authority = authority();
+    let mut nodes: Vec<Cluster> = Vec::new();
+    for name in ["a", "b", "c"] {
+        let node = by_certificate(&authority, name, nodes.first()).await;
+        nodes.push(node);
+    }
+    until("all have proven their certificates", || nodes[1..].iter().all(|node| proven(node) >= 2)).await;
+    until("the first knows all", || nodes[0].members().len() == 3).await;
+    nodes[2].set("k", "v").await.unwrap();
+    until("a key has come", || nodes[0].members().len() == 3 && nodes[0].link_stats().links == 2).await;
+    while nodes[0].get("c", "k").await.is_none() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let members = nodes[0].members();
+    assert!(members[1].key.as_ref().unwrap().starts_with("spki:"), "{members:?}");
+    // Without a certificate of the authority nobody is one.
+    let other = self::authority();
+    let stranger = by_certificate(&other, "x", nodes.first()).await;
+    until("a stranger has tried", || stranger.link_stats().dropped > 0).await;
+    assert_eq!((stranger.members().len(), nodes[0].members().len()), (1, 3));
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A node with one certificate, as server and as client.
+async fn by_certificate(authority: &Authority, name: &str, seed: Option<&Cluster>) -> Cluster {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned(), format!("{name}.shop.test")]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let (chain, ca) = (params.signed_by(&key, authority).unwrap().pem(), authority.pem());
+    let serves = TlsServer::builder().certificate_pem(chain.clone(), key.serialize_pem()).client_ca_pem(ca.clone());
+    let shows = TlsClient::builder().ca_pem(ca).client_certificate_pem(chain, key.serialize_pem());
+    let members = Policy::anyone();
+    let server = Server::builder_without_identity(members.clone())
+        .tls(serves.build().unwrap())
+        .listen("tls://127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let mut peering = Peering::by_certificates(shows.build().unwrap(), members).server(&server);
+    if let Some(seed) = seed {
+        peering = peering.seed(&format!("tls://{}", seed.address())).unwrap();
+    }
+    Cluster::join(config(name), peering).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_cannot_join_is_refused_with_the_way_out() {
+    let identity = Identity::generate().unwrap();
+    let peering = || Peering::new(identity.clone(), Policy::allow_keys([identity.public_key()]));
+    for seed in ["10.0.0.2:7400", "tls://10.0.0.2:7400", "unix:/run/x.sock", ""] {
+        let error = peering().seed(seed).unwrap_err().to_string();
+        assert!(error.contains("as tcp://10.0.0.2:7400"), "{error}");
+    }
+    let nowhere = Cluster::join(config("a"), peering()).await.unwrap_err().to_string();
+    assert!(nowhere.contains("Peering::listen"), "{nowhere}");
+    let unreachable = Cluster::join(config("a"), peering().listen("tcp://0.0.0.0:0")).await.unwrap_err();
+    assert!(matches!(unreachable, ClusterError::Address(_)), "{unreachable}");
+    let named = ClusterConfig::new("a", "shop", ([127, 0, 0, 1], 0).into());
+    let node = Cluster::join(named, peering().listen("tcp://0.0.0.0:0")).await.unwrap();
+    assert_ne!(node.address().port(), 0);
+    let name = Cluster::join(config("a b"), peering().listen("tcp://127.0.0.1:0")).await.unwrap_err();
+    assert!(matches!(name, ClusterError::Name(_)), "{name}");
+}
