@@ -146,11 +146,12 @@ pub(crate) fn skew_in(text: &str) -> Option<i64> {
     text.split_whitespace().find_map(|word| word.parse().ok())
 }
 
-/// What reading a key file gave: what it holds, or what is wrong and what to do about it.
-pub(crate) fn key_file(path: &str, read: Result<&'static str, String>) -> Check {
+/// What reading a key file gave: what it holds, or what is wrong and what to do about it; and whether its mode was looked at.
+pub(crate) fn key_file(path: &str, read: Result<&'static str, String>, moded: bool) -> Check {
     let name = format!("key file {path}");
     match read {
-        Ok(holds) => Check::ok(name, format!("holds {holds}, and its mode is that of a secret")),
+        Ok(holds) if moded => Check::ok(name, format!("holds {holds}, and its mode is that of a secret")),
+        Ok(holds) => Check::ok(name, format!("holds {holds}; who may read it is not looked at on this system")),
         Err(error) => {
             let (found, advice) =
                 error.split_once("; ").unwrap_or((&error, "make a new one with `np keygen --out FILE`"));
@@ -286,14 +287,15 @@ mod tests {
 
     #[test]
     fn a_key_file_and_a_place_that_cannot_be_used_fail_with_the_way_out() {
-        is(&key_file("a.key", Ok("a secret key")), State::Ok, "a secret key", "");
+        is(&key_file("a.key", Ok("a secret key"), true), State::Ok, "a secret key", "");
         is(
-            &key_file("a.key", Err("has mode 0644; run `chmod 600 a.key`".to_owned())),
+            &key_file("a.key", Err("has mode 0644; run `chmod 600 a.key`".to_owned()), true),
             State::Fail,
             "0644",
             "chmod 600",
         );
-        is(&key_file("a.key", Err("broken".to_owned())), State::Fail, "broken", "np keygen");
+        is(&key_file("a.key", Ok("a secret key"), false), State::Ok, "not looked at", "");
+        is(&key_file("a.key", Err("broken".to_owned()), true), State::Fail, "broken", "np keygen");
         is(&listen("tcp://h:1", Ok(())), State::Ok, "free", "");
         is(&listen("tcp://h:1", Err("in use; choose another port".to_owned())), State::Fail, "in use", "another port");
         is(&listen("tcp://h:1", Err("in use".to_owned())), State::Fail, "in use", "another address");
