@@ -322,6 +322,10 @@ impl Task {
         more |= self.session.error().is_some() && self.close_until.is_none();
         // What was written last sets a time that the alarm, which came before, does not know.
         more |= self.rest_at.is_some_and(|rest| self.timer.as_ref().is_none_or(|(armed, _)| *armed > rest));
+        if self.session.opened() == 0 {
+            // Many connections that come at once, and are not called at once, share what each needs for a moment alone.
+            self.session.rest(self.now);
+        }
         if more {
             cx.waker().wake_by_ref();
         }
@@ -397,8 +401,8 @@ impl Task {
             if *count >= room {
                 self.read_size = (self.read_size * 2).min(READ_MOST);
             }
-        } else if self.rest_at.is_none() && self.input.is_empty() {
-            // It was woken for something else.
+        } else if (self.rest_at.is_none() || self.session.opened() == 0) && self.input.is_empty() {
+            // It was woken for something else, or may never be for a call.
             self.input = BytesMut::new();
         }
         read

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
 /// A queue that is on the heap, once something was put into it, and until it rests.
+#[expect(clippy::box_collection, reason = "four words in place are what it is there to save")]
 #[derive(Debug)]
 pub(crate) struct Seldom<T>(Option<Box<VecDeque<T>>>);
 
