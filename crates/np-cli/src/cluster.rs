@@ -27,16 +27,13 @@ pub(crate) enum ClusterCommand {
 
 /// Runs one of them.
 pub(crate) async fn run(command: ClusterCommand, output: Output, mut signals: Signals) -> Result<(), Failure> {
-    let asked = async move {
-        match command {
-            ClusterCommand::Run(command) => return run::run(command, output, signals).await,
-            ClusterCommand::Set(command) => ask::set(command, output, &mut signals).await,
-            ClusterCommand::Get(command) => ask::get(command, output, &mut signals).await,
-            ClusterCommand::Members(command) => ask::members(command, output, &mut signals).await,
-            ClusterCommand::Watch(command) => ask::watch(command, output, &mut signals).await,
-        }
-    };
-    asked.await
+    match command {
+        ClusterCommand::Run(command) => run::run(command, output, signals).await,
+        ClusterCommand::Set(command) => ask::set(command, output, &mut signals).await,
+        ClusterCommand::Get(command) => ask::get(command, output, &mut signals).await,
+        ClusterCommand::Members(command) => ask::members(command, output, &mut signals).await,
+        ClusterCommand::Watch(command) => ask::watch(command, output, &mut signals).await,
+    }
 }
 
 /// Does work until it is done, or a signal comes.
