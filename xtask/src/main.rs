@@ -38,7 +38,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("layers", "the arrows between the rooms"),
     ("tidy", "budgets, module docs, commands and links in documents"),
     ("examples", "builds every example and runs it to its end"),
-    ("fuzz-smoke", "six seconds of each fuzz target"),
+    ("fuzz-smoke", "two seconds of each fuzz target"),
     ("fuzz", "all fuzz targets for long, and their table: `fuzz --all --minutes 10`, also `--execs N` behind it"),
     (
         "assure",
