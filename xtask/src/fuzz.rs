@@ -120,10 +120,17 @@ pub(crate) fn fuzz(root: &Path, arguments: &[String]) -> Result<(), Failure> {
 /// The command that starts cargo-fuzz with the nightly compiler.
 pub(crate) fn command(root: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new("rustup");
+    // What cargo says of this program makes build scripts of others run again.
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
     command
         .args(["run", "nightly", "cargo", "fuzz"])
         .args(arguments)
         .env_remove("CARGO")
+        .env_remove("CARGO_MANIFEST_DIR")
+        .env_remove("CARGO_MANIFEST_PATH")
         .env_remove("RUSTUP_TOOLCHAIN")
         .current_dir(root);
     command

@@ -67,7 +67,8 @@ impl Tap {
             cipher: ReceiveCipher::danger_from_key([KEYS[side as usize]; 32]),
             held: Vec::new(),
             most_records: limits.rekey_records,
-            most_bytes: limits.rekey_bytes,
+            // A record is padded after it was decided whether it renews the key, so padding comes on top, once.
+            most_bytes: limits.rekey_bytes.saturating_add(2 * u64::from(limits.pad_records_to)),
             records: 0,
             bytes: 0,
             renewals: 0,
