@@ -60,6 +60,10 @@ pub(crate) struct Settings {
 }
 
 /// What the links have counted so far.
+///
+/// ```
+/// assert_eq!(np_cluster::LinkStats::default().lies, 0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LinkStats {
