@@ -1,7 +1,7 @@
 //! `np cluster`: a node of a cluster, and questions to one. Must never know what a cluster keeps, nor how it tells it.
 
-mod ask;
-mod run;
+pub(crate) mod ask;
+pub(crate) mod run;
 mod table;
 
 use clap::Subcommand;

@@ -4,6 +4,7 @@
 use clap::{Args, Command, CommandFactory as _};
 
 use crate::args::Cli;
+use crate::cluster::{ask, run};
 use crate::{bench, call, cert, config, demo, doctor, health, inspect, key, keygen, pages, ping, send, serve, status};
 
 /// The whole command line, each command with its description.
@@ -20,6 +21,11 @@ pub(crate) fn command() -> Command {
     let np = at_length::<ping::Ping>(np, &["ping"]);
     let np = at_length::<health::HealthCommand>(np, &["health"]);
     let np = at_length::<status::StatusCommand>(np, &["status"]);
+    let np = at_length::<run::Run>(np, &["cluster", "run"]);
+    let np = at_length::<ask::Set>(np, &["cluster", "set"]);
+    let np = at_length::<ask::Get>(np, &["cluster", "get"]);
+    let np = at_length::<ask::Members>(np, &["cluster", "members"]);
+    let np = at_length::<ask::Members>(np, &["cluster", "watch"]);
     let np = at_length::<bench::Bench>(np, &["bench"]);
     let np = at_length::<demo::Demo>(np, &["demo"]);
     let np = at_length::<doctor::Doctor>(np, &["doctor"]);

@@ -285,7 +285,8 @@ impl Connection {
     /// use np_driver::{Request, Until};
     /// use std::time::Duration;
     /// let request = Request::new("np.echo".parse()?).body("hi");
-    /// let reply = connection.begin(&request, Until::Within(Duration::from_secs(1))).await?;
+    /// let reply = connection.begin(&request, Until::Within(Duration::from_secs(1))).await;
+    /// let reply = reply.map_err(np_types::CallError::from)?;
     /// # Ok(())
     /// # }
     /// ```

@@ -56,7 +56,7 @@ impl<C: Borrow<Connection>> Pending<C> {
     /// use std::time::Duration;
     /// let request = Request::new("np.echo".parse()?).body("hi");
     /// let pending: Pending<np_driver::Connection> = Pending::of(connection, &request, Until::Within(Duration::from_secs(1)));
-    /// let reply = pending.await?;
+    /// let reply = pending.await.map_err(np_types::CallError::from)?;
     /// # Ok(())
     /// # }
     /// ```

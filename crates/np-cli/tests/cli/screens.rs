@@ -189,7 +189,7 @@ fn every_list_is_a_value_a_line_in_ndjson() {
     assert_eq!([&runs[0]["workload"], &runs[1]["workload"]], ["A", "B"]);
     assert!(runs.len() == 3 && runs[2]["schema"] == 1 && runs[2].get("runs").is_none());
     let rows = lines(&["demo", "--file", &files.file("empty", "")]);
-    assert!(rows.len() == 31 && rows.iter().all(|row| row["ok"] == true && row["name"].is_string()));
+    assert!(rows.len() == 32 && rows.iter().all(|row| row["ok"] == true && row["name"].is_string()));
 }
 
 /// A file of a command that is no more is a mistake.
