@@ -49,7 +49,7 @@ pub(crate) struct Run {
 
     /// Whose nodes are members: a file of public keys, one a line with the name of its node, or a public key (np1...); may be
     /// repeated
-    #[arg(long, value_name = "FILE|KEY|...", required = true)]
+    #[arg(long, value_name = "FILE|KEY", required = true)]
     allow: Vec<String>,
 
     /// Nodes to ask first who else is there: tcp://10.0.0.2:7400, with ?key=np1... to ask for that key; one that is this node
