@@ -2,6 +2,8 @@
 //!
 //! It owns their form and the bound on what they unfold to. It must never decide which may pass; [`super::gate`] does.
 
+use std::collections::HashSet;
+
 use super::message::{Garbage, Id, Reader, put_id, put_text};
 use crate::limits::{ENTRY_MAX, ENVELOPE_MAX, KEY_MAX};
 
@@ -23,6 +25,14 @@ pub(super) struct Change<'a> {
     pub(super) entries: Vec<Entry<'a>>,
     /// The version, where there is no entry that has it.
     version: Option<u64>,
+}
+
+impl Change<'_> {
+    /// The highest version that it would leave behind.
+    pub(super) fn highest(&self) -> u64 {
+        let of_entries = self.entries.last().map_or(0, |last| last.version);
+        of_entries.max(self.version.unwrap_or(0)).max(self.cleared)
+    }
 }
 
 /// A key that was set or deleted.
@@ -96,9 +106,10 @@ fn next_block<'a>(reader: &mut Reader<'a>) -> Result<Option<(bool, &'a [u8])>, G
 /// behind entries that is not theirs, keys whose first byte is no character.
 pub(super) fn read(unfolded: &[u8], excess: Excess) -> Result<Vec<Change<'_>>, Garbage> {
     let mut reader = Reader(unfolded);
-    let mut changes = Vec::new();
+    // Thousands of nodes fit a message: each is looked for in one step.
+    let (mut changes, mut nodes) = (Vec::new(), HashSet::new());
     while !reader.0.is_empty() {
-        match read_operation(&mut reader, &mut changes) {
+        match read_operation(&mut reader, &mut changes, &mut nodes) {
             Err(_) if excess == Excess::Cut => break,
             other => other?,
         }
@@ -106,12 +117,16 @@ pub(super) fn read(unfolded: &[u8], excess: Excess) -> Result<Vec<Change<'_>>, G
     Ok(changes)
 }
 
-fn read_operation<'a>(reader: &mut Reader<'a>, changes: &mut Vec<Change<'a>>) -> Result<(), Garbage> {
+fn read_operation<'a>(
+    reader: &mut Reader<'a>,
+    changes: &mut Vec<Change<'a>>,
+    nodes: &mut HashSet<Id<'a>>,
+) -> Result<(), Garbage> {
     match reader.byte()? {
         0 => {
             let id = reader.id()?;
             let [cleared, from] = [reader.counter()?, reader.counter()?];
-            if changes.iter().any(|change| change.id == id) {
+            if !nodes.insert(id) {
                 return Err(Garbage("a node twice"));
             }
             changes.push(Change { id, cleared, from, entries: Vec::new(), version: None });

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use self::known::Known;
 pub(crate) use super::changes::is_key;
 use super::changes::{self, BLOCK, Change, Excess};
-use super::message::{Digested, Garbage, Id, Kind, Message};
+use super::message::{Digested, Garbage, Id, Kind, Message, VERSION_MAX};
 use super::{NodeId, NodeInfo};
 use crate::clock::{Clock, millis};
 use crate::limits::{AHEAD_MAX, DECODED_MAX, Limits, MESSAGE_MAX};
@@ -136,6 +136,10 @@ impl Gate {
         if state.is_retired(id) {
             return false;
         }
+        if digested.version > VERSION_MAX {
+            state.stats.over_limit += 1;
+            return false;
+        }
         if state.known.contains(id) {
             return true;
         }
@@ -152,7 +156,9 @@ impl Gate {
     fn admit_changes(&self, state: &mut State, changes: &mut Vec<Change<'_>>) {
         changes.retain(|change| {
             let own = change.id.name == &*self.own.name && change.id.generation >= self.own.generation;
-            !own && !state.is_retired(&change.id) && state.known.contains(&change.id)
+            let readable = change.highest() <= VERSION_MAX;
+            state.stats.over_limit += u64::from(!readable);
+            !own && readable && !state.is_retired(&change.id) && state.known.contains(&change.id)
         });
         for change in changes {
             let fits =

@@ -13,6 +13,9 @@ const MAGIC: [u8; 2] = 45_139_u16.to_le_bytes();
 const VERSION: u8 = 0;
 /// Counters above this are no counters: the engine adds to some of them.
 const COUNTER_MAX: u64 = 1 << 62;
+/// Versions above this are not taken up, whoever tells of them. What this node adds to a version of others, to have their keys
+/// cleared, then stays one that all others can read.
+pub(super) const VERSION_MAX: u64 = 1 << 61;
 
 /// Why bytes are no message, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Kind {
 }
 
 /// One start of a node, as a message names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Id<'a> {
     pub(super) name: &'a str,
     pub(super) generation: u64,

@@ -136,6 +136,28 @@ async fn a_member_cannot_write_into_this_nodes_keys_nor_replace_it() {
     assert_eq!(world.node(2).members().len(), 3);
 }
 
+/// Who clears the keys of a node that was retired adds to its version: that has to stay one which the others can read, or
+/// honest nodes would cut each other off.
+#[tokio::test(start_paused = true)]
+async fn a_member_of_the_highest_version_leaves_no_poison_when_it_is_retired() {
+    let world = World::met(3).await;
+    let born = generation(world.node(0), 1);
+    let highest = 1 << 62;
+    for to in [0, 2] {
+        let poison = Crafted::default().node("node-1", born, at(1)).entry("k", "v", highest, 0);
+        world.net.inject(at(1), at(to), ack(poison)).await;
+    }
+    sleep(SECOND).await;
+    assert!(world.node(0).stats().over_limit > 0);
+    for to in [0, 2] {
+        world.net.retire(at(to), "node-1").await;
+    }
+    sleep(20 * SECOND).await;
+    assert_eq!((world.net.cut_off(at(0), at(2)), world.net.cut_off(at(2), at(0))), (0, 0));
+    world.node(2).set("after", "x").await.unwrap();
+    all_have(&world.nodes[..1], "node-2", "after", "x", 3 * SECOND).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn invented_nodes_fill_no_more_than_their_places_and_real_ones_go_on() {
     let net = Simulation::new(1);
