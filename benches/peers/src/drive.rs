@@ -79,7 +79,7 @@ impl Visitor for Drive {
         match (window.task.workload.calls(), window.task.workload) {
             (Some(calls), _) => in_a_closed_loop(&dialer, calls, &mut window).await,
             (None, Workload::F) => idle(&dialer, &mut window).await,
-            (None, _) => set_up(&dialer, &mut window).await,
+            (None, _) => set_up(dialer, &mut window).await,
         }
     }
 }
@@ -210,26 +210,30 @@ async fn in_a_closed_loop(dialer: &impl Dialer, calls: Calls, window: &mut Windo
     Ok(with_latencies(report, callers.stop().await?))
 }
 
-async fn set_up(dialer: &impl Dialer, window: &mut Window) -> Result<Report, Failure> {
-    let bodies = Bodies::of(SMALL);
-    let _ = set_up_for(dialer, &bodies, warm_up(window.task.span)).await?;
+async fn set_up(dialer: impl Dialer, window: &mut Window) -> Result<Report, Failure> {
+    let (dialer, bodies) = (Arc::new(dialer), Bodies::of(SMALL));
+    let _ = set_up_for(&dialer, &bodies, warm_up(window.task.span)).await?;
     let start = window.open(0)?;
-    let latencies = set_up_for(dialer, &bodies, window.task.span).await?;
+    let latencies = set_up_for(&dialer, &bodies, window.task.span).await?;
     let report = window.close(&start, latencies.len() as u64)?;
     Ok(with_latencies(report, latencies))
 }
 
-/// Connects, calls and closes, one after the other.
-async fn set_up_for(dialer: &impl Dialer, bodies: &Bodies, span: Duration) -> Result<Vec<u32>, Failure> {
-    let (until, mut latencies) = (Instant::now() + span, Vec::new());
-    while Instant::now() < until {
-        let begun = Instant::now();
-        let connection = dialer.dial().await?;
-        bodies.call(&connection).await?;
-        latencies.push(nanoseconds(begun));
-        connection.close().await;
-    }
-    Ok(latencies)
+/// Connects, calls and closes, one after the other, in a task of its own as the callers of the other workloads are.
+async fn set_up_for(dialer: &Arc<impl Dialer>, bodies: &Bodies, span: Duration) -> Result<Vec<u32>, Failure> {
+    let (dialer, bodies, until) = (Arc::clone(dialer), bodies.clone(), Instant::now() + span);
+    let caller = tokio::spawn(async move {
+        let mut latencies = Vec::new();
+        while Instant::now() < until {
+            let begun = Instant::now();
+            let connection = dialer.dial().await?;
+            bodies.call(&connection).await?;
+            latencies.push(nanoseconds(begun));
+            connection.close().await;
+        }
+        Ok(latencies)
+    });
+    caller.await?
 }
 
 /// Connections that are open before memory is first read, so that what a server makes once is not counted.

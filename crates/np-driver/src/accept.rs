@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::alarm::Alarm;
 use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
 use crate::clock::{Clock, after};
@@ -384,7 +385,8 @@ impl Shared {
         };
         let limits = Arc::clone(&settings.limits);
         let key_log = settings.config.key_log.as_ref();
-        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until, key_log };
+        let mut alarm = Alarm::default();
+        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until, alarm: &mut alarm, key_log };
         let established = tokio::select! {
             established = establish.run(handshake) => established,
             Ok(()) = evicted => {
@@ -411,13 +413,13 @@ impl Shared {
             return None;
         };
         self.audit.telemetry.shaken(Side::Responder, result_of(Ok(())), Some(began.elapsed()));
-        Some(Box::new(Met { established, io, address: label.text, local, tls, slot, source, settings }))
+        Some(Box::new(Met { established, io, alarm, address: label.text, local, tls, slot, source, settings }))
     }
 
     /// The connection, to its end. Begun outside its future, which then holds nothing of how it came about.
     #[expect(clippy::boxed_local, reason = "whoever waits for it keeps room for a box and not for all that")]
     fn attend(self: &Arc<Self>, met: Box<Met>) -> Attended {
-        let Met { established, io, address, local, tls, slot, source, settings } = *met;
+        let Met { established, io, alarm, address, local, tls, slot, source, settings } = *met;
         let config = &settings.config;
         let info = ConnectionInfo {
             clock: self.clock,
@@ -439,7 +441,8 @@ impl Shared {
             tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
         }
         let share = self.memory.share();
-        let (connection, task) = task::start(established, io, info, &config.lifetime, share, config.router.clone());
+        let (connection, task) =
+            task::start(established, (io, alarm), info, &config.lifetime, share, config.router.clone());
         let registered = self.register(&connection, &settings);
         drop(settings);
         let about = Arc::clone(connection.info());
@@ -507,6 +510,7 @@ const fn outer_step(error: &TransportError) -> &'static str {
 struct Met {
     established: Box<Established>,
     io: Box<dyn Io>,
+    alarm: Alarm,
     address: String,
     local: Option<LocalPeer>,
     tls: Option<TlsInfo>,

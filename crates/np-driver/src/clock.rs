@@ -40,6 +40,11 @@ impl Clock {
         after(self.origin, at.since(Time::ZERO))
     }
 
+    /// The time of an instant of tokio's; one before the origin is the origin.
+    pub(crate) fn time(&self, at: Instant) -> Time {
+        Time::ZERO + at.saturating_duration_since(self.origin)
+    }
+
     /// The deadline `span` from now.
     #[must_use]
     pub fn deadline(&self, span: Duration) -> Deadline {

@@ -11,9 +11,10 @@ use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
+use crate::alarm::Alarm;
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::{Clock, after, unix_now};
@@ -226,14 +227,16 @@ async fn make(
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
     let label = address.without_keys().to_string();
+    let mut alarm = Alarm::default();
     loop {
-        let reached = match timeout(config.connect_timeout, np_transport::dial(address, &config.link)).await {
+        let until = after(Instant::now(), config.connect_timeout);
+        let reached = match alarm.bound(until, np_transport::dial(address, &config.link)).await {
             Ok(reached) => reached?,
             Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
         };
         let began = Instant::now();
         let until = after(began, config.handshake_timeout);
-        let Ok(link) = timeout_at(until, reached.into_link()).await else {
+        let Ok(link) = alarm.bound(until, reached.into_link()).await else {
             config.telemetry.shaken(Side::Initiator, "timeout", Some(began.elapsed()));
             return Err(ConnectError::Handshake { address: label, error: too_long() });
         };
@@ -247,7 +250,7 @@ async fn make(
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let shaken = shake(link, handshake, &config, contexts, until).await;
+        let shaken = shake(link, handshake, &config, contexts, (until, &mut alarm)).await;
         let result = result_of(shaken.as_ref().map(|_| ()));
         config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
         let error = match shaken {
@@ -302,14 +305,14 @@ async fn shake(
     handshake: Handshake,
     config: &ConnectorConfig,
     contexts: &Arc<Contexts>,
-    until: Instant,
+    (until, alarm): (Instant, &mut Alarm),
 ) -> Result<(Connection, task::Running), ConnectionError> {
     let Link { mut io, peer, local, tls, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();
-    let establish = Establish { io: &mut io, judge, limits, clock, until, key_log };
+    let establish = Establish { io: &mut io, judge, limits, clock, until, alarm, key_log };
     let established = establish.run(handshake).await?;
     let info = ConnectionInfo {
         clock,
@@ -326,7 +329,8 @@ async fn shake(
         reassembly_budget: config.limits.reassembly_budget,
         audit: Arc::new(Audit::new(config.telemetry.clone(), clock)),
     };
-    Ok(task::start(established, io, info, &config.lifetime, Share::default(), config.router.clone()))
+    let alarm = std::mem::take(alarm);
+    Ok(task::start(established, (io, alarm), info, &config.lifetime, Share::default(), config.router.clone()))
 }
 
 /// Decides on a server by the keys of its address and the policy.

@@ -10,8 +10,9 @@ use np_session::{Event, Handshake, HandshakeEvent, Preface, Session};
 use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, PublicKey};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::compression::{Bodies, Contexts};
 use crate::farewell::{farewell, parting_word};
@@ -62,6 +63,7 @@ pub(crate) struct Establish<'a, J> {
     pub(crate) clock: Clock,
     /// When a peer that has not come so far is cut.
     pub(crate) until: Instant,
+    pub(crate) alarm: &'a mut Alarm,
     /// Where the keys are written, if anywhere.
     pub(crate) key_log: Option<&'a KeyLog>,
 }
@@ -202,7 +204,8 @@ impl<J: Judge> Establish<'_, J> {
     }
 
     async fn read(&mut self, input: &mut BytesMut) -> Result<usize, ConnectionError> {
-        let read = timeout_at(self.until, read_some::<READ>(self.io, |bytes| input.extend_from_slice(bytes))).await;
+        let some = read_some::<READ>(self.io, |bytes| input.extend_from_slice(bytes));
+        let read = self.alarm.bound(self.until, some).await;
         match read.map_err(|_| too_long())? {
             Err(error) if is_end(&error) => Ok(0),
             read => read.map_err(|error| link_error("read during the handshake", &error)),
@@ -217,7 +220,7 @@ impl<J: Judge> Establish<'_, J> {
                 // TLS may hold back what the socket had no room for.
                 io.flush().await
             };
-            let written = timeout_at(self.until, all).await;
+            let written = self.alarm.bound(self.until, all).await;
             written.map_err(|_| too_long())?.map_err(|error| link_error("write during the handshake", &error))?;
             out.clear();
         }

@@ -5,6 +5,7 @@
 //! does) or what a method answers (handlers do).
 
 mod accept;
+mod alarm;
 mod allowance;
 mod audit;
 mod byte_stream;

@@ -19,8 +19,10 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tracing::Span;
 
+use crate::alarm::Alarm;
 use crate::allowance::Allowance;
 use crate::call_limits::Permit;
+use crate::clock::Clock;
 use crate::commands::{Command, Control, Doorbell};
 use crate::connection::{Connection, ConnectionInfo, WeakCaller};
 use crate::establish::Established;
@@ -107,7 +109,7 @@ pub(crate) struct Task {
 /// Starts the task of an established connection on the current runtime, and gives its first handle.
 pub(crate) fn start(
     established: Box<Established>,
-    io: Box<dyn Io>,
+    (io, alarm): (Box<dyn Io>, Alarm),
     info: ConnectionInfo,
     lifetime: &Lifetime,
     share: Share,
@@ -117,7 +119,8 @@ pub(crate) fn start(
     let (fate, bell, info) = (Arc::<Fate>::default(), Arc::new(Doorbell::default()), Arc::new(info));
     let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);
     let connection = Connection::new(sender, Arc::clone(&bell), Arc::clone(&info), Arc::clone(&fate));
-    let now = info.clock.now();
+    let clock = info.clock;
+    let now = clock.now();
     let life = Life::new(lifetime, now, info.binding.first().copied().unwrap_or_default());
     let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
@@ -159,7 +162,7 @@ pub(crate) fn start(
         written: 0,
         unflushed: false,
         blocked: false,
-        timer: None,
+        timer: timer_of(alarm, clock),
         drain_until: None,
         drained: CloseCode::Drained,
         close_until: None,
@@ -170,6 +173,12 @@ pub(crate) fn start(
     });
     let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
     (connection, Running { stage: Stage::Turns(task), span })
+}
+
+/// What was set for the handshake serves on: it is earlier than a connection needs it, and then set anew.
+fn timer_of(alarm: Alarm, clock: Clock) -> Option<(Time, Pin<Box<Sleep>>)> {
+    let sleep = alarm.into_sleep()?;
+    Some((clock.time(sleep.deadline()), sleep))
 }
 
 /// The future of a connection, small beside what it is made of: whoever waits for it has room for it, and mostly nobody

@@ -40,24 +40,25 @@ pub(crate) async fn connect(
         }
     }
     let reached = reach(&in_turn(&candidates), options).await;
-    let stream = reached.map_err(|source| TransportError::connect(address, source))?;
-    let peer = stream.peer_addr().map_err(|source| TransportError::connect(address, source))?;
+    let (stream, peer) = reached.map_err(|source| TransportError::connect(address, source))?;
     Ok((stream, PeerLabel::network(address.scheme(), peer)))
 }
 
-async fn reach(candidates: &[SocketAddr], options: &ConnectOptions) -> io::Result<TcpStream> {
-    let stream = first_answer(candidates, options.stagger, |at| open(at, options)).await?;
+async fn reach(candidates: &[SocketAddr], options: &ConnectOptions) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = first_answer(candidates, options.stagger, |at| open(at, options)).await?;
     options.socket.tune(SockRef::from(&stream));
-    Ok(stream)
+    Ok((stream, peer))
 }
 
-async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+/// A connected socket, and where it leads.
+async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     options.socket.prepare(SockRef::from(&socket))?;
     if let Some(source) = options.source {
         socket.bind((source, 0).into())?;
     }
-    refuse_own_echo(socket.connect(reachable(at)).await?)
+    let peer = reachable(at);
+    Ok((refuse_own_echo(socket.connect(peer).await?, peer)?, peer))
 }
 
 pub(crate) async fn bind(
@@ -199,8 +200,8 @@ fn reachable(at: SocketAddr) -> SocketAddr {
 
 /// TCP lets a socket meet itself when the system gives it, as its own port, the very port that it connects to and
 /// nobody listens on. A client that waits for its server would talk to its own echo, and hold the server's port.
-fn refuse_own_echo(stream: TcpStream) -> io::Result<TcpStream> {
-    if stream.local_addr()? == stream.peer_addr()? {
+fn refuse_own_echo(stream: TcpStream, peer: SocketAddr) -> io::Result<TcpStream> {
+    if stream.local_addr()? == peer {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
@@ -273,8 +274,8 @@ mod tests {
         for stagger in [Duration::from_secs(1), Duration::from_secs(600)] {
             let options = ConnectOptions { stagger, ..ConnectOptions::default() };
             let start = Instant::now();
-            let stream = reach(&[silent, answering], &options).await.unwrap();
-            assert_eq!(stream.peer_addr().unwrap(), answering);
+            let (stream, peer) = reach(&[silent, answering], &options).await.unwrap();
+            assert_eq!((stream.peer_addr().unwrap(), peer), (answering, answering));
             assert_eq!(start.elapsed(), stagger);
         }
     }
@@ -307,7 +308,7 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let own = socket.local_addr().unwrap();
         let stream = socket.connect(own).await.unwrap();
-        let error = super::refuse_own_echo(stream).unwrap_err();
+        let error = super::refuse_own_echo(stream, own).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

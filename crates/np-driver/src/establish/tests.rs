@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::{Establish, Judge};
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::entropy::random_secret_key;
 
@@ -54,6 +55,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
         limits: Limits::default().into(),
         clock: Clock::start(),
         until,
+        alarm: &mut Alarm::default(),
         key_log: None,
     };
     establish.run(Handshake::initiator(config).unwrap()).await.err().unwrap()

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::Instant;
 
 use super::start;
+use crate::alarm::Alarm;
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
@@ -128,7 +129,7 @@ fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output =
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
-    start(Box::new(established), io, info, &Lifetime::default(), Share::default(), Router::new())
+    start(Box::new(established), (io, Alarm::default()), info, &Lifetime::default(), Share::default(), Router::new())
 }
 
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {
