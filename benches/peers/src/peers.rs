@@ -51,6 +51,7 @@ pub(crate) const ALL: &[About] = &[
     about("tarpc", "tarpc", false, "bincode over TCP, plaintext"),
     about("quinn", "quinn", true, "QUIC by rustls with aws-lc-rs, a stream for each call"),
     about("np", "np-facade", true, "TCP, Noise XX; AES-256-GCM where the processor has it; AWS-LC"),
+    about("np-early", "np-facade", true, "as np; the first call leaves with the handshake (`early_call`)"),
     about("np-chacha", "np-facade", true, "TCP, Noise XX; ChaCha20-Poly1305; AWS-LC"),
     about("np-rust", "np-facade", true, "TCP, Noise XX; ChaCha20-Poly1305; RustCrypto"),
     about("np-tls", "np-facade", true, "TCP, TLS 1.3 with np's defaults: X25519MLKEM768"),
@@ -69,11 +70,12 @@ pub(crate) async fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Outpu
         "tonic-tls" => visitor.visit(grpc::Tonic { tls: true }).await,
         "tarpc" => visitor.visit(tarpc::Tarpc).await,
         "quinn" => visitor.visit(quic::Quic).await,
-        "np" => visitor.visit(np::Np { way: np::Way::Tcp, options: "", rust: false }).await,
-        "np-chacha" => visitor.visit(np::Np { way: np::Way::Tcp, options: "&suite=chacha", rust: false }).await,
-        "np-rust" => visitor.visit(np::Np { way: np::Way::Tcp, options: "&suite=chacha", rust: true }).await,
-        "np-tls" => visitor.visit(np::Np { way: np::Way::Tls, options: "", rust: false }).await,
-        "np-unix" => visitor.visit(np::Np { way: np::Way::Unix, options: "", rust: false }).await,
+        "np" => visitor.visit(np::Np::default()).await,
+        "np-early" => visitor.visit(np::Np { early: true, ..np::Np::default() }).await,
+        "np-chacha" => visitor.visit(np::Np { options: "&suite=chacha", ..np::Np::default() }).await,
+        "np-rust" => visitor.visit(np::Np { options: "&suite=chacha", rust: true, ..np::Np::default() }).await,
+        "np-tls" => visitor.visit(np::Np { way: np::Way::Tls, ..np::Np::default() }).await,
+        "np-unix" => visitor.visit(np::Np { way: np::Way::Unix, ..np::Np::default() }).await,
         other => {
             let names: Vec<_> = ALL.iter().map(|about| about.name).collect();
             Err(format!("no peer `{other}`; there are {}", names.join(", ")).into())

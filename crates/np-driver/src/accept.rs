@@ -224,6 +224,8 @@ impl Shared {
         let Established { mut session, peer, .. } = *established;
         self.audit_full(&peer);
         self.audit.telemetry.shaken(Side::Responder, "refused", None);
+        // A call that came with the handshake was not acted on.
+        session.go_away(CloseCode::ConnectionLimit);
         session.close(CloseCode::ConnectionLimit, FULL);
         let mut out = Vec::new();
         session.poll_transmit(self.clock.now(), &mut out);
@@ -386,7 +388,16 @@ impl Shared {
         let limits = Arc::clone(&settings.limits);
         let key_log = settings.config.key_log.as_ref();
         let mut alarm = Alarm::default();
-        let establish = Establish { io: &mut io, judge, limits, clock: self.clock, until, alarm: &mut alarm, key_log };
+        let establish = Establish {
+            io: &mut io,
+            judge,
+            limits,
+            clock: self.clock,
+            until,
+            alarm: &mut alarm,
+            early: false,
+            key_log,
+        };
         let established = tokio::select! {
             established = establish.run(handshake) => established,
             Ok(()) = evicted => {

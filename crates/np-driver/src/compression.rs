@@ -4,6 +4,7 @@
 //! hold. It must never compress what nobody asked to be compressed: sizes tell an eavesdropper about contents.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -89,8 +90,8 @@ fn keep<T>(kept: &Mutex<Vec<T>>, context: T) {
 /// What one connection needs for its bodies.
 pub(crate) struct Bodies {
     contexts: Arc<Contexts>,
-    /// Bit n: the peer reads encoding n.
-    peer_reads: u32,
+    /// Bit n: the peer reads encoding n; nothing while its settings have not come.
+    peer_reads: AtomicU32,
     accepts: bool,
     caps: Caps,
     /// There with the first message that is tried.
@@ -134,13 +135,18 @@ impl Bodies {
     pub(crate) fn new(contexts: Arc<Contexts>, limits: &Limits, peer_reads: u32) -> Self {
         Self {
             contexts,
-            peer_reads,
+            peer_reads: AtomicU32::new(peer_reads),
             accepts: limits.accept_compressed,
             caps: Caps { max_message: limits.max_message, ..Caps::default() },
             memory: OnceLock::new(),
             budget: limits.call_budget,
             held: OnceLock::new(),
         }
+    }
+
+    /// Notes what the peer reads, where that is known only now.
+    pub(crate) fn learn(&self, peer_reads: u32) {
+        self.peer_reads.store(peer_reads, Ordering::Relaxed);
     }
 
     /// Bytes of decompressed bodies that handlers have not done with.
@@ -153,7 +159,8 @@ impl Bodies {
         let compression = self.contexts.compression;
         let number = encoding(compression.settings.encoder.algorithm(), 0).to_wire();
         let wanted = asked.unwrap_or(compression.by_default);
-        wanted && self.peer_reads >> number & 1 == 1 && size >= compression.settings.threshold as usize
+        let reads = || self.peer_reads.load(Ordering::Relaxed) >> number & 1 == 1;
+        wanted && reads() && size >= compression.settings.threshold as usize
     }
 
     /// Makes the body of a call smaller, where that is asked for and worth it.

@@ -54,6 +54,9 @@ pub struct ConnectorConfig {
     pub connect_timeout: Duration,
     /// How long the handshake may take after that, the one of TLS included. Default 10 s.
     pub handshake_timeout: Duration,
+    /// Whether the first call may leave with the end of the handshake, before the server has said that it takes this side:
+    /// [`connect`] then does not wait for that either. Default: no.
+    pub early_call: bool,
     /// How long what is written may wait for the peer to take it, and a record that has begun to come for its end. Default
     /// 60 s, in which the slowest peer takes 256 KiB and gives 64 KiB.
     pub progress_timeout: Duration,
@@ -86,6 +89,7 @@ impl ConnectorConfig {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
+            early_call: false,
             progress_timeout: Duration::from_secs(60),
             lifetime: Lifetime::default(),
             compression: Compression::default(),
@@ -312,7 +316,7 @@ async fn shake(
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();
-    let establish = Establish { io: &mut io, judge, limits, clock, until, alarm, key_log };
+    let establish = Establish { io: &mut io, judge, limits, clock, until, alarm, early: config.early_call, key_log };
     let established = establish.run(handshake).await?;
     let info = ConnectionInfo {
         clock,

@@ -36,7 +36,8 @@ pub(crate) trait Judge: Send {
     fn peer(&mut self, handshake: &mut Handshake, peer: &PeerIdentity) -> Result<(), Misuse>;
 }
 
-/// An authenticated connection whose peer has shown that it holds the keys.
+/// An authenticated connection whose peer has shown that it holds the keys: in its first record, or in the handshake
+/// where that is still to come.
 pub(crate) struct Established {
     pub(crate) session: Session,
     pub(crate) peer: PeerIdentity,
@@ -45,6 +46,8 @@ pub(crate) struct Established {
     pub(crate) max_calls: u32,
     /// Bytes that came after the peer's first record.
     pub(crate) input: BytesMut,
+    /// Until when the peer's first record has to come, where it has not.
+    pub(crate) opening: Option<Instant>,
 }
 
 impl Established {
@@ -64,6 +67,8 @@ pub(crate) struct Establish<'a, J> {
     /// When a peer that has not come so far is cut.
     pub(crate) until: Instant,
     pub(crate) alarm: &'a mut Alarm,
+    /// Whether the first call need not wait for the peer's first record.
+    pub(crate) early: bool,
     /// Where the keys are written, if anywhere.
     pub(crate) key_log: Option<&'a KeyLog>,
 }
@@ -141,16 +146,16 @@ impl<J: Judge> Establish<'_, J> {
         peer: PeerIdentity,
         mut input: BytesMut,
     ) -> Result<Box<Established>, ConnectionError> {
+        if self.early && session.error().is_none() {
+            session.allow_early_call();
+            return Ok(Box::new(self.established(session, peer, input)));
+        }
         let mut out = Vec::new();
         loop {
             session.handle_bytes(self.clock.now(), &mut input);
             while let Some(event) = session.poll_event() {
                 match event {
-                    Event::Ready(_) => {
-                        let max_queued = self.limits.max_queued_calls as usize;
-                        let max_calls = self.limits.max_calls;
-                        return Ok(Box::new(Established { session, peer, max_queued, max_calls, input }));
-                    }
+                    Event::Ready(_) => return Ok(Box::new(self.established(session, peer, input))),
                     Event::Closed(error) => {
                         session.poll_transmit(self.clock.now(), &mut out);
                         self.part(&out).await;
@@ -175,6 +180,13 @@ impl<J: Judge> Establish<'_, J> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn established(&self, session: Session, peer: PeerIdentity, input: BytesMut) -> Established {
+        let (max_queued, max_calls) = (self.limits.max_queued_calls as usize, self.limits.max_calls);
+        // The peer's first record is a part of the handshake, wherever it is waited for.
+        let opening = session.peer_settings().is_none().then_some(self.until);
+        Established { session, peer, max_queued, max_calls, input, opening }
     }
 
     /// Says why, and lets go.

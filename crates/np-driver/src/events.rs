@@ -86,6 +86,7 @@ impl Task {
             Event::Data { key, body, encoding, end, fin } => self.data(key, body, encoding, (end, fin)),
             Event::Writable { key } => self.writable(key),
             Event::Cancelled { key, status } => self.cancelled(key, status),
+            Event::Ready(settings) => self.ready(settings.encodings),
             Event::Pong { token } => self.answered_ping(token),
             Event::GoAway(code) => {
                 tracing::debug!(peer = %self.info.peer, %code, "the peer is draining");

@@ -93,6 +93,8 @@ pub(crate) struct Task {
     blocked: bool,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     progress: Progress,
+    /// When a peer is cut whose first record has not come.
+    opening_until: Option<Time>,
     /// When a drain is over, whatever is open.
     drain_until: Option<Time>,
     /// What a connection that was drained ends with.
@@ -103,6 +105,8 @@ pub(crate) struct Task {
     /// Whether this side connected, and ended the connection while nothing was open: no answer is waited for then.
     quiet: bool,
     yielded: bool,
+    /// Whether nothing was written yet of a connection whose first call may leave with the end of the handshake.
+    unsaid: bool,
     eof: bool,
 }
 
@@ -163,12 +167,14 @@ pub(crate) fn start(
         unflushed: false,
         blocked: false,
         timer: timer_of(alarm, clock),
+        opening_until: established.opening.map(|until| clock.time(until)),
         drain_until: None,
         drained: CloseCode::Drained,
         close_until: None,
         handles_gone: false,
         quiet: false,
         yielded: false,
+        unsaid: established.opening.is_some(),
         eof: false,
     });
     let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
@@ -307,7 +313,7 @@ impl Task {
         if self.session.is_closed() {
             return Poll::Ready(());
         }
-        if self.should_yield() {
+        if self.should_yield() || self.waits_for_early_call() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -540,6 +546,12 @@ impl Task {
         while let Poll::Ready(Some((key, ending))) = self.handlers.poll_ended(cx) {
             self.finish_handler(key, ending);
         }
+    }
+
+    /// The settings have come of a peer whose handshake did not wait for them.
+    pub(crate) fn ready(&mut self, peer_reads: u32) {
+        self.opening_until = None;
+        self.info.bodies.learn(peer_reads);
     }
 
     /// Tells who watches that the peer takes no new calls.

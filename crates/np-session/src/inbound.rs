@@ -10,7 +10,7 @@ use np_wire::{Encoding, Frame, Frames, Open, OpenKind, RemainingTime, Response, 
 use crate::assembly::Body;
 use crate::credit::MAX_WINDOW;
 use crate::flood::{Act, PADDINGS, QUICK};
-use crate::session::{Phase, Session};
+use crate::session::{EARLY_BYTES, Phase, Session};
 use crate::stream::{Head, Stream};
 use crate::{Answer, Event, StreamKey};
 
@@ -76,6 +76,7 @@ impl Session {
                 Frame::Settings(_) if settings.is_some() => return Err(Misbehaved::SettingsTwice.into()),
                 Frame::Settings(theirs) if !update => settings = Some(theirs),
                 Frame::Close { code, text } if settings.is_none() => {
+                    self.unsay_early();
                     self.closed_by_peer(code, text);
                     return Ok(());
                 }
@@ -91,15 +92,34 @@ impl Session {
         self.connected(settings)
     }
 
+    /// A peer that begins with CLOSE has acted on nothing.
+    fn unsay_early(&mut self) {
+        for key in self.table.keys() {
+            if let Some(stream) = self.table.stream_mut(key) {
+                stream.complete_in = None;
+            }
+        }
+    }
+
     fn connected(&mut self, settings: Settings) -> Result<(), ConnectionError> {
         // A whole message that needs no grant must find credit in the end, or it would wait for ever.
         let twice = 2 * u64::from(settings.stream_window);
         if settings.stream_window == 0 || u64::from(settings.connection_window) < twice {
             return Err(Malformed::Value("a window in the settings").into());
         }
+        let mut credit = u64::from(settings.connection_window);
+        if self.early {
+            // What an early call was promised is a part of it.
+            let least =
+                settings.max_calls > 0 && u64::from(settings.max_message.min(settings.stream_window)) >= EARLY_BYTES;
+            credit = credit
+                .checked_sub(EARLY_BYTES)
+                .filter(|_| least)
+                .ok_or(Malformed::Value("a setting below what an early call needs"))?;
+        }
         self.phase = Phase::Open;
         self.peer = Some(settings);
-        self.send_window.add(u64::from(settings.connection_window))?;
+        self.send_window.add(credit)?;
         self.events.push_back(Event::Ready(settings));
         Ok(())
     }

@@ -50,5 +50,5 @@ pub use handshake::{
     server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
-pub use session::Session;
+pub use session::{EARLY_BYTES, Session};
 pub use table::StreamKey;

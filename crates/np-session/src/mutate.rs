@@ -5,7 +5,7 @@ use np_types::{CallError, ConnectionError, Deadline, LimitHit, LimitName, Metada
 use np_wire::{Encoding, OpenKind};
 
 use crate::pace::SMALL;
-use crate::session::{Phase, Session};
+use crate::session::{EARLY_BYTES, Phase, Session};
 use crate::stream::{Head, Outgoing, Stream};
 use crate::{Answer, OpenCall, Priority, StreamKey};
 
@@ -353,7 +353,8 @@ impl Session {
     }
 
     pub(crate) fn peer_stream_window(&self) -> u32 {
-        self.peer.map_or(0, |peer| peer.stream_window)
+        let early = if self.early { EARLY_BYTES as u32 } else { 0 };
+        self.peer.map_or(early, |peer| peer.stream_window)
     }
 
     pub(crate) fn mark_control(&mut self, key: StreamKey) {

@@ -10,7 +10,7 @@ use np_wire::{Encoding, Frame, Open, OpenKind, RemainingTime, Response, Settings
 use crate::flood::Act;
 use crate::inbound::CROSSING;
 use crate::schedule::TURN;
-use crate::session::{Phase, Session};
+use crate::session::{EARLY_BYTES, Phase, Session};
 use crate::stream::{Grant, Head, Outgoing};
 use crate::{Event, Priority, StreamKey};
 
@@ -241,12 +241,13 @@ impl Session {
 
     /// The oldest queued call of a class, if the peer's allowance has room for it and its credit can be taken.
     fn next_opening(&mut self, class: Priority) -> Option<StreamKey> {
-        if self.phase != Phase::Open {
+        let early = self.early && self.phase == Phase::Opening;
+        if self.phase != Phase::Open && !early {
             return None;
         }
         loop {
             let key = self.schedule.first_opening(class)?;
-            let allowance = self.peer.map_or(0, |peer| peer.max_calls) as usize;
+            let allowance = self.peer.map_or(1, |peer| peer.max_calls) as usize;
             let opened = self.table.open_here().saturating_sub(self.queued());
             let size = match self.table.stream(key).map(|stream| &stream.outgoing) {
                 Some(Outgoing::Queued(head)) => head.body.len(),
@@ -255,7 +256,8 @@ impl Session {
                     continue;
                 }
             };
-            if opened >= allowance {
+            let waits = early && !self.is_early(key);
+            if opened >= allowance || waits {
                 // The allowance may have been lowered since it took its place; others need not wait with it.
                 self.send_window.forget(key);
                 return None;
@@ -274,6 +276,17 @@ impl Session {
             self.begin(key);
             return Some(key);
         }
+    }
+
+    /// Whether every peer takes this call before its settings are known.
+    fn is_early(&self, key: StreamKey) -> bool {
+        let Some(stream) = self.table.stream(key).filter(|stream| stream.kind != OpenKind::Stream) else {
+            return false;
+        };
+        let Outgoing::Queued(head) = &stream.outgoing else {
+            return false;
+        };
+        head.encoding == Encoding::Plain && head.body.len() as u64 <= EARLY_BYTES
     }
 
     /// Takes the connection's credit for a whole message, unless the message waits for a grant of its own.

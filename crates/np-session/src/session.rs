@@ -39,6 +39,9 @@ pub(crate) enum Phase {
 /// Room for events that an idle session keeps; what a burst needed beyond it is given back.
 const EVENTS_KEPT: usize = 256;
 
+/// Bytes of the body of a call that every responder takes before its settings are known; the least of a `stream_window`.
+pub const EARLY_BYTES: u64 = 1_024;
+
 /// Control frames of the connection that wait to be sent; each at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
@@ -68,6 +71,8 @@ pub struct Session {
     /// Whether it ended without a word of this side.
     pub(crate) lost: bool,
     pub(crate) peer: Option<Settings>,
+    /// Whether a call may leave before the peer's settings are known.
+    pub(crate) early: bool,
     pub(crate) hash: [u8; 32],
     pub(crate) remote_static: Option<PublicKey>,
     /// The end of the handshake that was not sent yet.
@@ -203,6 +208,7 @@ impl Session {
             error: None,
             lost: false,
             peer: None,
+            early: false,
             hash: channel.binding,
             remote_static: channel.remote_static,
             // An empty one may have had more in it.
@@ -236,6 +242,33 @@ impl Session {
             #[cfg(test)]
             straight: true,
             limits,
+        }
+    }
+
+    /// Lets the first call leave with the end of the handshake, before the peer's settings have come: one of at most
+    /// [`EARLY_BYTES`], with its method and no stream, which every responder takes. Whatever else is opened waits for the settings. Saves that call a round trip.
+    ///
+    /// A peer that refuses this side in its first record has not acted on the call, which fails as not processed. For
+    /// initiators: a responder's settings are on their way before it could open a call, and there this changes nothing.
+    ///
+    /// ```
+    /// use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    /// use np_session::{OpenCall, OpenKind, Session, Side};
+    /// use np_types::{Limits, MethodName, Time};
+    /// let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+    /// let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+    /// let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
+    /// session.open(OpenCall::new(OpenKind::Request, MethodName::new("np.echo")?))?;
+    /// let mut settings = Vec::new();
+    /// session.poll_transmit(Time::ZERO, &mut settings);
+    /// session.allow_early_call();
+    /// assert!(session.poll_transmit(Time::ZERO, &mut Vec::new()), "the call, though nothing has come yet");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn allow_early_call(&mut self) {
+        if self.side == Side::Initiator && self.phase == Phase::Opening && !self.early {
+            self.early = true;
+            self.send_window.give_back(EARLY_BYTES);
         }
     }
 

@@ -10,9 +10,10 @@ use crate::certificate::Certificate;
 use crate::peer::{Connection, Dialer, Peer, Place, Served};
 
 /// What is under np.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Way {
     /// TCP, Noise XX.
+    #[default]
     Tcp,
     /// TCP, TLS 1.3, with a certificate of the server's, whose pin the client knows.
     Tls,
@@ -21,6 +22,7 @@ pub(crate) enum Way {
 }
 
 /// np over one transport.
+#[derive(Default)]
 pub(crate) struct Np {
     /// The transport.
     pub(crate) way: Way,
@@ -28,6 +30,8 @@ pub(crate) struct Np {
     pub(crate) options: &'static str,
     /// Whether both sides compute in Rust alone.
     pub(crate) rust: bool,
+    /// Whether the first call leaves with the handshake, as it does by hand.
+    pub(crate) early: bool,
 }
 
 /// np, before a connection.
@@ -35,6 +39,7 @@ pub(crate) struct NpDialer {
     address: String,
     identity: Option<Identity>,
     rust: bool,
+    early: bool,
 }
 
 impl Peer for Np {
@@ -62,7 +67,7 @@ impl Peer for Np {
             Way::Tls => None,
             Way::Tcp | Way::Unix => Some(Identity::generate()?),
         };
-        Ok(NpDialer { address: format!("{}{}", place.address, self.options), identity, rust: self.rust })
+        Ok(NpDialer { address: format!("{}{}", place.address, self.options), identity, rust: self.rust, early: self.early })
     }
 }
 
@@ -74,7 +79,7 @@ impl Dialer for NpDialer {
     type Connection = Client;
 
     async fn dial(&self) -> Result<Client, Failure> {
-        let mut builder = Client::builder(&self.address);
+        let mut builder = Client::builder(&self.address).early_call(self.early);
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
         }

@@ -56,6 +56,7 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
         clock: Clock::start(),
         until,
         alarm: &mut Alarm::default(),
+        early: false,
         key_log: None,
     };
     establish.run(Handshake::initiator(config).unwrap()).await.err().unwrap()

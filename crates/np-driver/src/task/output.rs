@@ -23,6 +23,11 @@ impl Task {
         self.yielded
     }
 
+    /// Waits one turn before the end of the handshake leaves, for a call that may leave with it.
+    pub(super) fn waits_for_early_call(&mut self) -> bool {
+        std::mem::take(&mut self.unsaid) && self.session.open_here() == 0
+    }
+
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) {
         loop {
             if self.written == self.out.len() {

@@ -111,8 +111,14 @@ fn no_bodies() -> Bodies {
 
 /// A connection over this socket, and its task.
 fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output = ConnectionError> + Send) {
-    let established =
-        Established { session, peer: PeerIdentity::Anonymous, max_queued: 10, max_calls: 10, input: BytesMut::new() };
+    let established = Established {
+        session,
+        peer: PeerIdentity::Anonymous,
+        max_queued: 10,
+        max_calls: 10,
+        input: BytesMut::new(),
+        opening: None,
+    };
     let clock = Clock::start();
     let info = ConnectionInfo {
         clock,

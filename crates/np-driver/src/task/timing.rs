@@ -21,6 +21,7 @@ impl Task {
             }
             let wanted = [
                 self.session.poll_timeout(),
+                self.opening_until,
                 self.drain_until,
                 self.waiting_until,
                 self.close_until,
@@ -51,6 +52,10 @@ impl Task {
                     self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Progress));
                     self.timer = None;
                     return;
+                }
+                if self.opening_until.is_some_and(|until| until <= self.now) {
+                    self.opening_until = None;
+                    self.session.close(CloseCode::HandshakeTimeout, "the handshake took too long");
                 }
                 if self.drain_until.is_some_and(|until| until <= self.now) {
                     self.drain_until = None;

@@ -148,6 +148,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets the first call of each connection leave with the client's last message of the handshake, once the server has proven
+    /// its key: it arrives a round trip sooner. Default: no.
+    ///
+    /// [`ClientBuilder::connect`] then does not wait for the server's verdict on this client: it succeeds, and a refusal
+    /// fails the first call, as not processed. Only a call or one-way message of at most 1,024 bytes leaves so, without
+    /// compression; anything else waits for the server's settings, as it does without this.
+    ///
+    /// ```
+    /// let builder = np_facade::Client::builder("tcp://10.0.0.1:9000?key=np1...").early_call(true);
+    /// ```
+    #[must_use]
+    pub const fn early_call(mut self, on: bool) -> Self {
+        self.early_call = on;
+        self
+    }
+
     /// Sets whether a connection that has stood is made again when it is lost, and when its server drains. Default: true.
     /// Where it is not, calls go to connections that stand, or wait for those of a pool that are made for the first time.
     /// [`ClientBuilder::connect`] itself fails at once, after each address was tried once.

@@ -191,6 +191,9 @@ settings! {
         connection_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.builder.connect_timeout = *it;
         /// How long the handshake may take after that.
         handshake_timeout: Duration = Duration::from_secs(10), Span(1), Live, |to, it| to.builder.handshake_timeout = *it;
+        /// Whether the first call of a connection leaves with the end of the handshake, a round trip sooner; a server that refuses
+        /// this client then fails that call, and not the attempt to connect.
+        early_call: bool = false, Flag, Live, |to, it| to.builder.early_call = *it;
         /// How long written bytes may wait for the server to take them, and a record that has begun to come for its end.
         operation_timeout: Duration = Duration::from_secs(60), Span(1), Live, |to, it| to.builder.progress_timeout = *it;
         /// The deadline of calls that name none.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use np_facade::raw::transport::{Listener, connect};
-use np_facade::{CallError, Client, Outcome, Server, Status};
+use np_facade::{CallError, Client, Identity, Outcome, Server, Status};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -362,4 +362,69 @@ async fn time_of_a_flow(name: &str, server: &str) -> Duration {
     stream.finish().await.unwrap();
     while stream.recv().await.is_some() {}
     before.elapsed()
+}
+
+/// What a client says whose connection has no heartbeat, so that nothing but its calls passes.
+fn early(on: bool) -> String {
+    format!("heartbeat_interval = \"off\"\nhandshake_timeout = \"5s\"\nearly_call = {on}\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_saves_a_round_trip_where_early_call_says_so() {
+    for (on, flights) in [(false, 6), (true, 4)] {
+        let place = Place::new();
+        let server = place.open(&format!("w-early-{on}"), "").await;
+        let way = Way::to(&server, Duration::from_millis(100)).await;
+        let before = Instant::now();
+        let client = place.connect(&way.address, &early(on)).await.unwrap();
+        assert_eq!(client.call("np.echo", "x").await.unwrap(), "x");
+        let took = before.elapsed().as_millis();
+        assert!((flights * 100..flights * 100 + 20).contains(&took), "{on}: {took} ms");
+        // What the server's settings say holds from the second call on: that it reads what is compressed.
+        let zeros = vec![0; 100_000];
+        let call = client.request("np.echo").body(zeros.clone()).compress(true).send();
+        let passed = way.bytes_of(async { assert_eq!(call.await.unwrap().body, zeros) }).await;
+        assert!(passed < 110_000, "{on}: {passed} bytes, of which the answer is not compressed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_refused_learns_it_from_its_early_call() {
+    let place = Place::new();
+    place.key("somebody");
+    let others = Identity::generate().unwrap().public_key();
+    let server = Server::builder(Identity::generate().unwrap(), np_facade::Policy::allow_keys([others]));
+    let server = server.listen("mem:w-early-refused").start().await.unwrap();
+    let connect =
+        async |on| place.connect(&address(&server), &format!("identity = \"@somebody\"\n{}", early(on))).await;
+    let error = connect(false).await.unwrap_err();
+    assert_eq!(error.kind(), np_facade::ErrorKind::Authentication, "{error}");
+    let client = connect(true).await.unwrap();
+    let error = client.call("np.echo", "x").await.unwrap_err();
+    assert_eq!((error.status, error.outcome), (Status::Unavailable, Outcome::NotProcessed), "{error}");
+    let reason = timeout(PATIENCE, client.closed()).await.unwrap().to_string();
+    assert!(reason.contains("not-allowed"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_an_early_call_is_cut_at_the_handshake_timeout() {
+    let place = Place::new();
+    let server = place.open("w-early-mute", "").await;
+    let way = Way::to(&server, Duration::from_millis(100)).await;
+    let before = Instant::now();
+    // After message 2 nothing passes any more.
+    let shut = async {
+        sleep(Duration::from_millis(150)).await;
+        way.open.send_replace(false);
+    };
+    let text = early(true);
+    let (client, ()) = tokio::join!(place.connect(&way.address, &text), shut);
+    let client = client.unwrap();
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.request("np.echo").deadline(PATIENCE).send().await }
+    });
+    let reason = timeout(PATIENCE, client.closed()).await.unwrap();
+    assert!((5..=6).contains(&before.elapsed().as_secs()), "{:?}: {reason}", before.elapsed());
+    call.await.unwrap().unwrap_err();
 }

@@ -14,6 +14,8 @@ mod calls;
 #[cfg(test)]
 mod credit;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod flood;
