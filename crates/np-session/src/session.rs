@@ -114,6 +114,9 @@ pub struct Session {
     /// Whether small calls have a way of their own; a test holds both ways against each other.
     #[cfg(test)]
     pub(crate) straight: bool,
+    /// What has left by it.
+    #[cfg(test)]
+    pub(crate) went_straight: u64,
 }
 
 /// Pings that were sent: tokens count up, and pongs answer the latest or an earlier one.
@@ -241,6 +244,8 @@ impl Session {
             events: VecDeque::new(),
             #[cfg(test)]
             straight: true,
+            #[cfg(test)]
+            went_straight: 0,
             limits,
         }
     }

@@ -35,6 +35,10 @@ impl Session {
             if !sent {
                 return;
             }
+            #[cfg(test)]
+            {
+                self.went_straight += 1;
+            }
             self.schedule.sent(Priority::Interactive, out.len() - before);
         }
     }
@@ -252,6 +256,23 @@ mod tests {
         from.handle_written(out.len());
         to.handle_bytes(now, &mut BytesMut::from(&out[..]));
         out
+    }
+
+    #[test]
+    fn small_calls_and_answers_take_the_straight_way() {
+        for straight in [true, false] {
+            let mut pair = Pair::new(straight);
+            let open = Act::Open { size: 64, bulk: false, one_way: false, metadata: false, deadline: 0 };
+            let turn = Act::Turn { answers: 9, size: 64, first: true, millis: 0 };
+            // The first call brings its method's name along, and takes the whole way.
+            let mut now = Time::ZERO;
+            for act in [&turn, &turn, &open, &turn, &open, &open, &open, &turn, &turn] {
+                pair.act(&mut now, act);
+            }
+            assert!(pair.client.is_idle() && pair.server.is_idle());
+            let sent = if straight { (3, 4) } else { (0, 0) };
+            assert_eq!((pair.client.went_straight, pair.server.went_straight), sent);
+        }
     }
 
     proptest! {
