@@ -313,8 +313,14 @@ impl Task {
         if self.session.is_closed() {
             return Poll::Ready(());
         }
-        if self.should_yield() || self.waits_for_early_call() {
+        if self.should_yield() {
+            // In the queue already, it is not brought forward by the callers that are to run first.
             cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.waits_for_early_call() {
+            // Of one caller nothing brings it forward but the call; to wake itself would have another thread woken for it.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
         self.poll_write(cx);
