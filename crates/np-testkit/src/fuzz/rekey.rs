@@ -67,8 +67,7 @@ impl Tap {
             cipher: ReceiveCipher::danger_from_key([KEYS[side as usize]; 32]),
             held: Vec::new(),
             most_records: limits.rekey_records,
-            // A record is padded after it was decided whether it renews the key, so padding comes on top, once.
-            most_bytes: limits.rekey_bytes.saturating_add(2 * u64::from(limits.pad_records_to)),
+            most_bytes: limits.rekey_bytes,
             records: 0,
             bytes: 0,
             renewals: 0,
