@@ -3,15 +3,16 @@
 //! call ends once and by what was done; where nothing broke, everything is answered and every credit is back. Owns the
 //! operations; the model is the simulator's.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_session::{OpenKind, Session, Side};
 use np_types::{ConnectionError, Limits, Time};
 
 use super::input::Input;
+use super::quick::ciphers;
 use super::rekey::Tap;
 use crate::sim::{check_model, check_rest};
 use crate::{Action, Actor, Peer, Step};
@@ -77,7 +78,7 @@ fn wide(choice: u8) -> Limits {
 pub(super) struct Line {
     peers: [Peer<Actor>; 2],
     /// What each peer wrote and the other did not read.
-    pipes: [VecDeque<u8>; 2],
+    pipes: [BytesMut; 2],
     most: usize,
     pub(super) now: Time,
     calls: u64,
@@ -91,8 +92,8 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(null: bool, limits: &[Limits; 2]) -> Self {
         let traffic = |send: u8, receive: u8| Traffic {
-            send: if null { SendCipher::danger_null() } else { SendCipher::danger_from_key([send; 32]) },
-            receive: if null { ReceiveCipher::danger_null() } else { ReceiveCipher::danger_from_key([receive; 32]) },
+            send: if null { SendCipher::danger_null() } else { ciphers([send; 32]).0 },
+            receive: if null { ReceiveCipher::danger_null() } else { ciphers([receive; 32]).1 },
             hash: [0; 32],
             remote_static: None,
         };
@@ -167,7 +168,7 @@ impl Line {
         let any = peer.advance(self.now);
         let count = most.min(peer.out.len());
         if !self.cut {
-            self.pipes[at].extend(&peer.out[..count]);
+            self.pipes[at].extend_from_slice(&peer.out[..count]);
             if let Some(taps) = &mut self.taps {
                 taps[at].read(&peer.out[..count]);
             }
@@ -179,7 +180,7 @@ impl Line {
     /// Up to `most` bytes reach a peer.
     fn deliver(&mut self, at: usize, most: usize) -> bool {
         let pipe = &mut self.pipes[1 - at];
-        let bytes: Vec<u8> = pipe.drain(..most.min(pipe.len())).collect();
+        let bytes = pipe.split_to(most.min(pipe.len()));
         if !bytes.is_empty() {
             self.peers[at].receive(self.now, &bytes);
         }
