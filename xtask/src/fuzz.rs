@@ -29,8 +29,8 @@ const LONGEST: [(&str, u32); 11] = [
     ("key_text", 1_024),
     ("noise_handshake", 4_096),
     ("noise_vs_snow", 4_096),
-    ("rekey", 2_048),
-    ("session_ops", 2_048),
+    ("rekey", 512),
+    ("session_ops", 512),
     ("traffic_open", 8_192),
 ];
 
@@ -184,7 +184,7 @@ mod tests {
         assert!(with.iter().any(|word| word.ends_with("seeds/wire")));
         assert!(with.contains(&"-max_total_time=7".to_owned()));
         assert!(with.contains(&"-max_len=70000".to_owned()));
-        assert!(arguments(folder.path(), "rekey", 7)?.contains(&"-max_len=2048".to_owned()));
+        assert!(arguments(folder.path(), "rekey", 7)?.contains(&"-max_len=512".to_owned()));
         Ok(())
     }
 

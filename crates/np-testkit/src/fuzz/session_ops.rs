@@ -65,10 +65,10 @@ pub(super) fn limits(choice: u8) -> Limits {
 /// Windows in which messages are large enough to be held for small ones.
 fn wide(choice: u8) -> Limits {
     let limits = Limits {
-        max_message: 400_000,
-        stream_window: [70_000, 200_000][usize::from(choice & 1)],
-        connection_window: 400_000 + u32::from(choice),
-        reassembly_budget: 500_000,
+        max_message: 200_000,
+        stream_window: [70_000, 120_000][usize::from(choice & 1)],
+        connection_window: 250_000 + u32::from(choice),
+        reassembly_budget: 300_000,
         ..limits(choice)
     };
     limits.validate().expect("limits in their ranges");
@@ -106,7 +106,7 @@ impl Line {
         let peers =
             [peer(Side::Initiator, traffic(KEYS[0], KEYS[1])), peer(Side::Responder, traffic(KEYS[1], KEYS[0]))];
         // An echo must fit the caller as well.
-        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 18) as usize;
+        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 17) as usize;
         let (pipes, now) = (Default::default(), Time::ZERO);
         Self { peers, pipes, most, now, calls: 0, cut: false, ended: false, taps: None }
     }
@@ -132,7 +132,7 @@ impl Line {
     }
 
     fn open(&mut self, at: usize, kind: OpenKind, method: &'static str, input: &mut Input<'_>) {
-        let unit = if self.most < 1 << 16 { 1 } else { 4 };
+        let unit = if self.most < 1 << 16 { 1 } else { 2 };
         let (shape, mut size) = (input.u8(), || usize::from(input.u16()) * unit % (self.most + 1));
         let sizes = match kind {
             OpenKind::Stream => (0..shape >> 4 & 3).map(|_| size()).collect(),
