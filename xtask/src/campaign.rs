@@ -32,6 +32,8 @@ struct Wanted {
     targets: Vec<String>,
     seconds: u32,
     executions: u64,
+    /// Without the address sanitizer.
+    plain: bool,
 }
 
 /// What the runs of one target came to, all together.
@@ -39,6 +41,8 @@ struct Wanted {
 struct Row {
     runs: u64,
     executions: u64,
+    /// Those of them with the address sanitizer.
+    sanitized: u64,
     seconds: f64,
     cpu_seconds: f64,
     peak_mb: u64,
@@ -60,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
         return Err(format!("no target `{unknown}`; there are {}", all.join(", ")).into());
     }
     let chosen = all.iter().filter(|name| wanted.targets.is_empty() || wanted.targets.contains(name));
-    fuzz::fuzz(&workspace.root, &["build".to_owned()])?;
+    fuzz::fuzz(&workspace.root, &fuzz::with(wanted.plain, vec!["build".to_owned()]))?;
     let mut failed = Vec::new();
     for target in chosen {
         if !rounds(workspace, target, &wanted)? {
@@ -75,13 +79,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
 }
 
 fn wanted(arguments: &[String]) -> Result<Wanted, Failure> {
-    let usage = "usage: cargo xtask fuzz --all --minutes N [--execs N], or with names of targets instead of --all";
-    let mut wanted = Wanted { targets: Vec::new(), seconds: 0, executions: 0 };
+    let usage =
+        "usage: cargo xtask fuzz --all --minutes N [--execs N] [--plain], or with names of targets instead of --all";
+    let mut wanted = Wanted { targets: Vec::new(), seconds: 0, executions: 0, plain: false };
     let (mut all, mut words) = (false, arguments.iter());
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|text| text.parse::<f64>().ok()).filter(|number| *number > 0.0);
         match word.as_str() {
             "--all" => all = true,
+            "--plain" => wanted.plain = true,
             "--minutes" => wanted.seconds = (number().ok_or(usage)? * 60.0).ceil() as u32,
             "--execs" => wanted.executions = number().ok_or(usage)? as u64,
             name if !name.starts_with('-') => wanted.targets.push(name.to_owned()),
@@ -96,7 +102,7 @@ fn rounds(workspace: &Workspace, target: &str, wanted: &Wanted) -> Result<bool, 
     let mut ran = 0;
     for _ in 0..MOST_ROUNDS {
         println!("-- fuzz {target}, {} s", wanted.seconds);
-        let (row, fine) = once(&workspace.root, target, wanted.seconds)?;
+        let (row, fine) = once(&workspace.root, target, wanted)?;
         ran += row.executions;
         let mut rows = rows(&evidence::read(workspace, NAME)?);
         let sum = rows.remove(target).unwrap_or_default().and(row);
@@ -113,11 +119,12 @@ fn rounds(workspace: &Workspace, target: &str, wanted: &Wanted) -> Result<bool, 
 }
 
 /// One run of one target.
-fn once(root: &Path, target: &str, seconds: u32) -> Result<(Row, bool), Failure> {
+fn once(root: &Path, target: &str, wanted: &Wanted) -> Result<(Row, bool), Failure> {
     let artifacts = root.join("fuzz/artifacts").join(target);
     let before = (found(&artifacts, &["crash-", "oom-", "leak-"]), found(&artifacts, &["timeout-", "slow-unit-"]));
     let (begun, spent) = (Instant::now(), children_cpu());
-    let mut child = fuzz::command(root, &fuzz::arguments(root, target, seconds)?)
+    let arguments = fuzz::with(wanted.plain, fuzz::arguments(root, target, wanted.seconds)?);
+    let mut child = fuzz::command(root, &arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -132,9 +139,11 @@ fn once(root: &Path, target: &str, seconds: u32) -> Result<(Row, bool), Failure>
         lines.iter().rev().take(SHOWN).rev().for_each(|line| println!("{line}"));
     }
     let statistic = |name: &str| statistic(&lines, name);
+    let executions = statistic("number_of_executed_units");
     let row = Row {
         runs: 1,
-        executions: statistic("number_of_executed_units"),
+        executions,
+        sanitized: if wanted.plain { 0 } else { executions },
         seconds: begun.elapsed().as_secs_f64(),
         cpu_seconds: children_cpu() - spent,
         peak_mb: statistic("peak_rss_mb"),
@@ -174,6 +183,7 @@ impl Row {
         Self {
             runs: self.runs + next.runs,
             executions: self.executions + next.executions,
+            sanitized: self.sanitized + next.sanitized,
             seconds: self.seconds + next.seconds,
             cpu_seconds: self.cpu_seconds + next.cpu_seconds,
             peak_mb: self.peak_mb.max(next.peak_mb),
@@ -193,6 +203,7 @@ impl Row {
         json!({
             "runs": self.runs,
             "executions": self.executions,
+            "sanitized": self.sanitized,
             "seconds": tenths(self.seconds),
             "cpu_seconds": tenths(self.cpu_seconds),
             "executions_per_cpu_second": self.rate().round(),
@@ -210,6 +221,7 @@ impl Row {
         Self {
             runs: whole("runs"),
             executions: whole("executions"),
+            sanitized: whole("sanitized"),
             seconds: real("seconds"),
             cpu_seconds: real("cpu_seconds"),
             peak_mb: whole("peak_rss_mb"),
@@ -240,9 +252,10 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
             name: NAME,
             command: "cargo xtask fuzz --all --minutes N",
             result: format!(
-                "{} targets, {} executions in {:.0} minutes of processor time, {} crashes, {} hangs",
+                "{} targets, {} executions, {} of them with the address sanitizer, in {:.0} minutes of processor time, {} crashes, {} hangs",
                 rows.len(),
                 grouped(sum.executions),
+                grouped(sum.sanitized),
                 sum.cpu_seconds / 60.0,
                 sum.crashes,
                 sum.hangs
@@ -255,13 +268,14 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
 
 fn table(rows: &BTreeMap<String, Row>) -> String {
     let mut text =
-        "| target | executions | per CPU second | CPU minutes | peak memory | corpus | crashes | hangs | last run |\n\
-                    |---|---|---|---|---|---|---|---|---|\n"
+        "| target | executions | sanitized | per CPU second | CPU minutes | peak memory | corpus | crashes | hangs | last run |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     for (name, row) in rows {
         text.push_str(&format!(
-            "| `{name}` | {} | {} | {:.1} | {} MB | {} | {} | {} | {} |\n",
+            "| `{name}` | {} | {} | {} | {:.1} | {} MB | {} | {} | {} | {} |\n",
             grouped(row.executions),
+            grouped(row.sanitized),
             grouped(row.rate().round() as u64),
             row.cpu_seconds / 60.0,
             row.peak_mb,
@@ -297,10 +311,11 @@ mod tests {
 
     #[test]
     fn targets_minutes_and_executions_are_read_and_everything_else_is_refused() {
-        let all = Wanted { targets: Vec::new(), seconds: 90, executions: 0 };
+        let all = Wanted { targets: Vec::new(), seconds: 90, executions: 0, plain: false };
         assert_eq!(read(&["--all", "--minutes", "1.5"]).as_ref(), Ok(&all));
-        let some = Wanted { targets: vec!["codec".into(), "config".into()], seconds: 60, executions: 100_000 };
-        assert_eq!(read(&["codec", "config", "--minutes", "1", "--execs", "100000"]), Ok(some));
+        let targets = vec!["codec".into(), "config".into()];
+        let some = Wanted { targets, seconds: 60, executions: 100_000, plain: true };
+        assert_eq!(read(&["codec", "config", "--plain", "--minutes", "1", "--execs", "100000"]), Ok(some));
         for wrong in [
             &[][..],
             &["--all"],
@@ -326,6 +341,7 @@ mod tests {
         let run = |executions, peak_mb, last: &str| Row {
             runs: 1,
             executions,
+            sanitized: executions / 2,
             seconds: 60.0,
             cpu_seconds: 30.5,
             peak_mb,
@@ -338,6 +354,7 @@ mod tests {
         let wanted = Row {
             runs: 2,
             executions: 600,
+            sanitized: 300,
             seconds: 120.0,
             cpu_seconds: 61.0,
             crashes: 2,
@@ -348,7 +365,7 @@ mod tests {
         let stored = json!({ "targets": { "codec": wanted.to_json() } });
         assert_eq!(rows(&stored), rows_before);
         assert!(rows(&Value::Null).is_empty());
-        assert!(table(&rows_before).contains("| `codec` | 600 | 10 | 1.0 | 70 MB | 50 | 2 | 0 | 2026-01-02 |"));
+        assert!(table(&rows_before).contains("| `codec` | 600 | 300 | 10 | 1.0 | 70 MB | 50 | 2 | 0 | 2026-01-02 |"));
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl Config {
     /// Where the value of a setting comes from; nothing if there is no such setting.
     #[must_use]
     pub fn source(&self, key: &str) -> Option<ConfigSource> {
-        let entry = ENTRIES.iter().find(|entry| entry.key() == key)?;
+        let (table, name) = key.split_once('.')?;
+        let entry = ENTRIES.iter().find(|entry| entry.table == table && entry.name == name)?;
         let value = (entry.write)(self);
         Some(match self.origins.get(key) {
             Some((source, then)) if *then == value => source.clone(),

@@ -104,12 +104,18 @@ impl Sender {
             return;
         };
         let tag_size = if self.cipher.is_some() { TAG } else { 0 };
-        let update = self.update_is_due(now, out.len() - start + tag_size);
-        self.pad(out, start, if update { KEY_UPDATE_SIZE } else { 0 });
+        let from = start + RECORD_HEAD;
+        let used = out.len().saturating_sub(from);
+        let mut padding = self.padding(used);
+        // Padding wears the key as well.
+        let update = self.update_is_due(now, RECORD_HEAD + used + padding + tag_size);
+        if update {
+            padding = self.padding(used + KEY_UPDATE_SIZE);
+        }
+        pad(out, padding);
         if update {
             encode_frame(out, &Frame::KeyUpdate);
         }
-        let from = start + RECORD_HEAD;
         let length = out.len().saturating_sub(from) + tag_size;
         if let Some(cipher) = &mut self.cipher {
             let sealed = out.get_mut(from..).map(|plaintext| cipher.seal_in_place(plaintext));
@@ -150,30 +156,17 @@ impl Sender {
         due && self.cipher.is_some()
     }
 
-    /// Makes the frames of the record that begins at `start`, with `after` bytes that still come, a multiple of
-    /// `pad_to` bytes, as far as the record has room.
-    fn pad(&self, out: &mut Vec<u8>, start: usize, after: usize) {
-        let used = out.len().saturating_sub(start + RECORD_HEAD) + after;
+    /// Bytes of padding that make `used` bytes of frames a multiple of `pad_to`, or none where the record has no room.
+    fn padding(&self, used: usize) -> usize {
         let over = used.checked_rem(self.pad_to).unwrap_or(0);
         if over == 0 {
-            return;
+            return 0;
         }
         // A padding frame has a head of at least two bytes; a gap of one takes a whole step more.
         let gap = self.pad_to - over;
-        let mut gap = if gap == 1 { gap + self.pad_to } else { gap };
+        let gap = if gap == 1 { gap + self.pad_to } else { gap };
         let most = if self.sealed == 0 { MAX_FIRST_RECORD - TAG } else { MAX_PLAINTEXT };
-        if used + gap > most {
-            return;
-        }
-        while gap > 0 {
-            // The length of a frame takes one byte up to 63 zeros and two from 64 on, so no frame has 66 bytes.
-            let size = match gap {
-                66 => 64,
-                other => other.min(MAX_PADDING),
-            };
-            encode_frame(out, &Frame::Padding(size - if size < 66 { 2 } else { 3 }));
-            gap -= size;
-        }
+        if used + gap > most { 0 } else { gap }
     }
 
     /// Notes that the transport took `bytes` more.
@@ -187,6 +180,19 @@ impl Sender {
     /// Whether the whole of record `number` was handed to the transport.
     pub(crate) fn is_written(&self, number: u64) -> bool {
         number + self.unwritten.len() as u64 <= self.sealed
+    }
+}
+
+/// Adds padding frames of `gap` bytes together.
+fn pad(out: &mut Vec<u8>, mut gap: usize) {
+    while gap > 0 {
+        // The length of a frame takes one byte up to 63 zeros and two from 64 on, so no frame has 66 bytes.
+        let size = match gap {
+            66 => 64,
+            other => other.min(MAX_PADDING),
+        };
+        encode_frame(out, &Frame::Padding(size - if size < 66 { 2 } else { 3 }));
+        gap -= size;
     }
 }
 
@@ -235,6 +241,21 @@ mod tests {
                 }
             }
             assert_eq!(seen, [false, false, true, false, false, true]);
+        }
+    }
+
+    #[test]
+    fn padding_counts_where_a_record_reaches_the_soft_limit() {
+        // 2 + 100 + 16 bytes a record: two are below, the third is not.
+        let limits = Limits { rekey_bytes: 300, pad_records_to: 100, ..Limits::default() };
+        let (mut sender, mut cipher) = (sender(&limits), ReceiveCipher::danger_from_key([1; 32]));
+        for renews in [false, false, true, false, false, true] {
+            let mut record = record(&mut sender, Time::ZERO);
+            assert_eq!(record.len(), 118);
+            assert_eq!(updates(&open(&mut cipher, &mut record)), renews);
+            if renews {
+                cipher.rekey();
+            }
         }
     }
 

@@ -128,13 +128,18 @@ pub struct Actor {
 #[must_use]
 pub fn body(number: u64, at: usize, size: usize) -> Bytes {
     let mut rng = Rng::new(number ^ ((at as u64) << 40));
-    let mut out = Vec::with_capacity(size + 8);
-    out.extend_from_slice(&number.to_be_bytes());
+    let mut out = vec![0; size.max(8)];
+    let (head, rest) = out.split_at_mut(8);
+    head.copy_from_slice(&number.to_be_bytes());
     let block = rng.bytes32();
-    while out.len() < size {
-        out.extend_from_slice(&block);
-        let end = out.len() - 1;
-        out[end] = out[end].wrapping_add(out.len() as u8);
+    for (at, part) in rest.chunks_mut(32).enumerate() {
+        part.copy_from_slice(&block[..part.len()]);
+        // Each block has its place in its last byte.
+        if let [.., last] = part
+            && (at + 1) * 32 + 8 <= size
+        {
+            *last = last.wrapping_add((at * 32 + 40) as u8);
+        }
     }
     out.truncate(size);
     Bytes::from(out)

@@ -49,7 +49,7 @@ pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
 /// Reads the text of a file.
 pub(super) fn from_toml(text: &str, path: &Path) -> Layer {
     let mut layer = Layer::default();
-    let lines = Lines { text, path };
+    let lines = Lines::new(text, path);
     let (tables, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = error.span().map_or_else(|| shown(path), |span| lines.place(span));
@@ -145,14 +145,18 @@ impl Layer {
 
 /// Where the bytes of a file stand.
 struct Lines<'a> {
-    text: &'a str,
+    /// The places of the line breaks, so that a file of many settings is not looked through for each of them.
+    breaks: Vec<usize>,
     path: &'a Path,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(text: &str, path: &'a Path) -> Self {
+        Self { breaks: text.match_indices('\n').map(|(at, _)| at).collect(), path }
+    }
+
     fn number(&self, span: Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.breaks.partition_point(|at| *at < span.start)
     }
 
     fn place(&self, span: Range<usize>) -> String {

@@ -46,7 +46,7 @@ impl Config {
     pub fn to_toml(&self, sources: bool) -> String {
         self.render("", |text, entry| {
             text.push_str(&format!("{} = {}", entry.name, (entry.write)(self)));
-            if let Some(source) = self.source(&entry.key()).filter(|_| sources) {
+            if sources && let Some(source) = self.source(&entry.key()) {
                 text.push_str(&format!(" # {source}"));
             }
             text.push('\n');

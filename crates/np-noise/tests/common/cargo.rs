@@ -1,6 +1,5 @@
 //! What cargo knows of the workspace.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,7 +13,8 @@ fn ask(arguments: &[&str], offline: bool) -> Option<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        // A slash serves every system, and a cargo outside of Wine as well.
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .args(arguments)
         .args(offline.then_some("--offline"))
         .output()

@@ -3,13 +3,14 @@
 //! transcripts; after a failure a machine holds its error and is silent. Owns this rule alone.
 
 use bytes::BytesMut;
-use np_noise::{Pattern, Role};
+use np_noise::{Pattern, Role, Suite};
 use np_session::{Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Side, client_key};
 use np_types::{CloseCode, ConnectionError, Limits, Psk, SecretKey, Time, UnixMillis};
 use np_wire::{MAX_HANDSHAKE_MESSAGE, MAX_KEY_ID, Preface};
 
 use super::input::Input;
 use super::noise::{PSK, ephemeral, own};
+use super::quick::{Quick, crypto};
 
 /// A preface, and a message with its kind and length.
 const MOST_HELD: usize = Preface::FIXED + MAX_KEY_ID + 3 + MAX_HANDSHAKE_MESSAGE;
@@ -64,9 +65,11 @@ impl Setup {
     fn handshake(&self, side: Side) -> Handshake {
         let (psk, local) = (Psk::from_bytes(PSK), own(Role::Initiator));
         match side {
-            Side::Responder => Handshake::responder(&ResponderConfig::new(vec![self.pattern])),
+            Side::Responder => {
+                Handshake::responder(&ResponderConfig { provider: &Quick, ..ResponderConfig::new(vec![self.pattern]) })
+            }
             Side::Initiator => Handshake::initiator(InitiatorConfig {
-                crypto: Default::default(),
+                crypto: crypto(Suite::default()),
                 pattern: self.pattern,
                 local: self.pattern.needs_local_static(Role::Initiator).then_some(&local),
                 server_key: self.pattern.needs_remote_static_up_front().then(|| own(Role::Responder).public()),
@@ -86,7 +89,7 @@ struct Wire {
     changes: Vec<(u16, u8, u8)>,
     sent: Vec<u8>,
     delivered: Vec<u8>,
-    waiting: Vec<u8>,
+    waiting: BytesMut,
     cut: bool,
 }
 
@@ -94,10 +97,19 @@ impl Wire {
     fn new(input: &mut Input<'_>) -> Self {
         let count = input.u8() % 4;
         let changes = (0..count).map(|_| (input.u16() % 400, input.u8(), input.u8())).collect();
-        Self { changes, sent: Vec::new(), delivered: Vec::new(), waiting: Vec::new(), cut: false }
+        Self { changes, sent: Vec::new(), delivered: Vec::new(), waiting: BytesMut::new(), cut: false }
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        let end = self.sent.len() + bytes.len();
+        let touched = self.changes.iter().any(|(place, ..)| (self.sent.len()..end).contains(&usize::from(*place)));
+        if !touched {
+            self.sent.extend_from_slice(bytes);
+            if !self.cut {
+                self.waiting.extend_from_slice(bytes);
+            }
+            return;
+        }
         for byte in bytes {
             let mut through = vec![*byte];
             for (_, kind, value) in self.changes.iter().filter(|(place, ..)| usize::from(*place) == self.sent.len()) {
@@ -115,8 +127,8 @@ impl Wire {
         }
     }
 
-    fn read(&mut self, most: usize) -> Vec<u8> {
-        let bytes: Vec<u8> = self.waiting.drain(..most.min(self.waiting.len())).collect();
+    fn read(&mut self, most: usize) -> BytesMut {
+        let bytes = self.waiting.split_to(most.min(self.waiting.len()));
         self.delivered.extend_from_slice(&bytes);
         bytes
     }

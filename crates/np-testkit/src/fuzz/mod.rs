@@ -10,6 +10,7 @@ mod key_text;
 mod noise;
 mod noise_handshake;
 mod noise_vs_snow;
+mod quick;
 mod rekey;
 mod seeds;
 mod session_frames;

@@ -1,10 +1,12 @@
 //! Two sides of a Noise handshake with keys that never change, for the targets about Noise.
 
-use np_noise::{Crypto, Handshake, Keypair, Keys, NoiseError, Pattern, Role, Suite};
-use np_session::Side;
+use std::sync::OnceLock;
+
+use np_noise::{Handshake, Keypair, Keys, NoiseError, Pattern, Role, Suite};
 use np_types::{Psk, SecretKey};
 
 use super::input::Input;
+use super::quick::{Quick, crypto};
 
 pub(super) const PROLOGUE: &[u8] = b"fuzzing";
 pub(super) const PSK: [u8; 32] = [0x50; 32];
@@ -23,10 +25,9 @@ pub(super) fn suite_and_pattern(input: &mut Input<'_>) -> (Suite, Pattern) {
 
 /// The key pair of a role.
 pub(super) fn own(role: Role) -> Keypair {
-    crate::keypair(match role {
-        Role::Initiator => Side::Initiator,
-        Role::Responder => Side::Responder,
-    })
+    static PAIRS: OnceLock<[Keypair; 2]> = OnceLock::new();
+    let pairs = PAIRS.get_or_init(|| [0x11, 0x22].map(|byte| Keypair::new(&Quick, &SecretKey::from_bytes([byte; 32]))));
+    pairs[usize::from(role == Role::Responder)].clone()
 }
 
 pub(super) const fn ephemeral(role: Role) -> [u8; 32] {
@@ -46,9 +47,8 @@ pub(super) fn side((suite, pattern): (Suite, Pattern), role: Role, late: bool) -
         remote: pattern.needs_remote_static(role).then(|| own(role.other()).public()),
         psk: (pattern.needs_psk() && !waits).then_some(&psk),
     };
-    let crypto = Crypto { suite, ..Crypto::default() };
     let ephemeral = SecretKey::from_bytes(ephemeral(role));
-    Handshake::with(crypto, pattern, role, PROLOGUE, keys, ephemeral).expect("the keys fit")
+    Handshake::with(crypto(suite), pattern, role, PROLOGUE, keys, ephemeral).expect("the keys fit")
 }
 
 /// Reads a message, and gives the psk where it is asked for.

@@ -1,12 +1,19 @@
 //! The same handshake by np and by `snow`, from the same keys: equal bytes, equal hashes, equal traffic. A message that is
 //! changed on the way is refused by both, or read as the same by both. Owns this comparison alone.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use np_noise::{Handshake, NoiseError, Pattern, Role, Suite, Traffic};
 use np_types::SecretKey;
-use snow::{Builder, HandshakeState, TransportState};
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{Builder, Error, HandshakeState, TransportState};
 
 use super::input::Input;
 use super::noise::{PROLOGUE, PSK, ephemeral, own, side, suite_and_pattern};
+use super::quick::{Table, remembered};
 
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
@@ -90,7 +97,8 @@ fn snow(suite: Suite, pattern: Pattern, role: Role) -> HandshakeState {
         Role::Responder => SecretKey::from_bytes([0x22; 32]),
     };
     let (ephemeral, remote) = (ephemeral(role), own(role.other()).public());
-    let mut builder = Builder::new(name.parse().expect("a name")).prologue(PROLOGUE).expect("once");
+    let params = name.parse().expect("a name");
+    let mut builder = Builder::with_resolver(params, Box::new(Resolver)).prologue(PROLOGUE).expect("once");
     builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
     if pattern.needs_local_static(role) {
         builder = builder.local_private_key(secret.expose()).expect("once");
@@ -107,4 +115,86 @@ fn snow(suite: Suite, pattern: Pattern, role: Role) -> HandshakeState {
         Role::Responder => builder.build_responder(),
     }
     .expect("snow knows the pattern")
+}
+
+/// snow's own cryptography, of which X25519 is remembered as np's is, in tables of its own.
+struct Resolver;
+
+thread_local! {
+    static PUBLIC: Table<[u8; 32], [u8; 32]> = const { RefCell::new(BTreeMap::new()) };
+    static SHARED: Table<[[u8; 32]; 2], Option<[u8; 32]>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        DefaultResolver.resolve_rng()
+    }
+
+    fn resolve_dh(&self, _choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        Some(Box::new(Agreement::default()))
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+#[derive(Default)]
+struct Agreement {
+    secret: [u8; 32],
+    public: [u8; 32],
+}
+
+impl Agreement {
+    /// snow's implementation, with this secret key.
+    fn real(&self) -> Box<dyn Dh> {
+        let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("snow has X25519");
+        dh.set(&self.secret);
+        dh
+    }
+}
+
+impl Dh for Agreement {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, secret: &[u8]) {
+        self.secret.copy_from_slice(secret);
+        self.public = remembered(&PUBLIC, self.secret, || self.real().pubkey().try_into().expect("32 bytes"));
+    }
+
+    fn generate(&mut self, _random: &mut dyn Random) -> Result<(), Error> {
+        Err(Error::Rng)
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &self.secret
+    }
+
+    fn dh(&self, peer: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let peer: [u8; 32] = peer[..32].try_into().expect("32 bytes");
+        let shared = remembered(&SHARED, [self.secret, peer], || {
+            let mut shared = [0; 32];
+            self.real().dh(&peer, &mut shared).is_ok().then_some(shared)
+        });
+        out[..32].copy_from_slice(&shared.ok_or(Error::Dh)?);
+        Ok(())
+    }
 }

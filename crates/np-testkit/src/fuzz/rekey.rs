@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use np_noise::ReceiveCipher;
 use np_session::Side;
 use np_types::Limits;
 use np_wire::{Frame, Frames, TAG, record_len};
 
 use super::input::Input;
+use super::quick::ciphers;
 use super::session_ops::{KEYS, Line, MOST_OPERATIONS, limits};
 
 /// The operation whose time is longer than the life of a key.
@@ -52,7 +54,7 @@ fn short(input: &mut Input<'_>) -> Limits {
 pub(super) struct Tap {
     cipher: ReceiveCipher,
     /// The start of a record that has not left as a whole.
-    held: Vec<u8>,
+    held: BytesMut,
     most_records: u64,
     most_bytes: u64,
     /// Under the key of the moment, and how often there was another.
@@ -64,11 +66,10 @@ pub(super) struct Tap {
 impl Tap {
     fn new(side: Side, limits: &Limits) -> Self {
         Self {
-            cipher: ReceiveCipher::danger_from_key([KEYS[side as usize]; 32]),
-            held: Vec::new(),
+            cipher: ciphers([KEYS[side as usize]; 32]).1,
+            held: BytesMut::new(),
             most_records: limits.rekey_records,
-            // A record is padded after it was decided whether it renews the key, so padding comes on top, once.
-            most_bytes: limits.rekey_bytes.saturating_add(2 * u64::from(limits.pad_records_to)),
+            most_bytes: limits.rekey_bytes,
             records: 0,
             bytes: 0,
             renewals: 0,
@@ -81,7 +82,7 @@ impl Tap {
             if self.held.len() < 2 + length {
                 break;
             }
-            let mut record: Vec<u8> = self.held.drain(..2 + length).collect();
+            let mut record = self.held.split_to(2 + length);
             self.note(&mut record);
         }
     }

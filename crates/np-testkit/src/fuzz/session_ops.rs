@@ -3,15 +3,16 @@
 //! call ends once and by what was done; where nothing broke, everything is answered and every credit is back. Owns the
 //! operations; the model is the simulator's.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_session::{OpenKind, Session, Side};
 use np_types::{ConnectionError, Limits, Time};
 
 use super::input::Input;
+use super::quick::ciphers;
 use super::rekey::Tap;
 use crate::sim::{check_model, check_rest};
 use crate::{Action, Actor, Peer, Step};
@@ -27,9 +28,10 @@ pub(super) const KEYS: [u8; 2] = [1, 2];
 pub(super) fn target(data: &[u8]) -> bool {
     let mut input = Input::new(data);
     let flags = input.u8();
-    let limits = match flags & 2 {
-        0 => [limits(input.u8()), limits(input.u8())],
-        _ => [wide(input.u8()), wide(input.u8())],
+    // Large messages take their time, so a quarter of the inputs have them.
+    let limits = match flags & 6 {
+        2 => [wide(input.u8()), wide(input.u8())],
+        _ => [limits(input.u8()), limits(input.u8())],
     };
     let mut line = Line::new(flags & 1 != 0, &limits);
     for _ in 0..MOST_OPERATIONS {
@@ -45,7 +47,7 @@ pub(super) fn target(data: &[u8]) -> bool {
 /// Small windows and few calls, in the shapes that a byte chooses.
 pub(super) fn limits(choice: u8) -> Limits {
     let stream_window = [1_024, 1_500, 4_096, 6_000][usize::from(choice & 3)];
-    let max_message = [1_024, 5_000, 12_000, 30_000][usize::from(choice >> 2 & 3)];
+    let max_message = [1_024, 3_000, 7_000, 15_000][usize::from(choice >> 2 & 3)];
     let limits = Limits {
         max_message,
         max_calls: 1 + u32::from(choice >> 4 & 3),
@@ -64,10 +66,10 @@ pub(super) fn limits(choice: u8) -> Limits {
 /// Windows in which messages are large enough to be held for small ones.
 fn wide(choice: u8) -> Limits {
     let limits = Limits {
-        max_message: 400_000,
-        stream_window: [70_000, 200_000][usize::from(choice & 1)],
-        connection_window: 400_000 + u32::from(choice),
-        reassembly_budget: 500_000,
+        max_message: 200_000,
+        stream_window: [70_000, 120_000][usize::from(choice & 1)],
+        connection_window: 250_000 + u32::from(choice),
+        reassembly_budget: 300_000,
         ..limits(choice)
     };
     limits.validate().expect("limits in their ranges");
@@ -77,7 +79,7 @@ fn wide(choice: u8) -> Limits {
 pub(super) struct Line {
     peers: [Peer<Actor>; 2],
     /// What each peer wrote and the other did not read.
-    pipes: [VecDeque<u8>; 2],
+    pipes: [BytesMut; 2],
     most: usize,
     pub(super) now: Time,
     calls: u64,
@@ -91,8 +93,8 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(null: bool, limits: &[Limits; 2]) -> Self {
         let traffic = |send: u8, receive: u8| Traffic {
-            send: if null { SendCipher::danger_null() } else { SendCipher::danger_from_key([send; 32]) },
-            receive: if null { ReceiveCipher::danger_null() } else { ReceiveCipher::danger_from_key([receive; 32]) },
+            send: if null { SendCipher::danger_null() } else { ciphers([send; 32]).0 },
+            receive: if null { ReceiveCipher::danger_null() } else { ciphers([receive; 32]).1 },
             hash: [0; 32],
             remote_static: None,
         };
@@ -105,7 +107,7 @@ impl Line {
         let peers =
             [peer(Side::Initiator, traffic(KEYS[0], KEYS[1])), peer(Side::Responder, traffic(KEYS[1], KEYS[0]))];
         // An echo must fit the caller as well.
-        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 18) as usize;
+        let most = limits[0].max_message.min(limits[1].max_message).min(1 << 17) as usize;
         let (pipes, now) = (Default::default(), Time::ZERO);
         Self { peers, pipes, most, now, calls: 0, cut: false, ended: false, taps: None }
     }
@@ -131,7 +133,7 @@ impl Line {
     }
 
     fn open(&mut self, at: usize, kind: OpenKind, method: &'static str, input: &mut Input<'_>) {
-        let unit = if self.most < 1 << 16 { 1 } else { 4 };
+        let unit = if self.most < 1 << 16 { 1 } else { 2 };
         let (shape, mut size) = (input.u8(), || usize::from(input.u16()) * unit % (self.most + 1));
         let sizes = match kind {
             OpenKind::Stream => (0..shape >> 4 & 3).map(|_| size()).collect(),
@@ -167,7 +169,7 @@ impl Line {
         let any = peer.advance(self.now);
         let count = most.min(peer.out.len());
         if !self.cut {
-            self.pipes[at].extend(&peer.out[..count]);
+            self.pipes[at].extend_from_slice(&peer.out[..count]);
             if let Some(taps) = &mut self.taps {
                 taps[at].read(&peer.out[..count]);
             }
@@ -179,7 +181,7 @@ impl Line {
     /// Up to `most` bytes reach a peer.
     fn deliver(&mut self, at: usize, most: usize) -> bool {
         let pipe = &mut self.pipes[1 - at];
-        let bytes: Vec<u8> = pipe.drain(..most.min(pipe.len())).collect();
+        let bytes = pipe.split_to(most.min(pipe.len()));
         if !bytes.is_empty() {
             self.peers[at].receive(self.now, &bytes);
         }
