@@ -159,6 +159,15 @@ fn a_clock_set_back_lets_no_copy_in() {
 }
 
 #[test]
+fn a_guard_shows_how_much_it_holds_and_neither_nonces_nor_its_key() {
+    let mut guard = guard();
+    assert!(guard.is_empty() && guard.len() == 0);
+    assert_eq!(guard.admit(NOW, NOW, &nonce(1)), Ok(()));
+    assert!(!guard.is_empty() && guard.len() == 1);
+    assert_eq!(format!("{guard:?}"), "ReplayGuard { window_millis: 5000, capacity: 10000, len: 1, .. }");
+}
+
+#[test]
 fn capacity_and_window_are_checked_when_the_guard_is_made() {
     let error = |capacity, window| ReplayGuard::new(capacity, window, KEY).err();
     assert_eq!(error(9_999, WINDOW), Some(ReplayGuardError::Capacity(9_999)));
@@ -167,6 +176,9 @@ fn capacity_and_window_are_checked_when_the_guard_is_made() {
     assert_eq!(error(10_000, Duration::MAX), Some(ReplayGuardError::Window(Duration::MAX)));
     assert_eq!(error(10_000, Duration::from_millis(1)), None);
     assert_eq!(error(10_000, Duration::from_secs(3_600)), None);
+    let long = Duration::from_millis(3_600_001);
+    assert_eq!(error(10_000, long), Some(ReplayGuardError::Window(long)));
+    assert_eq!(error((1 << 24) + 1, WINDOW), Some(ReplayGuardError::Capacity((1 << 24) + 1)));
 }
 
 proptest! {

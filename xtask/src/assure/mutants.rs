@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use super::{Shard, output, wilson};
 use crate::Failure;
 use crate::evidence::{self, Section};
@@ -67,7 +67,7 @@ pub(super) fn run(workspace: &Workspace, shard: Shard) -> Result<(), Failure> {
     if !left.is_empty() {
         let tree = Tree::copy(workspace)?;
         for names in handfuls(&left) {
-            known.extend(tree.test(crate_of(names), names)?);
+            known.extend(tree.test(names)?);
             verdict = report(workspace, &whole, &sample, &known, &equivalent)?;
         }
     }
@@ -75,16 +75,11 @@ pub(super) fn run(workspace: &Workspace, shard: Shard) -> Result<(), Failure> {
 }
 
 /// So many at once at most: what ran is kept if the next are broken off.
-const HANDFUL: usize = 40;
+const HANDFUL: usize = 80;
 
-/// Names in their order, a few of one crate at a time.
+/// Names in their order, a few that have the same tests at a time.
 fn handfuls<'a, 'b>(names: &'b [&'a String]) -> impl Iterator<Item = &'b [&'a String]> {
-    names.chunk_by(|one, other| crate_of(&[one]) == crate_of(&[other])).flat_map(|names| names.chunks(HANDFUL))
-}
-
-/// The crate that these change.
-fn crate_of<'a>(names: &[&'a String]) -> &'a str {
-    names.first().and_then(|name| name.split('/').nth(1)).unwrap_or_default()
+    names.chunk_by(|one, other| tree::is_alike(one, other)).flat_map(|names| names.chunks(HANDFUL))
 }
 
 fn equivalent(workspace: &Workspace) -> BTreeSet<String> {
@@ -237,12 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_their_place_and_run_by_crate_a_few_at_a_time() {
+    fn names_lose_their_place_and_run_a_few_at_a_time() {
         let (one, other) = (NAME.to_owned(), NAME.replace("np-noise", "np-driver"));
-        let mut names = vec![&one; 41];
+        let mut names = vec![&one; 81];
         names.extend([&other, &one]);
-        let runs: Vec<_> = handfuls(&names).map(|names| (crate_of(names), names.len())).collect();
-        assert_eq!(runs, [("np-noise", 40), ("np-noise", 1), ("np-driver", 1), ("np-noise", 1)]);
+        let runs: Vec<_> = handfuls(&names).map(<[_]>::len).collect();
+        assert_eq!(runs, [80, 1, 1, 1]);
         assert_eq!(placeless(NAME), "crates/np-noise/src/replay.rs: replace Window::add -> Option<[u8; 2]> with None");
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the commands of cargo-mutants; which mutants run, and what their outcomes come to, is `mutants`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,35 +15,39 @@ use crate::workspace::Workspace;
 /// Tests that run together: a package, and which of its tests.
 type Tests = (&'static str, &'static [&'static str]);
 
-/// For the mutants of a crate, first the tests that notice most of them, then more for what those missed. A mutant that
-/// passes all of them is missed.
+/// For the mutants of a file or folder, first the tests that notice most of them, then more for what those missed. A
+/// mutant that passes all of them is missed. Where two hold, the first does.
 const STAGES: &[(&str, &[Tests])] = &[
-    ("np-dispatch", &[("np-dispatch", &["--lib"]), ("np-dispatch", &["--tests"])]),
+    ("crates/np-dispatch/", &[("np-dispatch", &["--lib"]), ("np-dispatch", &["--tests"])]),
     (
-        "np-driver",
+        "crates/np-driver/",
         &[
             ("np-driver", &["--lib"]),
             ("np-driver", &["--test", "sources", "--test", "hostile", "--test", "handshakes", "--test", "attacks"]),
         ],
     ),
+    ("crates/np-noise/src/replay.rs", &[("np-noise", &["--lib", "--test", "replay"])]),
     (
-        "np-noise",
+        "crates/np-noise/",
         &[
-            ("np-noise", &["--test", "handshake", "--test", "replay", "--test", "traffic"]),
+            ("np-noise", &["--test", "handshake", "--test", "traffic"]),
             ("np-noise", &["--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"]),
             ("np-session", &["--test", "session", "--test", "attacks"]),
         ],
     ),
     (
-        "np-session",
+        "crates/np-session/",
         &[
             ("np-session", &["--lib", "--test", "session"]),
             ("np-session", &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"]),
         ],
     ),
-    ("np-trust", &[("np-trust", &["--lib"])]),
-    ("np-types", &[("np-types", &["--lib"])]),
-    ("np-wire", &[("np-wire", &["--lib", "--tests"]), ("np-session", &["--test", "session", "--test", "vectors"])]),
+    ("crates/np-trust/", &[("np-trust", &["--lib"])]),
+    ("crates/np-types/", &[("np-types", &["--lib"])]),
+    (
+        "crates/np-wire/",
+        &[("np-wire", &["--lib", "--tests"]), ("np-session", &["--test", "session", "--test", "vectors"])],
+    ),
 ];
 
 /// Seconds after which the tests of a mutant count as hanging, which notices it too.
@@ -72,11 +76,10 @@ impl Tree {
         Ok(Self { folder })
     }
 
-    /// Lets cargo-mutants run mutants of one crate, and gives how each ended.
-    pub(super) fn test(&self, package: &str, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
-        let stages = STAGES.iter().find(|(name, _)| *name == package).map(|(_, stages)| *stages);
+    /// Lets cargo-mutants run mutants that the same tests hold for, and gives how each ended.
+    pub(super) fn test(&self, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
         let mut outcomes = BTreeMap::new();
-        for stage in stages.ok_or_else(|| format!("no tests are named for mutants of {package}"))? {
+        for stage in names.first().map_or(&[][..], |name| stages(name)) {
             let left: Vec<&String> = names.iter().copied().filter(|name| is_open(&outcomes, name)).collect();
             if !left.is_empty() {
                 outcomes.extend(self.stage(stage, &left)?);
@@ -94,6 +97,9 @@ impl Tree {
         let mut command = Command::new(process::cargo());
         command.args(["mutants", "--in-place", "--no-shuffle", "--colors=never", "--timeout", TIMEOUT]);
         command.args(["--test-package", package, "--output"]).arg(&self.folder);
+        // Files too: what names a mutant does not hold for deleted fields, all of which run then.
+        let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
+        command.args(files.iter().flat_map(|file| ["--file", file]));
         command.args(names.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", escaped(name))]));
         // What a mutant leaves unnoticed is no failure of the command; the outcomes tell.
         command.args(["--", "--locked"]).args(*tests).envs(VARIABLES);
@@ -102,7 +108,8 @@ impl Tree {
         let mut outcomes = BTreeMap::new();
         for outcome in ["caught", "missed", "timeout", "unviable"] {
             let text = fs::read_to_string(results.join(format!("{outcome}.txt"))).unwrap_or_default();
-            outcomes.extend(text.lines().map(|name| (name.to_owned(), outcome.to_owned())));
+            let ours = text.lines().filter(|line| names.iter().any(|name| *name == line));
+            outcomes.extend(ours.map(|name| (name.to_owned(), outcome.to_owned())));
         }
         if outcomes.is_empty() {
             Err(format!("cargo mutants ended with {status} and no outcome").into())
@@ -110,6 +117,17 @@ impl Tree {
             Ok(outcomes)
         }
     }
+}
+
+/// The tests of a mutant, or none for one of a crate that is not in the table.
+fn stages(name: &str) -> &'static [Tests] {
+    STAGES.iter().find(|(place, _)| name.starts_with(place)).map_or(&[], |(_, stages)| stages)
+}
+
+/// Whether the same tests hold for two mutants.
+pub(super) fn is_alike(one: &str, other: &str) -> bool {
+    let place = |name: &str| STAGES.iter().position(|(place, _)| name.starts_with(place));
+    place(one) == place(other)
 }
 
 /// Whether a mutant still needs a test that notices it.
@@ -147,6 +165,15 @@ fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mutants_have_the_tests_of_their_file_or_their_crate() {
+        let [replay, cipher, session] = ["np-noise/src/replay", "np-noise/src/cipher", "np-session/src/flood"]
+            .map(|place| format!("crates/{place}.rs:1:1: a"));
+        assert_eq!(stages(&replay).len(), 1);
+        assert_eq!((stages(&cipher).len(), stages("crates/np-cli/src/main.rs:1:1: a").len()), (3, 0));
+        assert!(is_alike(&replay, &replay) && !is_alike(&replay, &cipher) && !is_alike(&cipher, &session));
+    }
 
     #[test]
     fn names_are_escaped() {
