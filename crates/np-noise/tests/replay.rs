@@ -158,6 +158,22 @@ fn a_clock_set_back_lets_no_copy_in() {
     assert_eq!(guard.admit(shifted(3_599_000), later, &nonce(2)), Err(ReplayError::Seen));
 }
 
+/// Under a wide window stamps are kept in grains: eight milliseconds for a minute.
+#[test]
+fn a_clock_set_back_is_told_to_the_millisecond_where_stamps_are_kept_in_grains() {
+    let mut guard = ReplayGuard::new(CAPACITY, Duration::from_secs(60), KEY).expect("a guard");
+    assert_eq!(guard.admit(UnixMillis(8_000_000), UnixMillis(8_000_000), &nonce(1)), Ok(()));
+    let back = UnixMillis(7_940_000);
+    for (stamp, expected) in [
+        (7_940_000, Ok(())),
+        (7_939_999, Err(ReplayError::ClockSetBack { wait: 1 })),
+        (7_900_000, Err(ReplayError::ClockSetBack { wait: 40_000 })),
+        (7_879_999, Err(ReplayError::Skew { measured: -60_001 })),
+    ] {
+        assert_eq!(guard.check(back, UnixMillis(stamp), &nonce(2)), expected, "{stamp}");
+    }
+}
+
 #[test]
 fn a_guard_shows_how_much_it_holds_and_neither_nonces_nor_its_key() {
     let mut guard = guard();
