@@ -8,6 +8,7 @@ mod lcov;
 mod miri;
 mod mutants;
 mod plain;
+mod tree;
 mod wilson;
 
 use std::process::Command;

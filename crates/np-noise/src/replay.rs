@@ -347,7 +347,9 @@ fn signed_difference(a: u64, b: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::keyed_hash;
+    use std::time::Duration;
+
+    use super::{ReplayGuard, keyed_hash};
 
     /// SHA-256 of the bytes 0 to 31, as other programs compute it.
     #[test]
@@ -356,5 +358,21 @@ mod tests {
         let nonce = std::array::from_fn(|at| at as u8 + 16);
         assert_eq!(keyed_hash(&key, &nonce).to_le_bytes(), [0x63, 0x0d, 0xcd, 0x29, 0x66, 0xc4, 0x33, 0x66]);
         assert_ne!(keyed_hash(&[0; 16], &nonce), keyed_hash(&key, &nonce));
+    }
+
+    /// No first message makes another one's search long, and nobody without the key can tell which would.
+    #[test]
+    fn nonces_spread_over_the_whole_index_by_the_key() {
+        let [guard, other] =
+            [1, 2].map(|key| ReplayGuard::new(10_000, Duration::from_secs(5), [key; 16]).expect("a guard"));
+        let nonce = |number: u128| number.to_be_bytes();
+        let mut held = vec![0_u32; 16_384];
+        (0..16_384).for_each(|number| held[guard.bucket(&nonce(number))] += 1);
+        let (most, used) = (held.iter().max(), held.iter().filter(|count| **count > 0).count());
+        assert!(most < Some(&12), "{most:?}");
+        // By chance 1 - 1/e of all places have one.
+        assert!((10_000..10_700).contains(&used), "{used}");
+        let moved = (0..1_000).filter(|number| guard.bucket(&nonce(*number)) != other.bucket(&nonce(*number))).count();
+        assert!(moved > 990, "{moved}");
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{PROLOGUE, after, keypair, side, traffic};
-use np_noise::{Handshake, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, Role};
+use np_noise::{Crypto, Handshake, Keypair, Keys, MAX_MESSAGE, NoiseError, Pattern, Role, Suite};
 use np_types::{Psk, PublicKey, SecretKey};
 use proptest::prelude::{any, prop_assert, proptest};
 
@@ -332,6 +332,19 @@ fn debug_shows_no_secret() {
     // The secrets of this test are bytes of 0x11 = 17, 0x33 = 51.
     for secret in ["17, 17", "51, 51", "1111", "3333", "npsec"] {
         assert!(!text.contains(secret), "{text}");
+    }
+    assert!(text.starts_with("Handshake { pattern: XX, role: Initiator, next: 2, .. } "), "{text}");
+}
+
+#[test]
+fn a_handshake_tells_its_suite_until_it_fails() {
+    for suite in Suite::ALL {
+        let crypto = Crypto { suite, ..Crypto::default() };
+        let key = SecretKey::from_bytes([3; 32]);
+        let mut side = Handshake::with(crypto, Pattern::DangerNN, Role::Initiator, b"", Keys::default(), key).unwrap();
+        assert_eq!(side.suite(), Some(suite));
+        assert_eq!(side.read_message(&[0; 32], &mut Vec::new()), Err(NoiseError::OutOfTurn));
+        assert_eq!(side.suite(), None);
     }
 }
 

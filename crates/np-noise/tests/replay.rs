@@ -158,6 +158,31 @@ fn a_clock_set_back_lets_no_copy_in() {
     assert_eq!(guard.admit(shifted(3_599_000), later, &nonce(2)), Err(ReplayError::Seen));
 }
 
+/// Under a wide window stamps are kept in grains: eight milliseconds for a minute.
+#[test]
+fn a_clock_set_back_is_told_to_the_millisecond_where_stamps_are_kept_in_grains() {
+    let mut guard = ReplayGuard::new(CAPACITY, Duration::from_secs(60), KEY).expect("a guard");
+    assert_eq!(guard.admit(UnixMillis(8_000_000), UnixMillis(8_000_000), &nonce(1)), Ok(()));
+    let back = UnixMillis(7_940_000);
+    for (stamp, expected) in [
+        (7_940_000, Ok(())),
+        (7_939_999, Err(ReplayError::ClockSetBack { wait: 1 })),
+        (7_900_000, Err(ReplayError::ClockSetBack { wait: 40_000 })),
+        (7_879_999, Err(ReplayError::Skew { measured: -60_001 })),
+    ] {
+        assert_eq!(guard.check(back, UnixMillis(stamp), &nonce(2)), expected, "{stamp}");
+    }
+}
+
+#[test]
+fn a_guard_shows_how_much_it_holds_and_neither_nonces_nor_its_key() {
+    let mut guard = guard();
+    assert!(guard.is_empty() && guard.len() == 0);
+    assert_eq!(guard.admit(NOW, NOW, &nonce(1)), Ok(()));
+    assert!(!guard.is_empty() && guard.len() == 1);
+    assert_eq!(format!("{guard:?}"), "ReplayGuard { window_millis: 5000, capacity: 10000, len: 1, .. }");
+}
+
 #[test]
 fn capacity_and_window_are_checked_when_the_guard_is_made() {
     let error = |capacity, window| ReplayGuard::new(capacity, window, KEY).err();
@@ -167,6 +192,9 @@ fn capacity_and_window_are_checked_when_the_guard_is_made() {
     assert_eq!(error(10_000, Duration::MAX), Some(ReplayGuardError::Window(Duration::MAX)));
     assert_eq!(error(10_000, Duration::from_millis(1)), None);
     assert_eq!(error(10_000, Duration::from_secs(3_600)), None);
+    let long = Duration::from_millis(3_600_001);
+    assert_eq!(error(10_000, long), Some(ReplayGuardError::Window(long)));
+    assert_eq!(error((1 << 24) + 1, WINDOW), Some(ReplayGuardError::Capacity((1 << 24) + 1)));
 }
 
 proptest! {

@@ -32,6 +32,23 @@ fn rekey_is_the_cipher_over_zeros_under_the_last_nonce() {
     }
 }
 
+#[test]
+fn a_rest_changes_no_record_and_brings_nothing_dead_to_life() {
+    for crypto in cryptos() {
+        let ((mut send, mut receive), (mut restless, _)) = (pair_of(crypto), pair_of(crypto));
+        for text in [b"one", b"two"] {
+            send.rest();
+            receive.rest();
+            let record = sealed(&mut send, text);
+            assert_eq!(record, sealed(&mut restless, text), "{crypto:?}");
+            assert_eq!(opened(&mut receive, &record), Ok(text.to_vec()), "{crypto:?}");
+        }
+        assert_eq!(opened(&mut receive, &[0; 20]), Err(NoiseError::Decrypt));
+        receive.rest();
+        assert!(opened(&mut receive, &sealed(&mut send, b"three")).is_err(), "{crypto:?}");
+    }
+}
+
 /// What a connection keeps of its keys beside what the provider keeps: see the providers for that.
 #[test]
 fn a_cipher_is_small() {

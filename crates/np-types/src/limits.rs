@@ -192,6 +192,8 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::Limits;
 
     #[test]
@@ -210,12 +212,70 @@ mod tests {
             ("max_queued_calls", Limits { max_queued_calls: 0, ..fine.clone() }),
             ("rekey_records", Limits { rekey_records: 0, ..fine.clone() }),
             ("rekey_bytes", Limits { rekey_bytes: 0, ..fine.clone() }),
-            ("rekey_age", Limits { rekey_age: std::time::Duration::ZERO, ..fine.clone() }),
+            ("rekey_age", Limits { rekey_age: Duration::ZERO, ..fine.clone() }),
             ("useless_acts", Limits { useless_acts: 255, ..fine.clone() }),
             ("useless_acts", Limits { useless_acts: (1 << 20) + 1, ..fine }),
         ];
         for (setting, limits) in wrong {
             assert_eq!(limits.validate().unwrap_err().setting, setting);
         }
+    }
+
+    /// Each rule at its ends: the last value that passes, and the first that does not.
+    #[test]
+    fn each_rule_holds_to_its_last_value() {
+        type Set = fn(&mut Limits, u64);
+        const GIB: u64 = 1 << 30;
+        const MIB: u64 = 1 << 20;
+        let kib = 1_024;
+        let wide = Limits { connection_window: 1 << 30, max_window: 1 << 30, ..Limits::default() };
+        let wide = Limits { reassembly_budget: u32::MAX, call_budget: u32::MAX, ..wide };
+        let narrow = Limits { stream_window: 1_024, connection_window: 2_048, max_window: 1_024, ..wide.clone() };
+        let rows: [(&str, &Limits, Set, u64, u64); 23] = [
+            ("max_message", &wide, |it, to| it.max_message = to as u32, kib, kib - 1),
+            ("max_message", &wide, |it, to| it.max_message = to as u32, GIB, GIB + 1),
+            ("stream_window", &narrow, |it, to| it.stream_window = to as u32, kib, kib - 1),
+            ("connection_window", &narrow, |it, to| it.connection_window = to as u32, 2 * kib, 2 * kib - 1),
+            ("connection_window", &narrow, |it, to| it.connection_window = to as u32, GIB, GIB + 1),
+            ("max_window", &narrow, |it, to| it.max_window = to as u32, kib, kib - 1),
+            ("max_window", &narrow, |it, to| it.max_window = to as u32, GIB, GIB + 1),
+            ("reassembly_budget", &wide, |it, to| it.reassembly_budget = to as u32, 16 * MIB, 16 * MIB - 1),
+            // The longest message, and the metadata beside it.
+            ("call_budget", &wide, |it, to| it.call_budget = to as u32, 16 * MIB + 8 * kib, 16 * MIB + 8 * kib - 1),
+            ("max_calls", &wide, |it, to| it.max_calls = to as u32, 1, 0),
+            ("max_calls", &wide, |it, to| it.max_calls = to as u32, MIB, MIB + 1),
+            ("max_queued_calls", &wide, |it, to| it.max_queued_calls = to as u32, 1, 0),
+            ("max_queued_calls", &wide, |it, to| it.max_queued_calls = to as u32, MIB, MIB + 1),
+            ("rekey_records", &wide, |it, to| it.rekey_records = to, 1, 0),
+            ("rekey_records", &wide, |it, to| it.rekey_records = to, MIB, MIB + 1),
+            ("rekey_bytes", &wide, |it, to| it.rekey_bytes = to, 1, 0),
+            ("rekey_bytes", &wide, |it, to| it.rekey_bytes = to, 64 * GIB, 64 * GIB + 1),
+            ("rekey_age", &wide, |it, to| it.rekey_age = Duration::from_millis(to), 1_000, 999),
+            ("rekey_age", &wide, |it, to| it.rekey_age = Duration::from_millis(to), u64::MAX, 0),
+            ("useless_acts", &wide, |it, to| it.useless_acts = to as u32, 256, 255),
+            ("useless_acts", &wide, |it, to| it.useless_acts = to as u32, MIB, MIB + 1),
+            ("pad_records_to", &wide, |it, to| it.pad_records_to = to as u16, 0, 16_385),
+            ("pad_records_to", &wide, |it, to| it.pad_records_to = to as u16, 16_384, 16_385),
+        ];
+        for (setting, limits, set, last, beyond) in rows {
+            let with = |value| {
+                let mut limits = limits.clone();
+                set(&mut limits, value);
+                limits.problems()
+            };
+            assert_eq!(with(last), [], "{setting} = {last}");
+            let problems: Vec<_> = with(beyond).iter().map(|problem| problem.setting).collect();
+            assert_eq!(problems, [setting], "{beyond}");
+        }
+    }
+
+    #[test]
+    fn the_worst_case_is_the_sum_that_its_page_gives() {
+        let limits = Limits { max_window: 1_000, connection_window: 10, ..Limits::default() };
+        let limits = Limits { reassembly_budget: 100_000, call_budget: 1_000_000, max_calls: 7, ..limits };
+        let expected = 12 * 1_000 + 3 * 100_000 + 2 * 1_000_000 + 7 * 40 * 1_024 + 28 * 1_024 * 1_024;
+        assert_eq!(limits.worst_case_bytes(), expected);
+        let wider = Limits { connection_window: 2_000, ..limits };
+        assert_eq!(wider.worst_case_bytes(), expected + 12 * 1_000);
     }
 }

@@ -7,7 +7,7 @@ use np_testkit::{Dialogue, Setup, body};
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Status, Time};
 use np_wire::{Frame, Open, Side, StreamId};
 
-use crate::help::{echo, frames, request};
+use crate::help::{echo, first_call, frames, opened, request};
 
 /// A whole conversation of the other end, sealed.
 fn conversation(talk: &mut Dialogue) -> Vec<u8> {
@@ -121,6 +121,32 @@ fn a_key_per_record_carries_a_whole_conversation() {
         assert_eq!(*answer, Answer::from(body(7, 0, at * 9_000)));
         pair.client().release(*credit);
     }
+}
+
+#[test]
+fn a_rest_at_any_moment_takes_nothing_away() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    for at in 0..3 {
+        talk.session.rest(Time::ZERO);
+        let call = first_call(OpenKind::Request, b"asked");
+        talk.say(if at == 0 { &call } else { &call[1..] });
+        // An event waits for the application, then an answer for its turn, then its bytes for the transport.
+        talk.session.rest(Time::ZERO);
+        let [(key, _, body, credit)] = <[_; 1]>::try_from(opened(&talk.events())).unwrap();
+        assert_eq!(body, "asked");
+        talk.session.release(credit);
+        talk.session.respond(key, Answer::from(body)).unwrap();
+        talk.session.rest(Time::ZERO);
+        let mut out = Vec::new();
+        assert!(talk.session.poll_transmit(talk.now, &mut out));
+        talk.session.rest(Time::ZERO);
+        talk.session.handle_written(out.len());
+        let heard = talk.hand.open(&out);
+        let answered = frames(&heard).iter().any(|frame| matches!(frame, Frame::Response(it) if it.body == b"asked"));
+        assert!(answered, "{at}: {heard:?}");
+    }
+    talk.session.rest(Time::ZERO);
+    assert!(talk.session.is_idle() && talk.session.opened() == 3 && talk.session.held_bytes() == 0);
 }
 
 #[test]

@@ -8,10 +8,10 @@ use np_session::{
 };
 use np_testkit::keypair;
 use np_types::{
-    CloseCode, ConnectionError, Fingerprint, Incompatible, Limits, Malformed, Misbehaved, PeerIdentity, SecretKey,
-    Time, UnixMillis,
+    CloseCode, ConnectionError, Fingerprint, Incompatible, Limits, Malformed, Misbehaved, Misuse, PeerIdentity, Psk,
+    SecretKey, Time, UnixMillis,
 };
-use np_wire::{Frame, Preface, encode_frame};
+use np_wire::{Choices, Frame, Preface, encode_frame, encode_handshake_message};
 
 fn certificate() -> PeerIdentity {
     PeerIdentity::Certificate {
@@ -70,6 +70,9 @@ fn records_of_an_outer_channel_carry_calls_and_no_tag() {
         .open(OpenCall { body: Bytes::from_static(b"hello"), ..OpenCall::new(OpenKind::Request, "m".parse().unwrap()) })
         .unwrap();
     client.update_key();
+    for session in [&mut client, &mut server] {
+        session.rest(Time::ZERO);
+    }
     let bytes = say(&mut client, &mut server);
     assert!(bytes.ends_with(b"hello"), "{bytes:?}");
     let opened = std::iter::from_fn(|| server.poll_event()).find_map(|event| match event {
@@ -156,6 +159,8 @@ fn a_preface_of_another_mode_is_refused() {
     };
     let key = Malformed::Value("a key in a mode without a handshake of keys");
     assert_eq!(preface(|_| {}), None);
+    let other = Incompatible::Version { min: 1, max: 2, ours: 1 };
+    assert_eq!(preface(|it| (it.version, it.max_version) = (2, 2)), Some(other.into()));
     assert_eq!(preface(|it| it.suite = 1), Some(Incompatible::Suite(1).into()));
     assert_eq!(preface(|it| it.pattern = 1), Some(Incompatible::Pattern(1).into()));
     assert_eq!(preface(|it| it.hint = [1; 4]), Some(key.into()));
@@ -165,6 +170,72 @@ fn a_preface_of_another_mode_is_refused() {
     let mut server = Handshake::responder(&ResponderConfig::new(Pattern::ALL.to_vec()));
     pass(&mut client, &mut server);
     assert_eq!(server.error(), Some(&Incompatible::Suite(0).into()));
+}
+
+#[test]
+fn a_preface_and_its_answer_may_come_a_byte_at_a_time() {
+    let slowly = |from: &mut Handshake, to: &mut Handshake| {
+        let (mut bytes, mut input) = (Vec::new(), BytesMut::new());
+        from.poll_transmit(&mut bytes);
+        for byte in &bytes {
+            assert_eq!((to.poll_event(), to.error()), (None, None));
+            input.extend_from_slice(&[*byte]);
+            to.handle_bytes(&mut input);
+        }
+        assert!(input.is_empty());
+    };
+    let mut client = Handshake::initiator_inside(outer(None), UnixMillis(0), [7; 16]);
+    let mut server = Handshake::responder_inside(outer(None));
+    slowly(&mut client, &mut server);
+    assert!(matches!(server.poll_event(), Some(HandshakeEvent::Preface(_))));
+    server.proceed_inside().unwrap();
+    slowly(&mut server, &mut client);
+    assert_eq!(client.poll_event(), Some(HandshakeEvent::Peer(certificate())));
+}
+
+#[test]
+fn an_answer_that_chooses_a_handshake_of_keys_is_refused() {
+    for (version, suite, pattern) in [(1, 0, 1), (1, 1, 0), (2, 0, 0)] {
+        let mut client = Handshake::initiator_inside(outer(None), UnixMillis(0), [7; 16]);
+        let mut answer = Vec::new();
+        encode_handshake_message(&mut answer, &Choices { version, suite, pattern }.encode());
+        client.handle_bytes(&mut BytesMut::from(&answer[..]));
+        let error = ConnectionError::from(Incompatible::Pattern(pattern));
+        assert_eq!(client.poll_event(), Some(HandshakeEvent::Failed(error)), "{version} {suite} {pattern}");
+        assert!(client.admit().is_err());
+    }
+}
+
+#[test]
+fn a_step_out_of_turn_is_the_callers_mistake() {
+    let server = || Handshake::responder_inside(outer(None));
+    let state = |result| matches!(result, Err(Misuse::State(_)));
+    let keys = ResponderKeys { local: None, client_key: None, psk: None, ephemeral: SecretKey::from_bytes([4; 32]) };
+    assert!(state(server().proceed_inside()));
+    assert!(state(server().proceed(keys)));
+    assert!(state(server().provide_psk(&Psk::from_bytes([1; 32]))));
+    assert!(state(server().admit()));
+    assert!(state(server().into_session(Limits::default(), Time::ZERO).map(drop)));
+}
+
+#[test]
+fn a_handshake_shows_its_side_and_its_state_and_no_more() {
+    let shown = |handshake: &Handshake, side: &str, state: &str| {
+        let expected = format!("Handshake {{ side: {side}, state: \"{state}\", .. }}");
+        assert_eq!(format!("{handshake:?}"), expected);
+    };
+    let mut client = Handshake::initiator_inside(outer(None), UnixMillis(0), [7; 16]);
+    let mut server = Handshake::responder_inside(outer(None));
+    shown(&client, "Initiator", "AwaitChoices");
+    shown(&server, "Responder", "AwaitOuterPreface");
+    pass(&mut client, &mut server);
+    shown(&server, "Responder", "AwaitOuterStart");
+    server.proceed_inside().unwrap();
+    shown(&server, "Responder", "AwaitVerdict");
+    server.admit().unwrap();
+    shown(&server, "Responder", "Done");
+    client.refuse(CloseCode::NotAllowed, "", "a test refuses");
+    shown(&client, "Initiator", "Failed");
 }
 
 #[test]

@@ -95,6 +95,36 @@ fn a_suite_that_is_not_offered_is_told_in_clear_with_the_one_that_is() {
     }
 }
 
+/// What a configuration is told before there is a connection is what its handshake would be told.
+#[test]
+fn a_configuration_passes_its_check_where_a_handshake_begins() {
+    let (own, server, psk) = (keypair(Side::Initiator), keypair(Side::Responder).public(), Psk::from_bytes([1; 32]));
+    for pattern in Pattern::ALL {
+        for given in 0..8 {
+            let config = || InitiatorConfig {
+                crypto: Default::default(),
+                pattern,
+                local: (given & 1 > 0).then_some(&own),
+                server_key: (given & 2 > 0).then_some(server),
+                psk: (given & 4 > 0).then_some(&psk),
+                psk_id: if given & 4 > 0 { b"team" } else { b"" },
+                time: UnixMillis(0),
+                nonce: [0; 16],
+                ephemeral: SecretKey::from_bytes([2; 32]),
+            };
+            let begun = Handshake::initiator(config()).map(drop);
+            assert_eq!(config().check().is_ok(), begun.is_ok(), "{pattern:?} {given:03b}");
+            let needed = [
+                pattern.needs_local_static(Role::Initiator),
+                pattern.needs_remote_static(Role::Initiator),
+                pattern.needs_psk(),
+            ];
+            let exactly = [1, 2, 4].map(|bit| given & bit > 0) == needed;
+            assert_eq!(begun.is_ok(), exactly, "{pattern:?} {given:03b}");
+        }
+    }
+}
+
 #[test]
 fn another_psk_connects_nobody_by_id_or_by_key() {
     for (pattern, psk_id) in [

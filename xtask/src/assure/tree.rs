@@ -1,0 +1,209 @@
+//! A copy of the tree, which cargo-mutants may change, and the tests that a mutant of each crate has to pass.
+//!
+//! Owns the commands of cargo-mutants; which mutants run, and what their outcomes come to, is `mutants`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::output;
+use crate::Failure;
+use crate::process;
+use crate::workspace::Workspace;
+
+/// Tests that run together: a package, and which of its tests.
+type Tests = (&'static str, &'static [&'static str]);
+
+/// For the mutants of a file or folder, first the tests that notice most of them, then more for what those missed. A
+/// mutant that passes all of them is missed. Where two hold, the first does.
+const STAGES: &[(&str, &[Tests])] = &[
+    ("crates/np-dispatch/", &[("np-dispatch", &["--lib"]), ("np-dispatch", &["--tests"])]),
+    (
+        "crates/np-driver/",
+        &[
+            ("np-driver", &["--lib"]),
+            ("np-driver", &["--test", "sources", "--test", "hostile", "--test", "handshakes", "--test", "attacks"]),
+        ],
+    ),
+    ("crates/np-noise/src/replay.rs", &[("np-noise", &["--lib", "--test", "replay"])]),
+    (
+        "crates/np-noise/",
+        &[
+            ("np-noise", &["--test", "handshake", "--test", "traffic"]),
+            ("np-noise", &["--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"]),
+        ],
+    ),
+    (
+        "crates/np-session/",
+        &[
+            ("np-session", &["--lib", "--test", "session"]),
+            ("np-session", &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"]),
+        ],
+    ),
+    ("crates/np-trust/", &[("np-trust", &["--lib"])]),
+    ("crates/np-types/", &[("np-types", &["--lib"])]),
+    (
+        "crates/np-wire/",
+        &[("np-wire", &["--lib", "--tests"]), ("np-session", &["--test", "session", "--test", "vectors"])],
+    ),
+];
+
+/// Seconds after which the tests of a mutant count as hanging, which notices it too.
+const TIMEOUT: &str = "40";
+
+/// What makes a build short: one function differs from the last one, and nobody asks where.
+const VARIABLES: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "1")];
+
+/// As the variables: the crate is small, and its tests are quick without.
+const PROFILE: &str = "profile.dev.package.np-noise.opt-level=1";
+
+/// The copy, with its builds beside it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    folder: PathBuf,
+}
+
+impl Tree {
+    /// Brings the copy up to the files that git knows of, those not yet added among them.
+    pub(super) fn copy(workspace: &Workspace) -> Result<Self, Failure> {
+        let folder = workspace.root.join("target/assure-mutants");
+        let to = folder.join("tree");
+        let mut git = Command::new("git");
+        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(&workspace.root);
+        let names = output(git, "git ls-files")?;
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            same(&workspace.root.join(name), &to.join(name))?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// Lets cargo-mutants run mutants that the same tests hold for, and gives how each ended.
+    pub(super) fn test(&self, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
+        let mut outcomes = BTreeMap::new();
+        for stage in names.first().map_or(&[][..], |name| stages(name)) {
+            let left: Vec<&String> = names.iter().copied().filter(|name| is_open(&outcomes, name)).collect();
+            if !left.is_empty() {
+                outcomes.extend(self.stage(stage, &left)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn stage(&self, (package, tests): &Tests, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
+        println!("   {} mutants by {package} {}", names.len(), tests.join(" "));
+        let results = self.folder.join("mutants.out");
+        if results.is_dir() {
+            fs::remove_dir_all(&results)?;
+        }
+        let mut command = Command::new(process::cargo());
+        command.args(["mutants", "--in-place", "--no-shuffle", "--colors=never", "--timeout", TIMEOUT]);
+        command.args(["--cargo-arg=--config", &format!("--cargo-arg={PROFILE}")]);
+        command.args(["--test-package", package, "--output"]).arg(&self.folder);
+        // Files too: what names a mutant does not hold for deleted fields, all of which run then.
+        let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
+        command.args(files.iter().flat_map(|file| ["--file", file]));
+        command.args(names.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", escaped(name))]));
+        // What a mutant leaves unnoticed is no failure of the command; the outcomes tell.
+        command.args(["--", "--locked"]).args(*tests).envs(VARIABLES);
+        command.env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(self.folder.join("tree"));
+        let status = command.status().map_err(|error| format!("cargo mutants does not start: {error}"))?;
+        let mut outcomes = BTreeMap::new();
+        for outcome in ["caught", "missed", "timeout", "unviable"] {
+            let text = fs::read_to_string(results.join(format!("{outcome}.txt"))).unwrap_or_default();
+            let ours = text.lines().filter(|line| names.iter().any(|name| *name == line));
+            outcomes.extend(ours.map(|name| (name.to_owned(), outcome.to_owned())));
+        }
+        if outcomes.is_empty() {
+            Err(format!("cargo mutants ended with {status} and no outcome").into())
+        } else {
+            Ok(outcomes)
+        }
+    }
+}
+
+/// The tests of a mutant, or none for one of a crate that is not in the table.
+fn stages(name: &str) -> &'static [Tests] {
+    STAGES.iter().find(|(place, _)| name.starts_with(place)).map_or(&[], |(_, stages)| stages)
+}
+
+/// Whether the same tests hold for two mutants.
+pub(super) fn is_alike(one: &str, other: &str) -> bool {
+    let place = |name: &str| STAGES.iter().position(|(place, _)| name.starts_with(place));
+    place(one) == place(other)
+}
+
+/// Whether a mutant still needs a test that notices it.
+fn is_open(outcomes: &BTreeMap<String, String>, name: &str) -> bool {
+    outcomes.get(name).is_none_or(|outcome| outcome == "missed")
+}
+
+/// Writes a file where it differs from its copy: a file that is the same keeps its time, and is not built again.
+fn same(from: &Path, to: &Path) -> Result<(), Failure> {
+    let Ok(bytes) = fs::read(from) else {
+        // Removed since, or a link to nothing.
+        return Ok(());
+    };
+    if fs::read(to).is_ok_and(|before| before == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    Ok(fs::write(to, bytes)?)
+}
+
+/// A name as a regular expression that means it alone.
+fn escaped(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if "\\.+*?()|[]{}^$".contains(letter) {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mutants_have_the_tests_of_their_file_or_their_crate() {
+        let [replay, cipher, session] = ["np-noise/src/replay", "np-noise/src/cipher", "np-session/src/flood"]
+            .map(|place| format!("crates/{place}.rs:1:1: a"));
+        assert_eq!(stages(&replay).len(), 1);
+        assert_eq!((stages(&cipher).len(), stages("crates/np-cli/src/main.rs:1:1: a").len()), (2, 0));
+        assert!(is_alike(&replay, &replay) && !is_alike(&replay, &cipher) && !is_alike(&cipher, &session));
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let name = "replay.rs:12:5: replace Window::add -> Option<[u8; 2]> with None";
+        assert_eq!(escaped(name), r"replay\.rs:12:5: replace Window::add -> Option<\[u8; 2\]> with None");
+    }
+
+    #[test]
+    fn what_the_first_tests_caught_does_not_run_again() {
+        let outcomes = [("a", "caught"), ("b", "missed"), ("c", "timeout"), ("d", "unviable")];
+        let outcomes = outcomes.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).into();
+        let open = ["a", "b", "c", "d", "e"].map(|name| is_open(&outcomes, name));
+        assert_eq!(open, [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn the_copy_follows_what_changed_and_leaves_the_rest() -> Result<(), Failure> {
+        let folder = tempfile::tempdir()?;
+        let (from, to) = (folder.path().join("a.rs"), folder.path().join("copy/deep/a.rs"));
+        fs::write(&from, "one")?;
+        same(&from, &to)?;
+        let written = fs::metadata(&to)?.modified()?;
+        same(&from, &to)?;
+        assert_eq!(fs::metadata(&to)?.modified()?, written);
+        fs::write(&from, "two")?;
+        same(&from, &to)?;
+        assert_eq!(fs::read_to_string(&to)?, "two");
+        same(&folder.path().join("gone.rs"), &to)
+    }
+}
