@@ -72,7 +72,7 @@ impl Simulation {
     /// # Errors
     /// As a cluster's.
     pub async fn join(&self, config: ClusterConfig) -> Result<Cluster, ClusterError> {
-        let (links, inbox) = self.network.attach(config.advertise);
+        let (links, inbox) = self.network.attach(config.advertise, &config.name);
         Cluster::start(config, links, inbox).await
     }
 
@@ -118,9 +118,14 @@ impl Simulation {
         self.network.cut_off(by, from)
     }
 
-    /// Tells a node that the key of a name is not allowed any more.
+    /// Tells a node that the key of a name is not allowed any more: nothing comes from there.
     pub async fn retire(&self, at: SocketAddr, name: &str) {
         self.network.retire(at, name).await;
+    }
+
+    /// Lets the key of a name in again at a node.
+    pub fn allow(&self, at: SocketAddr, name: &str) {
+        self.network.allow(at, name);
     }
 
     /// Names the public half of the key by which a node signs, to all nodes.

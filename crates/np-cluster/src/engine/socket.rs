@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
 use chitchat::transport::{Socket, Transport};
-use chitchat::{ChitchatMessage, Deserializable as _, Serializable as _};
+use chitchat::{Chitchat, ChitchatMessage, Deserializable as _, Serializable as _};
+use tokio::sync::watch;
 
+use super::chitchat::State;
 use super::gate::Gate;
 use crate::links::{Inbox, Incoming, Links};
+
+/// The engine's state, once it is at work.
+type Engine = Option<Arc<tokio::sync::Mutex<Chitchat>>>;
 
 /// Opens the one socket there is.
 pub(super) struct GossipTransport {
@@ -17,8 +22,8 @@ pub(super) struct GossipTransport {
 }
 
 impl GossipTransport {
-    pub(super) fn new(gate: Arc<Gate>, links: Arc<dyn Links>, inbox: Inbox) -> Self {
-        Self { socket: Mutex::new(Some(GossipSocket { gate, links, inbox })) }
+    pub(super) fn new(gate: Arc<Gate>, links: Arc<dyn Links>, inbox: Inbox, engine: watch::Receiver<Engine>) -> Self {
+        Self { socket: Mutex::new(Some(GossipSocket { gate, links, inbox, engine, waiting: None })) }
     }
 }
 
@@ -34,11 +39,14 @@ struct GossipSocket {
     gate: Arc<Gate>,
     links: Arc<dyn Links>,
     inbox: Inbox,
+    engine: watch::Receiver<Engine>,
+    /// What was taken from the inbox and not looked at yet.
+    waiting: Option<Incoming>,
 }
 
 impl GossipSocket {
     /// What of a message the engine may see: nothing of what is no message, or is not for it.
-    fn admit(&self, incoming: Incoming) -> Option<(SocketAddr, ChitchatMessage)> {
+    fn admit(&self, incoming: Incoming, engine: &mut Chitchat) -> Option<(SocketAddr, ChitchatMessage)> {
         let (from, bytes) = match incoming {
             Incoming::Message { from, bytes } => (from, bytes),
             Incoming::Retired { name } => {
@@ -46,7 +54,7 @@ impl GossipSocket {
                 return None;
             }
         };
-        let decoded = self.gate.incoming(from, &bytes).and_then(|allowed| {
+        let decoded = self.gate.incoming(from, &bytes, &State(engine)).and_then(|allowed| {
             ChitchatMessage::deserialize(&mut allowed.as_slice()).map_err(|_| super::message::Garbage("the engine"))
         });
         match decoded {
@@ -70,12 +78,18 @@ impl Socket for GossipSocket {
         Ok(())
     }
 
-    /// Nothing is taken from the inbox but by the one await, so whoever drops this future loses no message. Messages are
-    /// decoded here, one at a time.
+    /// What was taken from the inbox waits in the socket while the engine is busy, so whoever drops this future loses no
+    /// message. Messages are decoded here, one at a time, and beside what the engine keeps.
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
-            let incoming = self.inbox.recv().await.context("the links have ended")?;
-            if let Some(admitted) = self.admit(incoming) {
+            if self.waiting.is_none() {
+                self.waiting = Some(self.inbox.recv().await.context("the links have ended")?);
+            }
+            let engine = self.engine.wait_for(Option::is_some).await.context("the engine has ended")?.clone();
+            let Some(engine) = engine else { continue };
+            let mut engine = engine.lock().await;
+            let admitted = self.waiting.take().and_then(|incoming| self.admit(incoming, &mut engine));
+            if let Some(admitted) = admitted {
                 return Ok(admitted);
             }
         }
@@ -102,14 +116,32 @@ mod tests {
         fn refuse(&self, _from: SocketAddr) {}
     }
 
+    fn engine(own: &NodeId, at: SocketAddr) -> Arc<tokio::sync::Mutex<Chitchat>> {
+        let config = chitchat::ChitchatConfig {
+            chitchat_id: chitchat::ChitchatId::new(Arc::clone(&own.name), own.generation, own.address),
+            cluster_id: "c".to_owned(),
+            gossip_interval: std::time::Duration::from_secs(1),
+            listen_addr: at,
+            seed_nodes: Vec::new(),
+            failure_detector_config: chitchat::FailureDetectorConfig::default(),
+            marked_for_deletion_grace_period: std::time::Duration::from_secs(60),
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+        };
+        let (_seeds, seeds) = watch::channel(std::collections::HashSet::new());
+        Arc::new(tokio::sync::Mutex::new(Chitchat::with_chitchat_id_and_seeds(config, seeds, Vec::new())))
+    }
+
     #[tokio::test]
     async fn a_receive_that_is_dropped_loses_no_message() {
         let at = SocketAddr::from(([10, 0, 0, 1], 7400));
         let own = NodeId { name: "a".into(), generation: 1, address: at };
         let links: Arc<dyn Links> = Arc::new(Nowhere);
+        let engine = engine(&own, at);
         let gate = Gate::new(own, "c", Clock::System, Limits::default(), Arc::clone(&links));
         let (sender, inbox) = mpsc::channel(8);
-        let mut socket = GossipSocket { gate: Arc::new(gate), links, inbox };
+        let (_tell, told) = watch::channel(Some(Arc::clone(&engine)));
+        let mut socket = GossipSocket { gate: Arc::new(gate), links, inbox, engine: told, waiting: None };
         let message = |bytes: Vec<u8>| Incoming::Message { from: at, bytes: bytes.into() };
         let genuine = ChitchatMessage::BadCluster.serialize_to_vec();
         for round in 0..100 {
@@ -122,6 +154,12 @@ mod tests {
             assert_eq!(socket.recv().now_or_never().unwrap().unwrap(), (at, ChitchatMessage::BadCluster));
         }
         assert_eq!(socket.gate.stats().refused, 50);
+        // Dropped where it waits for the engine.
+        let busy = engine.lock().await;
+        sender.send(message(genuine.clone())).await.unwrap();
+        assert!(socket.recv().now_or_never().is_none());
+        drop(busy);
+        assert_eq!(socket.recv().now_or_never().unwrap().unwrap(), (at, ChitchatMessage::BadCluster));
         drop(sender);
         assert!(socket.recv().await.is_err());
     }
