@@ -4,6 +4,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const KEYS: usize = 2_000;
+const FORGET: Duration = Duration::from_secs(180);
 
 /// Text that no compression helps.
 fn noise(seed: usize, len: usize) -> String {
@@ -26,14 +27,33 @@ async fn count(node: &Cluster, of: usize) -> usize {
     node.snapshot().await.get(&name(of)).map_or(0, |keys| keys.keys().filter(|key| key.starts_with('k')).count())
 }
 
+/// Nodes that forget soon what others leave behind, so that what was not taken over is gone at the end.
+async fn met(count: usize) -> World {
+    let net = Simulation::new(count as u64);
+    let mut world = World { net, nodes: Vec::new() };
+    for number in 0..count {
+        join(&mut world, number).await;
+    }
+    within(5 * SECOND, || world.nodes.iter().all(|node| live(node) == count)).await;
+    world
+}
+
+async fn join(world: &mut World, number: usize) {
+    let node = world.net.join(world.net.config(number).forget_after(FORGET)).await.unwrap();
+    world.nodes.truncate(number);
+    world.nodes.push(node);
+}
+
+/// Ends a node suddenly and starts it again.
 async fn restart(world: &mut World, number: usize) {
     world.net.kill(at(number));
-    world.nodes[number] = world.net.join(world.net.config(number)).await.unwrap();
+    let node = world.net.join(world.net.config(number).forget_after(FORGET)).await.unwrap();
+    world.nodes[number] = node;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_again_in_a_partition_has_all_of_its_keys_once_it_heals() {
-    let mut world = World::met(3).await;
+    let mut world = met(3).await;
     world.node(1).set("k1", "old").await.unwrap();
     world.node(1).set("k2", "old").await.unwrap();
     world.node(1).set("k3", "old").await.unwrap();
@@ -42,7 +62,7 @@ async fn a_node_that_starts_again_in_a_partition_has_all_of_its_keys_once_it_hea
     // Beside it is one that never heard of its keys.
     world.net.part(&[at(1), at(3)]);
     restart(&mut world, 1).await;
-    world.nodes.push(world.net.join(world.net.config(3)).await.unwrap());
+    join(&mut world, 3).await;
     sleep(30 * SECOND).await;
     world.node(1).set("k2", "new").await.unwrap();
     world.node(1).set("k4", "new").await.unwrap();
@@ -56,6 +76,10 @@ async fn a_node_that_starts_again_in_a_partition_has_all_of_its_keys_once_it_hea
         for (key, text) in [("k1", "old"), ("k2", "new"), ("k3", "old"), ("k4", "new")] {
             assert_eq!(node.get("node-1", key).await.unwrap().text, text, "{} {key}", node.name());
         }
+    }
+    sleep(2 * FORGET).await;
+    for node in &world.nodes {
+        assert_eq!(count(node, 1).await, 4, "{}", node.name());
     }
     // What it deletes now stays deleted: it was taken over.
     assert!(world.node(1).delete("k3").await.unwrap());
@@ -72,7 +96,7 @@ async fn a_node_that_starts_again_in_a_partition_has_all_of_its_keys_once_it_hea
 
 #[tokio::test(start_paused = true)]
 async fn two_quick_restarts_lose_no_key_and_show_none_as_gone() {
-    let mut world = World::met(3).await;
+    let mut world = met(3).await;
     fill(world.node(1)).await;
     while count(world.node(0), 1).await < KEYS || count(world.node(2), 1).await < KEYS {
         sleep(SECOND).await;
@@ -89,18 +113,21 @@ async fn two_quick_restarts_lose_no_key_and_show_none_as_gone() {
         }
         sleep(SECOND / 2).await;
     }
-    assert_eq!(count(world.node(1), 1).await, KEYS);
+    sleep(2 * FORGET).await;
+    for node in &world.nodes {
+        assert_eq!(count(node, 1).await, KEYS, "{}", node.name());
+    }
     all_have(&world.nodes, "node-1", "between", "x", SECOND).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn much_state_over_a_bad_line_is_taken_over_whole_however_long_it_takes() {
-    let mut world = World::met(2).await;
+    let mut world = met(2).await;
     fill(world.node(1)).await;
     while count(world.node(0), 1).await < KEYS {
         sleep(SECOND).await;
     }
-    world.net.lose(60.0);
+    world.net.lose(40.0);
     world.net.delay(SECOND / 2, SECOND);
     restart(&mut world, 1).await;
     let started = Instant::now();
@@ -115,6 +142,9 @@ async fn much_state_over_a_bad_line_is_taken_over_whole_however_long_it_takes() 
         assert_eq!(count(world.node(0), 1).await, KEYS);
         sleep(SECOND).await;
     }
+    world.net.lose(0.0);
+    sleep(2 * FORGET).await;
+    assert_eq!((count(world.node(0), 1).await, count(world.node(1), 1).await), (KEYS, KEYS));
 }
 
 /// Who tells of an earlier start that there never was is heard for as long as the others keep one, and not longer.
