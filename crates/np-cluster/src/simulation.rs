@@ -4,6 +4,7 @@
 //! since the engine draws it by itself: two runs are alike, not the same.
 
 mod measure;
+mod model;
 mod network;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::config::ClusterConfig;
 use crate::error::ClusterError;
 
 pub use self::measure::{Figures, Plan, measure};
+pub use self::model::{Watched, watch};
 use self::network::Network;
 pub use self::network::Traffic;
 
@@ -42,6 +44,30 @@ const START: u64 = 1_767_225_600_000;
 pub struct Simulation {
     network: Arc<Network>,
     clock: Clock,
+}
+
+/// Numbers from a seed.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    const fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// From 0 up to 1.
+    fn chance(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Takes one out of some.
+    fn take<T>(&mut self, some: &mut Vec<T>) -> Option<T> {
+        let at = (self.chance() * some.len() as f64) as usize;
+        (at < some.len()).then(|| some.swap_remove(at))
+    }
 }
 
 impl Simulation {

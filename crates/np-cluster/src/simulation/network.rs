@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Random;
 use crate::links::{Inbox, Incoming, Links};
 
 /// Messages that wait at a node before more are dropped.
@@ -44,7 +45,7 @@ struct Wires {
     strangers: BTreeSet<(SocketAddr, String)>,
     loss: f64,
     delay: (Duration, Duration),
-    random: u64,
+    random: Random,
 }
 
 impl Network {
@@ -59,7 +60,7 @@ impl Network {
             strangers: BTreeSet::new(),
             loss: 0.0,
             delay: (Duration::from_millis(1), Duration::from_millis(20)),
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random::new(seed),
         }))
     }
 
@@ -140,22 +141,12 @@ impl Network {
             return None;
         }
         let parted = wires.apart.contains(&from.at) != wires.apart.contains(&to);
-        if parted || wires.cut.contains_key(&(to, from.at)) || wires.chance() < wires.loss {
+        if parted || wires.cut.contains_key(&(to, from.at)) || wires.random.chance() < wires.loss {
             return None;
         }
         let (least, most) = wires.delay;
-        let after = least + (most - least).mul_f64(wires.chance());
+        let after = least + (most - least).mul_f64(wires.random.chance());
         Some((wires.nodes.get(&to)?.clone(), after))
-    }
-}
-
-impl Wires {
-    /// From 0 up to 1.
-    fn chance(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
