@@ -8,6 +8,9 @@ pub(crate) mod gate;
 mod message;
 mod socket;
 
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use self::socket::is_message;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -29,6 +29,12 @@ pub(crate) const MESSAGE_MAX: usize = 64 * 1024;
 /// The bytes of a message's changes once they are decompressed. A sender cuts what it has to say to this, too.
 pub(crate) const DECODED_MAX: usize = 512 * 1024;
 
+/// The most that a sender puts into a block of changes before compressing it.
+pub(crate) const BLOCK: usize = 16_384;
+
+/// The blocks of a message: as many as its changes fill. Each costs the time in which the room of a whole one is cleared.
+pub(crate) const BLOCKS_MAX: usize = DECODED_MAX / BLOCK;
+
 /// The bytes of what a message says about every node. Past this the engine has no place left for the changes, and ends.
 pub(crate) const DIGEST_MAX: usize = 49_000;
 

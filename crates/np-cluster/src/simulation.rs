@@ -46,6 +46,50 @@ pub struct Simulation {
     clock: Clock,
 }
 
+/// A message of gossip as a node reads it.
+///
+/// ```
+/// let read = np_cluster::simulation::read_message(&[0x53, 0xb0, 0, 3])?;
+/// assert_eq!((read.written.len(), read.nodes, read.entries), (4, 0, 0));
+/// # Ok::<(), &'static str>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reading {
+    /// What the engine is given where nothing of it is left out: the same without compression.
+    pub written: Vec<u8>,
+    /// The nodes that it names, in its digest and in its changes.
+    pub nodes: usize,
+    /// The keys that it sets or deletes.
+    pub entries: usize,
+}
+
+/// Reads any bytes as a node reads the message of a member: for fuzzing.
+///
+/// # Errors
+/// When they are no message, with the reason.
+pub fn read_message(bytes: &[u8]) -> Result<Reading, &'static str> {
+    read(bytes, crate::limits::MESSAGE_MAX)
+}
+
+impl Reading {
+    /// Reads what was written, which may be longer than a message. The engine has to take it, too.
+    ///
+    /// # Errors
+    /// When what was written is no message, or none to the engine, with the reason.
+    pub fn again(&self) -> Result<Self, &'static str> {
+        if !crate::engine::is_message(&self.written) {
+            return Err("the engine does not take it");
+        }
+        read(&self.written, usize::MAX)
+    }
+}
+
+fn read(bytes: &[u8], most: usize) -> Result<Reading, &'static str> {
+    let read = crate::engine::gate::reread(bytes, most).map_err(|garbage| garbage.0)?;
+    Ok(Reading { written: read.written, nodes: read.nodes, entries: read.entries })
+}
+
 /// Numbers from a seed.
 #[derive(Debug)]
 struct Random(u64);

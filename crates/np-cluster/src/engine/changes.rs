@@ -5,10 +5,8 @@
 use std::collections::HashSet;
 
 use super::message::{Garbage, Id, Reader, TOO_MANY, put_id, put_text};
-use crate::limits::{ENTRY_MAX, ENVELOPE_MAX, KEY_MAX, NODES_MAX};
+use crate::limits::{BLOCK, BLOCKS_MAX, ENTRY_MAX, ENVELOPE_MAX, KEY_MAX, NODES_MAX};
 
-/// The most that a sender puts into a block before compressing it.
-pub(super) const BLOCK: usize = 16_384;
 /// How the blocks begin, and what ends them.
 const END: u8 = 0;
 const COMPRESSED: u8 = 1;
@@ -72,8 +70,12 @@ pub(super) fn count_blocks(blocks: &[u8]) -> Result<usize, Garbage> {
 /// Unfolds the blocks, to `most` bytes.
 pub(super) fn unfold(blocks: &[u8], most: usize, excess: Excess) -> Result<Vec<u8>, Garbage> {
     let mut reader = Reader(blocks);
-    let mut unfolded = Vec::new();
+    let (mut unfolded, mut count) = (Vec::new(), 0);
     while let Some((compressed, block)) = next_block(&mut reader)? {
+        count += 1;
+        if count > BLOCKS_MAX && excess == Excess::Refuse {
+            return Err(Garbage("more than 32 blocks of changes"));
+        }
         let before = unfolded.len();
         // Room for no more than a block may have and the whole may still take: the decompressor stops there.
         let room = most.saturating_sub(before).min(usize::from(u16::MAX));

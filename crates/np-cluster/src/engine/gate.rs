@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use self::known::{Known, Weight};
 use self::retired::Retired;
 pub(crate) use super::changes::is_key;
-use super::changes::{self, BLOCK, Change, Excess};
+use super::changes::{self, Change, Excess};
 use super::message::{Digested, Garbage, Id, Kind, Message};
 use super::{Kept, NodeId, NodeInfo, Store};
 use crate::attributes::RESERVED;
 use crate::clock::{Clock, millis};
-use crate::limits::{AHEAD_MAX, COUNTS_A_MILLISECOND, DECODED_MAX, Limits, MESSAGE_MAX};
+use crate::limits::{AHEAD_MAX, BLOCKS_MAX, COUNTS_A_MILLISECOND, DECODED_MAX, Limits, MESSAGE_MAX};
 use crate::links::Links;
 use crate::stats::ClusterStats;
 
@@ -216,7 +216,7 @@ impl Gate {
         if !has_changes {
             return Some(Bytes::from(message.write(&[])));
         }
-        let small = changes::count_blocks(message.blocks).ok()? <= DECODED_MAX / BLOCK;
+        let small = changes::count_blocks(message.blocks).ok()? <= BLOCKS_MAX;
         if small && state.retired.is_empty() {
             return (bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
         }
@@ -285,6 +285,32 @@ impl Gate {
     pub(crate) fn stats(&self) -> ClusterStats {
         self.state().stats
     }
+}
+
+/// A message as its reader understands it.
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) struct Reading {
+    /// The same in the engine's form, without compression.
+    pub(crate) written: Vec<u8>,
+    /// The nodes that it names.
+    pub(crate) nodes: usize,
+    /// The entries of its changes.
+    pub(crate) entries: usize,
+}
+
+/// Reads a message as the gate does, and writes it again; nothing of it is judged.
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) fn reread(bytes: &[u8], most: usize) -> Result<Reading, Garbage> {
+    if bytes.len() > most {
+        return Err(Garbage("more than 64 KiB"));
+    }
+    let message = Message::read(bytes)?;
+    let has_changes = message.kind.has_changes();
+    let unfolded = if has_changes { changes::unfold(message.blocks, DECODED_MAX, Excess::Refuse)? } else { Vec::new() };
+    let changes = changes::read(&unfolded, Excess::Refuse)?;
+    let blocks = if has_changes { changes::write(&changes, false) } else { Vec::new() };
+    let entries = changes.iter().map(|change| change.entries.len()).sum();
+    Ok(Reading { written: message.write(&blocks), nodes: message.digest.len() + changes.len(), entries })
 }
 
 /// The highest heartbeat and version that a node can have: it counts up so often since it started, by a clock that may differ.

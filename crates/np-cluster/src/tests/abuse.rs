@@ -89,6 +89,11 @@ async fn garbage_is_cut_off_and_counted_and_changes_nothing() {
         ("an unknown status", ack(known().entry("k", "v", 90, 2))),
         ("a version below its entries", ack(known().entry("k", "v", 90, 0).bytes(&[2]).number(50))),
         ("a node twice", ack(known().node("node-1", born, at(1)))),
+        ("one block too many", {
+            let empty = zstd(&[]);
+            let message = (0..33).fold(Crafted::new(2), |all, _| all.bytes(&[1]).len(empty.len()).bytes(&empty));
+            message.bytes(&[0]).0
+        }),
         ("a bomb", (0..20).fold(Crafted::new(2), |all, _| all.bytes(&[1]).len(bomb.len()).bytes(&bomb)).bytes(&[0]).0),
     ];
     for (at_, (what, bytes)) in garbage.into_iter().enumerate() {
@@ -96,7 +101,7 @@ async fn garbage_is_cut_off_and_counted_and_changes_nothing() {
         sleep(SECOND / 10).await;
         assert_eq!(world.net.cut_off(at(0), at(1)), at_ + 1, "{what}");
     }
-    assert_eq!(node.stats().refused, 19);
+    assert_eq!(node.stats().refused, 20);
     // Node 1 is cut off, the rest goes on.
     sleep(10 * SECOND).await;
     world.node(2).set("k", "v").await.unwrap();
@@ -105,7 +110,7 @@ async fn garbage_is_cut_off_and_counted_and_changes_nothing() {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    let mut place = vec![0; bytes.len()];
+    let mut place = vec![0; bytes.len() + 64];
     let len = zstd_safe::compress(&mut place[..], bytes, 3).unwrap();
     place.truncate(len);
     place
