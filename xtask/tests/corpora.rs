@@ -6,6 +6,8 @@
 mod address;
 #[path = "../../fuzz/bodies/allow_list.rs"]
 mod allow_list;
+#[path = "../../fuzz/bodies/cluster.rs"]
+mod cluster;
 #[path = "../../fuzz/bodies/codec.rs"]
 mod codec;
 #[path = "../../fuzz/bodies/compress.rs"]
@@ -20,9 +22,10 @@ use std::path::{Path, PathBuf};
 
 use np_testkit::fuzz::{TARGETS, Target};
 
-const OWN: [(&str, Target); 6] = [
+const OWN: [(&str, Target); 7] = [
     ("address", address::target),
     ("allow_list", allow_list::target),
+    ("cluster", cluster::target),
     ("codec", codec::target),
     ("compress", compress::target),
     ("config", config::target),

@@ -7,7 +7,7 @@ use crate::limits::{ADDRESSES_MAX, ATTRIBUTE_MAX};
 pub(crate) const RESERVED: &str = "np.";
 /// The node said that it leaves.
 pub(crate) const LEFT: &str = "np.left";
-/// The node has taken over the keys that it had before it started again, or had none.
+/// What the node has taken over of the keys that it had before it started again.
 pub(crate) const READY: &str = "np.ready";
 const SERVICE: &str = "np.service";
 const VERSION: &str = "np.version";

@@ -169,6 +169,6 @@ fn first_table(config: &ClusterConfig, own: &NodeId, key: Option<String>) -> Tab
         attributes: config.attributes.clone(),
         generation: own.generation,
     };
-    let row = Row { member, id: own.clone(), earlier: None };
+    let row = Row { member, id: own.clone(), earlier: Vec::new() };
     Arc::new(std::iter::once((Arc::clone(&own.name), row)).collect())
 }

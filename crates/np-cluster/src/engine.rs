@@ -8,10 +8,16 @@ pub(crate) mod gate;
 mod message;
 mod socket;
 
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) use self::socket::is_message;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+
+use crate::limits::{Limits, RESERVED_BYTES, RESERVED_KEYS};
+use crate::shared::Size;
 
 /// One start of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +43,36 @@ pub(crate) struct NodeInfo {
     pub(crate) cleared: u64,
 }
 
+/// How much is kept for a node: what it sets, and np's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Its keys.
+    pub(crate) keys: Size,
+    /// Those that begin with `np.`, which have room of their own: a node at its limits can still say that it leaves.
+    pub(crate) reserved: Size,
+}
+
+impl Kept {
+    /// Puts an entry in the place of what was stored for its key.
+    pub(crate) fn put(&mut self, reserved: bool, old: Option<usize>, new: usize) {
+        let size = if reserved { &mut self.reserved } else { &mut self.keys };
+        *size = size.after(old, new);
+    }
+
+    /// All of its bytes.
+    pub(crate) const fn all_bytes(&self) -> usize {
+        self.keys.bytes + self.reserved.bytes
+    }
+
+    /// Whether so much is taken up from a node.
+    pub(crate) fn is_taken(&self, limits: &Limits) -> bool {
+        self.keys.keys <= limits.keys
+            && self.keys.bytes <= limits.bytes.saturating_mul(2)
+            && self.reserved.keys <= RESERVED_KEYS
+            && self.reserved.bytes <= RESERVED_BYTES
+    }
+}
+
 /// What is kept for a key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored<'a> {
@@ -52,6 +88,8 @@ pub(crate) struct Stored<'a> {
 pub(crate) trait Store {
     /// Every start of every node.
     fn nodes(&self) -> Vec<NodeInfo>;
+    /// One start of a node.
+    fn info(&self, id: &NodeId) -> Option<NodeInfo>;
     /// What a node has for a key.
     fn get(&self, id: &NodeId, key: &str) -> Option<Stored<'_>>;
     /// Shows every key of a node in order, the deleted ones too.
@@ -60,7 +98,10 @@ pub(crate) trait Store {
     fn set(&mut self, key: &str, text: &str);
     /// Deletes a key of this node's.
     fn delete(&mut self, key: &str);
-    /// Drops what is known of another node's keys.
+    /// Goes on with a heartbeat and a version above these: others believe that this node has been there. Where the version was
+    /// behind, all of its keys are told again, in the place of whatever is kept for it.
+    fn outrun(&mut self, heartbeat: u64, version: u64);
+    /// Drops what is known of another node's keys. They come again once it is heard again.
     fn clear(&mut self, id: &NodeId);
 }
 

@@ -29,17 +29,37 @@ pub(crate) const MESSAGE_MAX: usize = 64 * 1024;
 /// The bytes of a message's changes once they are decompressed. A sender cuts what it has to say to this, too.
 pub(crate) const DECODED_MAX: usize = 512 * 1024;
 
+/// The most that a sender puts into a block of changes before compressing it.
+pub(crate) const BLOCK: usize = 16_384;
+
+/// The blocks of a message: as many as its changes fill. Each costs the time in which the room of a whole one is cleared.
+pub(crate) const BLOCKS_MAX: usize = DECODED_MAX / BLOCK;
+
 /// The bytes of what a message says about every node. Past this the engine has no place left for the changes, and ends.
 pub(crate) const DIGEST_MAX: usize = 49_000;
 
 /// What the signature, the times and the engine's marks may add to a key and its value.
 pub(crate) const ENVELOPE_MAX: usize = 256;
 
+/// The nodes that a message tells of, in its digest and again in its changes: as many as a digest has room for, of the shortest
+/// names there are.
+pub(crate) const NODES_MAX: usize = DIGEST_MAX / 42;
+
+/// The keys of np's own that a node may have beside those that it sets.
+pub(crate) const RESERVED_KEYS: usize = 8;
+
+/// The bytes of these: as much as attributes may have together, and more.
+pub(crate) const RESERVED_BYTES: usize = 8 * 1024;
+
 /// Events that wait for a slow subscriber.
 pub(crate) const EVENTS_MAX: usize = 1_024;
 
 /// How far the start of a node may lie in the future, by this node's clock.
 pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(600);
+
+/// How often a node's heartbeat and its version may count up in a millisecond, from its start on. None is as fast; what is more
+/// was made up, and can be outrun by its node a moment later.
+pub(crate) const COUNTS_A_MILLISECOND: u64 = 1_000;
 
 /// What a node keeps of a cluster, at most.
 ///
@@ -54,7 +74,8 @@ pub struct Limits {
     pub nodes: usize,
     /// The keys of a node, with those deleted of late: 10,000. `set` refuses one more, and none more is taken from others.
     pub keys: usize,
-    /// The bytes of a node's keys and values: 4 MiB. `set` refuses more, and no more is taken from others.
+    /// The bytes of a node's keys and values: 4 MiB. `set` refuses more. Twice as many are taken from another, since values on
+    /// their way meet those that they replace.
     pub bytes: usize,
     /// The bytes of the keys and values of all nodes: 256 MiB. No more is taken from others.
     pub total_bytes: usize,

@@ -27,9 +27,13 @@ pub(crate) trait Links: Send + Sync + 'static {
     fn refuse(&self, from: SocketAddr);
 
     /// The text of the public key that is bound to a name; nothing for a node that no link has been opened with.
-    ///
-    /// It tells also that a name which was retired is bound again: then later starts of it are heard.
     fn key_of(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// The name that is bound to the key of the member at this address. A name that was retired is heard again once its node
+    /// speaks from there.
+    fn name_at(&self, _at: SocketAddr) -> Option<String> {
         None
     }
 

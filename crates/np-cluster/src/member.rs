@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::attributes::Attributes;
 use crate::engine::NodeId;
+use crate::shared::Earlier;
 
 /// A node of the cluster.
 ///
@@ -91,8 +92,8 @@ pub(crate) struct Row {
     pub(crate) member: Member,
     /// Its latest start.
     pub(crate) id: NodeId,
-    /// The start before, for keys that the latest has not taken over yet.
-    pub(crate) earlier: Option<NodeId>,
+    /// The starts before, the latest first, for keys that it has not taken over yet.
+    pub(crate) earlier: Vec<Earlier>,
 }
 
 /// All members by name.

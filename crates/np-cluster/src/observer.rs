@@ -13,11 +13,13 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub(crate) use self::takeover::Cover;
+use self::takeover::TakeOver;
 use crate::attributes::{Attributes, LEFT, READY, RESERVED};
 use crate::detector::{Life, patience};
-use crate::engine::{NodeId, NodeInfo, Store};
+use crate::engine::{Kept, NodeId, NodeInfo, Store};
 use crate::member::{Row, Table};
-use crate::shared::{Shared, Size};
+use crate::shared::Shared;
 use crate::subscription::KeyEvent;
 use crate::value::Envelope;
 
@@ -25,6 +27,8 @@ use crate::value::Envelope;
 const LOOKS: u32 = 5;
 /// Looks after which what is kept is counted anew.
 const RECKON: u32 = 2;
+/// Intervals between two times that this node tells all of its keys again.
+const REST: u32 = 10;
 /// Nodes seen for the first time that are spoken to at once, in a look.
 const GREETINGS: usize = 3;
 
@@ -33,7 +37,9 @@ pub(crate) struct Observer {
     shared: Arc<Shared>,
     tables: watch::Sender<Table>,
     nodes: BTreeMap<NodeId, Seen>,
-    ready: bool,
+    take_over: TakeOver,
+    /// When this node last told all of its keys again.
+    outrun: Option<Instant>,
     /// Looks so far.
     looks: u32,
 }
@@ -47,8 +53,8 @@ struct Seen {
     cleared: u64,
     attributes: Attributes,
     left: bool,
-    ready: bool,
-    size: Size,
+    cover: Cover,
+    kept: Kept,
     /// When the node's keys were looked at, and when the next of them ends; 0 is never.
     looked: u64,
     next_end: u64,
@@ -64,8 +70,8 @@ impl Seen {
             cleared: 0,
             attributes: Attributes::default(),
             left: false,
-            ready: false,
-            size: Size::default(),
+            cover: Cover::default(),
+            kept: Kept::default(),
             looked: 0,
             next_end: 0,
         }
@@ -81,7 +87,6 @@ struct Changed {
 /// What one look found, for what needs no state.
 #[derive(Default)]
 struct Found {
-    kept: Vec<(NodeInfo, usize, usize)>,
     greet: Vec<SocketAddr>,
     /// The new table, unless nothing happened that shows in it.
     table: Option<Table>,
@@ -89,8 +94,8 @@ struct Found {
 
 impl Observer {
     pub(crate) fn new(shared: Arc<Shared>, tables: watch::Sender<Table>) -> Self {
-        let ready = !shared.keep_keys;
-        Self { shared, tables, nodes: BTreeMap::new(), ready, looks: 0 }
+        let take_over = TakeOver::new(&shared.own, shared.keep_keys, Instant::now());
+        Self { shared, tables, nodes: BTreeMap::new(), take_over, outrun: None, looks: 0 }
     }
 
     /// Looks until the rounds end.
@@ -113,9 +118,6 @@ impl Observer {
         let Some(found) = shared.engine.with(|store| self.look_at(store)).await else {
             return;
         };
-        if self.looks.is_multiple_of(RECKON) {
-            shared.gate.refresh(&found.kept);
-        }
         for address in found.greet {
             shared.engine.gossip(address);
         }
@@ -134,16 +136,15 @@ impl Observer {
         let (now, time) = (Instant::now(), self.shared.clock.now());
         let mut found = Found::default();
         self.looks = self.looks.wrapping_add(1);
-        let (ready, count) = (self.ready, self.nodes.len());
+        let count = self.nodes.len();
         let retired = self.shared.gate.take_retired();
         retired.iter().for_each(|name| self.retire(store, name));
-        if !self.ready {
-            self.ready = self.take_over(store, now, time);
-        }
+        self.outrun(store, now);
+        let taken_over = self.take_over(store, now, time);
         let infos = store.nodes();
         // The engine has them in the same order.
         self.nodes.retain(|id, _| infos.binary_search_by(|info| info.id.cmp(id)).is_ok());
-        let mut news = self.ready != ready || !retired.is_empty() || self.nodes.len() != count;
+        let mut news = taken_over || !retired.is_empty() || self.nodes.len() != count;
         let mut changes = Vec::new();
         for info in &infos {
             news |= self.look_at_node(store, info, (now, time), &mut changes, &mut found);
@@ -154,12 +155,16 @@ impl Observer {
             self.tell(store, &table, &changes, time);
             found.table = Some(table);
         }
-        for info in infos {
-            let size = self.nodes.get(&info.id).map(|seen| seen.size).unwrap_or_default();
-            if info.id == self.shared.own {
-                *self.shared.size() = size;
-            }
-            found.kept.push((info, size.keys, size.bytes));
+        if let Some(own) = self.nodes.get(&self.shared.own) {
+            *self.shared.size() = own.kept.keys;
+        }
+        // While the engine is held, so that no message comes between: its entries would be counted for nothing.
+        if self.looks.is_multiple_of(RECKON) {
+            let kept = |info: NodeInfo| {
+                let kept = self.nodes.get(&info.id).map(|seen| seen.kept).unwrap_or_default();
+                (info, kept)
+            };
+            self.shared.gate.refresh(&infos.into_iter().map(kept).collect::<Vec<_>>());
         }
         found
     }
@@ -198,6 +203,20 @@ impl Observer {
         true
     }
 
+    /// Goes on above what members believe of this node that is not so: else they would take what is so for old.
+    fn outrun(&mut self, store: &mut dyn Store, now: Instant) {
+        let told = self.shared.gate.take_overtaken();
+        // Whoever tells such things on and on makes this node tell its keys no oftener than this.
+        let rests = self.outrun.is_some_and(|last| now.saturating_duration_since(last) < self.shared.interval * REST);
+        let version = if rests { 0 } else { told.version };
+        if version > 0 {
+            self.outrun = Some(now);
+        }
+        if told.heartbeat > 0 || version > 0 {
+            store.outrun(told.heartbeat, version);
+        }
+    }
+
     /// Forgets a retired name: its keys at once, its member with the next table.
     fn retire(&self, store: &mut dyn Store, name: &str) {
         let starts = store.nodes().into_iter().filter(|info| &*info.id.name == name && info.id != self.shared.own);
@@ -211,14 +230,15 @@ impl Seen {
     /// Reads a node's keys, and notes those that changed or ended since the last time.
     fn scan(&mut self, store: &dyn Store, info: &NodeInfo, time: u64, changes: &mut Vec<Changed>) {
         let (since, looked) = (self.version, self.looked);
-        (self.attributes, self.size, self.next_end) = (Attributes::default(), Size::default(), 0);
+        (self.attributes, self.kept, self.next_end) = (Attributes::default(), Kept::default(), 0);
         store.each(&info.id, &mut |key, stored| {
-            self.size.keys += 1;
-            self.size.bytes += key.len() + stored.text.len();
+            self.kept.put(key.starts_with(RESERVED), None, key.len() + stored.text.len());
             if key.starts_with(RESERVED) {
                 self.attributes.take(key, stored.text);
                 self.left |= key == LEFT;
-                self.ready |= key == READY;
+                if key == READY {
+                    self.cover = Cover::read(stored.text);
+                }
                 return;
             }
             let end = if stored.deleted { 0 } else { Envelope::read(stored.text).map_or(0, |value| value.expires) };
@@ -248,6 +268,7 @@ fn end_own(store: &mut dyn Store, own: &NodeId, time: u64) {
 }
 
 /// The starts whose keys a member shows.
-fn shown(row: Option<&Row>) -> impl Iterator<Item = &NodeId> {
-    row.into_iter().flat_map(|row| std::iter::once(&row.id).chain(&row.earlier))
+fn shown(row: Option<&Row>) -> impl Iterator<Item = (&NodeId, u64)> {
+    let earlier = row.into_iter().flat_map(|row| &row.earlier).map(|start| (&start.id, start.after));
+    row.into_iter().map(|row| (&row.id, 0)).chain(earlier)
 }

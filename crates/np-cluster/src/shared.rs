@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 }
 
 /// How much a node keeps under its own name.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) keys: usize,
     pub(crate) bytes: usize,
@@ -91,7 +91,7 @@ impl Shared {
 
     /// What a member has for a key, as users see it.
     pub(crate) fn value(&self, store: &dyn Store, row: &Row, key: &str, now: u64) -> Option<Value> {
-        let stored = find(store, &row.id, row.earlier.as_ref(), key)?;
+        let stored = find(store, &row.id, &row.earlier, key)?;
         self.open(&row.member.name, key, stored, now)
     }
 
@@ -106,7 +106,17 @@ impl Shared {
     }
 }
 
-/// What a node's latest start has for a key, deleted or not, else what the start before had.
-pub(crate) fn find<'a>(store: &'a dyn Store, id: &NodeId, earlier: Option<&NodeId>, key: &str) -> Option<Stored<'a>> {
-    store.get(id, key).or_else(|| store.get(earlier?, key))
+/// An earlier start of a node, of whose keys the later ones have not taken over all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    /// The start.
+    pub(crate) id: NodeId,
+    /// What was set up to this version is taken over, or gone since.
+    pub(crate) after: u64,
+}
+
+/// What a node's latest start has for a key, deleted or not, else what the start before had, and so on: the latest first.
+pub(crate) fn find<'a>(store: &'a dyn Store, id: &NodeId, earlier: &[Earlier], key: &str) -> Option<Stored<'a>> {
+    let left = |start: &Earlier| store.get(&start.id, key).filter(|stored| stored.version > start.after);
+    store.get(id, key).or_else(|| earlier.iter().find_map(left))
 }

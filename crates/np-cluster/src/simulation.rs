@@ -4,6 +4,7 @@
 //! since the engine draws it by itself: two runs are alike, not the same.
 
 mod measure;
+mod model;
 mod network;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::config::ClusterConfig;
 use crate::error::ClusterError;
 
 pub use self::measure::{Figures, Plan, measure};
+pub use self::model::{Watched, watch};
 use self::network::Network;
 pub use self::network::Traffic;
 
@@ -42,6 +44,74 @@ const START: u64 = 1_767_225_600_000;
 pub struct Simulation {
     network: Arc<Network>,
     clock: Clock,
+}
+
+/// A message of gossip as a node reads it.
+///
+/// ```
+/// let read = np_cluster::simulation::read_message(&[0x53, 0xb0, 0, 3])?;
+/// assert_eq!((read.written.len(), read.nodes, read.entries), (4, 0, 0));
+/// # Ok::<(), &'static str>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reading {
+    /// What the engine is given where nothing of it is left out: the same without compression.
+    pub written: Vec<u8>,
+    /// The nodes that it names, in its digest and in its changes.
+    pub nodes: usize,
+    /// The keys that it sets or deletes.
+    pub entries: usize,
+}
+
+/// Reads any bytes as a node reads the message of a member: for fuzzing.
+///
+/// # Errors
+/// When they are no message, with the reason.
+pub fn read_message(bytes: &[u8]) -> Result<Reading, &'static str> {
+    read(bytes, crate::limits::MESSAGE_MAX)
+}
+
+impl Reading {
+    /// Reads what was written, which may be longer than a message. The engine has to take it, too.
+    ///
+    /// # Errors
+    /// When what was written is no message, or none to the engine, with the reason.
+    pub fn again(&self) -> Result<Self, &'static str> {
+        if !crate::engine::is_message(&self.written) {
+            return Err("the engine does not take it");
+        }
+        read(&self.written, usize::MAX)
+    }
+}
+
+fn read(bytes: &[u8], most: usize) -> Result<Reading, &'static str> {
+    let read = crate::engine::gate::reread(bytes, most).map_err(|garbage| garbage.0)?;
+    Ok(Reading { written: read.written, nodes: read.nodes, entries: read.entries })
+}
+
+/// Numbers from a seed.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    const fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// From 0 up to 1.
+    fn chance(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Takes one out of some.
+    fn take<T>(&mut self, some: &mut Vec<T>) -> Option<T> {
+        let at = (self.chance() * some.len() as f64) as usize;
+        (at < some.len()).then(|| some.swap_remove(at))
+    }
 }
 
 impl Simulation {
@@ -72,7 +142,7 @@ impl Simulation {
     /// # Errors
     /// As a cluster's.
     pub async fn join(&self, config: ClusterConfig) -> Result<Cluster, ClusterError> {
-        let (links, inbox) = self.network.attach(config.advertise);
+        let (links, inbox) = self.network.attach(config.advertise, &config.name);
         Cluster::start(config, links, inbox).await
     }
 
@@ -118,9 +188,14 @@ impl Simulation {
         self.network.cut_off(by, from)
     }
 
-    /// Tells a node that the key of a name is not allowed any more.
+    /// Tells a node that the key of a name is not allowed any more: nothing comes from there.
     pub async fn retire(&self, at: SocketAddr, name: &str) {
         self.network.retire(at, name).await;
+    }
+
+    /// Lets the key of a name in again at a node.
+    pub fn allow(&self, at: SocketAddr, name: &str) {
+        self.network.allow(at, name);
     }
 
     /// Names the public half of the key by which a node signs, to all nodes.

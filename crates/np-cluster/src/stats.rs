@@ -14,8 +14,10 @@ pub struct ClusterStats {
     pub refused: u64,
     /// Messages of another cluster.
     pub wrong_cluster: u64,
-    /// Nodes and changes that were not taken up, because a limit was reached or the node is none of ours.
+    /// Nodes and changes that were not taken up, or not as they were told, because a limit was reached or the node is none of
+    /// ours.
     pub over_limit: u64,
-    /// Times that a member told of a later start of this node: another runs under its name, or a member lies.
+    /// Times that a member told of a later start of this node, or of a heartbeat or a version that it has not reached: another
+    /// runs under its name, or a member lies.
     pub impersonations: u64,
 }

@@ -4,6 +4,7 @@ mod abuse;
 mod faults;
 mod growth;
 mod keys;
+mod restarts;
 mod settings;
 
 use std::net::SocketAddr;

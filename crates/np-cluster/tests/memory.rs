@@ -16,6 +16,11 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const KEYS: usize = 2_000;
 const VALUE: usize = 100;
+/// What docs/CLUSTER.md says of each node that is known, and of each key beside its bytes.
+const EACH_NODE: usize = 5 << 10;
+const EACH_KEY: usize = 160;
+/// The nodes that are told of.
+const NODES: usize = 300;
 
 #[tokio::test(start_paused = true)]
 async fn a_message_costs_a_bounded_amount_and_a_key_what_the_formula_says() -> Result<(), ClusterError> {
@@ -35,7 +40,18 @@ async fn a_message_costs_a_bounded_amount_and_a_key_what_the_formula_says() -> R
     // Both nodes keep each key once.
     let each = (change.bytes_allocated - change.bytes_deallocated) / KEYS / 2;
     println!("a key of 8 bytes with a value of {VALUE} takes {each} bytes at each node");
-    assert!(each <= 8 + VALUE + 200, "{each}");
+    assert!(each <= 8 + VALUE + EACH_KEY, "{each}");
+
+    let before = Region::new(GLOBAL);
+    for heartbeat in 1..8 {
+        net.inject(Simulation::address(1), Simulation::address(0), nodes(heartbeat)).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!((live(&a), live(&b)), (2 + NODES, 2 + NODES));
+    let change = before.change();
+    let each = (change.bytes_allocated - change.bytes_deallocated) / NODES / 2;
+    println!("a node that is known takes {each} bytes at each node");
+    assert!((EACH_NODE / 4..=EACH_NODE).contains(&each), "{each}");
 
     let honest = cost(&net, entries(&b).unwrap_or_default()).await;
     println!("the largest message of a member costs {honest} bytes in all, one after the other");
@@ -59,6 +75,24 @@ async fn cost(net: &Simulation, message: Vec<u8>) -> usize {
     net.inject(Simulation::address(1), Simulation::address(0), message).await;
     sleep(Duration::from_millis(10)).await;
     region.change().bytes_allocated
+}
+
+/// A digest of many nodes that live.
+fn nodes(heartbeat: u64) -> Vec<u8> {
+    let mut message = [&45_139_u16.to_le_bytes()[..], &[0, 0]].concat();
+    message.extend(u16::try_from(NODES).unwrap_or_default().to_le_bytes());
+    for node in 0..NODES {
+        message.extend(8_u16.to_le_bytes());
+        message.extend(format!("told-{node:03}").as_bytes());
+        message.extend(1_u64.to_le_bytes());
+        message.extend([4, 10, 1]);
+        message.extend(u16::try_from(node).unwrap_or_default().to_be_bytes());
+        message.extend(7400_u16.to_le_bytes());
+        [heartbeat, 0, 0].iter().for_each(|number| message.extend(number.to_le_bytes()));
+    }
+    message.extend(9_u16.to_le_bytes());
+    message.extend(b"simulated");
+    message
 }
 
 fn head() -> Vec<u8> {

@@ -22,12 +22,13 @@ const BYTES: [Line; 1] = [("KiB that a node sends in 1 s", "#009e73", |row| row.
 
 /// Draws it.
 pub(super) fn draw(rows: &[Row]) -> String {
+    let rows: Vec<Row> = rows.iter().filter(|row| row.minutes > 0.0).cloned().collect();
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     for (span, lines) in PLOTS.into_iter().zip([&ROUNDS[..], &BYTES[..]]) {
-        plot(&mut svg, span, rows, lines);
+        plot(&mut svg, span, &rows, lines);
     }
     svg.push_str("</svg>\n");
     svg
@@ -80,6 +81,13 @@ mod tests {
             messages: 9.0,
             false_failures: 0,
             detected: 5.0,
+            model: super::super::Model {
+                minutes: 1.0,
+                messages: 9.0,
+                false_failures: 0,
+                detected: 5.0,
+                longest_silence: 3.0,
+            },
         };
         let svg = draw(&[row(10), row(200)]);
         assert_eq!(svg.matches("<polyline").count(), 3);

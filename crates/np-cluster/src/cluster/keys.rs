@@ -76,9 +76,9 @@ impl Cluster {
     pub async fn delete(&self, key: &str) -> Result<bool, ClusterError> {
         check_key(key)?;
         let shared = &self.inner.shared;
-        let earlier = self.row_of(self.name()).and_then(|row| row.earlier);
+        let earlier = self.row_of(self.name()).map(|row| row.earlier).unwrap_or_default();
         self.write(|store| {
-            let is_there = find(store, &shared.own, earlier.as_ref(), key).is_some_and(|stored| !stored.deleted);
+            let is_there = find(store, &shared.own, &earlier, key).is_some_and(|stored| !stored.deleted);
             if !is_there {
                 return Ok(false);
             }
@@ -211,9 +211,10 @@ fn read_all(shared: &Shared, store: &dyn Store, table: &Table, prefix: &str) -> 
     let mut all = Snapshot::new();
     for row in table.values() {
         let mut keys = BTreeMap::new();
-        for id in row.earlier.iter().chain([&row.id]) {
+        let earlier = row.earlier.iter().rev().map(|start| (&start.id, start.after));
+        for (id, after) in earlier.chain([(&row.id, 0)]) {
             store.each(id, &mut |key, stored| {
-                if !key.starts_with(prefix) {
+                if stored.version <= after || !key.starts_with(prefix) {
                     return;
                 }
                 match shared.open(&row.member.name, key, stored, now) {

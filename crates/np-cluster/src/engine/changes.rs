@@ -4,11 +4,9 @@
 
 use std::collections::HashSet;
 
-use super::message::{Garbage, Id, Reader, put_id, put_text};
-use crate::limits::{ENTRY_MAX, ENVELOPE_MAX, KEY_MAX};
+use super::message::{Garbage, Id, Reader, TOO_MANY, put_id, put_text};
+use crate::limits::{BLOCK, BLOCKS_MAX, ENTRY_MAX, ENVELOPE_MAX, KEY_MAX, NODES_MAX};
 
-/// The most that a sender puts into a block before compressing it.
-pub(super) const BLOCK: usize = 16_384;
 /// How the blocks begin, and what ends them.
 const END: u8 = 0;
 const COMPRESSED: u8 = 1;
@@ -28,6 +26,12 @@ pub(super) struct Change<'a> {
 }
 
 impl Change<'_> {
+    /// Whether the engine drops what it keeps of the node before it takes this: deletions have been forgotten that it has not
+    /// seen.
+    pub(super) const fn starts_anew(&self, version: u64, cleared: u64) -> bool {
+        self.from == 0 && self.cleared > cleared && self.cleared > version
+    }
+
     /// The highest version that it would leave behind.
     pub(super) fn highest(&self) -> u64 {
         let of_entries = self.entries.last().map_or(0, |last| last.version);
@@ -40,7 +44,7 @@ impl Change<'_> {
 pub(super) struct Entry<'a> {
     pub(super) key: &'a str,
     pub(super) text: &'a str,
-    version: u64,
+    pub(super) version: u64,
     status: u8,
 }
 
@@ -66,8 +70,12 @@ pub(super) fn count_blocks(blocks: &[u8]) -> Result<usize, Garbage> {
 /// Unfolds the blocks, to `most` bytes.
 pub(super) fn unfold(blocks: &[u8], most: usize, excess: Excess) -> Result<Vec<u8>, Garbage> {
     let mut reader = Reader(blocks);
-    let mut unfolded = Vec::new();
+    let (mut unfolded, mut count) = (Vec::new(), 0);
     while let Some((compressed, block)) = next_block(&mut reader)? {
+        count += 1;
+        if count > BLOCKS_MAX && excess == Excess::Refuse {
+            return Err(Garbage("more than 32 blocks of changes"));
+        }
         let before = unfolded.len();
         // Room for no more than a block may have and the whole may still take: the decompressor stops there.
         let room = most.saturating_sub(before).min(usize::from(u16::MAX));
@@ -106,7 +114,7 @@ fn next_block<'a>(reader: &mut Reader<'a>) -> Result<Option<(bool, &'a [u8])>, G
 /// behind entries that is not theirs, keys whose first byte is no character.
 pub(super) fn read(unfolded: &[u8], excess: Excess) -> Result<Vec<Change<'_>>, Garbage> {
     let mut reader = Reader(unfolded);
-    // Thousands of nodes fit a message: each is looked for in one step.
+    // Many nodes fit a message: each is looked for in one step.
     let (mut changes, mut nodes) = (Vec::new(), HashSet::new());
     while !reader.0.is_empty() {
         match read_operation(&mut reader, &mut changes, &mut nodes) {
@@ -126,6 +134,9 @@ fn read_operation<'a>(
         0 => {
             let id = reader.id()?;
             let [cleared, from] = [reader.counter()?, reader.counter()?];
+            if changes.len() == NODES_MAX {
+                return Err(TOO_MANY);
+            }
             if !nodes.insert(id) {
                 return Err(Garbage("a node twice"));
             }

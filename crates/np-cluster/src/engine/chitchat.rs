@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::chitchat::{
-    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, NodeState, VersionedValue,
-    spawn_chitchat,
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, Deserializable as _, FailureDetectorConfig, Heartbeat,
+    NodeState, VersionedValue, spawn_chitchat,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::gate::Gate;
 use super::socket::GossipTransport;
@@ -18,6 +18,7 @@ use super::{Engine, NodeId, NodeInfo, Store, Stored, Visit};
 use crate::attributes::READY;
 use crate::config::ClusterConfig;
 use crate::links::{Inbox, Links};
+use crate::observer::Cover;
 
 /// The rounds of gossip and the state that they spread.
 pub(crate) struct Gossip {
@@ -34,7 +35,8 @@ impl Gossip {
         links: Arc<dyn Links>,
         inbox: Inbox,
     ) -> Result<Self, String> {
-        let transport = GossipTransport::new(gate, links, inbox);
+        let (tell_state, engine) = watch::channel(None);
+        let transport = GossipTransport::new(gate, links, inbox, engine);
         let settings = ChitchatConfig {
             chitchat_id: to_engine(own),
             cluster_id: config.cluster.clone(),
@@ -49,10 +51,11 @@ impl Gossip {
         };
         let mut entries = config.attributes.entries();
         if !config.keep_keys {
-            entries.push((READY.to_owned(), "1".to_owned()));
+            entries.push((READY.to_owned(), Cover::all(own).write()));
         }
         let handle = spawn_chitchat(settings, entries, &transport).await.map_err(|error| error.to_string())?;
         let state = handle.chitchat();
+        tell_state.send_replace(Some(Arc::clone(&state)));
         Ok(Self { handle, state })
     }
 }
@@ -105,7 +108,8 @@ impl Drop for Gossip {
     }
 }
 
-struct State<'a>(&'a mut Chitchat);
+/// The state while nothing else changes it.
+pub(super) struct State<'a>(pub(super) &'a mut Chitchat);
 
 impl State<'_> {
     fn node(&self, id: &NodeId) -> Option<&NodeState> {
@@ -115,14 +119,11 @@ impl State<'_> {
 
 impl Store for State<'_> {
     fn nodes(&self) -> Vec<NodeInfo> {
-        let nodes = self.0.node_states().iter();
-        let info = |(id, state): (&ChitchatId, &NodeState)| NodeInfo {
-            id: of_engine(id),
-            heartbeat: state.heartbeat().into(),
-            version: state.max_version(),
-            cleared: state.last_gc_version(),
-        };
-        nodes.map(info).collect()
+        self.0.node_states().values().map(info).collect()
+    }
+
+    fn info(&self, id: &NodeId) -> Option<NodeInfo> {
+        self.node(id).map(info)
     }
 
     fn get(&self, id: &NodeId, key: &str) -> Option<Stored<'_>> {
@@ -143,13 +144,50 @@ impl Store for State<'_> {
         self.0.self_node_state().delete(key);
     }
 
+    fn outrun(&mut self, heartbeat: u64, version: u64) {
+        let own = self.0.self_node_state();
+        if let Ok(next) = Heartbeat::deserialize(&mut heartbeat.saturating_add(1).to_le_bytes().as_slice()) {
+            // A heartbeat below its own changes nothing.
+            let _ = own.try_set_heartbeat(next);
+        }
+        if own.max_version() >= version {
+            return;
+        }
+        let mut keys: Vec<_> = own
+            .key_values_including_deleted()
+            .filter(|(_, value)| !value.is_deleted())
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect();
+        keys.sort_by_key(|(_, value)| value.version);
+        // Deletions up to this version are forgotten, so whoever has less, or made-up keys, takes all of them anew.
+        let cleared = version.saturating_add(1);
+        let mut last = cleared;
+        for (_, value) in &mut keys {
+            last = last.saturating_add(1);
+            value.version = last;
+        }
+        let own = self.0.self_chitchat_id().clone();
+        self.0.reset_node_state_if_update(&own, keys.into_iter(), last, cleared);
+    }
+
     fn clear(&mut self, id: &NodeId) {
         let Some((version, cleared)) = self.node(id).map(|node| (node.max_version(), node.last_gc_version())) else {
             return;
         };
-        // One version more, or the engine takes it for what it has already.
+        // Nothing is known of it but that no deletion up to here is: so the others tell everything again, from the first version
+        // on, once the node is heard again. Where the engine has cleared up to its version it takes one more for an update.
+        let cleared = if version > cleared { version } else { cleared.saturating_add(1) };
         let none: [(String, VersionedValue); 0] = [];
-        self.0.reset_node_state_if_update(&to_engine(id), none.into_iter(), version.saturating_add(1), cleared);
+        self.0.reset_node_state_if_update(&to_engine(id), none.into_iter(), 0, cleared);
+    }
+}
+
+fn info(state: &NodeState) -> NodeInfo {
+    NodeInfo {
+        id: of_engine(state.chitchat_id()),
+        heartbeat: state.heartbeat().into(),
+        version: state.max_version(),
+        cleared: state.last_gc_version(),
     }
 }
 

@@ -3,21 +3,24 @@
 //! It owns the figures of what is known. It must never decode a message itself, nor know a type of the engine.
 
 mod known;
+mod retired;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::known::Known;
+use self::known::{Known, Weight};
+use self::retired::Retired;
 pub(crate) use super::changes::is_key;
-use super::changes::{self, BLOCK, Change, Excess};
-use super::message::{Digested, Garbage, Id, Kind, Message, VERSION_MAX};
-use super::{NodeId, NodeInfo};
+use super::changes::{self, Change, Excess};
+use super::message::{Digested, Garbage, Id, Kind, Message};
+use super::{Kept, NodeId, NodeInfo, Store};
+use crate::attributes::RESERVED;
 use crate::clock::{Clock, millis};
-use crate::limits::{AHEAD_MAX, DECODED_MAX, Limits, MESSAGE_MAX};
+use crate::limits::{AHEAD_MAX, BLOCKS_MAX, COUNTS_A_MILLISECOND, DECODED_MAX, Limits, MESSAGE_MAX};
 use crate::links::Links;
 use crate::stats::ClusterStats;
 
@@ -32,14 +35,14 @@ pub(crate) struct Gate {
 
 struct State {
     known: Known,
-    /// Names whose key was taken off the list: what they said up to their latest start is not heard any more.
-    retired: BTreeSet<Arc<str>>,
+    /// Names whose key was taken off the list.
+    retired: Retired,
     /// Names that were retired since somebody asked.
     newly_retired: Vec<Arc<str>>,
     /// When members were last heard themselves, and which version of this node's state they had.
-    peers: std::collections::BTreeMap<SocketAddr, Peer>,
-    /// The versions that members have of this node's earlier starts.
-    earlier: std::collections::BTreeMap<u64, u64>,
+    peers: BTreeMap<SocketAddr, Peer>,
+    /// What members have told of this node that is not so: a heartbeat and a version that it has not reached.
+    overtaken: Overtaken,
     /// When a member first told what it knows.
     first_told: Option<Instant>,
     stats: ClusterStats,
@@ -51,23 +54,25 @@ struct Peer {
     has: u64,
 }
 
-/// What members have told about this node.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// When a member first told what it knows.
-    pub(crate) first: Option<Instant>,
-    /// The latest of this node's earlier starts that members know something of, and its version there.
-    pub(crate) earlier: Vec<(u64, u64)>,
+/// How far members believe this node to be that is not there; 0 where they do not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Overtaken {
+    /// A heartbeat.
+    pub(crate) heartbeat: u64,
+    /// A version.
+    pub(crate) version: u64,
 }
 
 impl Gate {
     pub(crate) fn new(own: NodeId, cluster: &str, clock: Clock, limits: Limits, links: Arc<dyn Links>) -> Self {
+        let mut known = Known::new(limits);
+        known.push(&Id::of(&own));
         let state = State {
-            known: Known::new(limits),
-            retired: BTreeSet::new(),
+            known,
+            retired: Retired::new(limits.nodes),
             newly_retired: Vec::new(),
-            peers: std::collections::BTreeMap::new(),
-            earlier: std::collections::BTreeMap::new(),
+            peers: BTreeMap::new(),
+            overtaken: Overtaken::default(),
             first_told: None,
             stats: ClusterStats::default(),
         };
@@ -78,8 +83,9 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the engine may see of a message, in the engine's form and without compression.
-    pub(crate) fn incoming(&self, from: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>, Garbage> {
+    /// What the engine may see of a message, in the engine's form and without compression. What is stored stays as it is
+    /// until the engine has seen it.
+    pub(crate) fn incoming(&self, from: SocketAddr, bytes: &[u8], store: &dyn Store) -> Result<Vec<u8>, Garbage> {
         if bytes.len() > MESSAGE_MAX {
             return Err(Garbage("more than 64 KiB"));
         }
@@ -98,8 +104,10 @@ impl Gate {
             return Ok(message.write(&[]));
         }
         self.note_peer(state, from, &message);
-        message.digest.retain(|digested| self.admit_node(state, digested));
-        self.admit_changes(state, &mut changes);
+        self.note_overtaken(state, &message, store);
+        let now = self.clock.now();
+        message.digest.retain_mut(|digested| self.admit_node(state, digested, now));
+        self.admit_changes(state, &mut changes, store, now);
         let blocks = if has_changes { changes::write(&changes, false) } else { Vec::new() };
         Ok(message.write(&blocks))
     }
@@ -116,34 +124,60 @@ impl Gate {
             let peer = state.peers.entry(from).or_insert(Peer { heard: now, has: 0 });
             *peer = Peer { heard: now, has: has.unwrap_or(peer.has) };
         }
+        if state.retired.is_empty() {
+            return;
+        }
+        // Of a name that was retired, others tell what it once was. What it is now, it says itself.
+        let own_word = message.digest.iter().find(|digested| digested.id.address == from);
+        let proven = own_word.filter(|digested| self.links.name_at(from).as_deref() == Some(digested.id.name));
+        if let Some(digested) = proven {
+            state.retired.bring_back(&digested.id);
+        }
     }
 
-    /// Whether a node that a member tells of is one.
-    fn admit_node(&self, state: &mut State, digested: &Digested<'_>) -> bool {
+    /// Whether somebody has made up more of this node than there is.
+    fn note_overtaken(&self, state: &mut State, message: &Message<'_>, store: &dyn Store) {
+        let told = message.digest.iter().find(|digested| digested.id.is(&self.own));
+        let Some((told, own)) = told.zip(store.info(&self.own)) else {
+            return;
+        };
+        let most = most_counted(self.own.generation, self.clock.now());
+        let beyond = |told: u64, own: u64| if told > own && told <= most { told } else { 0 };
+        let overtaken = Overtaken {
+            heartbeat: beyond(told.heartbeat, own.heartbeat).max(state.overtaken.heartbeat),
+            version: beyond(told.version, own.version).max(state.overtaken.version),
+        };
+        if overtaken != state.overtaken {
+            state.overtaken = overtaken;
+            state.stats.impersonations += 1;
+        }
+    }
+
+    /// Whether a node that a member tells of is one. What it cannot have counted up to since it started is cut.
+    fn admit_node(&self, state: &mut State, digested: &mut Digested<'_>, now: u64) -> bool {
         let id = &digested.id;
         if id.is(&self.own) {
             return true;
         }
-        if id.name == &*self.own.name {
-            if id.generation >= self.own.generation {
-                // Only this node can tell of its own later start, and it does not: another runs under its name, or a
-                // member lies.
-                state.stats.impersonations += 1;
-                return false;
-            }
-            state.note_earlier(id.generation, digested.version);
-        }
-        if state.is_retired(id) {
+        if id.name == &*self.own.name && id.generation >= self.own.generation {
+            // Only this node can tell of its own later start, and it does not: another runs under its name, or a
+            // member lies.
+            state.stats.impersonations += 1;
             return false;
         }
-        if digested.version > VERSION_MAX {
+        if state.retired.contains(id) {
+            return false;
+        }
+        let most = most_counted(id.generation, now);
+        if digested.version > most || digested.heartbeat > most {
             state.stats.over_limit += 1;
-            return false;
+            digested.heartbeat = digested.heartbeat.min(most);
+            digested.version = digested.version.min(most);
         }
         if state.known.contains(id) {
             return true;
         }
-        let ahead = self.clock.now().saturating_add(millis(AHEAD_MAX));
+        let ahead = now.saturating_add(millis(AHEAD_MAX));
         let welcome = id.generation <= ahead && self.links.admits(id.name);
         if !(welcome && state.known.insert(id)) {
             state.stats.over_limit += 1;
@@ -153,48 +187,52 @@ impl Gate {
     }
 
     /// Leaves of the changes what others may say, within the limits.
-    fn admit_changes(&self, state: &mut State, changes: &mut Vec<Change<'_>>) {
-        changes.retain(|change| {
+    fn admit_changes(&self, state: &mut State, changes: &mut Vec<Change<'_>>, store: &dyn Store, now: u64) {
+        changes.retain_mut(|change| {
             let own = change.id.name == &*self.own.name && change.id.generation >= self.own.generation;
-            let readable = change.highest() <= VERSION_MAX;
-            state.stats.over_limit += u64::from(!readable);
-            !own && readable && !state.is_retired(&change.id) && state.known.contains(&change.id)
-        });
-        for change in changes {
-            let fits =
-                state.known.take(&change.id, change.entries.iter().map(|entry| entry.key.len() + entry.text.len()));
-            if fits < change.entries.len() {
-                state.stats.over_limit += 1;
-                change.entries.truncate(fits);
+            let counted = change.highest() <= most_counted(change.id.generation, now);
+            state.stats.over_limit += u64::from(!counted);
+            if own || !counted || state.retired.contains(&change.id) || !state.known.contains(&change.id) {
+                return false;
             }
-        }
+            let fits = take(state, change, store);
+            let all = fits == change.entries.len();
+            state.stats.over_limit += u64::from(!all);
+            change.entries.truncate(fits);
+            // Of a change whose every entry is left out, the rest would take away what is stored.
+            all || fits > 0
+        });
     }
 
     /// A message of the engine's, as it may go out: no longer than a receiver takes, and nothing of retired nodes.
     pub(crate) fn outgoing(&self, bytes: Vec<u8>) -> Option<Bytes> {
-        if !Kind::of(&bytes)?.has_changes() {
-            return (bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
-        }
-        let message = Message::read(&bytes).ok()?;
-        let small = changes::count_blocks(message.blocks).ok()? <= DECODED_MAX / BLOCK;
+        let has_changes = Kind::of(&bytes)?.has_changes();
         let state = self.state();
+        let message = if has_changes || !state.retired.is_empty() { Message::read(&bytes).ok() } else { None };
+        let Some(mut message) = message else {
+            return (!has_changes && bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
+        };
+        message.digest.retain(|digested| !state.retired.contains(&digested.id));
+        if !has_changes {
+            return Some(Bytes::from(message.write(&[])));
+        }
+        let small = changes::count_blocks(message.blocks).ok()? <= BLOCKS_MAX;
         if small && state.retired.is_empty() {
             return (bytes.len() <= MESSAGE_MAX).then(|| Bytes::from(bytes));
         }
         let unfolded = changes::unfold(message.blocks, DECODED_MAX, Excess::Cut).ok()?;
         let mut kept = changes::read(&unfolded, Excess::Cut).ok()?;
-        kept.retain(|change| !state.is_retired(&change.id));
+        kept.retain(|change| !state.retired.contains(&change.id));
         drop(state);
         let written = message.write(&changes::write(&kept, true));
         (written.len() <= MESSAGE_MAX).then(|| Bytes::from(written))
     }
 
-    /// Hears no more of a name up to its latest start, and of later ones only once the links have bound the name again.
+    /// Hears no more of a name, until its node says over a link that has proven the name which start of it is there.
     pub(crate) fn retire(&self, name: &str) {
         let mut state = self.state();
         let name: Arc<str> = name.into();
-        state.known.retire(&name);
-        state.retired.insert(Arc::clone(&name));
+        state.retired.insert(&name);
         state.newly_retired.push(name);
     }
 
@@ -203,23 +241,24 @@ impl Gate {
         std::mem::take(&mut self.state().newly_retired)
     }
 
-    /// Whether nothing is heard of a node any more.
-    pub(crate) fn is_retired(&self, id: &NodeId) -> bool {
-        let state = self.state();
-        state.is_retired(&Id { name: &id.name, generation: id.generation, address: id.address })
+    /// What members have told of this node that is not so, since the last time.
+    pub(crate) fn take_overtaken(&self) -> Overtaken {
+        std::mem::take(&mut self.state().overtaken)
     }
 
-    /// Takes up what the engine really keeps, and lets retired names in again that the links have bound anew.
-    pub(crate) fn refresh(&self, kept: &[(NodeInfo, usize, usize)]) {
+    /// Whether nothing is heard of a node any more.
+    pub(crate) fn is_retired(&self, id: &NodeId) -> bool {
+        self.state().retired.contains(&Id::of(id))
+    }
+
+    /// Takes up what the engine really keeps.
+    pub(crate) fn refresh(&self, kept: &[(NodeInfo, Kept)]) {
         let mut state = self.state();
-        state.known.refresh(kept);
-        let bound: Vec<Arc<str>> =
-            state.retired.iter().filter(|name| self.links.key_of(name).is_some()).map(Arc::clone).collect();
-        bound.iter().for_each(|name| {
-            state.retired.remove(name);
-        });
-        let addresses = state.known.addresses();
-        state.peers.retain(|at, _| addresses.contains(at));
+        let changed = state.known.refresh(kept);
+        if changed || state.peers.len() > state.known.count() {
+            let addresses = state.known.addresses();
+            state.peers.retain(|at, _| addresses.contains(at));
+        }
     }
 
     /// When a member was last heard itself.
@@ -232,10 +271,9 @@ impl Gate {
         self.state().peers.values().filter(|peer| peer.has >= version).count()
     }
 
-    /// What members have told about this node.
-    pub(crate) fn told(&self) -> Told {
-        let state = self.state();
-        Told { first: state.first_told, earlier: state.earlier.iter().map(|(start, at)| (*start, *at)).collect() }
+    /// When a member first told what it knows.
+    pub(crate) fn first_told(&self) -> Option<Instant> {
+        self.state().first_told
     }
 
     /// Counts a message that was none.
@@ -249,17 +287,51 @@ impl Gate {
     }
 }
 
-impl State {
-    fn is_retired(&self, id: &Id<'_>) -> bool {
-        self.known.is_retired(id) || self.retired.contains(id.name)
-    }
+/// A message as its reader understands it.
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) struct Reading {
+    /// The same in the engine's form, without compression.
+    pub(crate) written: Vec<u8>,
+    /// The nodes that it names.
+    pub(crate) nodes: usize,
+    /// The entries of its changes.
+    pub(crate) entries: usize,
+}
 
-    /// The latest few are enough: an earlier one was taken over by a later.
-    fn note_earlier(&mut self, generation: u64, version: u64) {
-        let known = self.earlier.entry(generation).or_default();
-        *known = version.max(*known);
-        if self.earlier.len() > 8 {
-            self.earlier.pop_first();
-        }
+/// Reads a message as the gate does, and writes it again; nothing of it is judged.
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) fn reread(bytes: &[u8], most: usize) -> Result<Reading, Garbage> {
+    if bytes.len() > most {
+        return Err(Garbage("more than 64 KiB"));
     }
+    let message = Message::read(bytes)?;
+    let has_changes = message.kind.has_changes();
+    let unfolded = if has_changes { changes::unfold(message.blocks, DECODED_MAX, Excess::Refuse)? } else { Vec::new() };
+    let changes = changes::read(&unfolded, Excess::Refuse)?;
+    let blocks = if has_changes { changes::write(&changes, false) } else { Vec::new() };
+    let entries = changes.iter().map(|change| change.entries.len()).sum();
+    Ok(Reading { written: message.write(&blocks), nodes: message.digest.len() + changes.len(), entries })
+}
+
+/// The highest heartbeat and version that a node can have: it counts up so often since it started, by a clock that may differ.
+fn most_counted(generation: u64, now: u64) -> u64 {
+    let ahead = millis(AHEAD_MAX);
+    now.saturating_add(ahead).saturating_sub(generation).max(ahead).saturating_mul(COUNTS_A_MILLISECOND)
+}
+
+/// How many entries of a change there is room for.
+fn take(state: &mut State, change: &Change<'_>, store: &dyn Store) -> usize {
+    let id = NodeId { name: change.id.name.into(), generation: change.id.generation, address: change.id.address };
+    let (version, cleared) = store.info(&id).map_or((0, 0), |info| (info.version, info.cleared));
+    // The engine drops what it has when it has missed deletions.
+    let anew = change.starts_anew(version, cleared);
+    let weights = change.entries.iter().map(|entry| {
+        let new = entry.key.len() + entry.text.len();
+        let stored = || store.get(&id, entry.key).map(|stored| entry.key.len() + stored.text.len());
+        // What the engine has already it does not take again.
+        let old = if anew { None } else { stored().or_else(|| (entry.version <= version).then_some(0)) };
+        let new = if !anew && entry.version <= version { old.unwrap_or_default() } else { new };
+        Weight { reserved: entry.key.starts_with(RESERVED), old, new }
+    });
+    state.known.take(&change.id, anew, weights)
 }

@@ -7,19 +7,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::NodeId;
 use crate::config::is_name;
+use crate::limits::NODES_MAX;
 
 /// The first bytes of every message, in the engine's order.
 const MAGIC: [u8; 2] = 45_139_u16.to_le_bytes();
 const VERSION: u8 = 0;
 /// Counters above this are no counters: the engine adds to some of them.
 const COUNTER_MAX: u64 = 1 << 62;
-/// Versions above this are not taken up, whoever tells of them. What this node adds to a version of others, to have their keys
-/// cleared, then stays one that all others can read.
-pub(super) const VERSION_MAX: u64 = 1 << 61;
-
 /// Why bytes are no message, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Garbage(pub(crate) &'static str);
+
+/// More nodes than there may be in a message.
+pub(super) const TOO_MANY: Garbage = Garbage("more than 1,166 nodes");
 
 /// What a message is, by its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,11 @@ pub(super) struct Id<'a> {
     pub(super) address: SocketAddr,
 }
 
-impl Id<'_> {
+impl<'a> Id<'a> {
+    pub(super) fn of(id: &'a NodeId) -> Self {
+        Self { name: &id.name, generation: id.generation, address: id.address }
+    }
+
     pub(super) fn is(&self, id: &NodeId) -> bool {
         (self.name, self.generation, self.address) == (&*id.name, id.generation, id.address)
     }
@@ -181,6 +185,9 @@ impl<'a> Reader<'a> {
 
     fn digest(&mut self) -> Result<Vec<Digested<'a>>, Garbage> {
         let count = self.len()?;
+        if count > NODES_MAX {
+            return Err(TOO_MANY);
+        }
         let mut digest = Vec::new();
         for _ in 0..count {
             let id = self.id()?;

@@ -183,6 +183,11 @@ impl Directory {
         self.by_key.iter().find(|(_, bound)| bound.address == Some(address)).map(|(key, _)| *key)
     }
 
+    /// The name of the node at an address.
+    pub(crate) fn name_at(&self, address: SocketAddr) -> Option<String> {
+        self.by_key.values().find(|bound| bound.address == Some(address)).map(|bound| bound.name.clone())
+    }
+
     /// The key of a node.
     pub(crate) fn key_of(&self, name: &str) -> Option<NodeKey> {
         self.by_name.get(name).copied()

@@ -206,6 +206,10 @@ impl Links for Net {
         self.node_key(name).map(|key| key.to_string())
     }
 
+    fn name_at(&self, at: SocketAddr) -> Option<String> {
+        self.0.book().directory.name_at(at)
+    }
+
     fn stats(&self) -> LinkStats {
         let counts = &self.0.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

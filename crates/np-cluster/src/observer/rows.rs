@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,7 +10,7 @@ use super::{Changed, Observer, Seen, shown};
 use crate::detector::patience;
 use crate::engine::{NodeId, Store};
 use crate::member::{Member, MemberState, Row, Table};
-use crate::shared::find;
+use crate::shared::{Earlier, find};
 use crate::subscription::KeyEvent;
 
 impl Observer {
@@ -38,9 +39,7 @@ impl Observer {
         let latest = || starts.iter().filter(shown).max_by_key(|(id, seen)| (seen.alive && !seen.left, id.generation));
         let (id, seen) = own.or_else(latest)?;
         let state = self.state_of(id, seen, now)?;
-        // What this node has for itself is told by its own word, which may not have been looked at yet.
-        let ready = seen.ready || (**id == self.shared.own && self.ready);
-        let earlier = starts.iter().rev().find(|(other, _)| other.generation < id.generation && !ready);
+        let earlier = self.earlier(starts, (id, seen), now);
         let member = Member {
             name: id.name.to_string(),
             state,
@@ -49,13 +48,33 @@ impl Observer {
             attributes: seen.attributes.clone(),
             generation: id.generation,
         };
-        Some(Row { member, id: (*id).clone(), earlier: earlier.map(|(id, _)| (*id).clone()) })
+        Some(Row { member, id: (*id).clone(), earlier })
+    }
+
+    /// The starts before this one of whose keys something is left that no later one has taken over.
+    fn earlier(&self, starts: &[(&NodeId, &Seen)], (id, seen): (&NodeId, &Seen), now: Instant) -> Vec<Earlier> {
+        // What this node has for itself is told by its own word, which may not have been looked at yet.
+        let latest = if *id == self.shared.own { &self.take_over.cover } else { &seen.cover };
+        let (mut covers, mut left) = (vec![latest], Vec::new());
+        for (start, seen) in starts.iter().rev().filter(|(start, _)| start.generation < id.generation) {
+            let after = covers.iter().map(|cover| cover.of(start.generation)).max().unwrap_or_default();
+            let has_more = seen.version > after && seen.kept.keys.keys > 0;
+            if has_more && Self::silent(seen, now) < self.shared.forget_after {
+                left.push(Earlier { id: (*start).clone(), after });
+            }
+            covers.push(&seen.cover);
+        }
+        left
+    }
+
+    fn silent(seen: &Seen, now: Instant) -> Duration {
+        now.saturating_duration_since(seen.life.last_sign().unwrap_or(seen.first))
     }
 
     /// Whether a node is shown, and as what. One that never gave a sign of life may be about to, or have failed before this
     /// node came.
     fn state_of(&self, id: &NodeId, seen: &Seen, now: Instant) -> Option<MemberState> {
-        let silent = now.saturating_duration_since(seen.life.last_sign().unwrap_or(seen.first));
+        let silent = Self::silent(seen, now);
         if seen.left {
             return (silent < self.shared.forget_after).then_some(MemberState::Left);
         }
@@ -83,16 +102,16 @@ impl Observer {
             subscribers.tell(Some(key), &event);
         };
         for Changed { id, key } in changes {
-            if let Some(row) = table.get(&id.name).filter(|row| shown(Some(row)).any(|shown| shown == id)) {
+            if let Some(row) = table.get(&id.name).filter(|row| shown(Some(row)).any(|(shown, _)| shown == id)) {
                 tell(row, key);
             }
         }
         for row in table.values() {
             let old = before.get(&row.id.name);
             // Starts that are shown now and were not, and the other way round.
-            let came = shown(Some(row)).filter(|id| !shown(old).any(|old| old == *id));
-            let went = shown(old).filter(|id| !shown(Some(row)).any(|new| new == *id));
-            for id in came.chain(went) {
+            let came = shown(Some(row)).filter(|start| !shown(old).any(|old| old == *start));
+            let went = shown(old).filter(|start| !shown(Some(row)).any(|new| new == *start));
+            for (id, _) in came.chain(went) {
                 keys(store, id).iter().filter(|key| differs(store, old, row, key)).for_each(|key| tell(row, key));
             }
         }
@@ -104,9 +123,8 @@ impl Observer {
 
 /// Whether a key is told differently by the member as it is and as it was.
 fn differs(store: &dyn Store, old: Option<&Row>, new: &Row, key: &str) -> bool {
-    let text = |row: &Row| {
-        find(store, &row.id, row.earlier.as_ref(), key).filter(|stored| !stored.deleted).map(|stored| stored.text)
-    };
+    let text =
+        |row: &Row| find(store, &row.id, &row.earlier, key).filter(|stored| !stored.deleted).map(|stored| stored.text);
     old.and_then(text) != text(new)
 }
 

@@ -1,72 +1,190 @@
-//! How a node that started again takes over the keys of its earlier start, which the others have kept for it.
+//! How a node that started again takes over the keys of its earlier starts, which the others have kept for it.
+//!
+//! It goes on as more becomes known: the others tell an earlier start in parts, one may know more than the next, and whoever
+//! knows most may stand on the other side of a partition. What was taken over so far stands in a key of np's own, so that the
+//! others show what is left beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
 use super::Observer;
 use crate::attributes::{READY, RESERVED};
-use crate::engine::{NodeInfo, Store};
+use crate::engine::{NodeId, NodeInfo, Store};
 use crate::shared::Size;
 use crate::value::Envelope;
 
-/// Intervals after the first word of another in which more is waited for: one may know more than the next.
+/// Intervals after the first word of another in which nothing is taken over: one may know later values than the next.
 const LISTEN: u32 = 3;
-/// Intervals after which what has come is taken, whole or not: a member may tell of a version that nobody has.
-const GIVE_UP: u32 = 15;
+/// Starts that are named one by one; of those before the latest of them nothing is shown any more.
+const STARTS: usize = 16;
+
+/// What a start of a node has taken over from earlier ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cover {
+    /// Everything of starts up to this one.
+    floor: u64,
+    /// Of later ones everything up to a version.
+    starts: BTreeMap<u64, u64>,
+}
+
+impl Cover {
+    /// Everything of every earlier start.
+    pub(crate) const fn all(own: &NodeId) -> Self {
+        Self { floor: own.generation, starts: BTreeMap::new() }
+    }
+
+    /// Reads what a node tells; nothing of what it cannot have told.
+    pub(crate) fn read(text: &str) -> Self {
+        let mut words = text.split(' ');
+        let floor = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
+        let start = |word: &str| {
+            let (start, version) = word.split_once(':')?;
+            Some((start.parse().ok()?, version.parse().ok()?))
+        };
+        Self { floor, starts: words.take(STARTS).filter_map(start).collect() }
+    }
+
+    /// The form in which it is told.
+    pub(crate) fn write(&self) -> String {
+        let starts = self.starts.iter().map(|(start, version)| format!(" {start}:{version}"));
+        std::iter::once(self.floor.to_string()).chain(starts).collect()
+    }
+
+    /// The version of a start up to which everything is taken over.
+    pub(crate) fn of(&self, generation: u64) -> u64 {
+        if generation <= self.floor { u64::MAX } else { self.starts.get(&generation).copied().unwrap_or_default() }
+    }
+
+    fn insert(&mut self, generation: u64, version: u64) {
+        if generation <= self.floor {
+            return;
+        }
+        let known = self.starts.entry(generation).or_default();
+        *known = version.max(*known);
+        if self.starts.len() > STARTS
+            && let Some((start, _)) = self.starts.pop_first()
+        {
+            self.floor = start;
+        }
+    }
+}
+
+/// What is known of a take-over.
+pub(super) struct TakeOver {
+    started: Instant,
+    /// What has been taken over, once it was told.
+    pub(super) cover: Cover,
+    told: bool,
+    /// The versions of this node's keys that are as they were taken over: an earlier start may still change them.
+    taken: BTreeSet<u64>,
+    /// Nothing more is taken over.
+    over: bool,
+}
+
+impl TakeOver {
+    /// Begins; with nothing to take over it is over at once.
+    pub(super) fn new(own: &NodeId, keep: bool, started: Instant) -> Self {
+        let cover = if keep { Cover::default() } else { Cover::all(own) };
+        Self { started, cover, told: !keep, taken: BTreeSet::new(), over: !keep }
+    }
+}
 
 impl Observer {
-    /// Takes over what is there once it is whole. Tells whether it is done; till then others show the earlier keys beside the
-    /// new ones.
-    pub(super) fn take_over(&self, store: &mut dyn Store, now: Instant, time: u64) -> bool {
-        let told = self.shared.gate.told();
-        let Some(first) = told.first else {
-            return false;
-        };
-        let waited = now.saturating_duration_since(first);
-        if waited < self.shared.interval * LISTEN {
+    /// Takes over what has become known since the last look. Tells whether anything has changed.
+    pub(super) fn take_over(&mut self, store: &mut dyn Store, now: Instant, time: u64) -> bool {
+        let own = self.shared.own.clone();
+        if self.take_over.over {
             return false;
         }
-        let own = &self.shared.own;
-        let mut earlier: Vec<NodeInfo> =
-            store.nodes().into_iter().filter(|info| info.id.name == own.name && info.id != *own).collect();
+        if now.saturating_duration_since(self.take_over.started) >= self.shared.forget_after {
+            // By now the others have forgotten what they kept, and who tells of more has made it up.
+            self.take_over.cover = Cover::all(&own);
+            (self.take_over.over, self.take_over.taken) = (true, BTreeSet::new());
+            store.set(READY, &self.take_over.cover.write());
+            return true;
+        }
+        let listened = |first| now.saturating_duration_since(first) >= self.shared.interval * LISTEN;
+        if !self.shared.gate.first_told().is_some_and(listened) {
+            return false;
+        }
+        let earlier = self.nodes.keys().filter(|id| id.name == own.name && id.generation < own.generation);
+        let mut earlier: Vec<NodeInfo> = earlier.filter_map(|id| store.info(id)).collect();
         earlier.sort_by_key(|info| std::cmp::Reverse(info.id.generation));
-        let is_whole = |(start, version): &(u64, u64)| {
-            earlier.iter().any(|info| info.id.generation == *start && info.version >= *version)
-        };
-        if !told.earlier.last().is_none_or(is_whole) && waited < self.shared.interval * GIVE_UP {
+        let is_taken = |info: &NodeInfo| self.take_over.cover.of(info.id.generation) >= info.version;
+        if self.take_over.told && earlier.iter().all(is_taken) {
             return false;
         }
         for (key, text) in self.collect(store, &earlier, time) {
-            store.set(&key, &text);
+            match text {
+                Some(text) => store.set(&key, &text),
+                None => store.delete(&key),
+            }
+            self.take_over.taken.extend(store.get(&own, &key).map(|stored| stored.version));
         }
-        store.set(READY, "1");
+        earlier.iter().for_each(|info| self.take_over.cover.insert(info.id.generation, info.version));
+        self.take_over.told = true;
+        store.set(READY, &self.take_over.cover.write());
         true
     }
 
-    /// The keys to take over: of the latest start that has them, down to the one that had all.
-    fn collect(&self, store: &dyn Store, earlier: &[NodeInfo], time: u64) -> Vec<(String, String)> {
+    /// The keys that the earlier starts have changed since the last time, with their values; none for those that are deleted.
+    fn collect(&self, store: &dyn Store, earlier: &[NodeInfo], time: u64) -> Vec<(String, Option<String>)> {
         let own = &self.shared.own;
-        let (mut taken, mut known) = (Vec::new(), BTreeSet::new());
+        let (mut changed, mut known) = (Vec::new(), BTreeSet::new());
         let mut size = Size::default();
-        store.each(own, &mut |key, stored| size = size.after(None, key.len() + stored.text.len()));
+        store.each(own, &mut |key, stored| {
+            if !key.starts_with(RESERVED) {
+                size = size.after(None, key.len() + stored.text.len());
+            }
+        });
+        // What a start took over from one before it counts by its own word.
+        let mut covers: Vec<Cover> = Vec::new();
         for info in earlier {
+            let generation = info.id.generation;
+            let covered = covers.iter().map(|cover| cover.of(generation)).max().unwrap_or_default();
+            let taken = self.take_over.cover.of(generation);
             store.each(&info.id, &mut |key, stored| {
-                let new = !key.starts_with(RESERVED) && store.get(own, key).is_none() && known.insert(key.to_owned());
-                let lives = || Envelope::read(stored.text).is_some_and(|value| !value.is_over(time));
-                if !new || stored.deleted || !lives() {
+                let newest = !key.starts_with(RESERVED) && stored.version > covered && known.insert(key.to_owned());
+                if !newest || stored.version <= taken {
                     return;
                 }
-                let larger = size.after(None, key.len() + stored.text.len());
+                let lives = !stored.deleted && Envelope::read(stored.text).is_some_and(|value| !value.is_over(time));
+                let text = lives.then_some(stored.text);
+                let old = store.get(own, key);
+                let own_word = old.is_some_and(|old| !self.take_over.taken.contains(&old.version));
+                if own_word || text == old.filter(|old| !old.deleted).map(|old| old.text) {
+                    return;
+                }
+                let weight = |text: &str| key.len() + text.len();
+                let larger = size.after(old.map(|old| weight(old.text)), weight(text.unwrap_or_default()));
                 if larger.fits(&self.shared.limits) {
                     size = larger;
-                    taken.push((key.to_owned(), stored.text.to_owned()));
+                    changed.push((key.to_owned(), text.map(str::to_owned)));
                 }
             });
-            if store.get(&info.id, READY).is_some() {
-                break;
-            }
+            covers.extend(store.get(&info.id, READY).map(|told| Cover::read(told.text)));
         }
-        taken
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_over_is_read_as_it_was_written_and_no_start_is_shown_again() {
+        let mut cover = Cover::default();
+        assert_eq!((cover.of(5), cover.write().as_str()), (0, "0"));
+        for generation in 1..=20 {
+            cover.insert(generation, 100 + generation);
+        }
+        cover.insert(20, 7);
+        assert_eq!((cover.of(4), cover.of(5), cover.of(20), cover.of(21)), (u64::MAX, 105, 120, 0));
+        assert_eq!(Cover::read(&cover.write()), cover);
+        for wrong in ["", "x", "1:2", "0 5", "0 :", "0 -1:2"] {
+            assert_eq!(Cover::read(wrong).of(5), 0, "{wrong}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Random;
 use crate::links::{Inbox, Incoming, Links};
 
 /// Messages that wait at a node before more are dropped.
@@ -38,9 +39,13 @@ struct Wires {
     apart: BTreeSet<SocketAddr>,
     cut: BTreeMap<(SocketAddr, SocketAddr), usize>,
     keys: BTreeMap<String, [u8; 32]>,
+    /// Who is at an address, as its link has proven.
+    names: BTreeMap<SocketAddr, String>,
+    /// Names that a node does not allow: its messages are not taken.
+    strangers: BTreeSet<(SocketAddr, String)>,
     loss: f64,
     delay: (Duration, Duration),
-    random: u64,
+    random: Random,
 }
 
 impl Network {
@@ -51,9 +56,11 @@ impl Network {
             apart: BTreeSet::new(),
             cut: BTreeMap::new(),
             keys: BTreeMap::new(),
+            names: BTreeMap::new(),
+            strangers: BTreeSet::new(),
             loss: 0.0,
             delay: (Duration::from_millis(1), Duration::from_millis(20)),
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random::new(seed),
         }))
     }
 
@@ -61,9 +68,12 @@ impl Network {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn attach(self: &Arc<Self>, at: SocketAddr) -> (Arc<dyn Links>, Inbox) {
+    pub(super) fn attach(self: &Arc<Self>, at: SocketAddr, name: &str) -> (Arc<dyn Links>, Inbox) {
         let (sender, inbox) = mpsc::channel(QUEUE);
-        self.wires().nodes.insert(at, sender.clone());
+        let mut wires = self.wires();
+        wires.nodes.insert(at, sender.clone());
+        wires.names.insert(at, name.to_owned());
+        drop(wires);
         (Arc::new(Wire { network: Arc::clone(self), at, attached: sender }), inbox)
     }
 
@@ -100,7 +110,12 @@ impl Network {
     }
 
     pub(super) async fn retire(&self, at: SocketAddr, name: &str) {
+        self.wires().strangers.insert((at, name.to_owned()));
         self.hand(at, Incoming::Retired { name: name.to_owned() }).await;
+    }
+
+    pub(super) fn allow(&self, at: SocketAddr, name: &str) {
+        self.wires().strangers.remove(&(at, name.to_owned()));
     }
 
     async fn hand(&self, to: SocketAddr, incoming: Incoming) {
@@ -121,23 +136,17 @@ impl Network {
         let traffic = wires.traffic.entry(from.at).or_default();
         traffic.messages += 1;
         traffic.bytes += len as u64;
+        let is_stranger = |name: &String| wires.strangers.contains(&(to, name.clone()));
+        if !wires.strangers.is_empty() && wires.names.get(&from.at).is_some_and(is_stranger) {
+            return None;
+        }
         let parted = wires.apart.contains(&from.at) != wires.apart.contains(&to);
-        if parted || wires.cut.contains_key(&(to, from.at)) || wires.chance() < wires.loss {
+        if parted || wires.cut.contains_key(&(to, from.at)) || wires.random.chance() < wires.loss {
             return None;
         }
         let (least, most) = wires.delay;
-        let after = least + (most - least).mul_f64(wires.chance());
+        let after = least + (most - least).mul_f64(wires.random.chance());
         Some((wires.nodes.get(&to)?.clone(), after))
-    }
-}
-
-impl Wires {
-    /// From 0 up to 1.
-    fn chance(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -162,6 +171,11 @@ impl Links for Wire {
 
     fn refuse(&self, from: SocketAddr) {
         *self.network.wires().cut.entry((self.at, from)).or_default() += 1;
+    }
+
+    fn name_at(&self, at: SocketAddr) -> Option<String> {
+        let wires = self.network.wires();
+        wires.names.get(&at).filter(|name| !wires.strangers.contains(&(self.at, (*name).clone()))).cloned()
     }
 
     fn verify_key(&self, name: &str) -> Option<[u8; 32]> {

@@ -159,6 +159,66 @@ async fn a_retired_name_is_gone_with_its_keys_and_stays_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_is_allowed_again_is_heard_again_with_its_keys() {
+    let world = World::met(4).await;
+    for key in 0..50 {
+        world.node(3).set(&format!("k{key}"), "x").await.unwrap();
+    }
+    sleep(3 * SECOND).await;
+    for other in 0..3 {
+        world.net.retire(at(other), "node-3").await;
+    }
+    sleep(10 * SECOND).await;
+    assert_eq!(world.node(0).members().len(), 3);
+    for other in 0..3 {
+        world.net.allow(at(other), "node-3");
+    }
+    // The same process, which has not started again.
+    within(15 * SECOND, || (0..3).all(|other| state(world.node(other), 3) == Some(MemberState::Live))).await;
+    world.node(3).set("later", "x").await.unwrap();
+    all_have(&world.nodes[..3], "node-3", "later", "x", 5 * SECOND).await;
+    for other in 0..3 {
+        assert_eq!(world.node(other).snapshot().await["node-3"].len(), 51, "{other}");
+    }
+}
+
+/// The word that the old key is gone may come when its name has spoken by the new one already.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_retired_late_takes_nothing_from_the_one_that_has_its_name_now() {
+    let mut world = World::met(3).await;
+    world.node(1).set("old", "x").await.unwrap();
+    sleep(3 * SECOND).await;
+    world.net.kill(at(1));
+    world.nodes[1] = world.net.join(world.net.config(1)).await.unwrap();
+    world.node(1).set("new", "y").await.unwrap();
+    all_have(&world.nodes, "node-1", "new", "y", 5 * SECOND).await;
+    for other in [0, 2] {
+        world.net.retire(at(other), "node-1").await;
+        world.net.allow(at(other), "node-1");
+    }
+    sleep(SECOND / 2).await;
+    within(10 * SECOND, || [0, 2].iter().all(|other| state(world.node(*other), 1) == Some(MemberState::Live))).await;
+    all_have(&world.nodes, "node-1", "new", "y", 5 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_a_node_that_was_retired_here() {
+    let world = World::met(3).await;
+    world.node(1).set("mine", "x").await.unwrap();
+    sleep(3 * SECOND).await;
+    world.net.kill(at(1));
+    for other in [0, 2] {
+        world.net.retire(at(other), "node-1").await;
+    }
+    sleep(SECOND).await;
+    // A newcomer, whose list still has the name.
+    let late = world.net.join(world.net.config(3)).await.unwrap();
+    sleep(10 * SECOND).await;
+    assert_eq!(live(&late), 3);
+    assert!(late.members().iter().all(|member| member.name != "node-1"), "{:?}", late.members());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_failed_is_forgotten_after_its_time() {
     let net = Simulation::new(1);
     let config = |number| net.config(number).forget_after(30 * SECOND);

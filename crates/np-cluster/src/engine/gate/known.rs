@@ -4,31 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::super::NodeInfo;
 use super::super::message::Id;
+use super::super::{Kept, NodeInfo};
 use crate::limits::{DIGEST_MAX, Limits};
 
 /// For how many looks at the engine a node is counted that has not got there: by then the engine has seen its message.
 const PATIENCE: u8 = 4;
 
-/// The nodes by name.
+/// The nodes by name, this one among them.
 pub(super) struct Known {
     limits: Limits,
     starts: BTreeMap<Arc<str>, Vec<Start>>,
-    /// The latest start of each name that is not heard any more.
-    retired: BTreeMap<Arc<str>, u64>,
     count: usize,
     digest: usize,
     bytes: usize,
+    /// Looks at the engine.
+    looks: u32,
 }
 
 struct Start {
     generation: u64,
     address: SocketAddr,
-    keys: usize,
-    bytes: usize,
-    /// Looks left until the node must be in the engine; `None` once it was there.
-    waiting: Option<u8>,
+    kept: Kept,
+    /// Looks left until the node must be in the engine.
+    waiting: u8,
+    /// The look at which it was there.
+    looked: u32,
 }
 
 impl Start {
@@ -37,13 +38,28 @@ impl Start {
     }
 }
 
+/// What an entry does to the size of its node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weight {
+    /// Whether the key is one of np's own.
+    pub(super) reserved: bool,
+    /// The bytes that are stored for the key, if any are.
+    pub(super) old: Option<usize>,
+    /// Its bytes.
+    pub(super) new: usize,
+}
+
 impl Known {
     pub(super) const fn new(limits: Limits) -> Self {
-        Self { limits, starts: BTreeMap::new(), retired: BTreeMap::new(), count: 0, digest: 0, bytes: 0 }
+        Self { limits, starts: BTreeMap::new(), count: 0, digest: 0, bytes: 0, looks: 0 }
     }
 
     pub(super) const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.count
     }
 
     pub(super) fn contains(&self, id: &Id<'_>) -> bool {
@@ -55,17 +71,24 @@ impl Known {
         self.starts.values().flatten().map(|start| start.address).collect()
     }
 
-    /// Takes a node up if there is room. One place is the node's own.
+    /// Takes a node up if there is room.
     pub(super) fn insert(&mut self, id: &Id<'_>) -> bool {
-        if self.count + 1 >= self.limits.nodes || self.digest + id.digest_len() > DIGEST_MAX - 128 {
+        if self.count >= self.limits.nodes || self.digest + id.digest_len() > DIGEST_MAX - 128 {
             return false;
         }
-        self.push(id, 0, 0, Some(PATIENCE));
+        self.push(id);
         true
     }
 
-    fn push(&mut self, id: &Id<'_>, keys: usize, bytes: usize, waiting: Option<u8>) {
-        let start = Start { generation: id.generation, address: id.address, keys, bytes, waiting };
+    /// Takes a node up: this one, or one that the engine has.
+    pub(super) fn push(&mut self, id: &Id<'_>) {
+        let start = Start {
+            generation: id.generation,
+            address: id.address,
+            kept: Kept::default(),
+            waiting: PATIENCE,
+            looked: self.looks,
+        };
         match self.starts.get_mut(id.name) {
             Some(starts) => starts.push(start),
             None => {
@@ -74,61 +97,60 @@ impl Known {
         }
         self.count += 1;
         self.digest += id.digest_len();
-        self.bytes += bytes;
     }
 
-    /// How many of a node's new entries there is room for, by their bytes. They count until the next look at the engine.
-    pub(super) fn take(&mut self, id: &Id<'_>, entries: impl Iterator<Item = usize>) -> usize {
+    /// How many of a node's entries there is room for, by what they weigh: as many from the first on as leave the node within
+    /// the limits. With `anew` they take the place of all that is stored.
+    pub(super) fn take(&mut self, id: &Id<'_>, anew: bool, entries: impl Iterator<Item = Weight>) -> usize {
         let starts = self.starts.get_mut(id.name);
         let Some(start) = starts.and_then(|starts| starts.iter_mut().find(|start| start.is(id))) else {
             return 0;
         };
+        let others = self.bytes.saturating_sub(start.kept.all_bytes());
+        let mut kept = if anew { Kept::default() } else { start.kept };
         let mut taken = 0;
-        for bytes in entries {
-            let fits = start.keys < self.limits.keys
-                && start.bytes + bytes <= self.limits.bytes
-                && self.bytes + bytes <= self.limits.total_bytes;
-            if !fits {
-                break;
+        for (weight, count) in entries.zip(1..) {
+            kept.put(weight.reserved, weight.old, weight.new);
+            // Within a message a value may meet one that a later entry replaces.
+            if kept.is_taken(&self.limits) && others + kept.all_bytes() <= self.limits.total_bytes {
+                (start.kept, taken) = (kept, count);
             }
-            start.keys += 1;
-            start.bytes += bytes;
-            self.bytes += bytes;
-            taken += 1;
         }
+        self.bytes = others + start.kept.all_bytes();
         taken
     }
 
-    /// Takes up what the engine keeps: nodes with their keys and bytes.
-    pub(super) fn refresh(&mut self, kept: &[(NodeInfo, usize, usize)]) {
-        let before = std::mem::take(&mut self.starts);
-        (self.count, self.digest, self.bytes) = (0, 0, 0);
-        for (node, keys, bytes) in kept {
+    /// Takes up what the engine keeps: nodes with what they weigh. Tells whether another node is there, or one less.
+    pub(super) fn refresh(&mut self, kept: &[(NodeInfo, Kept)]) -> bool {
+        self.looks = self.looks.wrapping_add(1);
+        let (looks, before) = (self.looks, self.count);
+        let mut changed = false;
+        for (node, kept) in kept {
             let id = Id { name: &node.id.name, generation: node.id.generation, address: node.id.address };
-            self.push(&id, *keys, *bytes, None);
-        }
-        for (name, starts) in before {
-            for start in starts {
-                let id = Id { name: &name, generation: start.generation, address: start.address };
-                let waiting = start.waiting.and_then(|left| left.checked_sub(1));
-                if waiting.is_some() && !self.contains(&id) {
-                    self.push(&id, start.keys, start.bytes, waiting);
-                }
+            if !self.contains(&id) {
+                self.push(&id);
+                changed = true;
             }
+            let starts = self.starts.get_mut(id.name).into_iter().flatten();
+            starts.filter(|start| start.is(&id)).for_each(|start| {
+                (start.kept, start.waiting, start.looked) = (*kept, 0, looks);
+            });
         }
-    }
-
-    /// Ends a name with its latest start.
-    pub(super) fn retire(&mut self, name: &Arc<str>) {
-        let latest = self.starts.get(name).into_iter().flatten().map(|start| start.generation).max();
-        // As many names as there are nodes: the oldest goes, and with it nothing that is still told of.
-        if self.retired.len() >= self.limits.nodes {
-            self.retired.pop_first();
-        }
-        self.retired.insert(Arc::clone(name), latest.unwrap_or_default());
-    }
-
-    pub(super) fn is_retired(&self, id: &Id<'_>) -> bool {
-        self.retired.get(id.name).is_some_and(|latest| id.generation <= *latest)
+        (self.count, self.digest, self.bytes) = (0, 0, 0);
+        self.starts.retain(|name, starts| {
+            starts.retain_mut(|start| {
+                let stays = start.looked == looks || start.waiting > 0;
+                start.waiting = start.waiting.saturating_sub(1);
+                stays
+            });
+            for start in &*starts {
+                let id = Id { name, generation: start.generation, address: start.address };
+                self.count += 1;
+                self.digest += id.digest_len();
+                self.bytes += start.kept.all_bytes();
+            }
+            !starts.is_empty()
+        });
+        changed || self.count != before
     }
 }
