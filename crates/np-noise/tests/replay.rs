@@ -177,7 +177,8 @@ fn a_clock_set_back_is_told_to_the_millisecond_where_stamps_are_kept_in_grains()
 #[test]
 fn a_guard_shows_how_much_it_holds_and_neither_nonces_nor_its_key() {
     let mut guard = guard();
-    assert!(guard.is_empty() && guard.len() == 0);
+    assert!(guard.is_empty());
+    assert_eq!(guard.len(), 0);
     assert_eq!(guard.admit(NOW, NOW, &nonce(1)), Ok(()));
     assert!(!guard.is_empty() && guard.len() == 1);
     assert_eq!(format!("{guard:?}"), "ReplayGuard { window_millis: 5000, capacity: 10000, len: 1, .. }");
