@@ -12,41 +12,35 @@ use crate::Failure;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Tests that run together: a package, and which of its tests.
-type Tests = (&'static str, &'static [&'static str]);
+/// Tests of the mutant's own crate that run together, as cargo is told.
+type Tests = &'static [&'static str];
 
 /// For the mutants of a file or folder, first the tests that notice most of them, then more for what those missed. A
 /// mutant that passes all of them is missed. Where two hold, the first does.
 const STAGES: &[(&str, &[Tests])] = &[
-    ("crates/np-dispatch/", &[("np-dispatch", &["--lib"]), ("np-dispatch", &["--tests"])]),
+    ("crates/np-dispatch/", &[&["--lib"], &["--tests"]]),
     (
         "crates/np-driver/",
-        &[
-            ("np-driver", &["--lib"]),
-            ("np-driver", &["--test", "sources", "--test", "hostile", "--test", "handshakes", "--test", "attacks"]),
-        ],
+        &[&["--lib"], &["--test", "sources", "--test", "hostile", "--test", "handshakes", "--test", "attacks"]],
     ),
-    ("crates/np-noise/src/replay.rs", &[("np-noise", &["--lib", "--test", "replay"])]),
+    ("crates/np-noise/src/replay.rs", &[&["--lib", "--test", "replay"]]),
     (
         "crates/np-noise/",
         &[
-            ("np-noise", &["--test", "handshake", "--test", "traffic"]),
-            ("np-noise", &["--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"]),
+            &["--test", "handshake", "--test", "traffic"],
+            &["--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"],
         ],
     ),
     (
         "crates/np-session/",
         &[
-            ("np-session", &["--lib", "--test", "session"]),
-            ("np-session", &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"]),
+            &["--lib", "--test", "session"],
+            &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"],
         ],
     ),
-    ("crates/np-trust/", &[("np-trust", &["--lib"])]),
-    ("crates/np-types/", &[("np-types", &["--lib"])]),
-    (
-        "crates/np-wire/",
-        &[("np-wire", &["--lib", "--tests"]), ("np-session", &["--test", "session", "--test", "vectors"])],
-    ),
+    ("crates/np-trust/", &[&["--lib"]]),
+    ("crates/np-types/", &[&["--lib"]]),
+    ("crates/np-wire/", &[&["--lib", "--tests"]]),
 ];
 
 /// Seconds after which the tests of a mutant count as hanging, which notices it too.
@@ -84,14 +78,19 @@ impl Tree {
         for stage in names.first().map_or(&[][..], |name| stages(name)) {
             let left: Vec<&String> = names.iter().copied().filter(|name| is_open(&outcomes, name)).collect();
             if !left.is_empty() {
-                outcomes.extend(self.stage(stage, &left)?);
+                match self.stage(stage, &left) {
+                    Ok(found) => outcomes.extend(found),
+                    Err(error) if outcomes.is_empty() => return Err(error),
+                    // What the tests before found is kept.
+                    Err(error) => println!("   {error}"),
+                }
             }
         }
         Ok(outcomes)
     }
 
-    fn stage(&self, (package, tests): &Tests, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
-        println!("   {} mutants by {package} {}", names.len(), tests.join(" "));
+    fn stage(&self, tests: Tests, names: &[&String]) -> Result<BTreeMap<String, String>, Failure> {
+        println!("   {} mutants by {}", names.len(), tests.join(" "));
         let results = self.folder.join("mutants.out");
         if results.is_dir() {
             fs::remove_dir_all(&results)?;
@@ -99,13 +98,13 @@ impl Tree {
         let mut command = Command::new(process::cargo());
         command.args(["mutants", "--in-place", "--no-shuffle", "--colors=never", "--timeout", TIMEOUT]);
         command.args(["--cargo-arg=--config", &format!("--cargo-arg={PROFILE}")]);
-        command.args(["--test-package", package, "--output"]).arg(&self.folder);
+        command.arg("--output").arg(&self.folder);
         // Files too: what names a mutant does not hold for deleted fields, all of which run then.
         let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
         command.args(files.iter().flat_map(|file| ["--file", file]));
         command.args(names.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", escaped(name))]));
         // What a mutant leaves unnoticed is no failure of the command; the outcomes tell.
-        command.args(["--", "--locked"]).args(*tests).envs(VARIABLES);
+        command.args(["--", "--locked"]).args(tests).envs(VARIABLES);
         command.env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(self.folder.join("tree"));
         let status = command.status().map_err(|error| format!("cargo mutants does not start: {error}"))?;
         let mut outcomes = BTreeMap::new();

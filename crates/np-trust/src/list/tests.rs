@@ -1,10 +1,11 @@
 //! Tests of allow lists.
 
+use std::error::Error as _;
 use std::fs;
 
 use np_types::{KeyError, PublicKey, SecretKey, UnixMillis, VerifyKey};
 
-use super::{AllowList, AllowListProblem};
+use super::{AllowList, AllowListError, AllowListProblem};
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
@@ -91,6 +92,20 @@ fn a_file_past_4_mib_is_refused() {
     file.set_len(4 * 1_048_576 + 1).unwrap();
     let error = AllowList::load(&path).unwrap_err();
     assert!(matches!(error.problem, AllowListProblem::TooLarge), "{error}");
+    fs::write(&path, "#".repeat(4 * 1_048_576)).unwrap();
+    assert!(AllowList::load(&path).unwrap().is_empty());
+}
+
+#[test]
+fn an_error_gives_the_one_behind_it_where_there_is_one() {
+    let behind = |error: &AllowListError| error.source().map(ToString::to_string);
+    let error = AllowList::load(&tempfile::tempdir().unwrap().path().join("none")).unwrap_err();
+    let AllowListProblem::Read(read) = &error.problem else { panic!("{error}") };
+    assert_eq!(behind(&error), Some(read.to_string()));
+    let error = AllowList::parse("np1wrong").unwrap_err();
+    assert_eq!(behind(&error), Some(KeyError::Checksum.to_string()));
+    let error = AllowList::parse(&format!("{} {}", key(1), "a".repeat(129))).unwrap_err();
+    assert_eq!(behind(&error), None);
 }
 
 #[test]
