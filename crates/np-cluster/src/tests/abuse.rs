@@ -322,6 +322,25 @@ async fn a_made_up_version_of_another_node_is_outrun_and_its_keys_are_told_anew(
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_makes_up_versions_without_end_has_a_node_tell_its_keys_every_ten_intervals() {
+    let world = World::met(2).await;
+    let node = world.node(1);
+    node.set("mine", "true").await.unwrap();
+    sleep(3 * SECOND).await;
+    let born = generation(world.node(0), 1);
+    let (mut told, mut last) = (0, node.get("node-1", "mine").await.unwrap().version);
+    for round in 1..=40 {
+        let lie = Crafted::new(0).len(1).digested("node-1", born, at(1), round * 1_000_000).text("simulated").0;
+        world.net.inject(at(0), at(1), lie).await;
+        sleep(SECOND / 2).await;
+        let version = node.get("node-1", "mine").await.unwrap().version;
+        told += usize::from(version != last);
+        last = version;
+    }
+    assert_eq!(told, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_tells_of_no_more_nodes_than_a_digest_holds() {
     let world = World::met(2).await;
     let digest = |count: usize| {
