@@ -230,7 +230,7 @@ mod tests {
         let kib = 1_024;
         let wide = Limits { connection_window: 1 << 30, max_window: 1 << 30, ..Limits::default() };
         let wide = Limits { reassembly_budget: u32::MAX, call_budget: u32::MAX, ..wide };
-        let narrow = Limits { stream_window: 1_024, connection_window: 2_048, max_window: 1_024, ..wide.clone() };
+        let narrow = Limits { stream_window: 1_024, connection_window: 2_048, max_window: 1_024, ..wide };
         let rows: [(&str, &Limits, Set, u64, u64); 23] = [
             ("max_message", &wide, |it, to| it.max_message = to as u32, kib, kib - 1),
             ("max_message", &wide, |it, to| it.max_message = to as u32, GIB, GIB + 1),
