@@ -34,6 +34,15 @@ fn lines_hold_keys_names_and_comments() {
 }
 
 #[test]
+fn keys_are_found_by_their_name_and_a_list_knows_whether_it_holds_any() {
+    let list = AllowList::parse(&format!("{} ada\n{} bob\n{} ada\n{}", key(1), key(2), key(3), key(4))).unwrap();
+    let mut named: Vec<_> = list.keys_named("ada").collect();
+    named.sort_by_key(|key| *key.as_bytes());
+    assert_eq!(named, [key(1), key(3)]);
+    assert_eq!((list.keys_named("eve").count(), list.is_empty()), (0, false));
+}
+
+#[test]
 fn a_key_behind_a_comment_sign_is_not_allowed() {
     let list = AllowList::parse(&format!("#{}\n # {}", key(1), key(2))).unwrap();
     assert!(list.is_empty());
