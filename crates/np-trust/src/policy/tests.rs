@@ -4,7 +4,7 @@ use std::fs;
 
 use np_types::{Fingerprint, LocalPeer, PeerIdentity, PublicKey, SecretKey, UnixMillis};
 
-use super::{Decision, Policy, PolicyError};
+use super::{Decision, Policy, PolicyError, Proof};
 use crate::test_log::lines_of;
 use crate::{AllowList, KnownPeers};
 
@@ -31,6 +31,30 @@ fn reason(decision: Decision) -> String {
     match decision {
         Decision::Refuse { reason } => reason,
         Decision::Allow { .. } => panic!("allowed"),
+    }
+}
+
+/// What a policy tells of itself before anybody comes.
+#[test]
+fn a_policy_tells_for_whom_it_is_and_whether_it_asks_anything() {
+    use Proof::{Certificate, Key, Local, Nothing, Psk};
+    let rows: [(Policy, &[Proof], bool, bool); 11] = [
+        (Policy::allow_keys([]), &[Key], false, true),
+        (Policy::allow_keys([key(1)]), &[Key], false, false),
+        (Policy::allow_psk("team").unwrap(), &[Psk], false, false),
+        (Policy::allow_spki(Fingerprint([1; 32])), &[Certificate], false, false),
+        (Policy::allow_san("db.example").unwrap(), &[Certificate], false, false),
+        (Policy::allow_user("0").unwrap(), &[Local], false, false),
+        (Policy::allow_group("0").unwrap(), &[Local], false, false),
+        (Policy::anyone(), &[Key, Psk, Certificate, Local], true, false),
+        (Policy::anonymous(), &[Nothing], true, false),
+        (Policy::danger_trust_anyone(), &[Key, Psk, Certificate, Local, Nothing], false, false),
+        (Policy::allow_keys([]).or(Policy::anonymous()), &[Key, Nothing], true, false),
+    ];
+    for (policy, proofs, accepts_anyone, is_empty) in rows {
+        let found = [Key, Psk, Certificate, Local, Nothing].into_iter().filter(|proof| policy.is_for(*proof));
+        assert_eq!(found.collect::<Vec<_>>(), proofs, "{policy:?}");
+        assert_eq!((policy.accepts_anyone(), policy.is_empty()), (accepts_anyone, is_empty), "{policy:?}");
     }
 }
 
