@@ -59,6 +59,14 @@ fn a_policy_tells_for_whom_it_is_and_whether_it_asks_anything() {
 }
 
 #[test]
+fn keys_are_found_by_name_in_every_list_of_a_policy() {
+    let list = |byte: u8| Policy::allow_list(AllowList::parse(&format!("{} ada", key(byte))).unwrap(), "staff");
+    let policy = Policy::anyone().or(list(1)).or(Policy::allow_keys([key(3)])).or(list(2));
+    assert_eq!(policy.keys_named("ada"), [key(1), key(2)]);
+    assert_eq!(policy.keys_named("eve"), []);
+}
+
+#[test]
 fn keys_allow_themselves_and_nothing_else() {
     let policy = Policy::allow_keys([key(1), key(2)]);
     assert!(policy.decide(&noise(1)).is_allowed());
