@@ -38,7 +38,8 @@ pub(crate) trait Links: Send + Sync + 'static {
         None
     }
 
-    /// Whether a node of this name may be one of the cluster, before others are believed that it is.
+    /// Whether a node of this name may be one of the cluster, before a member is believed that it is: `false` where the list
+    /// of allowed keys names every node, and none of them so.
     fn admits(&self, _name: &str) -> bool {
         true
     }

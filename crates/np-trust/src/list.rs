@@ -264,6 +264,11 @@ impl AllowList {
         self.keys.iter().filter(move |(_, entry)| entry.name() == Some(name)).map(|(key, _)| *key)
     }
 
+    /// Whether each key has a name.
+    pub(crate) fn names_everyone(&self) -> bool {
+        self.keys.values().all(|entry| entry.name().is_some())
+    }
+
     /// How many keys there are, expired ones too. An empty list allows nobody.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -440,6 +440,24 @@ impl Policy {
         self.rules.iter().flat_map(|rule| rule.keys_named(name)).collect()
     }
 
+    /// Whether only peers with a key of a list can be allowed, and the lists give each of these keys a name: then whoever has
+    /// another name than [`Self::keys_named`] knows is nobody that it could allow. Lists in files are read as they are now.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::PublicKey;
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let named = Policy::allow_list(AllowList::parse(&format!("{ada} ada"))?, "staff");
+    /// assert!(named.names_everyone());
+    /// assert!(!named.or(Policy::allow_keys([ada])).names_everyone());
+    /// assert!(!Policy::anyone().names_everyone());
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn names_everyone(&self) -> bool {
+        self.rules.iter().all(Rule::names_everyone)
+    }
+
     /// Decides about a peer at the system's time, and writes the decision to the audit log.
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the
@@ -521,7 +539,7 @@ fn check_local_id(id: &str) -> Result<(), PolicyError> {
 /// Whether a text is meant as a key: then it is never taken for a file's name, nor shown.
 fn looks_like_key(text: &str) -> bool {
     let text = text.trim_start().to_ascii_lowercase();
-    ["np1", "npsec1", "nppsk1"].iter().any(|prefix| text.starts_with(prefix))
+    ["np1", "npsec1", "nppsk1", "npsign1", "npverify1"].iter().any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -133,6 +133,15 @@ impl Rule {
         }
     }
 
+    /// Whether it is a list whose keys have names, all of them.
+    pub(crate) fn names_everyone(&self) -> bool {
+        match self {
+            Self::Keys { list, .. } => list.names_everyone(),
+            Self::File(list) => list.current(Instant::now()).names_everyone(),
+            _ => false,
+        }
+    }
+
     /// Whether it is a list without a key.
     pub(crate) fn is_empty(&self) -> bool {
         match self {

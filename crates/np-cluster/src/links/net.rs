@@ -199,6 +199,11 @@ impl Links for Net {
         self.0.book().name_at(at)
     }
 
+    fn admits(&self, name: &str) -> bool {
+        let Settings { members, name: own, .. } = &self.0.settings;
+        name == own || !members.names_everyone() || !members.keys_named(name).is_empty()
+    }
+
     fn stats(&self) -> LinkStats {
         let counts = &self.0.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -425,6 +425,22 @@ async fn the_list_says_by_which_key_a_node_signs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_names_every_node_lets_nobody_invent_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = identities::<2>();
+    let path = folder.path().join("members");
+    write(&path, &[(&keys[1], "b")]);
+    let a = Node::start("names", "a", 1, &keys[0], Policy::allow_file(&path).unwrap()).await;
+    let admits = |a: &Node| ["a", "b", "invented"].map(|name| a.net.admits(name));
+    assert_eq!(admits(&a), [true, true, false]);
+    // One without a name may be called anything.
+    write(&path, &[(&keys[1], ""), (&keys[0], "a")]);
+    a.until(|a| admits(a) == [true; 3]).await;
+    let b = Node::start("names", "b", 2, &keys[1], all(&keys)).await;
+    assert_eq!(admits(&b), [true; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_leaves_takes_and_makes_no_links() {
     let keys = identities::<2>();
     let a = Node::start("leaves", "a", 1, &keys[0], all(&keys)).await;
