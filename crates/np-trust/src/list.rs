@@ -264,9 +264,9 @@ impl AllowList {
         self.keys.iter().filter(move |(_, entry)| entry.name() == Some(name)).map(|(key, _)| *key)
     }
 
-    /// Whether each key has a name.
-    pub(crate) fn names_everyone(&self) -> bool {
-        self.keys.values().all(|entry| entry.name().is_some())
+    /// The names of all keys, where each has one.
+    pub(crate) fn all_names(&self) -> Option<Vec<String>> {
+        self.keys.values().map(|entry| entry.name().map(ToOwned::to_owned)).collect()
     }
 
     /// How many keys there are, expired ones too. An empty list allows nobody.

@@ -1,6 +1,7 @@
 //! Who may connect. Owns the one decision point for every mode, and its audit trail; must never know how an identity
 //! was proven.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -440,22 +441,23 @@ impl Policy {
         self.rules.iter().flat_map(|rule| rule.keys_named(name)).collect()
     }
 
-    /// Whether only peers with a key of a list can be allowed, and the lists give each of these keys a name: then whoever has
-    /// another name than [`Self::keys_named`] knows is nobody that it could allow. Lists in files are read as they are now.
+    /// The names of all that can be allowed, where that are keys of lists alone and each of them has a name; nothing else. Lists
+    /// in files are read as they are now.
     ///
     /// ```
     /// use np_trust::{AllowList, Policy};
     /// use np_types::PublicKey;
     /// let ada = PublicKey::from_bytes([1; 32]);
     /// let named = Policy::allow_list(AllowList::parse(&format!("{ada} ada"))?, "staff");
-    /// assert!(named.names_everyone());
-    /// assert!(!named.or(Policy::allow_keys([ada])).names_everyone());
-    /// assert!(!Policy::anyone().names_everyone());
+    /// assert!(named.all_names().is_some_and(|names| names.contains("ada") && names.len() == 1));
+    /// assert_eq!(named.or(Policy::allow_keys([ada])).all_names(), None);
+    /// assert_eq!(Policy::anyone().all_names(), None);
     /// # Ok::<(), np_trust::AllowListError>(())
     /// ```
     #[must_use]
-    pub fn names_everyone(&self) -> bool {
-        self.rules.iter().all(Rule::names_everyone)
+    pub fn all_names(&self) -> Option<BTreeSet<String>> {
+        let all = self.rules.iter().map(Rule::all_names).collect::<Option<Vec<_>>>()?;
+        Some(all.into_iter().flatten().collect())
     }
 
     /// Decides about a peer at the system's time, and writes the decision to the audit log.

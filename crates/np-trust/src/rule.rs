@@ -133,12 +133,12 @@ impl Rule {
         }
     }
 
-    /// Whether it is a list whose keys have names, all of them.
-    pub(crate) fn names_everyone(&self) -> bool {
+    /// The names of its keys, where it is a list and all of them have one.
+    pub(crate) fn all_names(&self) -> Option<Vec<String>> {
         match self {
-            Self::Keys { list, .. } => list.names_everyone(),
-            Self::File(list) => list.current(Instant::now()).names_everyone(),
-            _ => false,
+            Self::Keys { list, .. } => list.all_names(),
+            Self::File(list) => list.current(Instant::now()).all_names(),
+            _ => None,
         }
     }
 

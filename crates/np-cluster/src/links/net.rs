@@ -3,6 +3,7 @@
 mod dial;
 mod look;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,6 +109,9 @@ struct Inner {
     book: Mutex<Book>,
     inbox: mpsc::Sender<Incoming>,
     counts: Counts,
+    /// The names of all that may be members, where the list names each; as it was looked at last, for a message may ask about
+    /// a thousand.
+    names: Mutex<Option<BTreeSet<String>>>,
     attempts: Semaphore,
     /// Whose connections of retired keys are closed; gone once the node has left.
     server: Mutex<Option<Serving>>,
@@ -131,6 +135,7 @@ impl Net {
         let (front, back) = instance.split_at_mut(8);
         front.copy_from_slice(&half()?);
         back.copy_from_slice(&half()?);
+        let names = Mutex::new(settings.members.all_names());
         let (inbox, messages) = mpsc::channel(INBOX);
         let inner = Inner {
             settings,
@@ -138,6 +143,7 @@ impl Net {
             book: Mutex::default(),
             inbox,
             counts: Counts::default(),
+            names,
             attempts: Semaphore::new(ATTEMPTS),
             server: Mutex::default(),
         };
@@ -200,8 +206,7 @@ impl Links for Net {
     }
 
     fn admits(&self, name: &str) -> bool {
-        let Settings { members, name: own, .. } = &self.0.settings;
-        name == own || !members.names_everyone() || !members.keys_named(name).is_empty()
+        name == self.0.settings.name || lock(&self.0.names).as_ref().is_none_or(|names| names.contains(name))
     }
 
     fn stats(&self) -> LinkStats {

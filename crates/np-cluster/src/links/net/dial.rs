@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_facade::raw::driver::random_number;
-use np_facade::{CallError, Client, Decision, Limits, MessageStream, Policy, Status, escape};
+use np_facade::{CallError, Client, Decision, ErrorKind, Limits, MessageStream, Policy, Status, escape};
 use tokio::time::Instant;
 
 use super::super::announcement::Announcement;
@@ -63,7 +63,12 @@ async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Option<Made>, S
         .handshake_timeout(CONNECT)
         .limits(limits())
         .auto_reconnect(false);
-    let client = builder.connect().await.map_err(|error| error.to_string())?;
+    let client = builder.connect().await.map_err(|error| {
+        if error.kind() == ErrorKind::Authentication {
+            refused_by(to, &error.to_string());
+        }
+        error.to_string()
+    })?;
     let connection = client.connection();
     let peer = connection.peer();
     let key = inner.admit(peer, true).map_err(|refused| refused.to_string())?;
@@ -73,7 +78,7 @@ async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Option<Made>, S
     }
     let (stream, said) = introduce(&client, &me).await.map_err(|error| {
         if matches!(error.status, Status::PermissionDenied | Status::InvalidArgument | Status::UnknownMethod) {
-            tracing::warn!(target: "np::cluster", %to, why = escape(&error.text, MAX_TEXT), "refused by a node");
+            refused_by(to, &error.text);
         }
         error.text
     })?;
@@ -84,6 +89,11 @@ async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Option<Made>, S
             Err(refused.to_string())
         }
     }
+}
+
+/// Somebody has to see to it: the lists, the name, or the key of a seed.
+fn refused_by(to: SocketAddr, why: &str) {
+    tracing::warn!(target: "np::cluster", %to, why = escape(why, MAX_TEXT), "refused by a node");
 }
 
 /// What a member may make a server hold that serves members alone: less than 12 MiB a connection.

@@ -38,6 +38,7 @@ pub(super) async fn after(inner: Weak<Inner>) {
 impl Inner {
     /// Looks once at every node that has proven a key: whether the key is allowed, and the name is its own.
     async fn look(&self) {
+        *lock(&self.names) = self.settings.members.all_names();
         let all = |book: &Book| book.directory.all().map(|(key, bound)| (*key, bound.clone())).collect();
         let known: Vec<(NodeKey, Bound)> = all(&self.book());
         for (key, bound) in known {
