@@ -13,6 +13,7 @@ use clap::Args;
 use np_facade::raw::transport::{BindOptions, Listener, check_supported};
 use np_facade::{
     Address, Config, ErrorKind, KeyError, KeyFileMode, KeyFileProblem, checks_mode, escape, read_psk, read_secret_key,
+    read_sign_key,
 };
 
 use self::check::{Buffers, Check, State};
@@ -123,7 +124,9 @@ fn key_file(path: &Path) -> Check {
         // The mode was judged before the content; a key of TLS is neither.
         Err(error) => match &error.problem {
             KeyFileProblem::Key { error: KeyError::WrongKind { .. }, .. } => {
-                read_psk(path, KeyFileMode::Checked).map(|_| "a pre-shared key").map_err(|error| error.to_string())
+                let signing = || read_sign_key(path, KeyFileMode::Checked).map(|_| "a signing key");
+                let psk = read_psk(path, KeyFileMode::Checked).map(|_| "a pre-shared key");
+                psk.or_else(|error| signing().map_err(|_| error)).map_err(|error| error.to_string())
             }
             _ if is_pem(path) && matches!(error.problem, KeyFileProblem::Key { .. }) => Ok("a key of TLS"),
             _ => Err(error.to_string()),

@@ -158,7 +158,7 @@ fn mask_secrets(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let mut out = String::new();
     let mut done = 0;
-    let starts = ["npsec1", "nppsk1"].iter().flat_map(|prefix| lower.match_indices(prefix));
+    let starts = ["npsec1", "nppsk1", "npsign1"].iter().flat_map(|prefix| lower.match_indices(prefix));
     let mut starts: Vec<(usize, &str)> = starts.collect();
     starts.sort_unstable();
     for (start, prefix) in starts {

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use np_facade::{Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, psk_id, read_psk, read_secret_key};
+use np_cluster::SigningKey;
+use np_facade::{
+    Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, psk_id, read_psk, read_secret_key, read_sign_key,
+};
 use serde_json::{Value, json};
 
 use crate::args::KeyMode;
@@ -12,7 +15,7 @@ use crate::key_file;
 use crate::output::{self, Output};
 use crate::signals::blocking;
 
-/// Prints the public key of a secret key file, or the id of a pre-shared key file.
+/// Prints the public key of a secret key file, the id of a pre-shared key file, or the public half of a signing key.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The key file
@@ -42,13 +45,18 @@ fn describe(path: &Path, mode: KeyFileMode) -> Result<(String, Value), Failure> 
         }
         Err(error) => error,
     };
-    // The file may hold the other kind of key; where it does not, the first refusal is the one to tell.
-    if matches!(refused.problem, KeyFileProblem::Key { error: KeyError::WrongKind { .. }, .. })
-        && let Ok(psk) = read_psk(path, mode)
-    {
-        let id = psk_id(&psk);
-        let value = json!({ "kind": "psk", "psk_id": id });
-        return Ok((id, value));
+    // The file may hold another kind of key; where it does not, the first refusal is the one to tell.
+    if matches!(refused.problem, KeyFileProblem::Key { error: KeyError::WrongKind { .. }, .. }) {
+        if let Ok(psk) = read_psk(path, mode) {
+            let id = psk_id(&psk);
+            let value = json!({ "kind": "psk", "psk_id": id });
+            return Ok((id, value));
+        }
+        if let Ok(key) = read_sign_key(path, mode) {
+            let public = SigningKey::new(&key).verify_key().to_string();
+            let value = json!({ "kind": "signing-key", "verify_key": public });
+            return Ok((public, value));
+        }
     }
     Err(key_file::refused(refused))
 }

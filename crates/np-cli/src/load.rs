@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use np_facade::{Identity, Psk, checks_mode, read_psk};
+use np_cluster::SigningKey;
+use np_facade::{Identity, Psk, checks_mode, read_psk, read_sign_key};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
@@ -20,6 +21,12 @@ pub(crate) async fn identity(path: PathBuf, mode: KeyMode) -> Result<Identity, F
 pub(crate) async fn psk(path: PathBuf, mode: KeyMode) -> Result<Psk, Failure> {
     check("--psk", &path, "nppsk1", "np keygen --psk --out FILE")?;
     blocking(move || read_psk(&path, mode.get()).map_err(key_file::refused)).await
+}
+
+/// The signing key of a key file.
+pub(crate) async fn signing(path: PathBuf, mode: KeyMode) -> Result<SigningKey, Failure> {
+    check("--signing-key", &path, "npsign1", "np keygen --signing --out FILE")?;
+    blocking(move || read_sign_key(&path, mode.get()).map(|key| SigningKey::new(&key)).map_err(key_file::refused)).await
 }
 
 fn check(argument: &str, path: &Path, prefix: &str, keygen: &str) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use crate::attributes::Attributes;
 use crate::clock::Clock;
 use crate::error::ClusterError;
 use crate::limits::{INTERVAL_FLOOR, Limits, NAME_MAX};
+use crate::signing::SigningKey;
 
 /// How a node takes part in a cluster.
 ///
@@ -29,6 +30,7 @@ pub struct ClusterConfig {
     pub(crate) forget_after: Duration,
     pub(crate) keep_keys: bool,
     pub(crate) limits: Limits,
+    pub(crate) signing: Option<SigningKey>,
     pub(crate) clock: Clock,
 }
 
@@ -46,6 +48,7 @@ impl ClusterConfig {
             forget_after: Duration::from_secs(30 * 60),
             keep_keys: true,
             limits: Limits::default(),
+            signing: None,
             clock: Clock::System,
         }
     }
@@ -91,6 +94,22 @@ impl ClusterConfig {
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Signs every value that the node sets, by this key: also those of [`Cluster::set`](crate::Cluster::set), and those that
+    /// `np cluster set` has it set.
+    ///
+    /// ```
+    /// use np_cluster::{ClusterConfig, SigningKey};
+    /// let key = SigningKey::from_bytes(&[7; 32]);
+    /// println!("in the lists of the others: sign={}", key.verify_key());
+    /// let config = ClusterConfig::new("orders-1", "shop", ([10, 0, 0, 1], 7400).into()).sign_by(key);
+    /// # drop(config);
+    /// ```
+    #[must_use]
+    pub fn sign_by(mut self, key: SigningKey) -> Self {
+        self.signing = Some(key);
         self
     }
 

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub(crate) use directory::NodeKey;
 pub use net::LinkStats;
 pub(crate) use net::{METHOD, Net, Serving, Settings, server_limits};
 
@@ -23,8 +24,8 @@ pub(crate) trait Links: Send + Sync + 'static {
     /// It never waits: a message that finds the queue full is dropped and counted. Gossip says it again.
     fn send(&self, to: SocketAddr, message: Bytes);
 
-    /// Cuts off the member at `from` and counts it: it sent what is no gossip message.
-    fn refuse(&self, from: SocketAddr);
+    /// Cuts off the member with this key and counts it: it sent what is no gossip message.
+    fn refuse(&self, sender: NodeKey);
 
     /// The text of the public key that is bound to a name; nothing for a node that no link has been opened with.
     fn key_of(&self, _name: &str) -> Option<String> {
@@ -37,7 +38,8 @@ pub(crate) trait Links: Send + Sync + 'static {
         None
     }
 
-    /// Whether a node of this name may be one of the cluster, before others are believed that it is.
+    /// Whether a node of this name may be one of the cluster, before a member is believed that it is: `false` where the list
+    /// of allowed keys names every node, and none of them so.
     fn admits(&self, _name: &str) -> bool {
         true
     }
@@ -56,14 +58,16 @@ pub(crate) trait Links: Send + Sync + 'static {
 /// What the links hand to the engine, through a bounded channel.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A message of the member whose key the link at `from` proved.
+    /// A message of a member.
     Message {
-        /// The address that the member announced when it opened the link, bound to its key.
+        /// Where an answer goes: the address at which the member has answered to its key, or a mark that stands for its link.
         from: SocketAddr,
+        /// The key that the link has proven. Whatever the address leads to by now, this one sent the message.
+        sender: NodeKey,
         /// The message, at most as long as the links allow.
         bytes: Bytes,
     },
-    /// A member whose key is no longer allowed: its state is to be retired.
+    /// A member whose key is no longer allowed, while nobody else has its name: its state is to be retired.
     Retired {
         /// The name that was bound to the key.
         name: String,

@@ -44,6 +44,20 @@ impl Row {
         Self { name, state, address: member.address, key, service, version, zone, addresses, generation }
     }
 
+    /// About as many bytes as it travels in.
+    pub(crate) fn size(&self) -> usize {
+        let texts = [&self.name, &self.service, &self.version, &self.zone];
+        let key = self.key.as_ref().map_or(0, String::len);
+        let told = texts.into_iter().chain(&self.addresses).map(|text| text.len() + 2);
+        // The state, the address and the start, and the counts of what follows.
+        key + told.sum::<usize>() + 40
+    }
+
+    /// The same without what the member tells about itself.
+    pub(crate) fn plain(self) -> Self {
+        Self { service: String::new(), version: String::new(), zone: String::new(), addresses: Vec::new(), ..self }
+    }
+
     fn into_member(self) -> Member {
         let Self { name, state, address, key, service, version, zone, addresses, generation } = self;
         let state = match state {
@@ -111,7 +125,8 @@ impl ClusterClient {
         Self { client }
     }
 
-    /// The members, as the node sees them.
+    /// The members, as the node sees them. Where a table of all would have more than 1 MiB, they come without their
+    /// attributes.
     ///
     /// # Errors
     /// When the node does not allow this client, is in no cluster, or there is no answer.
@@ -123,7 +138,8 @@ impl ClusterClient {
     /// The members now, and again whenever something about them has changed.
     ///
     /// # Errors
-    /// When no stream could be opened; what the node says to it is told by [`MemberTables::next`].
+    /// When no stream could be opened; what the node says to it is told by [`MemberTables::next`], as that it does not allow
+    /// this client any more.
     pub async fn watch(&self) -> Result<MemberTables, CallError> {
         Ok(MemberTables { stream: self.client.open_stream(WATCH).await? })
     }
@@ -139,7 +155,7 @@ impl ClusterClient {
     /// What every node has for a key, or one node alone.
     ///
     /// # Errors
-    /// As [`Self::members`], and when the values of all nodes have more than 8 MiB.
+    /// As [`Self::members`], and when the values of all nodes have more than 1 MiB: then ask for one node.
     pub async fn get(&self, key: &str, node: Option<&str>) -> Result<Vec<Entry>, CallError> {
         let question = Question { key: key.to_owned(), node: node.map(ToOwned::to_owned) };
         self.client.call_as(GET, &question).await

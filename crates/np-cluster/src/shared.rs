@@ -11,6 +11,7 @@ use crate::engine::{Engine, NodeId, Store, Stored};
 use crate::limits::Limits;
 use crate::links::Links;
 use crate::member::Row;
+use crate::signing::SigningKey;
 use crate::subscription::Subscribers;
 use crate::value::{Envelope, Place, Value};
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) forget_after: Duration,
     pub(crate) keep_keys: bool,
     pub(crate) limits: Limits,
+    /// What signs the values of this node, where something does.
+    pub(crate) signing: Option<SigningKey>,
     pub(crate) clock: Clock,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) gate: Arc<Gate>,
@@ -71,6 +74,7 @@ impl Shared {
             forget_after: config.forget_after,
             keep_keys: config.keep_keys,
             limits: config.limits,
+            signing: config.signing.clone(),
             clock: config.clock,
             engine,
             gate,

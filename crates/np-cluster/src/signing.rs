@@ -4,6 +4,7 @@
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use np_facade::{SignKey, VerifyKey};
 
 /// The bytes of a signature.
 pub(crate) const SIGNATURE_LEN: usize = 64;
@@ -29,6 +30,30 @@ impl SigningKey {
     #[must_use]
     pub fn from_bytes(secret: &[u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(secret))
+    }
+
+    /// The key of a file that `np keygen --signing` wrote.
+    ///
+    /// ```no_run
+    /// use np_facade::{KeyFileMode, read_sign_key};
+    /// let key = np_cluster::SigningKey::new(&read_sign_key("orders-1.sign".as_ref(), KeyFileMode::Checked)?);
+    /// println!("np1... orders-1 sign={}", key.verify_key());
+    /// # Ok::<(), np_facade::KeyFileError>(())
+    /// ```
+    #[must_use]
+    pub fn new(secret: &SignKey) -> Self {
+        Self::from_bytes(secret.expose())
+    }
+
+    /// Its public half: what stands in the others' lists, as `sign=npverify1...`.
+    ///
+    /// ```
+    /// let key = np_cluster::SigningKey::from_bytes(&[7; 32]);
+    /// assert!(key.verify_key().to_string().starts_with("npverify1"));
+    /// ```
+    #[must_use]
+    pub fn verify_key(&self) -> VerifyKey {
+        VerifyKey::from_bytes(self.public_bytes())
     }
 
     /// The bytes of its public half.

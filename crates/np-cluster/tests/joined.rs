@@ -10,9 +10,11 @@
 
 use std::time::Duration;
 
-use np_cluster::{Attributes, Cluster, ClusterClient, ClusterConfig, ClusterError, MemberState, Peering};
+use np_cluster::{
+    Attributes, Cluster, ClusterClient, ClusterConfig, ClusterError, MemberState, Peering, Signature, SigningKey,
+};
 use np_facade::prelude::*;
-use np_facade::{Status, TlsClient, TlsServer};
+use np_facade::{Status, TlsClient, TlsServer, random_sign_key};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tokio::time::{sleep, timeout};
 
@@ -101,6 +103,46 @@ async fn nodes_are_members_by_certificates_where_both_ends_show_one() {
     let stranger = by_certificate(&other, "x", nodes.first()).await;
     until("a stranger has tried", || stranger.link_stats().dropped > 0).await;
     assert_eq!((stranger.members().len(), nodes[0].members().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_watcher_whose_key_is_taken_off_the_list_is_told_so_and_sees_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, watcher] = [(); 2].map(|()| Identity::generate().unwrap());
+    let list = folder.path().join("operators");
+    std::fs::write(&list, format!("{} operator\n", watcher.public_key())).unwrap();
+    let server = Server::builder(own.clone(), Policy::anyone()).listen("tcp://127.0.0.1:0").start().await.unwrap();
+    let peering = Peering::new(own.clone(), Policy::allow_keys([own.public_key()]))
+        .server(&server)
+        .control(Policy::allow_file(&list).unwrap());
+    let node = Cluster::join(config("a"), peering).await.unwrap();
+    let client = Client::builder(server.addresses()[0].to_string()).identity(watcher).connect().await.unwrap();
+    let mut tables = ClusterClient::new(client.clone()).watch().await.unwrap();
+    assert_eq!(tables.next().await.unwrap().unwrap(), node.members());
+    std::fs::write(&list, "# nobody\n").unwrap();
+    let ended = timeout(Duration::from_secs(10), tables.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(ended.status, Status::PermissionDenied);
+    // Its connection is the server's business, which lets everybody in.
+    assert_eq!(client.call("np.echo", "hi").await.unwrap(), "hi");
+}
+
+#[tokio::test]
+async fn a_node_with_a_signing_key_signs_all_that_it_sets_and_that_others_have_it_set() {
+    let own = Identity::generate().unwrap();
+    let signing = SigningKey::new(&random_sign_key().unwrap());
+    let line = format!("{} a sign={}", own.public_key(), signing.verify_key());
+    let members = Policy::allow_list(np_facade::AllowList::parse(&line).unwrap(), "members");
+    let peering = Peering::new(own.clone(), members.clone()).listen("tcp://127.0.0.1:0").control(members);
+    let node = Cluster::join(config("a").sign_by(signing), peering).await.unwrap();
+    let address = node.server().unwrap().addresses()[0].to_string();
+    let client = ClusterClient::new(Client::builder(address).identity(own).connect().await.unwrap());
+    node.set("one", "1").await.unwrap();
+    client.set("two", "2").await.unwrap();
+    for key in ["one", "two"] {
+        assert!(matches!(node.get("a", key).await.unwrap().signature, Signature::Valid(_)), "{key}");
+        let entry = client.get(key, None).await.unwrap().remove(0);
+        assert!(entry.signed && entry.valid, "{entry:?}");
+    }
 }
 
 type Authority = CertifiedIssuer<'static, KeyPair>;

@@ -1,6 +1,6 @@
 //! The one place where randomness is drawn: the operating system's generator.
 
-use np_types::{Psk, SecretKey};
+use np_types::{Psk, SecretKey, SignKey};
 use zeroize::Zeroizing;
 
 /// The operating system gave no randomness; nothing secret can be made.
@@ -41,6 +41,21 @@ pub fn random_psk() -> Result<Psk, EntropyError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut_slice())?;
     Ok(Psk::from_bytes(*bytes))
+}
+
+/// A fresh signing key.
+///
+/// # Errors
+/// When the operating system gives no randomness.
+///
+/// ```
+/// assert!(np_driver::random_sign_key()?.to_text().starts_with("npsign1"));
+/// # Ok::<(), np_driver::EntropyError>(())
+/// ```
+pub fn random_sign_key() -> Result<SignKey, EntropyError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(SignKey::from_bytes(*bytes))
 }
 
 /// A number drawn evenly from all of 64 bits: for what must not happen everywhere at once.

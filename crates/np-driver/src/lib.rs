@@ -51,7 +51,7 @@ pub use commands::Unanswered;
 pub use compression::Compression;
 pub use connect::{ConnectError, ConnectorConfig, connect};
 pub use connection::{Connection, Request};
-pub use entropy::{EntropyError, random_bytes, random_number, random_psk, random_secret_key};
+pub use entropy::{EntropyError, random_bytes, random_number, random_psk, random_secret_key, random_sign_key};
 pub use fate::ConnectionWatch;
 pub use key_log::KeyLog;
 pub use lifetime::Lifetime;

@@ -68,7 +68,7 @@ pub use np_dispatch::{
 };
 pub use np_driver::{
     ByteReader, ByteStream, ByteWriter, Clock, Compression, Connection, KeyLog, Lifetime, OnceStatus, Priority,
-    Request, ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key,
+    Request, ServerStatus, Telemetry, WhenFull, random_psk, random_secret_key, random_sign_key,
 };
 pub use np_noise::{Keypair, Pattern, Provider};
 pub use np_transport::{
@@ -81,12 +81,13 @@ pub use np_transport::{DevCertificates, DevCertificatesError, dev_certificates};
 pub use np_trust::{
     AllowEntry, AllowList, AllowListError, Decision, KeyFileError, KeyFileMode, KeyFileProblem, KnownPeer, KnownPeers,
     KnownPeersError, NewFileMode, Policy, PolicyError, Proof, PskIdError, Psks, checks_mode, psk_id, read_psk,
-    read_secret_key, write_new_file, write_new_secret,
+    read_secret_key, read_sign_key, write_new_file, write_new_secret,
 };
 pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
-    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, Status, Suite, TraceContext, UnixMillis, VerifyKey, escape,
+    Outcome, PeerIdentity, Psk, PublicKey, SecretKey, SignKey, Status, Suite, TraceContext, UnixMillis, VerifyKey,
+    escape,
 };
 pub use server::{Server, ServerBuilder};
 

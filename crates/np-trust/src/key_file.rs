@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use np_types::{KeyError, Psk, SecretKey};
+use np_types::{KeyError, Psk, SecretKey, SignKey};
 
 use crate::file::{Content, read_bounded, shown};
 use crate::new_file::{NewFileMode, write_new_file};
@@ -181,6 +181,24 @@ pub fn read_psk(path: &Path, mode: KeyFileMode) -> Result<Psk, KeyFileError> {
     read(path, mode).map_err(at(path))
 }
 
+/// Reads the signing key that a file holds, under the same rules as [`read_secret_key`].
+///
+/// # Errors
+/// As [`read_secret_key`].
+///
+/// ```
+/// use np_trust::{KeyFileMode, read_sign_key, write_new_secret};
+/// use np_types::SignKey;
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("orders-1.sign");
+/// write_new_secret(&path, &SignKey::from_bytes([7; 32]).to_text())?;
+/// assert_eq!(read_sign_key(&path, KeyFileMode::Checked)?, SignKey::from_bytes([7; 32]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn read_sign_key(path: &Path, mode: KeyFileMode) -> Result<SignKey, KeyFileError> {
+    read(path, mode).map_err(at(path))
+}
+
 /// Writes a secret's text to a new file that its owner alone may read (0600).
 ///
 /// `text` is a line of key text, perhaps with comment lines around it. The folder must exist; an existing file, or a
@@ -260,7 +278,7 @@ fn parse<K: FromStr<Err = KeyError>>(text: &str) -> Result<K, KeyFileProblem> {
 
 fn write(path: &Path, text: &str) -> Result<(), KeyFileProblem> {
     // Nothing is written that could not be read back.
-    if parse::<Psk>(text).is_err() {
+    if parse::<Psk>(text).is_err() && parse::<SignKey>(text).is_err() {
         parse::<SecretKey>(text)?;
     }
     write_new_file(path, text, NewFileMode::Private).map_err(|error| match error.kind() {

@@ -52,7 +52,7 @@ mod time;
 mod watch;
 
 pub use key_file::{
-    KeyFileError, KeyFileMode, KeyFileProblem, checks_mode, read_psk, read_secret_key, write_new_secret,
+    KeyFileError, KeyFileMode, KeyFileProblem, checks_mode, read_psk, read_secret_key, read_sign_key, write_new_secret,
 };
 pub use known::{KnownPeer, KnownPeers, KnownPeersError, KnownPeersProblem};
 pub use list::{AllowEntry, AllowList, AllowListError, AllowListProblem};

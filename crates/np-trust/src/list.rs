@@ -264,6 +264,11 @@ impl AllowList {
         self.keys.iter().filter(move |(_, entry)| entry.name() == Some(name)).map(|(key, _)| *key)
     }
 
+    /// The names of all keys, where each has one.
+    pub(crate) fn all_names(&self) -> Option<Vec<String>> {
+        self.keys.values().map(|entry| entry.name().map(ToOwned::to_owned)).collect()
+    }
+
     /// How many keys there are, expired ones too. An empty list allows nobody.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Who may connect. Owns the one decision point for every mode, and its audit trail; must never know how an identity
 //! was proven.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -440,6 +441,25 @@ impl Policy {
         self.rules.iter().flat_map(|rule| rule.keys_named(name)).collect()
     }
 
+    /// The names of all that can be allowed, where that are keys of lists alone and each of them has a name; nothing else. Lists
+    /// in files are read as they are now.
+    ///
+    /// ```
+    /// use np_trust::{AllowList, Policy};
+    /// use np_types::PublicKey;
+    /// let ada = PublicKey::from_bytes([1; 32]);
+    /// let named = Policy::allow_list(AllowList::parse(&format!("{ada} ada"))?, "staff");
+    /// assert!(named.all_names().is_some_and(|names| names.contains("ada") && names.len() == 1));
+    /// assert_eq!(named.or(Policy::allow_keys([ada])).all_names(), None);
+    /// assert_eq!(Policy::anyone().all_names(), None);
+    /// # Ok::<(), np_trust::AllowListError>(())
+    /// ```
+    #[must_use]
+    pub fn all_names(&self) -> Option<BTreeSet<String>> {
+        let all = self.rules.iter().map(Rule::all_names).collect::<Option<Vec<_>>>()?;
+        Some(all.into_iter().flatten().collect())
+    }
+
     /// Decides about a peer at the system's time, and writes the decision to the audit log.
     ///
     /// That is one event on the `tracing` target `np::audit` with the fields `decision`, `peer` (its key, or the
@@ -521,7 +541,7 @@ fn check_local_id(id: &str) -> Result<(), PolicyError> {
 /// Whether a text is meant as a key: then it is never taken for a file's name, nor shown.
 fn looks_like_key(text: &str) -> bool {
     let text = text.trim_start().to_ascii_lowercase();
-    ["np1", "npsec1", "nppsk1"].iter().any(|prefix| text.starts_with(prefix))
+    ["np1", "npsec1", "nppsk1", "npsign1", "npverify1"].iter().any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]

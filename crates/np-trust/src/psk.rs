@@ -58,7 +58,7 @@ pub(crate) fn check_psk_id(id: &str) -> Result<(), PskIdError> {
     let lower = id.to_ascii_lowercase();
     if id.is_empty() {
         Err(PskIdError::Empty)
-    } else if lower.starts_with("nppsk1") || lower.starts_with("npsec1") {
+    } else if ["nppsk1", "npsec1", "npsign1"].iter().any(|prefix| lower.starts_with(prefix)) {
         Err(PskIdError::Secret)
     } else if id.len() > MAX_ID {
         Err(PskIdError::TooLong(id.len()))

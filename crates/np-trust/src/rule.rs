@@ -133,6 +133,15 @@ impl Rule {
         }
     }
 
+    /// The names of its keys, where it is a list and all of them have one.
+    pub(crate) fn all_names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Keys { list, .. } => list.all_names(),
+            Self::File(list) => list.current(Instant::now()).all_names(),
+            _ => None,
+        }
+    }
+
     /// Whether it is a list without a key.
     pub(crate) fn is_empty(&self) -> bool {
         match self {

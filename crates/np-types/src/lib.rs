@@ -20,7 +20,7 @@ mod trace;
 pub use code::{CloseCode, CodeClass, Codec, Status};
 pub use error::{Blame, CallError, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, Outcome};
 pub use identity::{Fingerprint, FingerprintError, LocalPeer, PeerIdentity};
-pub use key::{KeyError, Psk, PublicKey, SecretKey, VerifyKey};
+pub use key::{KeyError, Psk, PublicKey, SecretKey, SignKey, VerifyKey};
 pub use limit_hit::{LimitHit, LimitName};
 pub use limits::{Limits, LimitsError};
 pub use metadata::{Metadata, MetadataError};

@@ -1,7 +1,7 @@
 //! `np cluster set`, `get`, `members` and `watch`: one question to one node. Must never trust what it answers.
 
 use clap::Args;
-use np_cluster::ClusterClient;
+use np_cluster::{ClusterClient, Entry};
 use np_facade::{CallError, ErrorKind, Status, escape};
 use serde_json::json;
 
@@ -37,7 +37,9 @@ pub(crate) struct Set {
 
 /// Prints what the nodes have for a key, in lines of `node value`; nodes without it have no line.
 ///
-/// The node must allow this client's key (--identity). Ends with 1 where no node has the key.
+/// The node must allow this client's key (--identity). Ends with 1 where no node has the key. With -o json an array a line:
+/// [{"node": "a", "value": "x", "signature": "valid"}]; a signature is none, valid or invalid, by the list of the node that is
+/// asked.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
     #[command(flatten)]
@@ -84,12 +86,18 @@ pub(crate) async fn get(command: Get, output: Output, signals: &mut Signals) -> 
     };
     let (found, place) = until(signals, asked).await?;
     if output.is_json() {
-        let rows: Vec<_> = found.iter().map(|entry| json!({ "node": entry.node, "value": entry.value })).collect();
+        let rows: Vec<_> = found.iter().map(row).collect();
         output.json(&rows)?;
     } else {
         let line = |node: &str, value: &str| format!("{} {}\n", escape(node, MAX_NAME), escape(value, MAX_VALUE));
         let lines: String = found.iter().map(|entry| line(&entry.node, &entry.value)).collect();
         output::write(lines.as_bytes())?;
+    }
+    for entry in found.iter().filter(|entry| entry.signed && !entry.valid) {
+        let node = escape(&entry.node, MAX_NAME);
+        output::note(&format!(
+            "warning: the value of {node} has a signature that the node at {place} cannot check by the key of its list (sign=)"
+        ));
     }
     if !found.is_empty() {
         return Ok(());
@@ -101,6 +109,15 @@ pub(crate) async fn get(command: Get, output: Output, signals: &mut Signals) -> 
     };
     let line = format!("get from {place}: {nobody}; `np cluster set` sets one, and others see it some rounds later");
     Err(Failure::new(ErrorKind::Remote, line))
+}
+
+fn row(entry: &Entry) -> serde_json::Value {
+    let signature = match (entry.signed, entry.valid) {
+        (false, _) => "none",
+        (true, true) => "valid",
+        (true, false) => "invalid",
+    };
+    json!({ "node": entry.node, "value": entry.value, "signature": signature })
 }
 
 pub(crate) async fn members(command: Members, output: Output, signals: &mut Signals) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use np_cluster::{Attributes, Cluster, ClusterConfig, ClusterError, Event, Member, Peering};
-use np_facade::{Identity, Policy, PublicKey, escape};
+use np_cluster::{Attributes, Cluster, ClusterConfig, ClusterError, Event, Member, Peering, SigningKey};
+use np_facade::{Identity, Policy, PublicKey, Scheme, SecurityMode, Server, VerifyKey, escape};
 use serde_json::json;
 
 use super::until;
@@ -39,7 +39,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME", default_value = "np")]
     cluster: String,
 
-    /// Where to listen: tcp://10.0.0.1:7400 (port 0 lets the system choose); may be repeated
+    /// Where to listen: tcp://10.0.0.1:7400 (port 0 lets the system choose) for the other nodes, and perhaps
+    /// unix:/run/np/orders.sock for `np cluster` on this machine; may be repeated
     #[arg(long, value_name = "ADDR", required = true)]
     listen: Vec<String>,
 
@@ -73,6 +74,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     zone: String,
 
+    /// Sign every value that this node sets, by this key, as `np keygen --signing` wrote it; its public half belongs into the
+    /// lists of the others, behind this node's key: sign=npverify1...
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+
     #[command(flatten)]
     key_mode: KeyMode,
 }
@@ -90,8 +96,11 @@ fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
 /// Runs until a signal comes.
 pub(crate) async fn run(command: Run, output: Output, mut signals: Signals) -> Result<(), Failure> {
     let (node, key) = until(&mut signals, join(&command)).await?;
-    let text = format!("tcp://{}?key={key}", node.address());
-    output.line(&format!("listening {text}"), &json!({ "listening": text }))?;
+    let locals = node.server().into_iter().flat_map(Server::addresses).filter(|address| address.path().is_some());
+    let all = [format!("tcp://{}?key={key}", node.address())].into_iter().chain(locals.map(ToString::to_string));
+    for text in all {
+        output.line(&format!("listening {text}"), &json!({ "listening": text }))?;
+    }
     let mut events = node.watch();
     loop {
         tokio::select! {
@@ -106,9 +115,7 @@ pub(crate) async fn run(command: Run, output: Output, mut signals: Signals) -> R
 }
 
 async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
-    for address in &command.listen {
-        check_address(address)?;
-    }
+    check_listen(&command.listen)?;
     let identity = load::identity(command.identity.clone(), command.key_mode).await?;
     let key = identity.public_key();
     let allow = command.allow.clone();
@@ -123,6 +130,11 @@ async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
             command.name
         )));
     }
+    let signing = match &command.signing_key {
+        Some(path) => Some(load::signing(path.clone(), command.key_mode).await?),
+        None => None,
+    };
+    check_signing(signing.as_ref(), members.entry(&key).and_then(|entry| entry.sign()))?;
     let peering = peering(command, identity, members)?;
     let attributes =
         Attributes { service: command.service.clone(), zone: command.zone.clone(), ..Attributes::default() };
@@ -130,8 +142,54 @@ async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
     let config = ClusterConfig::new(&command.name, &command.cluster, advertise)
         .interval(command.interval)
         .attributes(attributes);
+    let config = signing.into_iter().fold(config, ClusterConfig::sign_by);
     let node = Cluster::join(config, peering).await.map_err(refused)?;
     Ok((node, key))
+}
+
+/// Nodes reach each other over TCP and prove their keys; a socket of this machine may stand beside that.
+fn check_listen(listen: &[String]) -> Result<(), Failure> {
+    let mut by_tcp = false;
+    for text in listen {
+        let address = check_address(text)?;
+        let shown = address.without_keys();
+        let supported = matches!(address.scheme(), Scheme::Tcp | Scheme::Unix) && address.mode() == SecurityMode::Noise;
+        if !supported {
+            return Err(Failure::usage(format!(
+                "--listen {shown}: a node takes tcp:// for the other nodes and unix: for `np cluster` on this machine, both with \
+                 keys of np; choose one of them (a program of yours may use tls:// by np_cluster::Peering::by_certificates)"
+            )));
+        }
+        by_tcp |= address.scheme() == Scheme::Tcp;
+    }
+    if by_tcp {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "--listen: no address is reached by the other nodes, which come over TCP; add one as tcp://10.0.0.1:7400",
+    ))
+}
+
+/// Says what is wrong where the list of this node, which the others have too, names another signing key or none.
+fn check_signing(signing: Option<&SigningKey>, listed: Option<VerifyKey>) -> Result<(), Failure> {
+    let public = signing.map(SigningKey::verify_key);
+    match (public, listed) {
+        (Some(public), None) => output::note(&format!(
+            "note: the list of --allow has no sign= for this node's key, so nobody can check its values; put sign={public} \
+             behind it in the list of every node"
+        )),
+        (Some(public), Some(listed)) if public != listed => {
+            return Err(Failure::usage(format!(
+                "--signing-key: this is the key {public}, and the list of --allow says sign={listed} for this node, so its \
+                 values would be taken for forged; let both say the same"
+            )));
+        }
+        (None, Some(_)) => output::note(
+            "note: the list of --allow has a sign= for this node's key, but without --signing-key its values are not signed",
+        ),
+        _ => {}
+    }
+    Ok(())
 }
 
 fn peering(command: &Run, identity: Identity, members: Policy) -> Result<Peering, Failure> {

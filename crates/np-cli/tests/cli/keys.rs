@@ -1,6 +1,6 @@
 //! keygen, key show, and key files that cannot be used.
 
-use np_facade::{Psk, SecretKey};
+use np_facade::{Psk, SecretKey, SignKey, VerifyKey};
 use serde_json::json;
 
 use crate::support::{Folder, run};
@@ -57,6 +57,28 @@ fn a_pre_shared_key_is_shown_by_its_id_alone() {
     assert!(text.trim_end().parse::<Psk>().is_ok());
     #[cfg(unix)]
     assert_eq!(mode(&file), 0o600);
+}
+
+#[test]
+fn a_signing_key_is_shown_by_its_public_half_alone() {
+    let folder = Folder::new();
+    let file = folder.arg("a.sign");
+    let public = run(["keygen", "--signing", "--out", &file]).ok();
+    assert!(public.trim_end().parse::<VerifyKey>().is_ok(), "{public}");
+    assert_ne!(public, run(["keygen", "--signing", "--out", &folder.arg("b.sign")]).ok());
+    assert_eq!(run(["key", "show", &file]).ok(), public);
+    let shown = run(["key", "show", "-o", "json", &file]).ok_json();
+    assert_eq!(shown, json!({ "kind": "signing-key", "verify_key": public.trim_end() }));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.trim_end().parse::<SignKey>().is_ok());
+    #[cfg(unix)]
+    assert_eq!(mode(&file), 0o600);
+    // It proves no connection, and is masked where it is pasted.
+    run(["ping", "--identity", &file, "--danger-trust-anyone", "tcp://127.0.0.1:1"])
+        .fails(2, &["a.sign", "a SECRET signing key"]);
+    let pasted = run(["cluster", "run", "--name", "a", "--signing-key", text.trim_end()]);
+    assert!(!pasted.err.contains(&text.trim_end()[12..]), "{}", pasted.err);
+    run(["keygen", "--signing", "--psk", "--out", &folder.arg("c")]).fails(2, &["--psk"]);
 }
 
 #[test]

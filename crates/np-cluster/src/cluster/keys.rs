@@ -21,7 +21,8 @@ use crate::value::{Envelope, Place, Value};
 pub type Snapshot = BTreeMap<String, BTreeMap<String, Value>>;
 
 impl Cluster {
-    /// Sets a key of this node.
+    /// Sets a key of this node. Its value is signed where the configuration has a key for that
+    /// ([`sign_by`](crate::ClusterConfig::sign_by)).
     ///
     /// ```
     /// # async fn example(cluster: &np_cluster::Cluster) {
@@ -147,6 +148,7 @@ impl Cluster {
         }
         let shared = &self.inner.shared;
         let place = Place { cluster: &shared.cluster, node: &shared.own.name, key };
+        let by = by.or(shared.signing.as_ref());
         let signed = by.map_or(value, |by| value.sign(by, place, shared.clock.now()));
         let text = signed.write();
         self.write(|store| {

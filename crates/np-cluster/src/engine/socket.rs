@@ -47,8 +47,8 @@ struct GossipSocket {
 impl GossipSocket {
     /// What of a message the engine may see: nothing of what is no message, or is not for it.
     fn admit(&self, incoming: Incoming, engine: &mut Chitchat) -> Option<(SocketAddr, ChitchatMessage)> {
-        let (from, bytes) = match incoming {
-            Incoming::Message { from, bytes } => (from, bytes),
+        let (from, sender, bytes) = match incoming {
+            Incoming::Message { from, sender, bytes } => (from, sender, bytes),
             Incoming::Retired { name } => {
                 self.gate.retire(&name);
                 return None;
@@ -60,9 +60,9 @@ impl GossipSocket {
         match decoded {
             Ok(message) => Some((from, message)),
             Err(garbage) => {
-                tracing::warn!(%from, why = garbage.0, "a member sent what is no gossip message, and is cut off");
+                tracing::warn!(%sender, why = garbage.0, "a member sent what is no gossip message, and is cut off");
                 self.gate.count_garbage();
-                self.links.refuse(from);
+                self.links.refuse(sender);
                 None
             }
         }
@@ -112,6 +112,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::engine::NodeId;
     use crate::limits::Limits;
+    use crate::links::NodeKey;
 
     /// Links that lead nowhere.
     struct Nowhere;
@@ -119,7 +120,7 @@ mod tests {
     impl Links for Nowhere {
         fn send(&self, _to: SocketAddr, _message: Bytes) {}
 
-        fn refuse(&self, _from: SocketAddr) {}
+        fn refuse(&self, _sender: NodeKey) {}
     }
 
     /// A message of each kind, as the engine writes it: an engine with another codec fails here, before it meets a cluster. The
@@ -182,7 +183,8 @@ mod tests {
         let (sender, inbox) = mpsc::channel(8);
         let (_tell, told) = watch::channel(Some(Arc::clone(&engine)));
         let mut socket = GossipSocket { gate: Arc::new(gate), links, inbox, engine: told, waiting: None };
-        let message = |bytes: Vec<u8>| Incoming::Message { from: at, bytes: bytes.into() };
+        let key = NodeKey::Noise(np_facade::PublicKey::from_bytes([1; 32]));
+        let message = |bytes: Vec<u8>| Incoming::Message { from: at, sender: key, bytes: bytes.into() };
         let genuine = ChitchatMessage::BadCluster.serialize_to_vec();
         for round in 0..100 {
             // Dropped where it waits, with nothing there, and behind a message that was refused.

@@ -1,5 +1,7 @@
 //! What stands between this node and the others: links, attempts, and who is kept out. Must never do I/O nor read a clock.
 
+mod place;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +12,10 @@ use np_facade::{CallError, PeerIdentity, Status};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use self::place::At;
+use self::place::{is_mark, mark};
 use super::announcement::Announcement;
-use super::directory::{Bound, Directory, Lie, Listed, NodeKey, Proof};
+use super::directory::{Bound, Directory, Lie, Listed, NodeKey, Proof, Unbound};
 use super::queue::Queue;
 
 /// The most addresses that are known at once, whatever members tell of others.
@@ -30,6 +34,10 @@ const STEADY: Duration = Duration::from_secs(1);
 /// How long an address is remembered that nobody wants.
 const FORGET: Duration = Duration::from_secs(60);
 
+/// How long an address is remembered that leads back to this node, and how many such.
+const OWN: Duration = Duration::from_secs(60);
+const MAX_OWN: usize = 64;
+
 /// Why a link ends from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -39,6 +47,10 @@ pub(crate) enum Stop {
     Garbage,
     /// The member's key is no longer allowed.
     Retired,
+    /// The list gives the member's name to another key.
+    Renamed,
+    /// Another node answered at the address that the member announced.
+    Elsewhere,
     /// This node leaves.
     Closed,
 }
@@ -57,7 +69,7 @@ pub(crate) enum Refused {
     #[error("this node belongs to the cluster `{own}`, and the peer to `{said}`; check the addresses of the seeds")]
     Cluster { own: String, said: String },
     #[error("{0}")]
-    Lie(#[from] Lie),
+    Unbound(#[from] Unbound),
     #[error("this is the node itself")]
     Itself,
     #[error("there is a link to this node already")]
@@ -71,6 +83,7 @@ impl Refused {
     pub(crate) fn told(&self) -> CallError {
         let status = match self {
             Self::Duplicate | Self::Closed | Self::Itself => Status::Unavailable,
+            Self::Unbound(Unbound::Full) => Status::LimitReached,
             Self::Said(_) => Status::InvalidArgument,
             _ => Status::PermissionDenied,
         };
@@ -79,7 +92,7 @@ impl Refused {
 
     /// Whether somebody said what is not so.
     pub(crate) const fn is_lie(&self) -> bool {
-        matches!(self, Self::Lie(_) | Self::Said(_))
+        matches!(self, Self::Unbound(Unbound::Lie(_)) | Self::Said(_))
     }
 }
 
@@ -99,9 +112,10 @@ pub(crate) struct Newcomer<'a> {
 pub(crate) struct Registered {
     pub(crate) id: u64,
     pub(crate) key: NodeKey,
-    /// The address that the member announced.
-    pub(crate) at: SocketAddr,
+    pub(crate) at: At,
     pub(crate) queue: Arc<Queue>,
+    /// The address that the member announced, where it has not answered there yet.
+    pub(crate) claim: Option<SocketAddr>,
 }
 
 /// What is to be done about a message.
@@ -117,10 +131,22 @@ pub(crate) enum Want {
     Lost,
 }
 
+/// What it means that a key was proven at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// There is a link to that key already.
+    pub(crate) linked: bool,
+    /// So many others had announced the address, and were cut off.
+    pub(crate) liars: u64,
+}
+
 #[derive(Debug)]
 struct Link {
     id: u64,
     key: NodeKey,
+    at: At,
+    /// The address that the member announced.
+    claim: SocketAddr,
     instance: [u8; 16],
     dialed: bool,
     since: Instant,
@@ -131,6 +157,8 @@ struct Link {
 struct Peer {
     queue: Arc<Queue>,
     link: Option<Link>,
+    /// Which key was proven here last.
+    holder: Option<NodeKey>,
     dialing: bool,
     failures: u32,
     /// No attempt before this.
@@ -143,11 +171,11 @@ struct Peer {
 pub(crate) struct Book {
     pub(crate) directory: Directory,
     peers: HashMap<SocketAddr, Peer>,
-    /// Where nodes are that announce another address than they were reached at.
+    /// Addresses that led to nodes which announced others, by where the links to them are; as long as those stand.
     aliases: HashMap<SocketAddr, SocketAddr>,
     banned: HashMap<NodeKey, Instant>,
-    /// Addresses that lead back to this node.
-    own: HashSet<SocketAddr>,
+    /// Addresses that led back to this node, and when.
+    own: HashMap<SocketAddr, Instant>,
     me: Option<Announcement>,
     next: u64,
 }
@@ -156,7 +184,6 @@ impl Book {
     /// Begins: from now on links come about.
     pub(crate) fn open(&mut self, me: Announcement) {
         self.directory.set_own(me.name.clone(), me.address);
-        self.own.insert(me.address);
         self.me = Some(me);
     }
 
@@ -168,18 +195,19 @@ impl Book {
     /// Takes a message for an address, or the wish for a link to it alone.
     pub(crate) fn want(&mut self, to: SocketAddr, message: Option<Bytes>, now: Instant) -> Want {
         let to = self.aliases.get(&to).copied().unwrap_or(to);
-        if self.own.contains(&to) {
+        if self.leads_back(to, now) {
             return Want::Own;
         }
-        let kept_out = self.directory.key_at(to).is_some_and(|key| self.is_banned(key, now));
-        if self.me.is_none() || kept_out || !self.make_room(to, now) {
+        let kept_out = self.peers.get(&to).and_then(|peer| peer.holder).is_some_and(|key| self.is_banned(key, now));
+        let unknown_mark = is_mark(to) && !self.peers.contains_key(&to);
+        if self.me.is_none() || kept_out || unknown_mark || !self.make_room(to, now) {
             return Want::Lost;
         }
         let peer = self.peers.entry(to).or_default();
         peer.used = Some(now);
         let linked = peer.link.is_some();
         if !linked && !peer.dialing && peer.not_before.is_some_and(|then| then > now) {
-            return Want::Lost;
+            return self.want_by_claim(to, message);
         }
         let queued = message.is_none_or(|message| peer.queue.push(message));
         if !linked && !peer.dialing {
@@ -189,6 +217,15 @@ impl Book {
         if queued { Want::Waits } else { Want::Lost }
     }
 
+    /// Hands a message for an address that nobody answers at to the node that says it is there: it may be reached by the link
+    /// that it made alone.
+    fn want_by_claim(&self, to: SocketAddr, message: Option<Bytes>) -> Want {
+        let claims = |peer: &&Peer| peer.link.as_ref().is_some_and(|link| link.claim == to);
+        let taken =
+            self.peers.values().find(claims).zip(message).is_some_and(|(peer, message)| peer.queue.push(message));
+        if taken { Want::Waits } else { Want::Lost }
+    }
+
     /// Whether there is room for what is known of an address; forgets what nobody wants any more.
     fn make_room(&mut self, to: SocketAddr, now: Instant) -> bool {
         if self.peers.contains_key(&to) || self.peers.len() < MAX_PEERS {
@@ -196,7 +233,6 @@ impl Book {
         }
         let wanted = |peer: &Peer| peer.used.is_some_and(|used| now.saturating_duration_since(used) < FORGET);
         self.peers.retain(|_, peer| peer.link.is_some() || peer.dialing || wanted(peer));
-        self.aliases.retain(|_, to| self.peers.contains_key(to));
         self.peers.len() < MAX_PEERS
     }
 
@@ -209,81 +245,143 @@ impl Book {
         let Newcomer { key, said, dialed, .. } = *newcomer;
         let me = self.me.as_ref().ok_or(Refused::Closed)?;
         if said.instance == me.instance {
-            self.own.extend(dialed);
+            dialed.into_iter().for_each(|to| self.is_own(to, now));
             return Err(Refused::Itself);
         }
         if said.cluster != me.cluster {
             return Err(Refused::Cluster { own: me.cluster.clone(), said: said.cluster.clone() });
         }
+        if is_mark(said.address) {
+            return Err(Refused::Said(format!(
+                "{} is no address that a node is reached at; set --advertise",
+                said.address
+            )));
+        }
         let own_goes_first = me.name < said.name;
         if self.is_banned(key, now) {
             return Err(Refused::KeptOut);
         }
-        self.bind(newcomer)?;
+        self.bind(newcomer, now)?;
         if let Some((at, old)) = self.link_of(key) {
             let same_run = old.instance == said.instance;
             if same_run && old.dialed != dialed.is_some() && old.dialed == own_goes_first {
                 return Err(Refused::Duplicate);
             }
-            self.stop(at, Stop::Replaced);
-        }
-        if !self.make_room(said.address, now) {
-            return Err(Refused::Closed);
+            self.stop(at, Stop::Replaced, now);
         }
         Ok(self.insert(newcomer, now))
     }
 
-    fn bind(&mut self, newcomer: &Newcomer<'_>) -> Result<(), Lie> {
+    fn bind(&mut self, newcomer: &Newcomer<'_>, now: Instant) -> Result<(), Unbound> {
         let Newcomer { key, identity, said, listed, dialed } = newcomer;
-        let dialed = *dialed == Some(said.address);
-        let proof = Proof { key: *key, identity, said, listed, dialed };
+        // Whoever answers at an address is at it. Of what others say of it nothing counts while that one is linked.
+        let there = self.peers.get(&said.address).filter(|_| *dialed != Some(said.address));
+        if let Some(link) = there.and_then(|peer| peer.link.as_ref()).filter(|link| link.key != *key) {
+            let holder = self.directory.name_of(link.key).unwrap_or_default().to_owned();
+            return Err(Lie::AddressTaken { address: said.address, holder }.into());
+        }
+        let proof = Proof { key: *key, identity, said, listed };
         let linked: HashSet<NodeKey> = self.peers.values().filter_map(|peer| Some(peer.link.as_ref()?.key)).collect();
-        self.directory.bind(&proof, |key| linked.contains(key))
+        self.directory.bind(&proof, |key| linked.contains(key), now)
     }
 
     fn insert(&mut self, newcomer: &Newcomer<'_>, now: Instant) -> (Registered, oneshot::Receiver<Stop>) {
         let Newcomer { key, said, dialed, .. } = *newcomer;
         self.next = self.next.wrapping_add(1);
-        let (id, at) = (self.next, said.address);
-        let (sender, stop) = oneshot::channel();
-        let aliased = dialed.filter(|to| *to != at);
-        // What waited for the address that was dialed goes where the node is.
-        let waited = aliased.and_then(|to| Some(self.peers.remove(&to)?.queue.drain())).unwrap_or_default();
-        if let Some(to) = aliased {
-            self.aliases.insert(to, at);
-        }
-        let peer = self.peers.entry(at).or_default();
-        waited.into_iter().for_each(|message| {
-            let _ = peer.queue.push(message);
-        });
-        peer.used = Some(now);
-        let dialed = dialed.is_some();
+        let (id, claim) = (self.next, said.address);
+        let answered = self.peers.get(&claim).is_some_and(|peer| peer.holder == Some(key));
+        let place = dialed.unwrap_or_else(|| if answered { claim } else { mark(id) });
+        let (at, (sender, stop)) = (At::new(place), oneshot::channel());
         // One that stood there had another key, and is not there any more.
-        if let Some(old) =
-            peer.link.replace(Link { id, key, instance: said.instance, dialed, since: now, stop: sender })
-        {
-            let _ = old.stop.send(Stop::Replaced);
+        self.stop(place, Stop::Replaced, now);
+        // No address is refused here: there is one link to a key, and so many keys are known.
+        let peer = self.peers.entry(place).or_default();
+        (peer.used, peer.holder) = (Some(now), Some(key));
+        let dialed = dialed.is_some();
+        let link = Link { id, key, at: at.clone(), claim, instance: said.instance, dialed, since: now, stop: sender };
+        peer.link = Some(link);
+        let queue = Arc::clone(&peer.queue);
+        (Registered { id, key, at, queue, claim: (place != claim).then_some(claim) }, stop)
+    }
+
+    /// Notes that a key was proven at an address which this node has dialed: the key has it now, whoever announces it.
+    pub(crate) fn reached(&mut self, to: SocketAddr, key: NodeKey, now: Instant) -> Reached {
+        let claims = |link: &&Link| link.claim == to && link.key != key;
+        let liars: Vec<SocketAddr> = self.links_so(claims).map(|link| link.at.get()).collect();
+        liars.iter().for_each(|at| self.stop(*at, Stop::Elsewhere, now));
+        self.peers.entry(to).or_default().holder = Some(key);
+        let found = self.link_of(key).map(|(at, link)| (at, link.claim == to));
+        if let Some((at, announced)) = found.filter(|(at, _)| *at != to) {
+            if announced { self.promote(at, to) } else { self.alias(to, at) }
         }
-        (Registered { id, key, at, queue: Arc::clone(&peer.queue) }, stop)
+        Reached { linked: found.is_some(), liars: liars.len() as u64 }
+    }
+
+    /// Addresses of linked members at which they have not answered.
+    pub(crate) fn claims(&self) -> Vec<SocketAddr> {
+        self.links_so(|link| link.claim != link.at.get()).map(|link| link.claim).collect()
+    }
+
+    /// Moves a link to the address that its member announced, and has answered at.
+    fn promote(&mut self, from: SocketAddr, to: SocketAddr) {
+        let Some(mut peer) = self.peers.remove(&from) else {
+            return;
+        };
+        if let Some(link) = &peer.link {
+            link.at.set(to);
+        }
+        self.aliases.values_mut().filter(|at| **at == from).for_each(|at| *at = to);
+        if !is_mark(from) {
+            self.aliases.insert(from, to);
+        }
+        if let Some(old) = self.peers.remove(&to) {
+            (peer.dialing, peer.failures) = (old.dialing, old.failures);
+            pass_on(&old.queue, &peer.queue);
+        }
+        self.peers.insert(to, peer);
+    }
+
+    /// Lets an address lead to a link for as long as it stands. What waited goes there, too.
+    fn alias(&mut self, from: SocketAddr, to: SocketAddr) {
+        self.aliases.insert(from, to);
+        if let (Some(old), Some(peer)) = (self.peers.remove(&from), self.peers.get(&to)) {
+            pass_on(&old.queue, &peer.queue);
+        }
+    }
+
+    fn links_so<'a>(&'a self, held: impl Fn(&&Link) -> bool + 'a) -> impl Iterator<Item = &'a Link> {
+        self.peers.values().filter_map(|peer| peer.link.as_ref()).filter(held)
     }
 
     fn link_of(&self, key: NodeKey) -> Option<(SocketAddr, &Link)> {
-        self.peers.iter().find_map(|(at, peer)| Some((*at, peer.link.as_ref().filter(|link| link.key == key)?)))
+        self.links_so(move |link| link.key == key).map(|link| (link.at.get(), link)).next()
     }
 
-    fn stop(&mut self, at: SocketAddr, why: Stop) {
-        if let Some(link) = self.peers.get_mut(&at).and_then(|peer| peer.link.take()) {
+    fn stop(&mut self, at: SocketAddr, why: Stop, now: Instant) {
+        if let Some(link) = self.unlink(at, now, |_| true) {
             // A task that is gone has ended its link.
             let _ = link.stop.send(why);
         }
     }
 
+    /// Takes a link out, and with it what is known by it alone.
+    fn unlink(&mut self, at: SocketAddr, now: Instant, which: impl Fn(&Link) -> bool) -> Option<Link> {
+        let link = self.peers.get_mut(&at)?.link.take_if(|link| which(link))?;
+        self.aliases.retain(|_, to| *to != at);
+        if is_mark(at) {
+            self.peers.remove(&at);
+        }
+        self.directory.ended(link.key, now);
+        Some(link)
+    }
+
     /// A link is over. Whoever is sent to next is reached by a new one, after a pause where the link did not stand.
     pub(crate) fn ended(&mut self, link: &Registered, now: Instant, random: u64) {
-        let Some(peer) = self.peers.get_mut(&link.at) else {
+        let at = link.at.get();
+        let Some(old) = self.unlink(at, now, |standing| standing.id == link.id) else {
             return;
         };
-        if let Some(old) = peer.link.take_if(|standing| standing.id == link.id) {
+        if let Some(peer) = self.peers.get_mut(&at) {
             peer.failures = if now.saturating_duration_since(old.since) >= STEADY { 0 } else { peer.failures };
             peer.rest(now, random);
         }
@@ -296,19 +394,32 @@ impl Book {
         };
         peer.dialing = false;
         if failed && peer.link.is_none() {
-            peer.queue.drain();
             peer.rest(now, random);
+            for message in peer.queue.drain() {
+                self.want_by_claim(to, Some(message));
+            }
         }
     }
 
     /// An address leads back to this node.
-    pub(crate) fn is_own(&mut self, to: SocketAddr) {
-        self.own.insert(to);
+    pub(crate) fn is_own(&mut self, to: SocketAddr, now: Instant) {
+        if self.own.len() >= MAX_OWN
+            && let Some(oldest) = self.own.iter().min_by_key(|(_, since)| **since).map(|(at, _)| *at)
+        {
+            self.own.remove(&oldest);
+        }
+        self.own.insert(to, now);
     }
 
-    /// The key of the member at an address.
-    pub(crate) fn key_at(&self, at: SocketAddr) -> Option<NodeKey> {
-        self.directory.key_at(self.aliases.get(&at).copied().unwrap_or(at))
+    /// Whether an address is that of this node, or led back to it a short time ago.
+    fn leads_back(&self, to: SocketAddr, now: Instant) -> bool {
+        let of_late = |since: &Instant| now.saturating_duration_since(*since) < OWN;
+        self.me.as_ref().is_some_and(|me| me.address == to) || self.own.get(&to).is_some_and(of_late)
+    }
+
+    /// The name of the member that has answered at an address, or whose link has this mark.
+    pub(crate) fn name_at(&self, at: SocketAddr) -> Option<String> {
+        self.directory.name_of(self.peers.get(&at)?.holder?).map(ToOwned::to_owned)
     }
 
     /// Whether a key is kept out.
@@ -319,29 +430,29 @@ impl Book {
     /// Cuts a member off and keeps it out for a while.
     pub(crate) fn ban(&mut self, key: NodeKey, now: Instant) {
         self.banned.retain(|_, until| *until > now);
-        self.banned.insert(key, now + BAN);
+        if self.banned.len() < MAX_PEERS {
+            self.banned.insert(key, now + BAN);
+        }
         if let Some((at, _)) = self.link_of(key) {
-            self.stop(at, Stop::Garbage);
+            self.stop(at, Stop::Garbage, now);
         }
     }
 
-    /// Cuts a member off whose key is no longer allowed, and frees its name.
-    pub(crate) fn retire(&mut self, key: NodeKey) -> Option<Bound> {
+    /// Cuts a member off that may not be the node any more which it is, and frees its name.
+    pub(crate) fn retire(&mut self, key: NodeKey, why: Stop, now: Instant) -> Option<Bound> {
         if let Some((at, _)) = self.link_of(key) {
-            self.stop(at, Stop::Retired);
+            self.stop(at, why, now);
         }
         let bound = self.directory.retire(key)?;
-        if let Some(peer) = bound.address.and_then(|at| self.peers.remove(&at)) {
-            peer.queue.drain();
-        }
+        self.peers.retain(|_, peer| peer.holder != Some(key) || peer.dialing);
         Some(bound)
     }
 
     /// Ends every link, and lets none come about any more.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self, now: Instant) {
         self.me = None;
         let all: Vec<SocketAddr> = self.peers.keys().copied().collect();
-        all.into_iter().for_each(|at| self.stop(at, Stop::Closed));
+        all.into_iter().for_each(|at| self.stop(at, Stop::Closed, now));
         self.peers.clear();
     }
 
@@ -349,6 +460,13 @@ impl Book {
     pub(crate) fn links(&self) -> usize {
         self.peers.values().filter(|peer| peer.link.is_some()).count()
     }
+}
+
+/// What has room in the other queue goes there.
+fn pass_on(from: &Queue, to: &Queue) {
+    from.drain().into_iter().for_each(|message| {
+        let _ = to.push(message);
+    });
 }
 
 impl Peer {

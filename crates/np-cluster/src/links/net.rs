@@ -1,7 +1,9 @@
 //! Gossip links over connections of np: opened, accepted, served, cut off. Must never look into a gossip message.
 
 mod dial;
+mod look;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use np_facade::raw::driver::random_number;
 use np_facade::{
-    CallContext, CallError, ClientBuilder, CloseCode, MessageReceiver, MessageSender, MessageStream, PeerIdentity,
-    Policy, PublicKey, Server, Status, Target, stream,
+    CallContext, CallError, ClientBuilder, MessageReceiver, MessageSender, MessageStream, PeerIdentity, Policy,
+    PublicKey, Server, Status, Target, stream,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::announcement::{Announcement, check_name};
 use super::book::{Book, Newcomer, Refused, Registered, Stop, Want};
@@ -38,9 +40,6 @@ const HELLO: Duration = Duration::from_secs(5);
 
 /// Attempts at the same time.
 const ATTEMPTS: usize = 32;
-
-/// How often the keys of members are looked at, whether they are still allowed.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The longest text of a peer that is logged.
 const MAX_TEXT: usize = 300;
@@ -110,6 +109,9 @@ struct Inner {
     book: Mutex<Book>,
     inbox: mpsc::Sender<Incoming>,
     counts: Counts,
+    /// The names of all that may be members, where the list names each; as it was looked at last, for a message may ask about
+    /// a thousand.
+    names: Mutex<Option<BTreeSet<String>>>,
     attempts: Semaphore,
     /// Whose connections of retired keys are closed; gone once the node has left.
     server: Mutex<Option<Serving>>,
@@ -133,6 +135,7 @@ impl Net {
         let (front, back) = instance.split_at_mut(8);
         front.copy_from_slice(&half()?);
         back.copy_from_slice(&half()?);
+        let names = Mutex::new(settings.members.all_names());
         let (inbox, messages) = mpsc::channel(INBOX);
         let inner = Inner {
             settings,
@@ -140,6 +143,7 @@ impl Net {
             book: Mutex::default(),
             inbox,
             counts: Counts::default(),
+            names,
             attempts: Semaphore::new(ATTEMPTS),
             server: Mutex::default(),
         };
@@ -157,7 +161,7 @@ impl Net {
         let Settings { cluster, name, .. } = &self.0.settings;
         self.0.book().open(Announcement::new(cluster.clone(), name.clone(), address, self.0.instance));
         *lock(&self.0.server) = serving;
-        tokio::spawn(look_after(Arc::downgrade(&self.0)));
+        tokio::spawn(look::after(Arc::downgrade(&self.0)));
     }
 
     /// Opens a link to the node at an address where there is none, so that its key is known.
@@ -172,18 +176,12 @@ impl Net {
 
     /// Ends every link; none comes about any more.
     pub(crate) fn close(&self) {
-        self.0.book().close();
+        self.0.book().close(Instant::now());
         *lock(&self.0.server) = None;
     }
 
     fn want(&self, to: SocketAddr, message: Option<Bytes>) {
-        let says = message.is_some();
-        let wanted = self.0.book().want(to, message, Instant::now());
-        match wanted {
-            Want::Dial(to) => drop(tokio::spawn(dial::dial(Arc::clone(&self.0), to))),
-            Want::Lost if says => count(&self.0.counts.dropped),
-            Want::Lost | Want::Waits | Want::Own => {}
-        }
+        self.0.want(to, message);
     }
 }
 
@@ -192,11 +190,8 @@ impl Links for Net {
         self.want(to, Some(message));
     }
 
-    fn refuse(&self, from: SocketAddr) {
-        let key = self.0.book().key_at(from);
-        if let Some(key) = key {
-            self.0.ban(key, "it sent what is no gossip message");
-        }
+    fn refuse(&self, sender: NodeKey) {
+        self.0.ban(sender, "it sent what is no gossip message");
     }
 
     fn key_of(&self, name: &str) -> Option<String> {
@@ -207,7 +202,11 @@ impl Links for Net {
     }
 
     fn name_at(&self, at: SocketAddr) -> Option<String> {
-        self.0.book().directory.name_at(at)
+        self.0.book().name_at(at)
+    }
+
+    fn admits(&self, name: &str) -> bool {
+        name == self.0.settings.name || lock(&self.0.names).as_ref().is_none_or(|names| names.contains(name))
     }
 
     fn stats(&self) -> LinkStats {
@@ -250,6 +249,17 @@ impl Inner {
         lock(&self.book)
     }
 
+    /// Takes a message for an address, or the wish for a link to it alone.
+    fn want(self: &Arc<Self>, to: SocketAddr, message: Option<Bytes>) {
+        let says = message.is_some();
+        let wanted = self.book().want(to, message, Instant::now());
+        match wanted {
+            Want::Dial(to) => drop(tokio::spawn(dial::dial(Arc::clone(self), to))),
+            Want::Lost if says => count(&self.counts.dropped),
+            Want::Lost | Want::Waits | Want::Own => {}
+        }
+    }
+
     fn me(&self) -> Result<Announcement, Refused> {
         self.book().me().cloned().ok_or(Refused::Closed)
     }
@@ -264,14 +274,14 @@ impl Inner {
         if allowed { Ok(key) } else { Err(Refused::NotAllowed) }
     }
 
-    /// What the list of members says about the announced name.
-    fn listed(&self, key: NodeKey, said: &Announcement) -> Listed {
+    /// What the list of members says about a key and a name.
+    fn listed(&self, key: NodeKey, wanted: &str) -> Listed {
         let members = &self.settings.members;
         let name = match key {
             NodeKey::Noise(key) => members.entry(&key).and_then(|entry| entry.name().map(ToOwned::to_owned)),
             NodeKey::Certificate(_) => None,
         };
-        let elsewhere = members.keys_named(&said.name).into_iter().any(|other| NodeKey::Noise(other) != key);
+        let elsewhere = members.keys_named(wanted).into_iter().any(|other| NodeKey::Noise(other) != key);
         Listed { name, elsewhere }
     }
 
@@ -284,12 +294,26 @@ impl Inner {
         dialed: Option<SocketAddr>,
     ) -> Result<Standing, Refused> {
         let said = Announcement::decode(said).map_err(Refused::Said)?;
-        let listed = self.listed(key, &said);
+        let listed = self.listed(key, &said.name);
         let newcomer = Newcomer { key, identity: peer, said: &said, listed, dialed };
         let (link, stop) = self.book().register(&newcomer, Instant::now())?;
         count(&self.counts.opened);
         tracing::debug!(target: "np::cluster", node = said.name, %key, dialed = dialed.is_some(), "gossip link");
+        // Till it has answered there, the address is its word alone.
+        if let Some(claim) = link.claim {
+            self.want(claim, None);
+        }
         Ok(Standing { inner: Arc::clone(self), link, stop })
+    }
+
+    /// Notes who answered at an address, and says whether there is a link to that key already.
+    fn reached(&self, to: SocketAddr, key: NodeKey) -> bool {
+        let reached = self.book().reached(to, key, Instant::now());
+        if reached.liars > 0 {
+            self.counts.lies.fetch_add(reached.liars, Ordering::Relaxed);
+            tracing::warn!(target: "np::cluster", %to, %key, "the address is this node's, and another that announced it is cut off");
+        }
+        reached.linked
     }
 
     /// Counts and logs a refusal.
@@ -333,7 +357,7 @@ impl Inner {
             }
             count(&self.counts.received);
             // While the engine is busy the next message is not taken, so that the member's credit runs out.
-            if self.inbox.send(Incoming::Message { from: link.at, bytes }).await.is_err() {
+            if self.inbox.send(Incoming::Message { from: link.at.get(), sender: link.key, bytes }).await.is_err() {
                 return stopped(Stop::Closed);
             }
         }
@@ -373,6 +397,14 @@ fn stopped(why: Stop) -> CallError {
         Stop::Replaced => CallError::answered(Status::Unavailable, "another gossip link takes the place of this one"),
         Stop::Garbage => Refused::KeptOut.told(),
         Stop::Retired => Refused::NotAllowed.told(),
+        Stop::Renamed => CallError::answered(
+            Status::PermissionDenied,
+            "the allow list gives the name of this node to another key, or another name to this key; let both say the same",
+        ),
+        Stop::Elsewhere => CallError::answered(
+            Status::PermissionDenied,
+            "another node answers at the address that this one has announced; advertise another",
+        ),
         Stop::Closed => Refused::Closed.told(),
     }
 }
@@ -406,63 +438,6 @@ async fn hello(stream: &mut MessageStream) -> Result<Bytes, CallError> {
         Ok(Some(said)) => said,
         Ok(None) => Err(CallError::answered(Status::InvalidArgument, late)),
         Err(_) => Err(CallError::answered(Status::DeadlineExceeded, late)),
-    }
-}
-
-/// Looks after members: one whose key is no longer allowed is cut off, and its name set free.
-async fn look_after(inner: Weak<Inner>) {
-    let mut looks = interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        let Some(inner) = inner.upgrade() else {
-            return;
-        };
-        if inner.me().is_err() {
-            return;
-        }
-        let known: Vec<_> = inner.book().directory.all().map(|(key, bound)| (*key, bound.identity.clone())).collect();
-        for (key, identity) in known {
-            if !inner.settings.members.still_allows(&identity) {
-                inner.retire(key, &identity).await;
-            }
-        }
-        inner.close_strangers();
-    }
-}
-
-impl Inner {
-    async fn retire(&self, key: NodeKey, identity: &PeerIdentity) {
-        let Some(bound) = self.book().retire(key) else {
-            return;
-        };
-        count(&self.counts.retired);
-        // For the audit log.
-        let _ = self.settings.members.decide(identity);
-        tracing::warn!(target: "np::cluster", node = bound.name, %key, "member retired: its key is no longer allowed");
-        self.close_connections(|peer| peer == identity);
-        // Without an engine there is nothing to retire.
-        let _ = self.inbox.send(Incoming::Retired { name: bound.name }).await;
-    }
-
-    /// Closes the connections of keys that were let in as members and are no longer allowed, links or not.
-    fn close_strangers(&self) {
-        if lock(&self.server).as_ref().is_some_and(|serving| serving.members_alone) {
-            self.close_connections(|peer| !self.settings.members.still_allows(peer));
-        }
-    }
-
-    fn close_connections(&self, of: impl Fn(&PeerIdentity) -> bool) {
-        let Some(serving) = lock(&self.server).clone() else {
-            return;
-        };
-        for connection in serving.server.connections() {
-            if of(connection.peer()) {
-                tokio::spawn(async move {
-                    connection.close(CloseCode::NotAllowed, "this key is no longer allowed here").await;
-                });
-            }
-        }
     }
 }
 

@@ -11,13 +11,14 @@ use tokio::time::{sleep, timeout};
 
 use super::announcement::Announcement;
 use super::net::{MAX_MESSAGE, METHOD, Net, Serving, Settings};
-use super::{Inbox, Incoming, Links as _};
+use super::{Inbox, Incoming, Links as _, NodeKey};
 
 struct Node {
     net: Net,
     inbox: Inbox,
     server: Server,
     at: SocketAddr,
+    key: NodeKey,
 }
 
 fn at(port: u16) -> SocketAddr {
@@ -44,12 +45,18 @@ impl Node {
             Server::builder(identity.clone(), Policy::anyone()).listen(place(house, at(port))).start().await.unwrap();
         server.router().register_own(METHOD, net.method(), MethodOptions::default().spawned()).unwrap();
         net.open(at(port), Some(Serving { server: server.clone(), members_alone: false }));
-        Self { net, inbox, server, at: at(port) }
+        Self { net, inbox, server, at: at(port), key: NodeKey::Noise(identity.public_key()) }
     }
 
-    async fn next(&mut self) -> (SocketAddr, Bytes) {
+    /// The next message, and the key of its sender.
+    async fn next(&mut self) -> (NodeKey, Bytes) {
+        let (_, sender, bytes) = self.next_from().await;
+        (sender, bytes)
+    }
+
+    async fn next_from(&mut self) -> (SocketAddr, NodeKey, Bytes) {
         match timeout(Duration::from_secs(60), self.inbox.recv()).await.expect("no message").unwrap() {
-            Incoming::Message { from, bytes } => (from, bytes),
+            Incoming::Message { from, sender, bytes } => (from, sender, bytes),
             Incoming::Retired { name } => panic!("{name} is retired"),
         }
     }
@@ -58,8 +65,8 @@ impl Node {
     async fn reaches(&self, to: &mut Self, what: &'static [u8]) {
         loop {
             self.net.send(to.at, Bytes::from_static(what));
-            if let Ok((from, bytes)) = timeout(Duration::from_millis(100), to.next()).await {
-                assert_eq!((from, &bytes[..]), (self.at, what));
+            if let Ok((sender, bytes)) = timeout(Duration::from_millis(100), to.next()).await {
+                assert_eq!((sender, &bytes[..]), (self.key, what));
                 return;
             }
         }
@@ -102,10 +109,10 @@ async fn one_link_carries_messages_both_ways_and_says_whom_they_come_from() {
     let mut a = Node::start("both-ways", "a", 1, &keys[0], all(&keys)).await;
     let mut b = Node::start("both-ways", "b", 2, &keys[1], all(&keys)).await;
     a.net.send(b.at, Bytes::from_static(b"hello"));
-    assert_eq!(b.next().await, (a.at, Bytes::from_static(b"hello")));
+    assert_eq!(b.next().await, (a.key, Bytes::from_static(b"hello")));
     for number in 0..10u8 {
         b.net.send(a.at, Bytes::from(vec![number]));
-        assert_eq!(a.next().await, (b.at, Bytes::from(vec![number])));
+        assert_eq!(a.next().await, (b.key, Bytes::from(vec![number])));
     }
     for (node, other, key) in [(&a, "b", &keys[1]), (&b, "a", &keys[0])] {
         let stats = node.net.stats();
@@ -197,7 +204,7 @@ async fn a_liar_is_refused_counted_and_told_in_what_it_lies() {
     assert_eq!((answer.name.as_str(), answer.address), ("a", a.at));
     // Whatever it says of others, it is the sender of what it sends.
     stream.send(says("b", 2)).await.unwrap();
-    assert_eq!(a.next().await.0, at(3));
+    assert_eq!(a.next().await.0, NodeKey::Noise(keys[2].public_key()));
 }
 
 fn write(path: &Path, members: &[(&Identity, &str)]) {
@@ -240,7 +247,7 @@ async fn garbage_cuts_its_sender_off_and_keeps_it_out_for_a_while() {
     let b = Node::start("garbage", "b", 2, &keys[1], all(&keys)).await;
     let c = Node::start("garbage", "c", 3, &keys[2], all(&keys)).await;
     b.reaches(&mut a, b"one").await;
-    a.net.refuse(b.at);
+    a.net.refuse(b.key);
     a.until(|a| a.net.stats().links == 0).await;
     for _ in 0..20 {
         b.net.send(a.at, Bytes::from_static(b"kept out"));
@@ -251,6 +258,53 @@ async fn garbage_cuts_its_sender_off_and_keeps_it_out_for_a_while() {
     assert_eq!(a.net.stats().garbage, 1);
     sleep(Duration::from_secs(30)).await;
     b.reaches(&mut a, b"again").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_blamed_on_its_sender_and_not_on_whoever_is_at_the_address_by_now() {
+    let keys = identities::<3>();
+    let mut a = Node::start("blame", "a", 1, &keys[0], all(&keys)).await;
+    let mut b = Node::start("blame", "b", 2, &keys[1], all(&keys)).await;
+    a.reaches(&mut b, b"hello").await;
+    b.net.send(a.at, Bytes::from_static(b"garbage"));
+    let (from, sender, _) = a.next_from().await;
+    assert_eq!(from, b.at);
+    // Before it is looked at, another node is there.
+    b.net.close();
+    b.server.shutdown(Duration::ZERO).await;
+    let mut c = Node::start("blame", "c", 2, &keys[2], all(&keys)).await;
+    a.reaches(&mut c, b"one").await;
+    a.net.refuse(sender);
+    sleep(Duration::from_secs(1)).await;
+    a.reaches(&mut c, b"two").await;
+    assert_eq!((a.net.stats().garbage, a.net.stats().links), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_at_the_address_of_another_is_cut_off_once_that_one_answers_there() {
+    let keys = identities::<3>();
+    let mut a = Node::start("squat", "a", 1, &keys[0], all(&keys)).await;
+    // While b is away, c says that it is there.
+    let (_client, mut squatter) = by_hand("squat", &a, &keys[2]).await;
+    squatter.send(says("c", 2)).await.unwrap();
+    squatter.recv().await.unwrap().unwrap();
+    squatter.send(b"alive".to_vec()).await.unwrap();
+    let (from, ..) = a.next_from().await;
+    assert_ne!(from, at(2), "nothing of it is put down to the address of b");
+    // b comes by itself, and is let in.
+    let mut b = Node::start("squat", "b", 2, &keys[1], all(&keys)).await;
+    b.reaches(&mut a, b"here").await;
+    let cut = squatter.recv().await.unwrap().unwrap_err();
+    assert!(cut.text.contains("another node answers at the address"), "{cut}");
+    assert_eq!(a.net.stats().lies, 1);
+    a.reaches(&mut b, b"for b").await;
+    b.net.send(a.at, Bytes::from_static(b"x"));
+    assert_eq!(a.next_from().await.0, b.at);
+    // What it says now is a lie from the first word.
+    let (_client, mut squatter) = by_hand("squat", &a, &keys[2]).await;
+    squatter.send(says("c", 2)).await.unwrap();
+    let error = squatter.recv().await.unwrap().unwrap_err();
+    assert!(error.text.contains("belongs to the node `b`"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +347,7 @@ async fn a_flood_stops_for_want_of_credit_and_others_are_heard() {
     let c = Node::start("flood", "c", 3, &keys[2], all(&keys)).await;
     c.net.send(a.at, Bytes::from_static(b"heard"));
     let mut before = 0;
-    while a.next().await.0 != c.at {
+    while a.next().await.0 != c.key {
         before += 1;
     }
     assert!(before <= 200, "{before} messages went before");
@@ -321,6 +375,37 @@ async fn a_key_that_is_taken_off_the_list_is_cut_off_and_its_name_set_free() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_passes_to_the_key_that_the_list_gives_it_to_with_what_its_node_has_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, first, second, third] = identities::<4>();
+    let path = folder.path().join("members");
+    write(&path, &[(&own, "a"), (&first, "b")]);
+    let mut a = Node::start("rotated", "a", 1, &own, Policy::allow_file(&path).unwrap()).await;
+    let everyone = || all(&[own.clone(), first.clone(), second.clone(), third.clone()]);
+    let b = Node::start("rotated", "b", 2, &first, everyone()).await;
+    b.reaches(&mut a, b"by the first key").await;
+    // The row has another key: the first is cut off although it is linked, and nothing is retired.
+    write(&path, &[(&own, "a"), (&second, "b")]);
+    a.until(|a| a.net.stats().links == 0 && a.server.connections().is_empty()).await;
+    b.net.close();
+    b.server.shutdown(Duration::ZERO).await;
+    let b = Node::start("rotated", "b", 2, &second, everyone()).await;
+    b.reaches(&mut a, b"by the second key").await;
+    assert_eq!(a.net.key_of("b"), Some(second.public_key().to_string()));
+    // The row of the key has another name now, and its name another key.
+    write(&path, &[(&own, "a"), (&second, "old-b"), (&third, "b")]);
+    a.until(|a| a.net.key_of("b").is_none() && a.net.stats().links == 0).await;
+    // Its other calls go on, since it is allowed.
+    let client = Client::builder(place("rotated", a.at)).identity(second.clone()).policy(everyone());
+    assert_eq!(client.connect().await.unwrap().call("np.echo", "hi").await.unwrap(), "hi");
+    b.net.close();
+    b.server.shutdown(Duration::ZERO).await;
+    let b = Node::start("rotated", "b", 2, &third, everyone()).await;
+    b.reaches(&mut a, b"by the third key").await;
+    assert_eq!((a.net.key_of("b"), a.net.stats().retired), (Some(third.public_key().to_string()), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_list_says_by_which_key_a_node_signs() {
     let keys = identities::<3>();
     let sign = VerifyKey::from_bytes([3; 32]);
@@ -337,6 +422,22 @@ async fn the_list_says_by_which_key_a_node_signs() {
     let c = Node::start("signs", "c", 3, &keys[2], members()).await;
     c.reaches(&mut a, b"x").await;
     assert_eq!(a.net.verify_key("c"), Some([3; 32]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_names_every_node_lets_nobody_invent_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = identities::<2>();
+    let path = folder.path().join("members");
+    write(&path, &[(&keys[1], "b")]);
+    let a = Node::start("names", "a", 1, &keys[0], Policy::allow_file(&path).unwrap()).await;
+    let admits = |a: &Node| ["a", "b", "invented"].map(|name| a.net.admits(name));
+    assert_eq!(admits(&a), [true, true, false]);
+    // One without a name may be called anything.
+    write(&path, &[(&keys[1], ""), (&keys[0], "a")]);
+    a.until(|a| admits(a) == [true; 3]).await;
+    let b = Node::start("names", "b", 2, &keys[1], all(&keys)).await;
+    assert_eq!(admits(&b), [true; 3]);
 }
 
 #[tokio::test(start_paused = true)]

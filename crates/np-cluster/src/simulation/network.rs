@@ -1,6 +1,6 @@
 //! The wires: who is attached, who is cut off from whom, and how long a message takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Random;
-use crate::links::{Inbox, Incoming, Links};
+use crate::links::{Inbox, Incoming, Links, NodeKey};
 
 /// Messages that wait at a node before more are dropped.
 const QUEUE: usize = 1_024;
@@ -37,7 +37,7 @@ struct Wires {
     nodes: BTreeMap<SocketAddr, mpsc::Sender<Incoming>>,
     traffic: BTreeMap<SocketAddr, Traffic>,
     apart: BTreeSet<SocketAddr>,
-    cut: BTreeMap<(SocketAddr, SocketAddr), usize>,
+    cut: HashMap<(SocketAddr, NodeKey), usize>,
     keys: BTreeMap<String, [u8; 32]>,
     /// Who is at an address, as its link has proven.
     names: BTreeMap<SocketAddr, String>,
@@ -54,7 +54,7 @@ impl Network {
             nodes: BTreeMap::new(),
             traffic: BTreeMap::new(),
             apart: BTreeSet::new(),
-            cut: BTreeMap::new(),
+            cut: HashMap::new(),
             keys: BTreeMap::new(),
             names: BTreeMap::new(),
             strangers: BTreeSet::new(),
@@ -98,7 +98,7 @@ impl Network {
     }
 
     pub(super) fn cut_off(&self, by: SocketAddr, from: SocketAddr) -> usize {
-        self.wires().cut.get(&(by, from)).copied().unwrap_or_default()
+        self.wires().cut.get(&(by, key_at(from))).copied().unwrap_or_default()
     }
 
     pub(super) fn trust(&self, name: &str, key: [u8; 32]) {
@@ -106,7 +106,7 @@ impl Network {
     }
 
     pub(super) async fn inject(&self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        self.hand(to, Incoming::Message { from, bytes: bytes.into() }).await;
+        self.hand(to, Incoming::Message { from, sender: key_at(from), bytes: bytes.into() }).await;
     }
 
     pub(super) async fn retire(&self, at: SocketAddr, name: &str) {
@@ -141,13 +141,20 @@ impl Network {
             return None;
         }
         let parted = wires.apart.contains(&from.at) != wires.apart.contains(&to);
-        if parted || wires.cut.contains_key(&(to, from.at)) || wires.random.chance() < wires.loss {
+        if parted || wires.cut.contains_key(&(to, key_at(from.at))) || wires.random.chance() < wires.loss {
             return None;
         }
         let (least, most) = wires.delay;
         let after = least + (most - least).mul_f64(wires.random.chance());
         Some((wires.nodes.get(&to)?.clone(), after))
     }
+}
+
+/// The key of the node at an address: here each has its own.
+fn key_at(at: SocketAddr) -> NodeKey {
+    let mut key = [0; 32];
+    key.iter_mut().zip(at.to_string().bytes()).for_each(|(slot, byte)| *slot = byte);
+    NodeKey::Noise(np_facade::PublicKey::from_bytes(key))
 }
 
 /// A node's end of the wires.
@@ -162,15 +169,15 @@ impl Links for Wire {
         let Some((node, after)) = self.network.route(self, to, message.len()) else {
             return;
         };
-        let incoming = Incoming::Message { from: self.at, bytes: message };
+        let incoming = Incoming::Message { from: self.at, sender: key_at(self.at), bytes: message };
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let _ = node.try_send(incoming);
         });
     }
 
-    fn refuse(&self, from: SocketAddr) {
-        *self.network.wires().cut.entry((self.at, from)).or_default() += 1;
+    fn refuse(&self, sender: NodeKey) {
+        *self.network.wires().cut.entry((self.at, sender)).or_default() += 1;
     }
 
     fn name_at(&self, at: SocketAddr) -> Option<String> {

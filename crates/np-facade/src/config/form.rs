@@ -314,7 +314,7 @@ impl<T, F: Form<T>> Form<Vec<T>> for List<F> {
 /// Whether a text holds what begins like a secret key.
 fn holds_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.contains("npsec1") || text.contains("nppsk1")
+    ["npsec1", "nppsk1", "npsign1"].iter().any(|prefix| text.contains(prefix))
 }
 
 fn check_secret(text: &str) -> Result<(), String> {

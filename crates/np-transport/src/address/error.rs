@@ -90,7 +90,7 @@ fn masked(text: &str) -> Vec<(usize, char)> {
     // ASCII lower case keeps offsets: a bech32 text may be written in capitals.
     let lower = text.to_ascii_lowercase();
     let mut secret = Vec::new();
-    for prefix in ["npsec1", "nppsk1"] {
+    for prefix in ["npsec1", "nppsk1", "npsign1"] {
         for (start, _) in lower.match_indices(prefix) {
             secret.push(start.saturating_add(prefix.len())..value_end(&lower, start));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use np_facade::raw::driver::random_number;
-use np_facade::{CallError, Client, Decision, Limits, MessageStream, Policy, Status, escape};
+use np_facade::{CallError, Client, Decision, ErrorKind, Limits, MessageStream, Policy, Status, escape};
 use tokio::time::Instant;
 
 use super::super::announcement::Announcement;
@@ -25,7 +25,8 @@ pub(super) async fn dial(inner: Arc<Inner>, to: SocketAddr) {
     };
     inner.book().attempted(to, made.is_err(), Instant::now(), random());
     match made {
-        Ok((mut standing, stream, client)) => {
+        Ok(None) => tracing::debug!(target: "np::cluster", %to, "a node that is linked has answered there"),
+        Ok(Some((mut standing, stream, client))) => {
             let end = inner.serve(&mut standing, stream).await;
             drop(standing);
             tracing::debug!(target: "np::cluster", %to, why = escape(&end.text, MAX_TEXT), "gossip link ended");
@@ -53,7 +54,8 @@ fn limits() -> Limits {
 
 type Made = (Standing, MessageStream, Client);
 
-async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Made, String> {
+/// Connects, and makes a link unless there is one to the key that answered: then the address is known for its own.
+async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Option<Made>, String> {
     let me = inner.me().map_err(|refused| refused.to_string())?;
     let builder = (inner.settings.way)(to)
         .policy(members(inner, to))
@@ -61,23 +63,37 @@ async fn open_link(inner: &Arc<Inner>, to: SocketAddr) -> Result<Made, String> {
         .handshake_timeout(CONNECT)
         .limits(limits())
         .auto_reconnect(false);
-    let client = builder.connect().await.map_err(|error| error.to_string())?;
-    let (stream, said) = introduce(&client, &me).await.map_err(|error| {
-        if matches!(error.status, Status::PermissionDenied | Status::InvalidArgument | Status::UnknownMethod) {
-            tracing::warn!(target: "np::cluster", %to, why = escape(&error.text, MAX_TEXT), "refused by a node");
+    let client = builder.connect().await.map_err(|error| {
+        if error.kind() == ErrorKind::Authentication {
+            refused_by(to, &error.to_string());
         }
-        error.text
+        error.to_string()
     })?;
     let connection = client.connection();
     let peer = connection.peer();
-    let registered = inner.admit(peer, true).and_then(|key| inner.register(peer, key, &said, Some(to)));
-    match registered {
-        Ok(standing) => Ok((standing, stream, client)),
+    let key = inner.admit(peer, true).map_err(|refused| refused.to_string())?;
+    if inner.reached(to, key) {
+        client.close().await;
+        return Ok(None);
+    }
+    let (stream, said) = introduce(&client, &me).await.map_err(|error| {
+        if matches!(error.status, Status::PermissionDenied | Status::InvalidArgument | Status::UnknownMethod) {
+            refused_by(to, &error.text);
+        }
+        error.text
+    })?;
+    match inner.register(peer, key, &said, Some(to)) {
+        Ok(standing) => Ok(Some((standing, stream, client))),
         Err(refused) => {
             inner.note(peer, connection.peer_address(), &refused);
             Err(refused.to_string())
         }
     }
+}
+
+/// Somebody has to see to it: the lists, the name, or the key of a seed.
+fn refused_by(to: SocketAddr, why: &str) {
+    tracing::warn!(target: "np::cluster", %to, why = escape(why, MAX_TEXT), "refused by a node");
 }
 
 /// What a member may make a server hold that serves members alone: less than 12 MiB a connection.
@@ -103,7 +119,7 @@ fn members(inner: &Arc<Inner>, to: SocketAddr) -> Policy {
             return refuse("this node has left its cluster");
         };
         if inner.settings.own.as_ref().is_some_and(|own| peer.public_key() == Some(own)) {
-            inner.book().is_own(to);
+            inner.book().is_own(to, Instant::now());
             return refuse("this is the node itself");
         }
         inner.settings.members.decide(peer)
