@@ -116,10 +116,11 @@ async fn connected(house: &House, number: u64, calls: bool) -> std::net::TcpStre
 fn initiator(number: u64) -> Handshake {
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
+    let local = keypair();
     let config = InitiatorConfig {
         crypto: Crypto { suite: Suite::AesGcm, ..Crypto::default() },
         pattern: Pattern::XX,
-        local: Some(&keypair()),
+        local: Some(&local),
         server_key: None,
         psk: None,
         psk_id: &[],

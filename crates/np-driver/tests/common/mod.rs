@@ -157,10 +157,11 @@ pub(crate) fn now() -> u64 {
 
 /// A stranger's handshake.
 pub(crate) fn xx_initiator(time: u64) -> Handshake {
+    let local = keypair();
     let config = InitiatorConfig {
         crypto: Default::default(),
         pattern: Pattern::XX,
-        local: Some(&keypair()),
+        local: Some(&local),
         server_key: None,
         psk: None,
         psk_id: &[],
