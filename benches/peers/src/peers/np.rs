@@ -67,7 +67,12 @@ impl Peer for Np {
             Way::Tls => None,
             Way::Tcp | Way::Unix => Some(Identity::generate()?),
         };
-        Ok(NpDialer { address: format!("{}{}", place.address, self.options), identity, rust: self.rust, early: self.early })
+        Ok(NpDialer {
+            address: format!("{}{}", place.address, self.options),
+            identity,
+            rust: self.rust,
+            early: self.early,
+        })
     }
 }
 
