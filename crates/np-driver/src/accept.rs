@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use np_dispatch::BoxFuture;
 use np_noise::ReplayGuard;
-use np_session::{Handshake, Outer, ResponderConfig, Side};
+use np_session::{Event, Handshake, Outer, ResponderConfig, Side};
 use np_transport::{Incoming, Io, Link, Listener, PeerLabel, SecurityMode, TlsInfo, TransportError};
-use np_types::{CloseCode, LocalPeer, PeerIdentity};
+use np_types::{CloseCode, LocalPeer, Metadata, PeerIdentity, Status};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -224,8 +224,12 @@ impl Shared {
         let Established { mut session, peer, .. } = *established;
         self.audit_full(&peer);
         self.audit.telemetry.shaken(Side::Responder, "refused", None);
-        // A call that came with the handshake was not acted on.
-        session.go_away(CloseCode::ConnectionLimit);
+        // A call that came with the handshake is not acted on, and may be made elsewhere.
+        while let Some(event) = session.poll_event() {
+            if let Event::Opened { key, .. } = event {
+                let _ = session.end(key, Status::Unavailable, FULL, Metadata::new());
+            }
+        }
         session.close(CloseCode::ConnectionLimit, FULL);
         let mut out = Vec::new();
         session.poll_transmit(self.clock.now(), &mut out);

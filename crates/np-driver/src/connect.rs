@@ -55,7 +55,8 @@ pub struct ConnectorConfig {
     /// How long the handshake may take after that, the one of TLS included. Default 10 s.
     pub handshake_timeout: Duration,
     /// Whether the first call may leave with the end of the handshake, before the server has said that it takes this side:
-    /// [`connect`] then does not wait for that either. Default: no.
+    /// [`connect`] then does not wait for that either. For Noise XX alone, whose server waits for the client's last message
+    /// where others have spoken already, and has proven its key by then. Default: no.
     pub early_call: bool,
     /// How long what is written may wait for the peer to take it, and a record that has begun to come for its end. Default
     /// 60 s, in which the slowest peer takes 256 KiB and gives 64 KiB.
@@ -311,12 +312,14 @@ async fn shake(
     contexts: &Arc<Contexts>,
     (until, alarm): (Instant, &mut Alarm),
 ) -> Result<(Connection, task::Running), ConnectionError> {
+    let keyed = link.mode.uses_keys();
     let Link { mut io, peer, local, tls, .. } = link;
     let clock = Clock::start();
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();
-    let establish = Establish { io: &mut io, judge, limits, clock, until, alarm, early: config.early_call, key_log };
+    let early = config.early_call && config.pattern == Pattern::XX && keyed;
+    let establish = Establish { io: &mut io, judge, limits, clock, until, alarm, early, key_log };
     let established = establish.run(handshake).await?;
     let info = ConnectionInfo {
         clock,

@@ -14,6 +14,8 @@ pub(crate) struct Fate(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// The peer's first record is still to come.
+    opening: bool,
     /// The peer takes no new calls.
     draining: Option<CloseCode>,
     /// It is over.
@@ -29,6 +31,11 @@ struct State {
 type News = Result<CloseCode, ConnectionError>;
 
 impl Fate {
+    /// Whether the peer's first record is still to come.
+    pub(crate) fn opens(&self, opening: bool) {
+        self.lock().opening = opening;
+    }
+
     /// The peer takes no new calls.
     pub(crate) fn drains(&self, code: CloseCode) {
         self.change(|state| state.draining = Some(code));
@@ -92,6 +99,21 @@ pub struct ConnectionWatch {
 impl ConnectionWatch {
     pub(crate) const fn new(fate: Arc<Fate>) -> Self {
         Self { fate }
+    }
+
+    /// Whether the peer's first record has come, by which it took this side up. Of connections that were made without an early
+    /// call this is so from their beginning ([`ConnectorConfig::early_call`](crate::ConnectorConfig::early_call)).
+    ///
+    /// ```no_run
+    /// # async fn run(connection: np_driver::Connection) {
+    /// let watch = connection.watch();
+    /// let why = watch.closed().await;
+    /// println!("{}: {why}", if watch.has_stood() { "lost" } else { "never taken up" });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn has_stood(&self) -> bool {
+        !self.fate.lock().opening
     }
 
     /// Waits until the connection is over, and says why.

@@ -129,6 +129,7 @@ pub(crate) fn start(
     let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
     let book = Book::new(info.audit.telemetry.clone(), side);
+    fate.opens(established.opening.is_some());
     established.session.keep_alive(lifetime.heartbeat_interval, now);
     let task = Box::new(Task {
         io,
@@ -556,8 +557,10 @@ impl Task {
 
     /// The settings have come of a peer whose handshake did not wait for them.
     pub(crate) fn ready(&mut self, peer_reads: u32) {
-        self.opening_until = None;
-        self.info.bodies.learn(peer_reads);
+        if self.opening_until.take().is_some() {
+            self.info.bodies.learn(peer_reads);
+            self.fate.opens(false);
+        }
     }
 
     /// Tells who watches that the peer takes no new calls.

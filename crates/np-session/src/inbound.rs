@@ -108,7 +108,9 @@ impl Session {
             return Err(Malformed::Value("a window in the settings").into());
         }
         let mut credit = u64::from(settings.connection_window);
-        if self.early {
+        if self.early && self.opened_here.count() == 0 {
+            self.send_window.take(EARLY_BYTES);
+        } else if self.early {
             // What an early call was promised is a part of it.
             let least =
                 settings.max_calls > 0 && u64::from(settings.max_message.min(settings.stream_window)) >= EARLY_BYTES;

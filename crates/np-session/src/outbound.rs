@@ -41,8 +41,12 @@ impl Session {
         if !self.preceding.is_empty() {
             out.extend_from_slice(&std::mem::take(&mut self.preceding));
         }
-        if !matches!(self.phase, Phase::Failing(..)) {
+        let failing = matches!(self.phase, Phase::Failing(..));
+        // A peer that is told CLOSE alone knows that nothing was done for it; of one whose settings came that is not sure.
+        if !failing || self.peer.is_some() {
             self.emit_settings(now, out);
+        }
+        if !failing {
             self.emit_all(now, out);
         }
         self.emit_close(now, out);
@@ -280,13 +284,14 @@ impl Session {
 
     /// Whether every peer takes this call before its settings are known.
     fn is_early(&self, key: StreamKey) -> bool {
-        let Some(stream) = self.table.stream(key).filter(|stream| stream.kind != OpenKind::Stream) else {
+        let Some(stream) = self.table.stream(key).filter(|stream| stream.kind == OpenKind::Request) else {
             return false;
         };
         let Outgoing::Queued(head) = &stream.outgoing else {
             return false;
         };
-        head.encoding == Encoding::Plain && head.body.len() as u64 <= EARLY_BYTES
+        let plain = head.encoding == Encoding::Plain && head.metadata.is_empty();
+        plain && head.body.len() as u64 <= EARLY_BYTES
     }
 
     /// Takes the connection's credit for a whole message, unless the message waits for a grant of its own.

@@ -39,8 +39,9 @@ pub(crate) enum Phase {
 /// Room for events that an idle session keeps; what a burst needed beyond it is given back.
 const EVENTS_KEPT: usize = 256;
 
-/// Bytes of the body of a call that every responder takes before its settings are known; the least of a `stream_window`.
-pub const EARLY_BYTES: u64 = 1_024;
+/// Bytes of the body of a call that every responder takes before its settings are known; the last message of a handshake,
+/// settings and such a call are read at once, as a kilobyte.
+pub const EARLY_BYTES: u64 = 512;
 
 /// Control frames of the connection that wait to be sent; each at most once.
 #[derive(Debug, Default)]
@@ -250,8 +251,9 @@ impl Session {
         }
     }
 
-    /// Lets the first call leave with the end of the handshake, before the peer's settings have come: one of at most
-    /// [`EARLY_BYTES`], with its method and no stream, which every responder takes. Whatever else is opened waits for the settings. Saves that call a round trip.
+    /// Lets the first call leave with the end of the handshake, before the peer's settings have come: one request of at most
+    /// [`EARLY_BYTES`], plain and without metadata, which every responder takes. Whatever else is opened waits for the
+    /// settings. Saves that call a round trip.
     ///
     /// A peer that refuses this side in its first record has not acted on the call, which fails as not processed. For
     /// initiators: a responder's settings are on their way before it could open a call, and there this changes nothing.

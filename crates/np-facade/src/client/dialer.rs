@@ -151,7 +151,10 @@ impl Dialer {
         let renewed = lock(&self.renewed).clone();
         let config = self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?;
         let connection = connect(&station.address, config).await?;
-        station.succeeded();
+        // One that was made for an early call has yet to hear whether it is welcome.
+        if connection.watch().has_stood() {
+            station.succeeded();
+        }
         *lock(&self.in_use) = Some(station.address.clone());
         Ok(connection)
     }

@@ -144,7 +144,9 @@ impl Keeper {
         };
         pool.clear(self.lane);
         let now = dialer.clock.now();
-        self.backoff.stood(now.since(since));
+        if watch.has_stood() {
+            self.backoff.stood(now.since(since));
+        }
         // Where it is final another address may still take this client: the next round tells.
         let reason = station.fell(Blow::of_end(error), now);
         self.left = Some(station.address.clone());

@@ -149,10 +149,10 @@ impl ClientBuilder {
     }
 
     /// Lets the first call of each connection leave with the client's last message of the handshake, once the server has proven
-    /// its key: it arrives a round trip sooner. Default: no.
+    /// its key: it arrives a round trip sooner. Of Noise alone, not of `tls://` and `?mode=local`. Default: no.
     ///
     /// [`ClientBuilder::connect`] then does not wait for the server's verdict on this client: it succeeds, and a refusal
-    /// fails the first call, as not processed. Only a call or one-way message of at most 1,024 bytes leaves so, without
+    /// fails the first call, as not processed. Only a call of at most 512 bytes leaves so, without metadata and
     /// compression; anything else waits for the server's settings, as it does without this.
     ///
     /// ```

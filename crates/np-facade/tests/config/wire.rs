@@ -428,3 +428,19 @@ async fn a_server_that_does_not_answer_an_early_call_is_cut_at_the_handshake_tim
     assert!((5..=6).contains(&before.elapsed().as_secs()), "{:?}: {reason}", before.elapsed());
     call.await.unwrap().unwrap_err();
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_no_server_took_up_are_attempts_that_failed() {
+    let place = Place::new();
+    let server = place.open("w-early-full", "max_connections = 1\n").await;
+    let first = place.connect(&address(&server), "").await.unwrap();
+    let way = Way::to(&server, Duration::from_millis(300)).await;
+    let text = "max_reconnect_attempts = 3\nreconnect_delay = \"100ms\"\n";
+    let mut config = place.config(&format!("[client]\n{text}{}", early(true)));
+    config.client.address = vec![way.address.clone()];
+    let client = Client::from_config(&config).unwrap().connect().await.unwrap();
+    // Each attempt takes longer than the delay before it, as one does that brings a connection for a while.
+    let reason = timeout(PATIENCE, client.closed()).await.unwrap().to_string();
+    assert!(reason.contains("attempts"), "{reason}");
+    drop(first);
+}

@@ -64,7 +64,10 @@ fn without_leave_and_on_the_other_side_nothing_is_opened() {
 #[test]
 fn what_not_every_peer_takes_waits_for_the_settings() {
     let compressed = OpenCall { encoding: Encoding::Lz4 { raw: 9 }, ..request(9) };
-    for call in [request(EARLY_BYTES as usize + 1), stream(), compressed] {
+    let mut told = request(9);
+    told.metadata.insert("key", b"value").unwrap();
+    let one_way = open(OpenKind::OneWay, Bytes::from_static(b"x"));
+    for call in [request(EARLY_BYTES as usize + 1), stream(), compressed, told, one_way] {
         let mut talk = early();
         talk.session.open(call.clone()).unwrap();
         assert_eq!(openings(&mut talk), 0, "{call:?}");
@@ -76,8 +79,8 @@ fn what_not_every_peer_takes_waits_for_the_settings() {
 #[test]
 fn one_leaves_and_no_second() {
     let mut talk = early();
-    for kind in [OpenKind::OneWay, OpenKind::Request] {
-        talk.session.open(open(kind, Bytes::from_static(b"x"))).unwrap();
+    for _ in 0..2 {
+        talk.session.open(request(1)).unwrap();
     }
     assert_eq!(openings(&mut talk), 1);
     talk.say(&[Frame::Settings(settings(&Limits::default()))]);
@@ -93,8 +96,8 @@ fn its_bytes_are_a_part_of_the_windows_credit() {
     for _ in 0..2 {
         talk.session.open(request(1_024)).unwrap();
     }
-    assert_eq!(openings(&mut talk), 1, "of 2,048 bytes 1,024 are used up");
-    talk.say(&[Frame::ConnectionCredit(1_024)]);
+    assert_eq!(openings(&mut talk), 1, "of 2,048 bytes 512 are used up");
+    talk.say(&[Frame::ConnectionCredit(512)]);
     assert_eq!(openings(&mut talk), 1);
 }
 
@@ -121,16 +124,35 @@ fn a_peer_that_refuses_this_side_has_not_acted_on_it() {
 fn settings_that_would_not_have_taken_it_end_the_connection() {
     let fine = least();
     for theirs in [
-        Settings { max_message: 1_023, ..fine },
+        Settings { max_message: 511, ..fine },
         Settings { max_calls: 0, ..fine },
-        Settings { stream_window: 1_023, ..fine },
+        Settings { stream_window: 511, ..fine },
     ] {
         let mut talk = early();
+        talk.session.open(request(1)).unwrap();
+        assert_eq!(openings(&mut talk), 1);
         talk.say(&[Frame::Settings(theirs)]);
         let error = Malformed::Value("a setting below what an early call needs").into();
         assert_eq!(talk.session.error(), Some(&error), "{theirs:?}");
-        let mut talk = Dialogue::start(Side::Initiator, &Limits::default());
+        // Who has sent none waits and sees.
+        let mut talk = early();
         talk.say(&[Frame::Settings(theirs)]);
-        assert!(matches!(talk.events()[..], [Event::Ready(_)]), "others wait and see");
+        assert!(matches!(talk.events()[..], [Event::Ready(_)]), "{theirs:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_spoke_is_told_the_settings_before_it_is_cut() {
+    let fine = Frame::Settings(settings(&Limits::default()));
+    for (said, first) in [(&[fine][..], true), (&[Frame::Ping(1)][..], false)] {
+        let mut talk = Dialogue::start(Side::Responder, &Limits::default());
+        let mut bytes = talk.hand.seal(said);
+        bytes.extend_from_slice(&[0, 18, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]);
+        talk.feed(&bytes);
+        assert!(talk.session.error().is_some());
+        let heard = talk.hear();
+        let heard = frames(&heard);
+        assert_eq!(matches!(heard[..], [Frame::Settings(_), Frame::Close { .. }]), first, "{heard:?}");
+        assert_eq!(matches!(heard[..], [Frame::Close { .. }]), !first, "CLOSE alone where nothing was taken up");
     }
 }
