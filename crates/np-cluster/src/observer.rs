@@ -184,7 +184,7 @@ impl Observer {
         }
         let seen = self.nodes.entry(info.id.clone()).or_insert_with(|| Seen::new(info, now));
         let was_alive = seen.alive;
-        let heard = self.shared.gate.heard(info.id.address).filter(|heard| *heard >= seen.first);
+        let heard = self.shared.gate.heard(&info.id).filter(|heard| *heard >= seen.first);
         seen.alive = own || seen.life.look(info.heartbeat, heard, now, patience(self.shared.interval));
         let ended = seen.next_end > 0 && seen.next_end <= time;
         if (info.version, info.cleared) == (seen.version, seen.cleared) && !ended {
@@ -231,12 +231,14 @@ impl Seen {
     fn scan(&mut self, store: &dyn Store, info: &NodeInfo, time: u64, changes: &mut Vec<Changed>) {
         let (since, looked) = (self.version, self.looked);
         (self.attributes, self.kept, self.next_end) = (Attributes::default(), Kept::default(), 0);
+        // What somebody has made up goes when the node tells its keys anew.
+        (self.left, self.cover) = (false, Cover::default());
         store.each(&info.id, &mut |key, stored| {
             self.kept.put(key.starts_with(RESERVED), None, key.len() + stored.text.len());
             if key.starts_with(RESERVED) {
                 self.attributes.take(key, stored.text);
-                self.left |= key == LEFT;
-                if key == READY {
+                self.left |= key == LEFT && !stored.deleted;
+                if key == READY && !stored.deleted {
                     self.cover = Cover::read(stored.text);
                 }
                 return;

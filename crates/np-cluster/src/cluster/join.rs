@@ -19,6 +19,8 @@ use crate::shared::Shared;
 
 /// Rounds after which the names of seeds are looked up again, while nobody else is there.
 const SEED_ROUNDS: u32 = 5;
+/// Of how many of those times one is used though somebody is there: two halves may have begun apart.
+const ALL_THE_SAME: u32 = 6;
 
 impl Cluster {
     /// Joins a cluster: from now on the node takes and makes links, and tells and hears.
@@ -169,7 +171,7 @@ impl Tending {
                 _ = rounds.tick() => {
                     round = round.wrapping_add(1);
                     if round.is_multiple_of(SEED_ROUNDS) {
-                        self.look_for_seeds().await;
+                        self.look_for_seeds(round.is_multiple_of(SEED_ROUNDS * ALL_THE_SAME)).await;
                     }
                 }
             }
@@ -188,10 +190,11 @@ impl Tending {
         }
     }
 
-    /// Speaks to the seeds that have a name, wherever they are now, as long as nobody else is there.
-    async fn look_for_seeds(&self) {
+    /// Speaks to the seeds that have a name, wherever they are now: always while nobody else is there, and now and then in case
+    /// that others have found each other elsewhere.
+    async fn look_for_seeds(&self, all_the_same: bool) {
         let live = |table: &Table| table.values().filter(|row| row.member.state == MemberState::Live).count();
-        if live(&self.tables.borrow()) > 1 {
+        if live(&self.tables.borrow()) > 1 && !all_the_same {
             return;
         }
         for seed in &self.seeds {

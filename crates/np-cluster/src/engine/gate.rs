@@ -48,10 +48,11 @@ struct State {
     stats: ClusterStats,
 }
 
-#[derive(Clone, Copy)]
 struct Peer {
     heard: Instant,
     has: u64,
+    /// Whose link it is, by name and start: others have been at the address, and may be again.
+    who: Option<(String, u64)>,
 }
 
 /// How far members believe this node to be that is not there; 0 where they do not.
@@ -120,17 +121,19 @@ impl Gate {
         }
         let most = state.known.limits().nodes;
         let room = state.peers.len() < most;
+        // What a node is now, it says itself: its last start, of those that it tells of its own name.
+        let name = self.links.name_at(from);
+        let own_words = message.digest.iter().filter(|digested| name.as_deref() == Some(digested.id.name));
+        let own_word = own_words.max_by_key(|digested| digested.id.generation);
         if room || state.peers.contains_key(&from) {
-            let peer = state.peers.entry(from).or_insert(Peer { heard: now, has: 0 });
-            *peer = Peer { heard: now, has: has.unwrap_or(peer.has) };
+            let peer = state.peers.entry(from).or_insert(Peer { heard: now, has: 0, who: None });
+            (peer.heard, peer.has) = (now, has.unwrap_or(peer.has));
+            if let Some(digested) = own_word {
+                peer.who = Some((digested.id.name.to_owned(), digested.id.generation));
+            }
         }
-        if state.retired.is_empty() {
-            return;
-        }
-        // Of a name that was retired, others tell what it once was. What it is now, it says itself.
-        let own_word = message.digest.iter().find(|digested| digested.id.address == from);
-        let proven = own_word.filter(|digested| self.links.name_at(from).as_deref() == Some(digested.id.name));
-        if let Some(digested) = proven {
+        // Of a name that was retired, others tell what it once was.
+        if let Some(digested) = own_word.filter(|_| !state.retired.is_empty()) {
             state.retired.bring_back(&digested.id);
         }
     }
@@ -145,7 +148,7 @@ impl Gate {
         let beyond = |told: u64, own: u64| if told > own && told <= most { told } else { 0 };
         let overtaken = Overtaken {
             heartbeat: beyond(told.heartbeat, own.heartbeat).max(state.overtaken.heartbeat),
-            version: beyond(told.version, own.version).max(state.overtaken.version),
+            version: beyond(told.version.max(told.cleared), own.version).max(state.overtaken.version),
         };
         if overtaken != state.overtaken {
             state.overtaken = overtaken;
@@ -169,10 +172,11 @@ impl Gate {
             return false;
         }
         let most = most_counted(id.generation, now);
-        if digested.version > most || digested.heartbeat > most {
+        if digested.version.max(digested.cleared) > most || digested.heartbeat > most {
             state.stats.over_limit += 1;
             digested.heartbeat = digested.heartbeat.min(most);
             digested.version = digested.version.min(most);
+            digested.cleared = digested.cleared.min(most);
         }
         if state.known.contains(id) {
             return true;
@@ -261,9 +265,12 @@ impl Gate {
         }
     }
 
-    /// When a member was last heard itself.
-    pub(crate) fn heard(&self, at: SocketAddr) -> Option<Instant> {
-        self.state().peers.get(&at).map(|peer| peer.heard)
+    /// When this start of a node was last heard itself.
+    pub(crate) fn heard(&self, id: &NodeId) -> Option<Instant> {
+        let state = self.state();
+        let peer = state.peers.get(&id.address)?;
+        let same = |(name, start): &(String, u64)| **name == *id.name && *start == id.generation;
+        peer.who.as_ref().is_none_or(same).then_some(peer.heard)
     }
 
     /// How many members have this version of this node's state.

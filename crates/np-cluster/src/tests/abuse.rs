@@ -377,3 +377,37 @@ async fn another_cluster_is_counted_and_its_nodes_are_none_of_ours() {
     assert_eq!((a.members().len(), b.members().len()), (1, 1));
     assert!(a.stats().wrong_cluster > 0 && b.stats().wrong_cluster > 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_made_up_leave_and_a_made_up_clearing_go_when_the_node_tells_its_keys_anew() {
+    let world = World::met(4).await;
+    world.node(2).set("mine", "true").await.unwrap();
+    all_have(&world.nodes, "node-2", "mine", "true", 3 * SECOND).await;
+    let born = generation(world.node(0), 2);
+    let leave = Crafted::default().node("node-2", born, at(2)).entry("np.left", "", 1_000, 0);
+    world.net.inject(at(1), at(0), ack(leave)).await;
+    within(3 * SECOND, || state(world.node(0), 2) == Some(MemberState::Left)).await;
+    within(15 * SECOND, || (0..4).all(|other| state(world.node(other), 2) == Some(MemberState::Live))).await;
+    sleep(10 * SECOND).await;
+    // Of what is cleared no deletion is taken any more.
+    let clearing = Crafted::default().bytes(&[0]).id("node-2", born, at(2)).number(1_000_000).number(0);
+    world.net.inject(at(1), at(0), ack(clearing)).await;
+    sleep(15 * SECOND).await;
+    world.node(2).delete("mine").await.unwrap();
+    sleep(15 * SECOND).await;
+    for node in &world.nodes {
+        assert!(node.get("node-2", "mine").await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_gives_no_life_to_a_later_start_that_others_made_up() {
+    let world = World::met(4).await;
+    let born = generation(world.node(0), 2);
+    let invented = Crafted::new(0).len(1).digested("node-2", born + 1, at(2), 1).text("simulated").0;
+    world.net.inject(at(1), at(0), invented).await;
+    for _ in 0..100 {
+        sleep(SECOND / 10).await;
+        assert_eq!((generation(world.node(0), 2), state(world.node(0), 2)), (born, Some(MemberState::Live)));
+    }
+}
