@@ -88,9 +88,9 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         work: Work::Cargo(&[
+            // This program turns on the simulation of np-cluster, so that its tests are among them.
             cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"]),
             cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--test", "opentelemetry", "--locked"]),
-            cargo(&["test", "-p", "np-cluster", "--features", "simulation", "--test", "memory", "--locked"]),
         ]),
     },
     Step { name: "evidence", work: Work::Own(evidence) },
@@ -99,7 +99,6 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(&[
             cargo(&["test", "--workspace", "--doc", "--locked"]),
             cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--doc", "--locked", "opentelemetry"]),
-            cargo(&["test", "-p", "np-cluster", "--features", "simulation", "--doc", "--locked", "simulation"]),
         ]),
     },
     Step {
