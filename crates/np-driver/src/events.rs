@@ -100,7 +100,10 @@ impl Task {
     pub(crate) fn open_call(&mut self, call: OpenCall, reply: Answering) {
         let deadline = call.deadline;
         match self.open(OpenKind::Request, call) {
-            Ok(key) => self.slots.insert(key, Slot::Call(reply, deadline)),
+            Ok(key) => {
+                self.handing.opened();
+                self.slots.insert(key, Slot::Call(reply, deadline));
+            }
             Err(error) => Slot::Call(reply, deadline).fail(error),
         }
     }
@@ -149,14 +152,12 @@ impl Task {
     }
 
     fn answered(&mut self, key: StreamKey, answer: Answer) {
-        self.replies += 1;
         self.fresh = true;
         let Some(Slot::Call(reply, _)) = self.slots.remove(key) else {
             return;
         };
         self.book.ended(key, Status::Ok, self.now);
-        // The caller may have gone a moment ago.
-        let _ = reply.send(Ok(answer));
+        self.handing.give(reply, answer);
     }
 
     /// Starts the handler of a call that the peer opened.

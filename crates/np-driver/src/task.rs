@@ -38,6 +38,8 @@ use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
 
+use self::handing::Handing;
+
 /// Bytes asked for per read; doubled up to the second figure while reads come back full. The first is small, as most
 /// connections of a busy server are idle.
 const READ: usize = 2 << 10;
@@ -71,8 +73,8 @@ pub(crate) struct Task {
     life: Life,
     pub(crate) pings: Vec<(u64, Time, oneshot::Sender<Duration>)>,
     pub(crate) now: Time,
-    /// Replies delivered since the last write, and whether they or commands came: what the yield rule looks at.
-    pub(crate) replies: usize,
+    pub(crate) handing: Handing,
+    /// Whether replies or commands came: what the yield rule looks at.
     pub(crate) fresh: bool,
     commands: Queue,
     max_queued: usize,
@@ -151,7 +153,7 @@ pub(crate) fn start(
         life,
         pings: Vec::new(),
         now,
-        replies: 0,
+        handing: Handing::default(),
         fresh: false,
         commands,
         max_queued: established.max_queued,
@@ -274,6 +276,7 @@ impl Task {
                 self.handle_event(&mut Context::from_waker(Waker::noop()), event);
             }
         }
+        self.handing.finish();
         let unsent = unsent(&error);
         for command in self.waiting.drain(..).chain(self.commands.drain()) {
             command.fail(unsent.clone());
@@ -308,6 +311,7 @@ impl Task {
         self.poll_timer(cx);
         self.poll_handlers(cx);
         self.drain_events(cx);
+        self.handing.hand_out();
         self.free_spare();
         self.feed_waiting();
         self.finish_drain();
@@ -341,6 +345,7 @@ impl Task {
         more |= self.progress.note(self.now, unwritten, unread);
         // Writing may have made room in the session, and a close that began after the timer was set needs one.
         more |= self.feed_waiting();
+        more |= self.handing.waits();
         more |= self.session.error().is_some() && self.close_until.is_none();
         // What was written last sets a time that the alarm, which came before, does not know.
         more |= self.rest_at.is_some_and(|rest| self.timer.as_ref().is_none_or(|(armed, _)| *armed > rest));
@@ -364,6 +369,9 @@ impl Task {
         for _ in 0..READS {
             if self.eof || self.session.is_closed() || !self.has_memory() {
                 return false;
+            }
+            if self.handing.waits() {
+                return true;
             }
             match self.poll_read_once(cx) {
                 Poll::Pending => return false,
@@ -595,6 +603,7 @@ fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMu
     pin!(io.read_buf(input)).poll(cx)
 }
 
+mod handing;
 mod output;
 #[cfg(test)]
 mod tests;

@@ -13,13 +13,20 @@ use crate::progress::{Progress, Slow};
 use crate::telemetry::Way;
 
 impl Task {
-    /// Waits one turn before the flush when more calls are likely to come at once: callers that were just answered, or
-    /// others in flight. Worth a factor of two under load; an idle connection never waits.
+    /// Waits a turn before the flush when more calls are likely to come at once: callers that were just answered or are
+    /// about to be, or others in flight. Worth a factor of two under load; an idle connection never waits.
     pub(super) fn should_yield(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.fresh);
-        let busy = fresh && (self.replies > 1 || self.session.open_here() > 1);
-        self.replies = 0;
-        self.yielded = busy && !self.yielded;
+        let replies = self.handing.turn();
+        self.yielded = if self.handing.waits() {
+            self.handing.holds()
+        } else {
+            let busy = replies > 1 || (fresh && self.session.open_here() > 1);
+            busy && !self.yielded
+        };
+        if !self.yielded {
+            self.handing.written();
+        }
         self.yielded
     }
 

@@ -1,16 +1,16 @@
 //! The task over a socket that breaks while it is written to.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern};
-use np_session::{Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
+use np_session::{Answer, Event, Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
 use np_transport::Io;
-use np_types::{CloseCode, ConnectionError, Limits, Outcome, PeerIdentity, Time, UnixMillis};
+use np_types::{CloseCode, ConnectionError, Deadline, Limits, Outcome, PeerIdentity, Time, UnixMillis};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
 use tokio::time::Instant;
 
@@ -26,6 +26,7 @@ use crate::establish::Established;
 use crate::farewell::PATIENCE;
 use crate::lifetime::Lifetime;
 use crate::memory::Share;
+use crate::pending::Until;
 use crate::telemetry::Telemetry;
 
 fn keys() -> Keypair {
@@ -254,4 +255,53 @@ async fn who_is_told_of_the_end_waits_for_nothing() {
     let began = Instant::now();
     assert!(matches!(task.await, ConnectionError::ClosedByPeer { code: CloseCode::Normal, .. }));
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+/// Makes forty calls, and answers all of them in one record; then gives how many callers have their replies after each
+/// turn of the task, until it is over or all of them do.
+async fn turns_of_forty_replies(ends: bool) -> Vec<usize> {
+    let (client, mut server) = sessions();
+    let (near, mut far) = duplex(1 << 16);
+    let (connection, task) = begin(Box::new(near), client);
+    let (mut task, cx) = (pin!(task), &mut Context::from_waker(Waker::noop()));
+    let request = Request::new("np.echo".parse().unwrap());
+    let mut calls: Vec<_> = (0..40).map(|_| connection.begin(&request, Until::At(Deadline::NONE))).collect();
+    let (mut said, mut answers) = (BytesMut::new(), Vec::new());
+    for answered in 0..40 {
+        while server.open_by_peer() <= answered {
+            assert!(task.as_mut().poll(cx).is_pending());
+            if let Poll::Ready(read) = pin!(far.read_buf(&mut said)).poll(cx) {
+                read.unwrap();
+                server.handle_bytes(Time::ZERO, &mut said);
+            }
+        }
+    }
+    while let Some(event) = server.poll_event() {
+        if let Event::Opened { key, body, codec, metadata, encoding, .. } = event {
+            server.respond(key, Answer { codec, encoding, metadata, body }).unwrap();
+        }
+    }
+    while server.poll_transmit(Time::ZERO, &mut answers) {}
+    if ends {
+        server.close(CloseCode::Normal, "");
+        while server.poll_transmit(Time::ZERO, &mut answers) {}
+    }
+    far.write_all(&answers).await.unwrap();
+    let (mut turns, mut over) = (Vec::new(), false);
+    while !over && turns.last() != Some(&40) {
+        over = task.as_mut().poll(cx).is_ready();
+        calls.retain_mut(|call| !matches!(pin!(call).poll(cx), Poll::Ready(Ok(_))));
+        turns.push(40 - calls.len());
+    }
+    turns
+}
+
+#[tokio::test]
+async fn replies_reach_their_callers_a_few_in_a_turn() {
+    assert_eq!(turns_of_forty_replies(false).await, [16, 32, 40]);
+}
+
+#[tokio::test]
+async fn replies_that_came_before_the_end_reach_their_callers() {
+    assert_eq!(turns_of_forty_replies(true).await, [40]);
 }

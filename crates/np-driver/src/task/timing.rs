@@ -112,6 +112,7 @@ impl Task {
         if self.taken.is_empty() {
             self.taken = Vec::new();
         }
+        self.handing.rest();
         if self.session.is_idle() {
             self.session.rest(self.now);
             self.slots.rest();

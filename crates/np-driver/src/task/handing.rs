@@ -1,0 +1,95 @@
+//! Hands replies to their callers, a few in a turn. It must never know what a reply says.
+//!
+//! Each caller that wakes is likely to call again. Woken all at once they fill both processes' caches in turns, their
+//! next calls leave together, and each side sleeps while the other works. Woken a few at a time, the peer has work
+//! while the rest of them get their replies.
+
+use std::collections::VecDeque;
+
+use np_session::Answer;
+
+use crate::commands::Answering;
+
+/// Replies that are handed out in one turn.
+const AT_ONCE: usize = 16;
+/// Calls that are worth a record of their own while replies wait: the callers of two turns.
+const WORTH_A_RECORD: usize = 2 * AT_ONCE;
+/// Turns in a row that nothing is written while replies wait, since their callers may not call again.
+const HELD: usize = 3;
+
+/// Replies on their way to callers of this side.
+#[derive(Default)]
+pub(crate) struct Handing {
+    /// Those that came beyond what one turn hands out. Nothing is read while there are any, which bounds them.
+    waiting: VecDeque<(Answering, Answer)>,
+    /// Replies handed out in this turn.
+    given: usize,
+    /// Calls opened since the last write, and turns since then.
+    calls: usize,
+    held: usize,
+}
+
+impl Handing {
+    /// A reply has come: its caller gets it now, or in one of the next turns.
+    pub(crate) fn give(&mut self, caller: Answering, answer: Answer) {
+        if self.given < AT_ONCE && self.waiting.is_empty() {
+            self.given += 1;
+            hand(caller, answer);
+        } else {
+            self.waiting.push_back((caller, answer));
+        }
+    }
+
+    /// Hands out what this turn may of those that wait.
+    pub(crate) fn hand_out(&mut self) {
+        while self.given < AT_ONCE
+            && let Some((caller, answer)) = self.waiting.pop_front()
+        {
+            self.given += 1;
+            hand(caller, answer);
+        }
+    }
+
+    /// A call was opened, and leaves with the next write.
+    pub(crate) const fn opened(&mut self) {
+        self.calls += 1;
+    }
+
+    /// Ends the turn; gives how many replies it handed out.
+    pub(crate) const fn turn(&mut self) -> usize {
+        std::mem::replace(&mut self.given, 0)
+    }
+
+    /// Whether the write waits for calls of those who get their replies in the next turn.
+    pub(crate) fn holds(&mut self) -> bool {
+        self.held += 1;
+        self.waits() && self.calls < WORTH_A_RECORD && self.held <= HELD
+    }
+
+    /// All that there is leaves now.
+    pub(crate) const fn written(&mut self) {
+        (self.calls, self.held) = (0, 0);
+    }
+
+    /// Whether replies wait for one of the next turns.
+    pub(crate) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Hands out all that is left, as the connection ends.
+    pub(crate) fn finish(&mut self) {
+        self.waiting.drain(..).for_each(|(caller, answer)| hand(caller, answer));
+    }
+
+    /// Gives its memory back.
+    pub(crate) fn rest(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+fn hand(caller: Answering, answer: Answer) {
+    // The caller may have gone a moment ago.
+    let _ = caller.send(Ok(answer));
+}
