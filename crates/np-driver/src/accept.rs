@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Pacemaker};
 use crate::audit::{Audit, Kind};
 use crate::call_limits::CallLimits;
 use crate::clock::{Clock, after};
@@ -171,11 +171,12 @@ impl Source for Listener {
 impl Shared {
     /// Serves what comes from one source, until a drain begins or the source is of no further use.
     async fn accept_all(self: Arc<Self>, source: impl Source, mut stop: watch::Receiver<bool>) {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut pace) = (JoinSet::new(), Pacemaker::default());
         while !*stop.borrow() {
             tokio::select! {
                 accepted = source.next() => match accepted {
                     Ok(link) => {
+                        pace.accepted();
                         tasks.spawn(Arc::clone(&self).serve(link, stop.clone()));
                     }
                     Err(error) if error.is_transient() => {
@@ -191,6 +192,7 @@ impl Shared {
                     }
                 },
                 Some(_) = tasks.join_next() => {}
+                () = pace.beat() => {}
                 _ = stop.changed() => {}
             }
         }

@@ -59,6 +59,39 @@ impl Alarm {
     }
 }
 
+/// Keeps a timer set that is earlier than those of new connections, while they come: then none of them is the next to ring,
+/// and wakes nobody. A server to which nobody comes has none.
+#[derive(Debug, Default)]
+pub(crate) struct Pacemaker {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether a connection has come since it rang last.
+    busy: bool,
+}
+
+impl Pacemaker {
+    /// A connection has come.
+    pub(crate) fn accepted(&mut self) {
+        self.busy = true;
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STEP / 2)));
+    }
+
+    /// Sets the timer again as often as it rings, while connections come; never ends.
+    pub(crate) async fn beat(&mut self) {
+        std::future::poll_fn(|cx| {
+            while let Some(sleep) = &mut self.sleep {
+                ready!(sleep.as_mut().poll(cx));
+                if std::mem::take(&mut self.busy) {
+                    sleep.as_mut().reset(Instant::now() + STEP / 2);
+                } else {
+                    self.sleep = None;
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
@@ -66,7 +99,23 @@ mod tests {
 
     use tokio::time::{Instant, sleep};
 
-    use super::Alarm;
+    use super::{Alarm, Pacemaker};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pacemaker_beats_while_connections_come() {
+        let (start, mut pace) = (Instant::now(), Pacemaker::default());
+        let beat = async |pace: &mut Pacemaker, millis| {
+            tokio::time::timeout(Duration::from_millis(millis), pace.beat()).await.unwrap_err();
+            pace.sleep.as_ref().map(|sleep| (sleep.deadline() - start).as_millis())
+        };
+        assert_eq!(beat(&mut pace, 10).await, None, "nobody came yet");
+        pace.accepted();
+        assert_eq!(beat(&mut pace, 490).await, Some(510));
+        assert_eq!(beat(&mut pace, 100).await, Some(1_010), "one more beat for what came before the first");
+        pace.accepted();
+        assert_eq!(beat(&mut pace, 500).await, Some(1_510));
+        assert_eq!(beat(&mut pace, 500).await, None, "nobody came since");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn it_rings_when_it_is_time_and_not_before() {
