@@ -43,13 +43,13 @@ impl Arrived {
 }
 
 impl Task {
-    pub(crate) fn drain_events(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn drain_events(&mut self, cx: &Context<'_>) {
         while let Some(event) = self.session.poll_event() {
             self.handle_event(cx, event);
         }
     }
 
-    pub(crate) fn handle_event(&mut self, cx: &mut Context<'_>, event: Event) {
+    pub(crate) fn handle_event(&mut self, cx: &Context<'_>, event: Event) {
         match event {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
@@ -161,7 +161,7 @@ impl Task {
     }
 
     /// Starts the handler of a call that the peer opened.
-    fn arrived(&mut self, cx: &mut Context<'_>, call: Arrived, scope: Scope) {
+    fn arrived(&mut self, cx: &Context<'_>, call: Arrived, scope: Scope) {
         if let Some(header) = OnceHeader::of(&call.metadata) {
             return self.arrived_once(cx, header, call, scope);
         }
@@ -228,12 +228,12 @@ impl Task {
         };
         self.recent.keep(registered);
         self.spare = permit;
-        let (abort, ended) = match started {
+        let (place, ended) = match started {
             Ok(ending) => (None, Some(ending)),
-            Err(abort) => (Some(abort), None),
+            Err(place) => (Some(place), None),
         };
-        if abort.is_some() || cell.is_some() {
-            self.slots.insert(key, Slot::Handler { kind, abort, cell, once: false });
+        if place.is_some() || cell.is_some() {
+            self.slots.insert(key, Slot::Handler { kind, place, cell, once: false });
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
@@ -377,7 +377,7 @@ impl Task {
         let slot = self.slots.remove(key);
         let once = matches!(slot, Some(Slot::Handler { once: true, .. }));
         if let Some(slot) = slot {
-            slot.fail(CallError::answered(status, "the caller gave the call up"));
+            self.fail(key, slot, CallError::answered(status, "the caller gave the call up"));
         }
         if once && self.session.error().is_some() {
             // The call runs on, and with the connection's end the caller knows that it has no answer yet.
@@ -418,8 +418,16 @@ impl Task {
             self.refuse(key, status, &reason.text);
         }
         if let Some(slot) = self.slots.remove(key) {
-            slot.fail(reason);
+            self.fail(key, slot, reason);
         }
+    }
+
+    /// Stops the handler that is at work there, and fails whoever waits.
+    pub(crate) fn fail(&mut self, key: StreamKey, slot: Slot, error: CallError) {
+        if let Slot::Handler { place: Some(place), .. } = &slot {
+            self.handlers.stop(key, place);
+        }
+        slot.fail(error);
     }
 
     fn writable(&mut self, key: StreamKey) {

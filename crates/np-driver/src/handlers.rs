@@ -1,26 +1,22 @@
 //! Handlers at work: polled once where the call arrived, kept while short, given a task of their own when long.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use futures_util::StreamExt as _;
-use futures_util::future::{AbortHandle, Abortable, Aborted};
-use futures_util::stream::FuturesUnordered;
 use np_dispatch::{Answer, BoxFuture, Reply};
 use np_session::StreamKey;
 use np_types::{CallError, Status};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
 
+use crate::at_work::AtWork;
 use crate::audit;
 use crate::call_limits::Permit;
 use crate::compression::Sealed;
 use crate::scope::Scope;
 
-/// Handlers of one connection that share its task; past this many each gets a task of its own.
-const SHARED: usize = 64;
 /// Bytes of a panic's text that go to the log, escaped: it may hold what a peer sent.
 const MAX_PANIC: usize = 1_024;
 
@@ -52,11 +48,25 @@ impl Future for Work {
     }
 }
 
-/// The handlers of one connection that are not done.
+/// The handlers of one connection that are not done. Those that find a place share the connection's task; past that each
+/// gets a task of its own.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    /// There once one went on: it takes room also when it is empty.
-    running: Option<FuturesUnordered<Abortable<Running>>>,
+    /// There once one went on, since it takes room also when it is empty.
+    shared: Option<Box<AtWork<Running>>>,
+    /// Where tasks of their own tell how they ended, and how many are to.
+    apart: Option<(UnboundedSender<Ended>, UnboundedReceiver<Ended>)>,
+    tasks: usize,
+}
+
+type Ended = (StreamKey, Ending);
+
+/// Where a handler is at work, for whoever has to stop it.
+pub(crate) enum Place {
+    /// A place in the connection's own task.
+    Shared(usize),
+    /// A task of its own.
+    Apart(AbortHandle),
 }
 
 struct Running {
@@ -79,76 +89,94 @@ impl Drop for Running {
 }
 
 impl Handlers {
-    /// Takes a handler's answer: the ending if it is there after one poll, or the handle that stops it. The permit is taken
-    /// only by a handler that goes on.
+    /// Takes a handler's answer: the ending if it is there after one poll, or where it goes on. The permit is taken only by
+    /// a handler that goes on.
     pub(crate) fn start(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         key: StreamKey,
         own_task: bool,
         permit: &mut Option<Permit>,
         scope: Scope,
         start: impl FnOnce() -> Start,
-    ) -> Result<Ending, AbortHandle> {
+    ) -> Result<Ending, Place> {
         let future = match catch_unwind(AssertUnwindSafe(|| scope.run(start))) {
             Ok(Start::Plain(Answer::Ready(ending))) => return Ok(ending.map(Into::into)),
             Ok(Start::Plain(Answer::Later(future))) => Work::Plain(future),
             Ok(Start::Packed(future)) => Work::Packed(future),
             Err(panic) => return Ok(Err(panicked(&*panic))),
         };
-        let mut running = Running { key, future: Some(future), permit: permit.take(), scope };
-        if own_task || self.running.as_ref().map_or(0, FuturesUnordered::len) >= SHARED {
-            let (permit, scope) = (running.permit.take(), running.scope.clone());
-            running.future = running.future.take().map(|mut future| {
-                let work = async move {
-                    let ending = poll_fn(|cx| scope.run(|| Pin::new(&mut future).poll(cx))).await;
-                    drop(permit);
-                    ending
-                };
-                Work::Packed(Box::pin(OwnTask(tokio::spawn(work))))
-            });
-        } else if let Poll::Ready((_, ending)) = Pin::new(&mut running).poll(cx) {
-            *permit = running.permit.take();
-            return Ok(ending);
+        let running = Running { key, future: Some(future), permit: permit.take(), scope };
+        if own_task || self.shared.as_ref().is_some_and(|shared| shared.is_full()) {
+            return Err(Place::Apart(self.spawn(running)));
         }
-        let (abort, registration) = AbortHandle::new_pair();
-        self.running.get_or_insert_default().push(Abortable::new(running, registration));
-        Err(abort)
+        match self.shared.get_or_insert_with(|| Box::new(AtWork::new())).enter(cx.waker(), running) {
+            Ok(Done { ending, permit: spare, .. }) => {
+                *permit = spare;
+                Ok(ending)
+            }
+            Err(at) => Err(Place::Shared(at)),
+        }
+    }
+
+    fn spawn(&mut self, running: Running) -> AbortHandle {
+        let (told, _) = self.apart.get_or_insert_with(unbounded_channel);
+        self.tasks += 1;
+        let key = running.key;
+        tokio::spawn(Apart { key, running: Some(running), told: told.clone() }).abort_handle()
+    }
+
+    /// Stops a handler. What one does while it is dropped is its own affair.
+    pub(crate) fn stop(&mut self, key: StreamKey, place: &Place) {
+        match place {
+            Place::Apart(task) => task.abort(),
+            Place::Shared(at) => {
+                drop(self.shared.as_mut().and_then(|shared| shared.leave(*at, |running| running.key == key)));
+            }
+        }
     }
 
     /// Gives back what only handlers need that go on, where there are none.
     pub(crate) fn rest(&mut self) {
-        self.running.take_if(|running| running.is_empty());
+        self.shared.take_if(|shared| shared.is_empty());
+        self.apart.take_if(|_| self.tasks == 0);
     }
 
-    /// The next handler that ended. Those that were stopped are dropped on the way.
-    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<(StreamKey, Ending)>> {
-        loop {
-            let Some(running) = &mut self.running else {
-                return Poll::Ready(None);
-            };
-            match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(Ok(ended))) => return Poll::Ready(Some(ended)),
-                Poll::Ready(Some(Err(Aborted))) => {}
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
+    /// The next handler that ended.
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<(StreamKey, Ending)> {
+        if let Some(shared) = &mut self.shared
+            && let Poll::Ready(Done { key, ending, .. }) = shared.poll_next(cx.waker())
+        {
+            return Poll::Ready((key, ending));
         }
+        if let Some((_, tasks)) = &mut self.apart
+            && let Poll::Ready(Some(ended)) = tasks.poll_recv(cx)
+        {
+            self.tasks = self.tasks.saturating_sub(1);
+            return Poll::Ready(ended);
+        }
+        Poll::Pending
     }
 }
 
+/// A handler's end, with the place that it does not need any more.
+struct Done {
+    key: StreamKey,
+    ending: Ending,
+    permit: Option<Permit>,
+}
+
 impl Future for Running {
-    type Output = (StreamKey, Ending);
+    type Output = Done;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { key, future, scope, .. } = &mut *self;
-        let key = *key;
-        let Some(future) = future else {
+        let Self { key, future: Some(future), scope, permit } = &mut *self else {
             return Poll::Pending;
         };
         // A panic fails its call and nothing else: the future is never polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| scope.run(|| Pin::new(future).poll(cx))));
-        polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic)))).map(|ending| (key, ending))
+        let ending = ready!(polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic)))));
+        Poll::Ready(Done { key: *key, ending, permit: permit.take() })
     }
 }
 
@@ -161,25 +189,40 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> CallError {
     CallError::answered(Status::Internal, "the handler panicked")
 }
 
-/// A handler on a task of its own; dropping this stops it.
-struct OwnTask(JoinHandle<Ending>);
+/// A handler on a task of its own, which tells how it ended, and that it was stopped.
+struct Apart {
+    key: StreamKey,
+    running: Option<Running>,
+    told: UnboundedSender<Ended>,
+}
 
-impl Future for OwnTask {
-    type Output = Ending;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| match joined {
-            Ok(ending) => ending,
-            Err(error) => Err(match error.try_into_panic() {
-                Ok(panic) => panicked(&*panic),
-                Err(_) => CallError::answered(Status::Cancelled, "the handler's task was stopped"),
-            }),
-        })
+impl Apart {
+    fn tell(&self, ending: Ending) {
+        // The connection may be over.
+        let _ = self.told.send((self.key, ending));
     }
 }
 
-impl Drop for OwnTask {
+impl Future for Apart {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(());
+        };
+        let Done { ending, permit, .. } = ready!(Pin::new(running).poll(cx));
+        // The work is gone, and its place is free, before anybody learns of its end.
+        self.running = None;
+        drop(permit);
+        self.tell(ending);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Apart {
     fn drop(&mut self) {
-        self.0.abort();
+        if self.running.take().is_some() {
+            self.tell(Err(CallError::answered(Status::Cancelled, "the handler's task was stopped")));
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod accept;
 mod alarm;
 mod allowance;
+mod at_work;
 mod audit;
 mod byte_stream;
 mod call_limits;

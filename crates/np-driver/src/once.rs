@@ -234,7 +234,7 @@ impl Task {
     /// Takes an exactly-once call of the peer.
     pub(crate) fn arrived_once(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         header: Result<OnceHeader, OnceHeaderError>,
         call: Arrived,
         scope: Scope,
@@ -272,7 +272,7 @@ impl Task {
         let start = || Start::Packed(Box::pin(reply(info, method, compress, join)));
         match self.handlers.start(cx, key, false, &mut None, scope, start) {
             Ok(ending) => self.end_handler(key, kind, ending),
-            Err(abort) => self.slots.insert(key, Slot::Handler { kind, abort: Some(abort), cell: None, once: true }),
+            Err(place) => self.slots.insert(key, Slot::Handler { kind, place: Some(place), cell: None, once: true }),
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use futures_util::future::AbortHandle;
 use np_dispatch::MessageStream;
 use np_session::{OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline};
 use tokio::sync::oneshot;
 
 use crate::commands::{Answering, Unanswered};
+use crate::handlers::Place;
 use crate::stream_cell::StreamCell;
 
 pub(crate) enum Slot {
@@ -22,11 +22,11 @@ pub(crate) enum Slot {
     Stream(Arc<StreamCell>),
     /// A handler of this side is at work for the peer.
     /// `once` says that the call outlives the connection: what is here waits for its reply.
-    Handler { kind: OpenKind, abort: Option<AbortHandle>, cell: Option<Arc<StreamCell>>, once: bool },
+    Handler { kind: OpenKind, place: Option<Place>, cell: Option<Arc<StreamCell>>, once: bool },
 }
 
 impl Slot {
-    /// Fails whoever waits on this side.
+    /// Fails whoever waits on this side. A handler is stopped by whoever has them all.
     pub(crate) fn fail(self, error: CallError) {
         // A waiter that has gone needs no answer.
         match self {
@@ -34,10 +34,7 @@ impl Slot {
             Self::OneWay(sent) => drop(sent.send(Err(error))),
             Self::Opening(opened, ..) => drop(opened.send(Err(error))),
             Self::Stream(cell) => cell.ended(Some(error)),
-            Self::Handler { abort, cell, .. } => {
-                if let Some(abort) = abort {
-                    abort.abort();
-                }
+            Self::Handler { cell, .. } => {
                 if let Some(cell) = cell {
                     cell.ended(Some(error));
                 }
@@ -93,8 +90,8 @@ impl Slots {
     }
 
     /// Takes every slot.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Slot> {
-        self.0.drain(..).flatten().map(|(_, slot)| slot)
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (StreamKey, Slot)> {
+        self.0.drain(..).flatten()
     }
 
     /// Gives its memory back, where nobody waits.

@@ -273,7 +273,7 @@ impl Task {
         self.fate.ends(&error);
         while let Some(event) = self.session.poll_event() {
             if !matches!(event, Event::Opened { .. }) {
-                self.handle_event(&mut Context::from_waker(Waker::noop()), event);
+                self.handle_event(&Context::from_waker(Waker::noop()), event);
             }
         }
         self.handing.finish();
@@ -282,7 +282,9 @@ impl Task {
             command.fail(unsent.clone());
         }
         let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
-        self.slots.drain().for_each(|slot| slot.fail(unknown.clone()));
+        for (key, slot) in std::mem::take(&mut self.slots).drain() {
+            self.fail(key, slot, unknown.clone());
+        }
         self.book.over(&error, self.now);
         self.pings.clear();
         self.handlers = Handlers::default();
@@ -558,7 +560,7 @@ impl Task {
     }
 
     fn poll_handlers(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((key, ending))) = self.handlers.poll_ended(cx) {
+        while let Poll::Ready((key, ending)) = self.handlers.poll_ended(cx) {
             self.finish_handler(key, ending);
         }
     }

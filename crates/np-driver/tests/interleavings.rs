@@ -17,6 +17,8 @@
     reason = "files of the crate are taken whole, and a test may fail"
 )]
 
+#[path = "../src/at_work.rs"]
+mod at_work;
 #[path = "../src/call_limits.rs"]
 mod call_limits;
 #[path = "../src/commands.rs"]
@@ -85,6 +87,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::task::AtomicWaker;
 use np_dispatch::MessageStream;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_session::{Encoding, OpenCall, OpenKind, Session, Side, StreamKey};
@@ -94,6 +97,7 @@ use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
 
+use at_work::AtWork;
 use call_limits::{CallLimits, WhenFull};
 use commands::Doorbell;
 use connection::ConnectionInfo;
@@ -366,6 +370,44 @@ fn a_bell_is_never_missed() {
     }
 }
 
+/// A future that is woken at any moment, by its own waker or an old one, has its turn.
+fn whoever_is_at_work_is_never_left_asleep() {
+    let mut at_work = AtWork::new();
+    let gates: Vec<_> = (0..3).map(|_| Arc::new((AtomicUsize::new(0), AtomicWaker::new()))).collect();
+    let openers: Vec<_> = gates
+        .iter()
+        .map(|gate| {
+            let gate = Arc::clone(gate);
+            thread::spawn(move || {
+                gate.1.wake();
+                gate.0.store(1, Ordering::SeqCst);
+                gate.1.wake();
+            })
+        })
+        .collect();
+    let (mut entered, mut ended) = (false, 0);
+    block_on(poll_fn(|cx| {
+        if !std::mem::replace(&mut entered, true) {
+            for gate in &gates {
+                let gate = Arc::clone(gate);
+                let opened = poll_fn(move |cx| {
+                    gate.1.register(cx.waker());
+                    if gate.0.load(Ordering::SeqCst) == 1 { Poll::Ready(()) } else { Poll::Pending }
+                });
+                ended += usize::from(at_work.enter(cx.waker(), Box::pin(opened)).is_ok());
+            }
+        }
+        while at_work.poll_next(cx.waker()).is_ready() {
+            ended += 1;
+        }
+        if ended == gates.len() { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    for opener in openers {
+        opener.join().unwrap();
+    }
+    assert!(at_work.is_empty());
+}
+
 /// Calls that wait for a place get one, past those that gave up, and never too many.
 fn places_are_never_too_many_and_whoever_waits_gets_one() {
     let limits = CallLimits::new(1, 1, WhenFull::Wait);
@@ -442,6 +484,7 @@ const SCENES: &[(&str, fn())] = &[
     ("a_writer_is_told_of_an_end_at_any_moment", a_writer_is_told_of_an_end_at_any_moment),
     ("a_stream_is_given_up_once", a_stream_is_given_up_once),
     ("a_bell_is_never_missed", a_bell_is_never_missed),
+    ("whoever_is_at_work_is_never_left_asleep", whoever_is_at_work_is_never_left_asleep),
     ("places_are_never_too_many_and_whoever_waits_gets_one", places_are_never_too_many_and_whoever_waits_gets_one),
     ("a_budget_is_never_overdrawn", a_budget_is_never_overdrawn),
     ("a_rate_is_shared_to_the_last_act", a_rate_is_shared_to_the_last_act),

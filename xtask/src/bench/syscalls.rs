@@ -1,7 +1,7 @@
-//! System calls per request, counted by strace at a client and a server in processes of their own.
+//! System calls per request, counted at a client and a server in processes of their own.
 //!
-//! Owns the counting and the table; the processes are those of the benchmark `path`. Tracing slows both
-//! and changes who waits for whom, so the figure tells the size of it, and nothing finer.
+//! Owns the counting and the table; the processes are those of the benchmark `path`. The kernel's own counters (perf) leave
+//! them as fast as they are. Where those may not be read strace counts, which slows both and changes who waits for whom.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,20 +26,85 @@ const TARGET: f64 = 0.10;
 /// How long a process may take to end once its work is done.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Counts them; a machine without strace is told so, and that is no failure.
+/// What counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counter {
+    Perf,
+    Strace,
+}
+
+/// The kernel's counters of system calls.
+const EVENTS: &str = "syscalls:sys_enter_";
+
+impl Counter {
+    /// The best that this machine has.
+    fn find() -> Option<Self> {
+        if process::works("perf", &["stat", "-e", &format!("{EVENTS}write"), "true"]) {
+            Some(Self::Perf)
+        } else if process::works("strace", &["-c", "-U", "calls,name", "true"]) {
+            Some(Self::Strace)
+        } else {
+            None
+        }
+    }
+
+    /// A command that runs the program and writes a table.
+    fn command(self, table: &Path, program: &Path) -> Command {
+        let mut command = match self {
+            Self::Perf => {
+                let mut perf = Command::new("perf");
+                perf.args(["stat", "-x", ",", "-e", &format!("{EVENTS}*"), "-o"]).arg(table).arg("--");
+                perf
+            }
+            Self::Strace => {
+                let mut strace = Command::new("strace");
+                strace.args(["-c", "-f", "-U", "calls,name", "-o"]).arg(table);
+                strace
+            }
+        };
+        command.arg(program);
+        command
+    }
+
+    /// The counts of its table, by name.
+    fn counts(self, table: &str) -> BTreeMap<String, u64> {
+        let row = |line: &str| {
+            let (count, name) = match self {
+                Self::Perf => {
+                    let mut cells = line.split(',');
+                    (cells.next()?, cells.nth(1)?.strip_prefix(EVENTS)?)
+                }
+                Self::Strace => {
+                    let mut words = line.split_whitespace();
+                    (words.next()?, words.next().filter(|name| *name != "total")?)
+                }
+            };
+            Some((name.to_owned(), count.parse().ok()?))
+        };
+        table.lines().filter_map(row).collect()
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Perf => "counted by the kernel",
+            Self::Strace => "traced, which slows both",
+        }
+    }
+}
+
+/// Counts them; a machine that cannot is told so, and that is no failure.
 pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     let calls = calls(arguments)?;
-    if !process::works("strace", &["-c", "-U", "calls,name", "true"]) {
-        println!(
-            "skipped: strace is not installed, or may not trace, so no system calls are counted (apt install strace)"
-        );
+    let Some(counter) = Counter::find() else {
+        println!("skipped: neither perf nor strace is installed and may count system calls (apt install strace)");
         return Ok(());
-    }
+    };
     let program = super::build_path(workspace)?;
     let (server, client) = (program.with_extension("server"), program.with_extension("client"));
-    trace(&program, [&server, &client], calls)?;
-    let sides = [("client", counts(&fs::read_to_string(client)?)), ("server", counts(&fs::read_to_string(server)?))];
-    print(&sides, calls);
+    trace(counter, &program, [&server, &client], calls)?;
+    let read = |table| fs::read_to_string(table).map(|table| counter.counts(&table));
+    println!("{calls} requests of 64 B, {IN_FLIGHT} at once on one connection, client and server {}", counter.name());
+    print(&[("client", read(client)?), ("server", read(server)?)], calls);
     Ok(())
 }
 
@@ -53,10 +118,11 @@ fn calls(arguments: &[String]) -> Result<u64, Failure> {
     calls.ok_or_else(|| format!("usage: cargo xtask bench syscalls [--calls N]; N is {IN_FLIGHT} or more").into())
 }
 
-/// Runs both processes, each under a strace of its own, whose tables go to two files.
-fn trace(program: &Path, [server, client]: [&Path; 2], calls: u64) -> Result<(), Failure> {
-    let mut serving = strace(server, program).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let called = call(&mut serving, program, client, calls);
+/// Runs both processes, each counted by itself, whose tables go to two files.
+fn trace(counter: Counter, program: &Path, [server, client]: [&Path; 2], calls: u64) -> Result<(), Failure> {
+    let mut serving = counter.command(server, program);
+    let mut serving = serving.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let called = call(&mut serving, counter.command(client, program), calls);
     // Without its input the server ends.
     drop(serving.stdin.take());
     let ended = process::wait(&mut serving, PATIENCE)?;
@@ -68,33 +134,14 @@ fn trace(program: &Path, [server, client]: [&Path; 2], calls: u64) -> Result<(),
     }
 }
 
-fn call(serving: &mut Child, program: &Path, client: &Path, calls: u64) -> Result<(), Failure> {
+fn call(serving: &mut Child, mut calling: Command, calls: u64) -> Result<(), Failure> {
     let mut address = String::new();
     BufReader::new(serving.stdout.take().ok_or("the server has no output")?).read_line(&mut address)?;
-    let mut calling = strace(client, program);
     calling.args(["call", address.trim(), &IN_FLIGHT.to_string(), &calls.to_string()]);
-    process::succeed(calling, "strace path call")
-}
-
-fn strace(table: &Path, program: &Path) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-c", "-f", "-U", "calls,name", "-o"]).arg(table).arg(program);
-    command
-}
-
-/// The counts of strace's table, by name.
-fn counts(table: &str) -> BTreeMap<String, u64> {
-    let row = |line: &str| {
-        let mut words = line.split_whitespace();
-        let count = words.next()?.parse().ok()?;
-        let name = words.next().filter(|name| *name != "total")?;
-        Some((name.to_owned(), count))
-    };
-    table.lines().filter_map(row).collect()
+    process::succeed(calling, "path call")
 }
 
 fn print(sides: &[(&str, BTreeMap<String, u64>); 2], calls: u64) {
-    println!("{calls} requests of 64 B, {IN_FLIGHT} at once on one connection, client and server traced");
     println!("{:<8} {:<16} {:>10} {:>12}", "side", "system call", "count", "per request");
     for (side, counts) in sides {
         let mut rows: Vec<_> = counts.iter().collect();
@@ -121,13 +168,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_strace_is_read_without_its_frame_and_its_sum() {
-        let table = "     calls syscall\n--------- ----------------\n      1306 epoll_wait\n       386 sendto\n         1 exit\n\
-                     --------- ----------------\n      1693 total\n";
-        let counts = counts(table);
-        assert_eq!(counts.len(), 3);
-        assert_eq!(counts.get("epoll_wait"), Some(&1_306));
-        assert_eq!(counts.values().sum::<u64>(), 1_693);
+    fn a_table_is_read_without_its_frame_and_its_sum() {
+        let strace = "     calls syscall\n--------- ----------------\n      1306 epoll_wait\n       386 sendto\n         1 exit\n\
+                      --------- ----------------\n      1693 total\n";
+        let perf = "# started on Thu\n\n1306,,syscalls:sys_enter_epoll_wait,900,100.00,,\n386,,syscalls:sys_enter_sendto,900,100.00,,\n\
+                    1,,syscalls:sys_enter_exit,900,100.00,,\n<not counted>,,syscalls:sys_enter_read,0,0.00,,\n";
+        for (counter, table) in [(Counter::Strace, strace), (Counter::Perf, perf)] {
+            let counts = counter.counts(table);
+            assert_eq!(counts.len(), 3);
+            assert_eq!(counts.get("epoll_wait"), Some(&1_306));
+            assert_eq!(counts.values().sum::<u64>(), 1_693);
+        }
     }
 
     #[test]
