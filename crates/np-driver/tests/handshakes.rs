@@ -24,10 +24,13 @@ use np_driver::{
     random_secret_key,
 };
 use np_noise::Pattern;
-use np_session::{Event, Handshake, HandshakeEvent, InitiatorConfig, Preface};
+use np_session::{Encoding, Event, Handshake, HandshakeEvent, InitiatorConfig, OpenCall, OpenKind, Preface, Priority};
 use np_transport::{Address, BindOptions, Listener};
 use np_trust::{Decision, Policy, Psks};
-use np_types::{CloseCode, ConnectionError, Incompatible, Limits, PeerIdentity, UnixMillis};
+use np_types::{
+    CloseCode, Codec, ConnectionError, Deadline, Incompatible, Limits, Metadata, Outcome, PeerIdentity, Status,
+    UnixMillis,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -194,6 +197,19 @@ async fn peers_in_the_middle_of_a_handshake_keep_their_places_for_a_second() {
     assert_eq!(halves[0].io.read(&mut [0; 64]).await.unwrap(), 0);
 }
 
+fn early_call() -> OpenCall {
+    OpenCall {
+        kind: OpenKind::Request,
+        method: "np.echo".parse().unwrap(),
+        codec: Codec::Bytes,
+        encoding: Encoding::Plain,
+        metadata: Metadata::new(),
+        deadline: Deadline::NONE,
+        priority: Priority::default(),
+        body: bytes::Bytes::new(),
+    }
+}
+
 #[tokio::test]
 async fn a_handshake_holds_no_place_before_its_first_record() {
     let house = serve_with("mem:no-record", echo(), |config| config.max_connections = 1).await;
@@ -229,15 +245,25 @@ async fn a_handshake_holds_no_place_before_its_first_record() {
     let quick = client(&house).await;
     quick.call(request("np.echo")).await.unwrap();
 
-    // The place is taken: whoever comes so late is told, and counts nowhere.
+    // The place is taken: whoever comes so late is told, and counts nowhere. A call that came along was not acted on.
     let clock = Clock::start();
     let mut session = slow.into_session(Limits::default(), clock.now()).unwrap();
+    session.allow_early_call();
+    let call = session.open(early_call()).unwrap();
     out.clear();
     session.poll_transmit(clock.now(), &mut out);
     link.io.write_all(&out).await.unwrap();
     within(async { while link.io.read_buf(&mut input).await.is_ok_and(|count| count > 0) {} }).await;
     session.handle_bytes(clock.now(), &mut input);
-    let end = std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+    let events: Vec<_> = std::iter::from_fn(|| session.poll_event()).collect();
+    let failed = events.iter().find_map(|event| match event {
+        Event::Failed { key, error } if *key == call => Some(error),
+        _ => None,
+    });
+    let failed = failed.expect("the call's end");
+    assert_eq!((failed.status, failed.outcome), (Status::Unavailable, Outcome::NotProcessed), "{failed}");
+    assert!(failed.text.contains("max_connections") && failed.cause.is_none(), "refused by itself: {failed:?}");
+    let end = events.iter().find_map(|event| match event {
         Event::Closed(error) => Some(error),
         _ => None,
     });
