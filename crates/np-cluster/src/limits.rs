@@ -61,6 +61,15 @@ pub(crate) const AHEAD_MAX: Duration = Duration::from_secs(600);
 /// was made up, and can be outrun by its node a moment later.
 pub(crate) const COUNTS_A_MILLISECOND: u64 = 1_000;
 
+/// Starts of one name that others may tell of, beside those that have spoken themselves.
+pub(crate) const STARTS_TOLD: usize = 16;
+
+/// Starts of one name that are taken up at once since they have spoken themselves.
+pub(crate) const STARTS_PROVEN: usize = 32;
+
+/// Past those, the time between two starts of one name that are taken up.
+pub(crate) const RESPITE: Duration = Duration::from_secs(60);
+
 /// What a node keeps of a cluster, at most.
 ///
 /// ```

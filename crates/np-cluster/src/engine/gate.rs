@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::known::{Known, Weight};
+use self::known::{Known, Weight, Word};
 use self::retired::Retired;
 pub(crate) use super::changes::is_key;
 use super::changes::{self, Change, Excess};
@@ -104,16 +104,17 @@ impl Gate {
             message.digest.clear();
             return Ok(message.write(&[]));
         }
-        self.note_peer(state, from, &message);
+        let own_word = self.note_peer(state, from, &message);
         self.note_overtaken(state, &message, store);
         let now = self.clock.now();
-        message.digest.retain_mut(|digested| self.admit_node(state, digested, now));
+        message.digest.retain_mut(|digested| self.admit_node(state, digested, &own_word, now));
         self.admit_changes(state, &mut changes, store, now);
         let blocks = if has_changes { changes::write(&changes, false) } else { Vec::new() };
         Ok(message.write(&blocks))
     }
 
-    fn note_peer(&self, state: &mut State, from: SocketAddr, message: &Message<'_>) {
+    /// Notes that a member has spoken, and tells which start of it that is, where its message says so.
+    fn note_peer(&self, state: &mut State, from: SocketAddr, message: &Message<'_>) -> Option<NodeId> {
         let has = message.digest.iter().find(|digested| digested.id.is(&self.own)).map(|digested| digested.version);
         let now = Instant::now();
         if message.kind == Kind::SynAck {
@@ -136,6 +137,11 @@ impl Gate {
         if let Some(digested) = own_word.filter(|_| !state.retired.is_empty()) {
             state.retired.bring_back(&digested.id);
         }
+        own_word.map(|Digested { id, .. }| NodeId {
+            name: id.name.into(),
+            generation: id.generation,
+            address: id.address,
+        })
     }
 
     /// Whether somebody has made up more of this node than there is.
@@ -157,7 +163,13 @@ impl Gate {
     }
 
     /// Whether a node that a member tells of is one. What it cannot have counted up to since it started is cut.
-    fn admit_node(&self, state: &mut State, digested: &mut Digested<'_>, now: u64) -> bool {
+    fn admit_node(
+        &self,
+        state: &mut State,
+        digested: &mut Digested<'_>,
+        own_word: &Option<NodeId>,
+        now: u64,
+    ) -> bool {
         let id = &digested.id;
         if id.is(&self.own) {
             return true;
@@ -178,12 +190,18 @@ impl Gate {
             digested.version = digested.version.min(most);
             digested.cleared = digested.cleared.min(most);
         }
+        let word = match own_word {
+            Some(own_word) if id.is(own_word) => Word::Own,
+            _ if id.name == &*self.own.name => Word::OfThis,
+            _ => Word::Another,
+        };
         if state.known.contains(id) {
+            state.known.prove(id, word, Instant::now());
             return true;
         }
         let ahead = now.saturating_add(millis(AHEAD_MAX));
         let welcome = id.generation <= ahead && self.links.admits(id.name);
-        if !(welcome && state.known.insert(id)) {
+        if !(welcome && state.known.insert(id, word, Instant::now())) {
             state.stats.over_limit += 1;
             return false;
         }

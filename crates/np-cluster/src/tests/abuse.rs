@@ -186,6 +186,32 @@ async fn invented_nodes_fill_no_more_than_their_places_and_real_ones_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn invented_starts_of_one_name_fill_few_places_and_a_real_one_is_taken() {
+    let net = Simulation::new(1);
+    let limits = Limits { nodes: 60, ..Limits::default() };
+    let a = net.join(net.config(0).limits(limits)).await.unwrap();
+    let _liar = net.join(net.config(1)).await.unwrap();
+    let b = net.join(net.config(2)).await.unwrap();
+    within(3 * SECOND, || live(&a) == 3).await;
+    b.set("k", "v").await.unwrap();
+    all_have(std::slice::from_ref(&a), "node-2", "k", "v", 3 * SECOND).await;
+    let flood = (0..100).fold(Crafted::new(0).len(100), |all, start| all.digested("node-2", start, at(500), 9));
+    net.inject(at(1), at(0), flood.text("simulated").0).await;
+    sleep(SECOND).await;
+    assert!(a.stats().over_limit >= 84, "{:?}", a.stats());
+    // With all places taken neither the node's next start nor a newcomer would find one.
+    net.kill(at(2));
+    let again = net.join(net.config(2)).await.unwrap();
+    let c = net.join(net.config(3)).await.unwrap();
+    within(5 * SECOND, || live(&a) == 4 && live(&again) == 4 && live(&c) == 4).await;
+    assert_eq!(generation(&a, 2), generation(&again, 2));
+    again.set("next", "x").await.unwrap();
+    for (key, text) in [("k", "v"), ("next", "x")] {
+        all_have(&[a.clone(), again.clone(), c.clone()], "node-2", key, text, 10 * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn invented_nodes_of_long_names_leave_room_for_changes() {
     let world = World::met(2).await;
     for round in 0..4 {

@@ -4,9 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::super::message::Id;
 use super::super::{Kept, NodeInfo};
-use crate::limits::{DIGEST_MAX, Limits};
+use crate::limits::{DIGEST_MAX, Limits, RESPITE, STARTS_PROVEN, STARTS_TOLD};
+
+/// The part of all places that is kept for starts that speak for themselves, and that is kept free of a name's further starts
+/// beside: an eighth and a half.
+const KEPT_FREE: (usize, usize) = (8, 2);
 
 /// For how many looks at the engine a node is counted that has not got there: by then the engine has seen its message.
 const PATIENCE: u8 = 4;
@@ -30,6 +36,19 @@ struct Start {
     waiting: u8,
     /// The look at which it was there.
     looked: u32,
+    /// When it was taken up by its own word.
+    proven: Option<Instant>,
+}
+
+/// Who tells of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The node itself, over a link that has proven its name: of its starts the one that is there.
+    Own,
+    /// A member, of this node's own earlier starts: nobody speaks for those any more, and this node wants their keys.
+    OfThis,
+    /// A member, of another node.
+    Another,
 }
 
 impl Start {
@@ -71,13 +90,41 @@ impl Known {
         self.starts.values().flatten().map(|start| start.address).collect()
     }
 
-    /// Takes a node up if there is room.
-    pub(super) fn insert(&mut self, id: &Id<'_>) -> bool {
-        if self.count >= self.limits.nodes || self.digest + id.digest_len() > DIGEST_MAX - 128 {
-            return false;
+    /// Takes a node up if there is room. What others tell fills neither the last places, nor many with the starts of one name;
+    /// a node that speaks itself is taken however many there are, and only waits where it has had many starts.
+    pub(super) fn insert(&mut self, id: &Id<'_>, word: Word, now: Instant) -> bool {
+        let starts = self.starts.get(id.name).map_or(&[][..], Vec::as_slice);
+        let proven = |start: &&Start| start.proven.is_some();
+        let of_name = match word {
+            Word::Own => {
+                let last = starts.iter().filter_map(|start| start.proven).max();
+                starts.iter().filter(proven).count() < STARTS_PROVEN
+                    || last.is_none_or(|last| now.saturating_duration_since(last) >= RESPITE)
+            }
+            Word::OfThis => true,
+            Word::Another => starts.iter().filter(|start| !proven(start)).count() < STARTS_TOLD,
+        };
+        let free = match word {
+            Word::Own => None,
+            Word::OfThis | Word::Another if starts.is_empty() => Some(KEPT_FREE.0),
+            Word::OfThis | Word::Another => Some(KEPT_FREE.1),
+        };
+        let most = |all: usize| all - free.map_or(0, |part| all / part);
+        let room =
+            self.count < most(self.limits.nodes) && self.digest + id.digest_len() <= most(DIGEST_MAX - 128);
+        if room && of_name {
+            self.push(id);
+            self.prove(id, word, now);
         }
-        self.push(id);
-        true
+        room && of_name
+    }
+
+    /// Notes that a start has spoken for itself.
+    pub(super) fn prove(&mut self, id: &Id<'_>, word: Word, now: Instant) {
+        let starts = self.starts.get_mut(id.name).into_iter().flatten();
+        starts.filter(|start| word == Word::Own && start.is(id)).for_each(|start| {
+            start.proven.get_or_insert(now);
+        });
     }
 
     /// Takes a node up: this one, or one that the engine has.
@@ -88,6 +135,7 @@ impl Known {
             kept: Kept::default(),
             waiting: PATIENCE,
             looked: self.looks,
+            proven: None,
         };
         match self.starts.get_mut(id.name) {
             Some(starts) => starts.push(start),
@@ -152,5 +200,50 @@ impl Known {
             !starts.is_empty()
         });
         changed || self.count != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str, generation: u64) -> Id<'_> {
+        Id { name, generation, address: ([10, 0, 0, 1], 7400).into() }
+    }
+
+    #[test]
+    fn others_tell_of_so_many_starts_of_a_name_and_a_node_itself_of_more() {
+        let (mut known, start) = (Known::new(Limits::default()), Instant::now());
+        let told = |known: &mut Known, from: u64| {
+            (from..from + 100).filter(|generation| known.insert(&id("a", *generation), Word::Another, start)).count()
+        };
+        assert_eq!(told(&mut known, 0), STARTS_TOLD);
+        assert!(known.insert(&id("b", 1), Word::Another, start), "another name has places of its own");
+        // One that others have told of may speak itself later, and takes none of their places then.
+        known.prove(&id("a", 0), Word::Another, start);
+        assert_eq!(told(&mut known, 200), 0);
+        known.prove(&id("a", 0), Word::Own, start);
+        assert_eq!(told(&mut known, 200), 1);
+        let own = |known: &mut Known, from: u64, at: Instant| {
+            (from..from + 100).filter(|generation| known.insert(&id("a", *generation), Word::Own, at)).count()
+        };
+        assert_eq!(own(&mut known, 1_000, start), STARTS_PROVEN - 1);
+        let almost = start + RESPITE - std::time::Duration::from_millis(1);
+        assert_eq!(own(&mut known, 2_000, almost), 0);
+        assert_eq!(own(&mut known, 2_000, start + RESPITE), 1);
+    }
+
+    #[test]
+    fn what_others_tell_leaves_places_for_those_that_speak_themselves() {
+        let limits = Limits { nodes: 80, ..Limits::default() };
+        let (mut known, start) = (Known::new(limits), Instant::now());
+        let names: Vec<String> = (0..200).map(|number| format!("node-{number}")).collect();
+        let further = (0..20).flat_map(|generation| names[..10].iter().map(move |name| id(name, generation)));
+        assert_eq!(further.filter(|id| known.insert(id, Word::Another, start)).count(), 40);
+        let first = names[10..].iter().map(|name| id(name, 1));
+        assert_eq!(first.filter(|id| known.insert(id, Word::Another, start)).count(), 30);
+        assert_eq!(known.count(), 70);
+        let own = names[100..].iter().map(|name| id(name, 1));
+        assert_eq!(own.filter(|id| known.insert(id, Word::Own, start)).count(), 10);
     }
 }
