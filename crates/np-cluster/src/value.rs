@@ -124,11 +124,13 @@ pub(crate) struct Place<'a> {
     pub(crate) key: &'a str,
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Bytes as they are written.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
+/// A signature as it was written.
+pub(crate) fn from_hex(text: &str) -> Option<[u8; SIGNATURE_LEN]> {
     let mut bytes = [0; SIGNATURE_LEN];
     if text.len() != 2 * SIGNATURE_LEN {
         return None;

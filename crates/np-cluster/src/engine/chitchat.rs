@@ -50,8 +50,10 @@ impl Gossip {
             extra_liveness_predicate: Some(Box::new(|_| false)),
         };
         let mut entries = config.attributes.entries();
-        if !config.keep_keys {
-            entries.push((READY.to_owned(), Cover::all(own).write()));
+        let cover = if config.keep_keys { Cover::default() } else { Cover::all(own) };
+        // A start of a node that signs proves itself from the beginning: nothing that it says may be taken for made up.
+        if !config.keep_keys || config.signing.is_some() {
+            entries.push((READY.to_owned(), cover.told(own, &config.cluster, config.signing.as_ref())));
         }
         let handle = spawn_chitchat(settings, entries, &transport).await.map_err(|error| error.to_string())?;
         let state = handle.chitchat();

@@ -163,13 +163,7 @@ impl Gate {
     }
 
     /// Whether a node that a member tells of is one. What it cannot have counted up to since it started is cut.
-    fn admit_node(
-        &self,
-        state: &mut State,
-        digested: &mut Digested<'_>,
-        own_word: &Option<NodeId>,
-        now: u64,
-    ) -> bool {
+    fn admit_node(&self, state: &mut State, digested: &mut Digested<'_>, own_word: &Option<NodeId>, now: u64) -> bool {
         let id = &digested.id;
         if id.is(&self.own) {
             return true;

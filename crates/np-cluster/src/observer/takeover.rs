@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::Observer;
 use crate::attributes::{READY, RESERVED};
 use crate::engine::{NodeId, NodeInfo, Store};
-use crate::shared::Size;
-use crate::value::Envelope;
+use crate::shared::{Shared, Size};
+use crate::signing::{Claim, SigningKey, check};
+use crate::value::{Envelope, from_hex, to_hex};
 
 /// Intervals after the first word of another in which nothing is taken over: one may know later values than the next.
 const LISTEN: u32 = 3;
@@ -51,6 +52,21 @@ impl Cover {
         std::iter::once(self.floor.to_string()).chain(starts).collect()
     }
 
+    /// The form in which a start tells it: where the node signs, with a signature that is of no other start.
+    pub(crate) fn told(&self, own: &NodeId, cluster: &str, signing: Option<&SigningKey>) -> String {
+        let text = self.write();
+        match signing {
+            Some(key) => format!("{text} s{}", to_hex(&key.sign(&claim(own, cluster, &text)))),
+            None => text,
+        }
+    }
+
+    /// Whether a start has said this and signed it by this key.
+    fn is_signed(told: &str, id: &NodeId, cluster: &str, key: &[u8; 32]) -> bool {
+        let signed = told.rsplit_once(" s").and_then(|(text, hex)| Some((text, from_hex(hex)?)));
+        signed.is_some_and(|(text, signature)| check(key, &claim(id, cluster, text), &signature))
+    }
+
     /// The version of a start up to which everything is taken over.
     pub(crate) fn of(&self, generation: u64) -> u64 {
         if generation <= self.floor { u64::MAX } else { self.starts.get(&generation).copied().unwrap_or_default() }
@@ -68,6 +84,11 @@ impl Cover {
             self.floor = start;
         }
     }
+}
+
+/// What a start signs: its own number stands where values have their time.
+fn claim<'a>(id: &'a NodeId, cluster: &'a str, text: &'a str) -> Claim<'a> {
+    Claim { cluster, node: &id.name, key: READY, text, expires: 0, at: id.generation }
 }
 
 /// What is known of a take-over.
@@ -101,7 +122,7 @@ impl Observer {
             // By now the others have forgotten what they kept, and who tells of more has made it up.
             self.take_over.cover = Cover::all(&own);
             (self.take_over.over, self.take_over.taken) = (true, BTreeSet::new());
-            store.set(READY, &self.take_over.cover.write());
+            store.set(READY, &self.told_cover());
             return true;
         }
         let listened = |first| now.saturating_duration_since(first) >= self.shared.interval * LISTEN;
@@ -110,11 +131,13 @@ impl Observer {
         }
         let earlier = self.nodes.keys().filter(|id| id.name == own.name && id.generation < own.generation);
         let mut earlier: Vec<NodeInfo> = earlier.filter_map(|id| store.info(id)).collect();
-        earlier.sort_by_key(|info| std::cmp::Reverse(info.id.generation));
         let is_taken = |info: &NodeInfo| self.take_over.cover.of(info.id.generation) >= info.version;
         if self.take_over.told && earlier.iter().all(is_taken) {
             return false;
         }
+        // Whatever a start says that is not signed, where this node signs, stands behind all that is: another may have made the
+        // start up.
+        earlier.sort_by_cached_key(|info| std::cmp::Reverse((self.is_own_word(store, info), info.id.generation)));
         for (key, text) in self.collect(store, &earlier, time) {
             match text {
                 Some(text) => store.set(&key, &text),
@@ -124,11 +147,29 @@ impl Observer {
         }
         earlier.iter().for_each(|info| self.take_over.cover.insert(info.id.generation, info.version));
         self.take_over.told = true;
-        store.set(READY, &self.take_over.cover.write());
+        store.set(READY, &self.told_cover());
         true
     }
 
+    fn told_cover(&self) -> String {
+        let Shared { own, cluster, signing, .. } = &*self.shared;
+        self.take_over.cover.told(own, cluster, signing.as_ref())
+    }
+
+    /// Whether a start has proven, by a signature, that it is one of this node's: by the key of now, or that of the list.
+    fn is_own_word(&self, store: &dyn Store, info: &NodeInfo) -> bool {
+        let Some(signing) = &self.shared.signing else {
+            return false;
+        };
+        let keys = [Some(signing.public_bytes()), self.shared.links.verify_key(&info.id.name)];
+        let told = store.get(&info.id, READY).filter(|told| !told.deleted);
+        let signed =
+            |key: &[u8; 32]| told.is_some_and(|told| Cover::is_signed(told.text, &info.id, &self.shared.cluster, key));
+        keys.iter().flatten().any(signed)
+    }
+
     /// The keys that the earlier starts have changed since the last time, with their values; none for those that are deleted.
+    /// Of two starts that have a key, or that say what was taken over, the one that stands first counts.
     fn collect(&self, store: &dyn Store, earlier: &[NodeInfo], time: u64) -> Vec<(String, Option<String>)> {
         let own = &self.shared.own;
         let (mut changed, mut known) = (Vec::new(), BTreeSet::new());
@@ -183,6 +224,14 @@ mod tests {
         cover.insert(20, 7);
         assert_eq!((cover.of(4), cover.of(5), cover.of(20), cover.of(21)), (u64::MAX, 105, 120, 0));
         assert_eq!(Cover::read(&cover.write()), cover);
+        let own = NodeId { name: "a".into(), generation: 30, address: ([10, 0, 0, 1], 7400).into() };
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let told = cover.told(&own, "c", Some(&key));
+        assert_eq!((Cover::read(&told), cover.told(&own, "c", None)), (cover.clone(), cover.write()));
+        let signed = |told: &str, id: &NodeId, cluster| Cover::is_signed(told, id, cluster, &key.public_bytes());
+        assert!(signed(&told, &own, "c") && !signed(&told, &own, "d") && !signed(&cover.write(), &own, "c"));
+        assert!(!signed(&told, &NodeId { generation: 31, ..own.clone() }, "c"), "it is of no other start");
+        assert!(!signed(&told.replacen('4', "5", 1), &own, "c"));
         for wrong in ["", "x", "1:2", "0 5", "0 :", "0 -1:2"] {
             assert_eq!(Cover::read(wrong).of(5), 0, "{wrong}");
         }

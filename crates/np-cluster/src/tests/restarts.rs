@@ -147,6 +147,62 @@ async fn much_state_over_a_bad_line_is_taken_over_whole_however_long_it_takes() 
     assert_eq!((count(world.node(0), 1).await, count(world.node(1), 1).await), (KEYS, KEYS));
 }
 
+/// A made-up start between the last one and the next, that says it has taken over all and deletes what there is.
+#[tokio::test(start_paused = true)]
+async fn a_made_up_start_leaves_out_no_key_of_a_node_that_signs() {
+    let net = Simulation::new(1);
+    let signing = crate::SigningKey::from_bytes(&[7; 32]);
+    net.trust("node-1", signing.public_bytes());
+    let mut nodes = vec![net.join(net.config(0)).await.unwrap()];
+    let signs = |number| net.config(number).sign_by(signing.clone());
+    let before = net.join(signs(1)).await.unwrap();
+    nodes.push(net.join(net.config(2)).await.unwrap());
+    within(5 * SECOND, || nodes.iter().all(|node| live(node) == 3)).await;
+    before.set("one", "true").await.unwrap();
+    before.set("two", "true").await.unwrap();
+    all_have(&nodes, "node-1", "two", "true", 5 * SECOND).await;
+    net.kill(at(1));
+    drop(before);
+    sleep(20 * SECOND).await;
+    // A member that takes part as a start of the name, without its key.
+    let liar = net.join(
+        crate::ClusterConfig::new("node-1", "simulated", at(9))
+            .seeds([at(0)])
+            .clock(crate::clock::Clock::Virtual { base: generation_after(&nodes[0]), at: Instant::now() }),
+    );
+    let liar = liar.await.unwrap();
+    liar.set("two", "false").await.unwrap();
+    sleep(6 * SECOND).await;
+    assert!(liar.delete("one").await.unwrap());
+    sleep(3 * SECOND).await;
+    net.kill(at(9));
+    drop(liar);
+    nodes.insert(1, net.join(signs(1)).await.unwrap());
+    sleep(20 * SECOND).await;
+    for node in &nodes {
+        for key in ["one", "two"] {
+            let value = node.get("node-1", key).await.unwrap();
+            assert!(matches!(value.signature, crate::Signature::Valid(_)), "{} {key}: {value:?}", node.name());
+            assert_eq!(value.text, "true");
+        }
+    }
+    // What it deletes itself stays deleted after another start.
+    assert!(nodes[1].delete("two").await.unwrap());
+    sleep(5 * SECOND).await;
+    net.kill(at(1));
+    nodes[1] = net.join(signs(1)).await.unwrap();
+    sleep(20 * SECOND).await;
+    for node in &nodes {
+        assert_eq!(node.get("node-1", "one").await.unwrap().text, "true");
+        assert!(node.get("node-1", "two").await.is_none());
+    }
+}
+
+/// A start after the last that a node knows of another.
+fn generation_after(node: &Cluster) -> u64 {
+    node.members().into_iter().find(|member| member.name == name(1)).unwrap().generation + 1
+}
+
 /// Who tells of an earlier start that there never was is heard for as long as the others keep one, and not longer.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_over_once_earlier_starts_are_forgotten() {

@@ -110,8 +110,7 @@ impl Known {
             Word::OfThis | Word::Another => Some(KEPT_FREE.1),
         };
         let most = |all: usize| all - free.map_or(0, |part| all / part);
-        let room =
-            self.count < most(self.limits.nodes) && self.digest + id.digest_len() <= most(DIGEST_MAX - 128);
+        let room = self.count < most(self.limits.nodes) && self.digest + id.digest_len() <= most(DIGEST_MAX - 128);
         if room && of_name {
             self.push(id);
             self.prove(id, word, now);
