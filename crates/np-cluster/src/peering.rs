@@ -28,6 +28,7 @@ pub struct Peering {
     pub(crate) tls: Option<TlsClient>,
     pub(crate) members: Policy,
     pub(crate) control: Option<Policy>,
+    pub(crate) writers: Option<Policy>,
     pub(crate) seeds: Vec<Address>,
     pub(crate) place: Place,
 }
@@ -74,10 +75,11 @@ impl Peering {
     }
 
     const fn with(identity: Option<Identity>, tls: Option<TlsClient>, members: Policy) -> Self {
-        Self { identity, tls, members, control: None, seeds: Vec::new(), place: Place::Own(Vec::new()) }
+        Self { identity, tls, members, control: None, writers: None, seeds: Vec::new(), place: Place::Own(Vec::new()) }
     }
 
-    /// Adds an address for a server of the node's own, which lets members in and no others.
+    /// Adds an address for a server of the node's own, which lets in members, and who may ask about the cluster
+    /// ([`Self::control`]), and no others.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         match &mut self.place {
@@ -136,6 +138,48 @@ impl Peering {
     pub fn control(mut self, policy: Policy) -> Self {
         self.control = Some(policy);
         self
+    }
+
+    /// Who may set keys of this node by `np.cluster.set`, beside the node's own key; they may ask, too.
+    ///
+    /// Without it whom [`Self::control`] allows may, as long as the node signs nothing by itself: any member could make up
+    /// its values anyway. The values of a node that signs ([`ClusterConfig::sign_by`](crate::ClusterConfig::sign_by)) are
+    /// taken for its word, so that its own key alone may set them then.
+    ///
+    /// ```
+    /// use np_cluster::Peering;
+    /// use np_facade::{Identity, Policy};
+    /// let [own, operator] = [Identity::generate()?, Identity::generate()?];
+    /// let members = Policy::allow_keys([own.public_key()]);
+    /// let peering = Peering::new(own, members.clone())
+    ///     .control(members)
+    ///     .writers(Policy::allow_keys([operator.public_key()]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn writers(mut self, policy: Policy) -> Self {
+        self.writers = Some(policy);
+        self
+    }
+
+    /// Who may ask about the cluster, where anybody may.
+    pub(crate) fn may_ask(&self) -> Option<Policy> {
+        self.control.iter().chain(&self.writers).cloned().reduce(Policy::or)
+    }
+
+    /// Who may set keys of this node, which signs all that it sets or does not.
+    pub(crate) fn may_set(&self, signs: bool) -> Policy {
+        let own = Policy::allow_keys(self.own());
+        match (&self.writers, &self.control) {
+            (Some(writers), _) => own.or(writers.clone()),
+            (None, Some(control)) if !signs => control.clone(),
+            (None, _) => own,
+        }
+    }
+
+    /// Whom a server of the node's own lets in.
+    pub(crate) fn let_in(&self) -> Policy {
+        self.may_ask().into_iter().fold(self.members.clone(), Policy::or)
     }
 
     /// By which scheme the nodes are reached.

@@ -95,7 +95,9 @@ pub struct Entry {
     pub value: String,
     /// Whether it carries a signature.
     pub signed: bool,
-    /// Whether the node that was asked has checked the signature by the key of its list.
+    /// Whether the list of the node that was asked has a key to check it by (`sign=`).
+    pub known: bool,
+    /// Whether that node has checked the signature by this key, and it is right.
     pub valid: bool,
 }
 

@@ -98,6 +98,11 @@ async fn nodes_are_members_by_certificates_where_both_ends_show_one() {
     }
     let members = nodes[0].members();
     assert!(members[1].key.as_ref().unwrap().starts_with("spki:"), "{members:?}");
+    // A client is led to them, pinned to what they have proven, by no authority.
+    let (chain, key) = certificate(&authority, "client");
+    let shows = TlsClient::builder().client_certificate_pem(chain, key).build().unwrap();
+    let orders = Client::builder("cluster:orders").tls(shows).resolver(nodes[0].resolver()).connect().await.unwrap();
+    assert_eq!(orders.call("np.echo", "hi").await.unwrap(), "hi");
     // Without a certificate of the authority nobody is one.
     let other = self::authority();
     let stranger = by_certificate(&other, "x", nodes.first()).await;
@@ -141,8 +146,38 @@ async fn a_node_with_a_signing_key_signs_all_that_it_sets_and_that_others_have_i
     for key in ["one", "two"] {
         assert!(matches!(node.get("a", key).await.unwrap().signature, Signature::Valid(_)), "{key}");
         let entry = client.get(key, None).await.unwrap().remove(0);
-        assert!(entry.signed && entry.valid, "{entry:?}");
+        assert!(entry.signed && entry.known && entry.valid, "{entry:?}");
     }
+}
+
+#[tokio::test]
+async fn a_node_that_signs_has_its_keys_set_by_nobody_but_itself_and_those_that_it_names() {
+    let [own, member, operator] = [(); 3].map(|()| Identity::generate().unwrap());
+    let members = Policy::allow_keys([own.public_key(), member.public_key()]);
+    let set = async |signs: bool, writers: Option<&Identity>, by: &Identity| {
+        let peering = Peering::new(own.clone(), members.clone()).listen("tcp://127.0.0.1:0").control(members.clone());
+        let named = writers.map(|identity| Policy::allow_keys([identity.public_key()]));
+        let peering = named.into_iter().fold(peering, Peering::writers);
+        let signing = signs.then(|| SigningKey::from_bytes(&[7; 32]));
+        let node = Cluster::join(signing.into_iter().fold(config("a"), ClusterConfig::sign_by), peering).await.unwrap();
+        let address = node.server().unwrap().addresses()[0].to_string();
+        let client = ClusterClient::new(Client::builder(address).identity(by.clone()).connect().await.unwrap());
+        assert_eq!(client.members().await.unwrap().len(), 1);
+        let done = client.set("k", "v").await;
+        assert_eq!(node.get("a", "k").await.is_some(), done.is_ok());
+        done.map_err(|refused| {
+            assert!(refused.text.contains("--control"), "{refused}");
+            refused.status
+        })
+    };
+    let denied = Err(Status::PermissionDenied);
+    assert_eq!(set(false, None, &member).await, Ok(()));
+    assert_eq!(set(true, None, &member).await, denied);
+    assert_eq!(set(true, None, &own).await, Ok(()));
+    // Whoever is named comes in, also who is no member, and keeps the others out.
+    assert_eq!(set(true, Some(&operator), &operator).await, Ok(()));
+    assert_eq!(set(false, Some(&operator), &member).await, denied);
+    assert_eq!(set(false, Some(&operator), &own).await, Ok(()));
 }
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -153,14 +188,19 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A node with one certificate, as server and as client.
-async fn by_certificate(authority: &Authority, name: &str, seed: Option<&Cluster>) -> Cluster {
+/// A certificate of the authority, and its key.
+fn certificate(authority: &Authority, name: &str) -> (String, String) {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned(), format!("{name}.shop.test")]).unwrap();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().unwrap();
-    let (chain, ca) = (params.signed_by(&key, authority).unwrap().pem(), authority.pem());
-    let serves = TlsServer::builder().certificate_pem(chain.clone(), key.serialize_pem()).client_ca_pem(ca.clone());
-    let shows = TlsClient::builder().ca_pem(ca).client_certificate_pem(chain, key.serialize_pem());
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+/// A node with one certificate, as server and as client.
+async fn by_certificate(authority: &Authority, name: &str, seed: Option<&Cluster>) -> Cluster {
+    let ((chain, key), ca) = (certificate(authority, name), authority.pem());
+    let serves = TlsServer::builder().certificate_pem(chain.clone(), key.clone()).client_ca_pem(ca.clone());
+    let shows = TlsClient::builder().ca_pem(ca).client_certificate_pem(chain, key);
     let members = Policy::anyone();
     let server = Server::builder_without_identity(members.clone())
         .tls(serves.build().unwrap())
@@ -172,7 +212,8 @@ async fn by_certificate(authority: &Authority, name: &str, seed: Option<&Cluster
     if let Some(seed) = seed {
         peering = peering.seed(&format!("tls://{}", seed.address())).unwrap();
     }
-    Cluster::join(config(name), peering).await.unwrap()
+    let service = Attributes { service: "orders".to_owned(), ..Attributes::default() };
+    Cluster::join(config(name).attributes(service), peering).await.unwrap()
 }
 
 #[tokio::test]

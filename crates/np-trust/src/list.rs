@@ -3,7 +3,7 @@
 //! One key a line, then the words of its name and its options, if there are any; `#` at a line's start or after a space
 //! begins a comment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -76,6 +76,13 @@ pub enum AllowListProblem {
         /// Which option.
         option: &'static str,
     },
+    /// Two lines give one name to keys, and other signing keys: whoever checks a value would not know by which.
+    SignDiffers {
+        /// The first line with the name and a `sign=`, from 1.
+        first: usize,
+        /// The line whose `sign=` is another, from 1.
+        line: usize,
+    },
     /// It is neither a file nor a pipe any more: a folder or a device stands in its place.
     NotFile,
 }
@@ -120,6 +127,11 @@ impl fmt::Display for AllowListError {
             AllowListProblem::OptionTwice { line, option } => {
                 write!(f, ", line {line}: `{option}=` stands twice; keep one of the two")
             }
+            AllowListProblem::SignDiffers { first, line } => write!(
+                f,
+                ", lines {first} and {line}: they have one name and different `sign=`; let both say the same, or take one of \
+                 the lines out"
+            ),
             AllowListProblem::NotFile => f.write_str(": is not a file; put a file of keys in its place"),
         }
     }
@@ -200,7 +212,8 @@ impl AllowEntry {
 ///
 /// A line is `KEY [name words...] [option=value...]`: words with `=` in them are options, wherever they stand after the
 /// key, and the others are the name. `expires=YYYY-MM-DD`: from the start of that day (UTC) on, the key is refused.
-/// `sign=npverify1...`: the public half of the Ed25519 key by which the peer signs its values in a cluster.
+/// `sign=npverify1...`: the public half of the Ed25519 key by which the peer signs its values in a cluster. Lines of one name
+/// that have a `sign=` have the same.
 ///
 /// ```
 /// use np_trust::AllowList;
@@ -236,7 +249,7 @@ impl AllowList {
     ///
     /// # Errors
     /// Names the line that does not begin with a public key, repeats one, has too long a name, or an option that does
-    /// not exist, stands twice or has a wrong value.
+    /// not exist, stands twice or has a wrong value; or both lines of one name with different `sign=`.
     pub fn parse(text: &str) -> Result<Self, AllowListError> {
         parse(text).map_err(|problem| AllowListError { path: None, problem })
     }
@@ -296,6 +309,7 @@ pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<AllowList, AllowListProblem> {
 
 fn parse(text: &str) -> Result<AllowList, AllowListProblem> {
     let mut list = AllowList::default();
+    let mut signs: HashMap<Box<str>, (VerifyKey, usize)> = HashMap::new();
     for (text, line) in text.lines().zip(1usize..) {
         let mut words = without_comment(text).split_whitespace();
         let Some(key) = words.next() else {
@@ -305,7 +319,14 @@ fn parse(text: &str) -> Result<AllowList, AllowListProblem> {
         if list.contains(&key) {
             return Err(AllowListProblem::Duplicate { line });
         }
-        list.keys.insert(key, entry(words, line)?);
+        let entry = entry(words, line)?;
+        if let (Some(name), Some(sign)) = (&entry.name, entry.sign) {
+            let (known, first) = *signs.entry(name.clone()).or_insert((sign, line));
+            if known != sign {
+                return Err(AllowListProblem::SignDiffers { first, line });
+            }
+        }
+        list.keys.insert(key, entry);
     }
     Ok(list)
 }

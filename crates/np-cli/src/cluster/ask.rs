@@ -95,9 +95,17 @@ pub(crate) async fn get(command: Get, output: Output, signals: &mut Signals) -> 
     }
     for entry in found.iter().filter(|entry| entry.signed && !entry.valid) {
         let node = escape(&entry.node, MAX_NAME);
-        output::note(&format!(
-            "warning: the value of {node} has a signature that the node at {place} cannot check by the key of its list (sign=)"
-        ));
+        output::note(&if entry.known {
+            format!(
+                "warning: the signature of the value of {node} is wrong by the key that the list of the node at {place} has for \
+                 it (sign=): the value was made up, or signed by another key"
+            )
+        } else {
+            format!(
+                "warning: the value of {node} has a signature that nobody has checked: the list of the node at {place} has no \
+                 key for it; put sign= behind its key there, the same in each of its lines"
+            )
+        });
     }
     if !found.is_empty() {
         return Ok(());
@@ -112,10 +120,11 @@ pub(crate) async fn get(command: Get, output: Output, signals: &mut Signals) -> 
 }
 
 fn row(entry: &Entry) -> serde_json::Value {
-    let signature = match (entry.signed, entry.valid) {
-        (false, _) => "none",
-        (true, true) => "valid",
-        (true, false) => "invalid",
+    let signature = match (entry.signed, entry.known, entry.valid) {
+        (false, ..) => "none",
+        (true, _, true) => "valid",
+        (true, true, false) => "invalid",
+        (true, false, false) => "unknown",
     };
     json!({ "node": entry.node, "value": entry.value, "signature": signature })
 }

@@ -53,6 +53,12 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE|KEY", required = true)]
     allow: Vec<String>,
 
+    /// Whose keys may set keys of this node by `np cluster set`, beside the node's own: a file of public keys, or one (np1...);
+    /// may be repeated. They need not be members. Without it every key of --allow may, but for a node with --signing-key, whose
+    /// own key alone may
+    #[arg(long, value_name = "FILE|KEY")]
+    control: Vec<String>,
+
     /// Nodes to ask first who else is there: tcp://10.0.0.2:7400, with ?key=np1... to ask for that key; one that is this node
     /// is ignored
     #[arg(long, value_name = "ADDR", num_args = 1..)]
@@ -62,7 +68,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP[:PORT]", value_parser = parse_advertised)]
     advertise: Option<SocketAddr>,
 
-    /// The time between two rounds of gossip, 200ms at least; a node that is silent for 4.5 of them has failed
+    /// The time between two rounds of gossip, 200ms at least; a node that is silent for three of them has failed
     #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "1s")]
     interval: Duration,
 
@@ -118,8 +124,7 @@ async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
     check_listen(&command.listen)?;
     let identity = load::identity(command.identity.clone(), command.key_mode).await?;
     let key = identity.public_key();
-    let allow = command.allow.clone();
-    let members = blocking(move || members(&allow)).await?;
+    let (members, writers) = lists(command).await?;
     if let Some(name) = members.entry(&key).and_then(|entry| entry.name().map(ToOwned::to_owned))
         && name != command.name
     {
@@ -135,7 +140,7 @@ async fn join(command: &Run) -> Result<(Cluster, PublicKey), Failure> {
         None => None,
     };
     check_signing(signing.as_ref(), members.entry(&key).and_then(|entry| entry.sign()))?;
-    let peering = peering(command, identity, members)?;
+    let peering = peering(command, identity, members, writers)?;
     let attributes =
         Attributes { service: command.service.clone(), zone: command.zone.clone(), ..Attributes::default() };
     let advertise = command.advertise.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
@@ -192,34 +197,48 @@ fn check_signing(signing: Option<&SigningKey>, listed: Option<VerifyKey>) -> Res
     Ok(())
 }
 
-fn peering(command: &Run, identity: Identity, members: Policy) -> Result<Peering, Failure> {
+fn peering(command: &Run, identity: Identity, members: Policy, writers: Option<Policy>) -> Result<Peering, Failure> {
     let peering = Peering::new(identity, members.clone()).control(members);
+    let peering = writers.into_iter().fold(peering, Peering::writers);
     let peering = command.listen.iter().fold(peering, |peering, address| peering.listen(address.clone()));
     command.seed.iter().try_fold(peering, |peering, seed| peering.seed(seed).map_err(refused))
 }
 
-/// Whom the arguments allow. Reads the files of lists.
-fn members(allow: &[String]) -> Result<Policy, Failure> {
+/// Who are members, and who may set keys beside the node itself, where the arguments say so.
+async fn lists(command: &Run) -> Result<(Policy, Option<Policy>), Failure> {
+    let (allow, control) = (command.allow.clone(), command.control.clone());
+    let read = blocking(move || {
+        let members = keys("--allow", "no node would be a member", &allow)?;
+        Ok((members, keys("--control", "nobody but the node itself could set its keys", &control)?))
+    });
+    let (members, writers) = read.await?;
+    let nobody = || Failure::usage("cluster: no --allow says whose nodes are members; pass a file of public keys");
+    Ok((members.ok_or_else(nobody)?, writers))
+}
+
+/// Whom an option allows. Reads the files of lists.
+fn keys(option: &str, otherwise: &str, texts: &[String]) -> Result<Option<Policy>, Failure> {
     let mut all: Option<Policy> = None;
-    for text in allow {
+    for text in texts {
         let one = Policy::parse_allow(text)
-            .map_err(|error| Failure::usage(format!("--allow: {error}; `np help cluster run` tells what it takes")))?;
+            .map_err(|error| Failure::usage(format!("{option}: {error}; `np help cluster run` tells what it takes")))?;
         if one.is_empty() {
             let shown = escape(text, 4_096);
             return Err(Failure::usage(format!(
-                "--allow: {shown}: no key is in it, so no node would be a member; write public keys (np1...) into it, each \
-                 with the name of its node"
+                "{option}: {shown}: no key is in it, so {otherwise}; write public keys (np1...) into it, each with a name"
             )));
         }
         if one.accepts_anyone() {
-            output::note("warning: --allow anyone: whoever proves any key at all may be a member, read and set keys");
+            output::note(&format!(
+                "warning: {option} anyone: whoever proves any key at all may read and set keys, by --allow as a member"
+            ));
         }
         all = Some(match all {
             Some(others) => others.or(one),
             None => one,
         });
     }
-    all.ok_or_else(|| Failure::usage("cluster: no --allow says whose nodes are members; pass a file of public keys"))
+    Ok(all)
 }
 
 fn refused(error: ClusterError) -> Failure {

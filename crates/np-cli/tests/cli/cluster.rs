@@ -225,6 +225,7 @@ fn arguments_of_a_node_that_cannot_be_are_refused_with_the_way_out() {
     let empty = house.folder.file("empty", "# nobody\n");
     run(["cluster", "run", "--name", "a", listen[0], listen[1], "--identity", &key, "--allow", &empty])
         .fails(2, &["no key is in it"]);
+    start("a", &[listen[0], listen[1], "--control", &empty]).fails(2, &["--control", "no key is in it"]);
 }
 
 #[test]
@@ -236,23 +237,33 @@ fn values_are_signed_by_the_nodes_signing_key_and_checked_by_the_lists() {
     let signed = list.replace(" a\n", &format!(" a sign={}\n", public.trim_end()));
     std::fs::write(&house.members, signed).unwrap();
     let socket = format!("unix:{}", house.folder.arg("a.sock"));
-    let mut a = house.start("a", None, &[], &["--signing-key", &file, "--listen", &socket]);
+    // Who may set its keys is no member.
+    let (setter, setter_key) = house.folder.key("setter.key");
+    let setter_key = setter_key.to_string();
+    let more = ["--signing-key", &file, "--listen", &socket, "--control", &setter_key];
+    let mut a = house.start("a", None, &[], &more);
     let local = a.serve.line();
     let local = local.strip_prefix("listening ").unwrap();
     assert!(local.starts_with(&socket) && local.contains("?key=np1"), "{local}");
     let b = house.start("b", None, &[&a.place], &[]);
     // By the socket of this machine.
-    let operator = house.folder.arg("operator.key");
-    run(["cluster", "set", "--identity", &operator, local, "color", "blue"]).ok();
+    run(["cluster", "set", "--identity", &setter, local, "color", "blue"]).ok();
+    // A key of the list of members may ask, and have nothing set that the node would sign.
+    house.ask("set", &a, &["color", "red"]).fails(1, &["may not", "--control"]);
     house.runtime.block_on(house.until_all_have(std::slice::from_ref(&b), "color", &[("a", "blue")]));
     let json = house.ask("get", &b, &["color", "-o", "json"]).ok_json();
     assert_eq!(json, serde_json::json!([{ "node": "a", "value": "blue", "signature": "valid" }]));
-    // The list of the one that is asked counts: with another key in it the value is shown, and a warning.
+    // The list of the one that is asked counts: without a key in it, or with another, the value is shown, and a warning.
+    std::fs::write(&house.members, &list).unwrap();
+    assert_eq!(house.ask("get", &b, &["color", "-o", "json"]).ok_json()[0]["signature"], "unknown");
+    let got = house.ask("get", &b, &["color"]);
+    assert!(got.err.contains("nobody has checked") && got.err.contains("sign="), "{}", got.err);
     let other = run(["keygen", "--signing", "--out", &house.folder.arg("other.sign")]).ok();
     std::fs::write(&house.members, list.replace(" a\n", &format!(" a sign={}\n", other.trim_end()))).unwrap();
     let got = house.ask("get", &b, &["color"]);
-    assert!(got.err.contains("a signature that the node at") && got.err.contains("cannot check"), "{}", got.err);
+    assert!(got.err.contains("is wrong by the key") && got.err.contains("made up"), "{}", got.err);
     assert_eq!(got.ok(), "a blue\n");
+    assert_eq!(house.ask("get", &b, &["color", "-o", "json"]).ok_json()[0]["signature"], "invalid");
     let key = house.folder.arg("a.key");
     let start = ["cluster", "run", "--name", "a", "--listen", "tcp://127.0.0.1:0", "--identity", &key];
     run(start.iter().chain(&["--allow", house.members.as_str(), "--signing-key", &file]))
@@ -286,7 +297,9 @@ fn a_rolling_restart_fails_nobody_and_loses_no_key() {
     });
     for at in 0..names.len() {
         nodes[at].serve.signal(Signal::TERM);
-        assert_eq!(nodes[at].serve.code(), Some(0), "{}", nodes[at].serve.rest());
+        let (code, said) = (nodes[at].serve.code(), nodes[at].serve.rest());
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("is live") && !said.contains("has failed"), "{}: {said}", names[at]);
         nodes[at] = house.start(names[at], Some(&places[at]), &seeds, &[]);
         house.runtime.block_on(house.until(&nodes, live(6, MemberState::Live)));
         house.runtime.block_on(house.until_all_have(&nodes, "home", &names.map(|name| (name, name))));
@@ -295,6 +308,13 @@ fn a_rolling_restart_fails_nobody_and_loses_no_key() {
     drop(watcher);
     let told = house.runtime.block_on(told).unwrap();
     assert!(!told.iter().any(|event| matches!(event, Event::Failed(_))), "{told:?}");
+    // Nor has any of the nodes taken another for failed, in their lives after that.
+    for node in &mut nodes {
+        node.serve.signal(Signal::TERM);
+        assert_eq!(node.serve.code(), Some(0));
+        let said = node.serve.rest();
+        assert!(said.contains("is live") && !said.contains("has failed"), "{}: {said}", node.name);
+    }
     for name in names {
         // A leave that is over within a look is not seen, and neither is it a failure.
         let came =

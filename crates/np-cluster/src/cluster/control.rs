@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Node {
     inner: Weak<Inner>,
     policy: Policy,
+    /// Who may set keys.
+    writers: Policy,
 }
 
 impl Node {
@@ -44,8 +46,8 @@ impl Node {
 }
 
 /// Adds the methods to a server's table.
-pub(crate) fn offer(router: &Router, cluster: &Cluster, policy: &Policy) -> Result<(), RegisterError> {
-    let node = Node { inner: Arc::downgrade(&cluster.inner), policy: policy.clone() };
+pub(crate) fn offer(router: &Router, cluster: &Cluster, policy: Policy, writers: Policy) -> Result<(), RegisterError> {
+    let node = Node { inner: Arc::downgrade(&cluster.inner), policy, writers };
     let (one, two, three, four) = (node.clone(), node.clone(), node.clone(), node);
     let members = typed(move |context, ()| Ok(rows(one.open(&context)?.members().iter())));
     let watch = stream(move |context, stream| watch(two.clone(), context, stream));
@@ -62,6 +64,12 @@ pub(crate) fn offer(router: &Router, cluster: &Cluster, policy: &Policy) -> Resu
 
 fn denied() -> CallError {
     let text = "this peer may not ask this node about its cluster; the node's operator can allow its key";
+    CallError::answered(Status::PermissionDenied, text)
+}
+
+fn no_writer() -> CallError {
+    let text = "this peer may not set keys in the name of this node, though it may ask; its operator can allow the key by --control \
+                (in a program: Peering::writers)";
     CallError::answered(Status::PermissionDenied, text)
 }
 
@@ -100,6 +108,9 @@ async fn watch(node: Node, context: CallContext, mut stream: MessageStream) -> R
 
 async fn set(node: Node, context: CallContext, (key, value): (String, String)) -> Result<(), CallError> {
     let cluster = node.open(&context)?;
+    if !node.writers.decide(context.peer()).is_allowed() {
+        return Err(no_writer());
+    }
     cluster.set(&key, &value).await.map_err(|error| told(&error))
 }
 
@@ -123,6 +134,7 @@ fn answer(found: Vec<(String, Value)>) -> Result<Vec<Entry>, CallError> {
         node,
         value: value.text,
         signed: !matches!(value.signature, Signature::None),
+        known: matches!(value.signature, Signature::Valid(_) | Signature::Invalid),
         valid: matches!(value.signature, Signature::Valid(_)),
     };
     Ok(found.into_iter().map(entry).collect())

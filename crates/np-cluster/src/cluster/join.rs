@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use np_facade::{Address, MethodOptions, Server};
+use np_facade::{Address, MethodOptions, Policy, Server};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -32,12 +32,12 @@ impl Cluster {
     /// When a setting is out of its range, the server does not start, is in a cluster already, or has no address that other
     /// nodes could reach.
     pub async fn join(config: ClusterConfig, peering: Peering) -> Result<Self, ClusterError> {
-        let (server, members_alone) = match &peering.place {
-            Place::Shared(server) => (server.clone(), false),
-            Place::Own(addresses) => (serve(&peering, addresses).await?, true),
+        let (server, let_in) = match &peering.place {
+            Place::Shared(server) => (server.clone(), None),
+            Place::Own(addresses) => (serve(&peering, addresses).await?, Some(peering.let_in())),
         };
-        let joined = Self::join_on(config, &peering, &server, members_alone).await;
-        if joined.is_err() && members_alone {
+        let joined = Self::join_on(config, &peering, &server, let_in.clone()).await;
+        if joined.is_err() && let_in.is_some() {
             server.shutdown(std::time::Duration::ZERO).await;
         }
         joined
@@ -47,7 +47,7 @@ impl Cluster {
         mut config: ClusterConfig,
         peering: &Peering,
         server: &Server,
-        members_alone: bool,
+        let_in: Option<Policy>,
     ) -> Result<Self, ClusterError> {
         config.advertise = advertised(config.advertise, server, peering)?;
         let pins = Pins::default();
@@ -62,9 +62,10 @@ impl Cluster {
             own: peering.own(),
             way: peering.way(pins.clone()),
         };
+        let signs = config.signing.is_some();
         let (net, inbox) = Net::new(settings).map_err(ClusterError::Start)?;
         server.router().register_own(METHOD, net.method(), MethodOptions::default().spawned()).map_err(taken)?;
-        net.open(config.advertise, Some(Serving { server: server.clone(), members_alone }));
+        net.open(config.advertise, Some(Serving { server: server.clone(), let_in }));
         let links: Arc<Net> = Arc::new(net.clone());
         let cluster = match Self::start(config, links, inbox).await {
             Ok(cluster) => cluster,
@@ -76,15 +77,15 @@ impl Cluster {
         };
         // It is new: nothing is set yet.
         let _ = cluster.inner.server.set(server.clone());
-        if let Some(policy) = &peering.control {
-            control::offer(server.router(), &cluster, policy).map_err(taken)?;
+        if let Some(policy) = peering.may_ask() {
+            control::offer(server.router(), &cluster, policy, peering.may_set(signs)).map_err(taken)?;
         }
         let tending = Tending {
             shared: Arc::clone(&cluster.inner.shared),
             tables: cluster.inner.tables.clone(),
             net,
             server: server.clone(),
-            seeds: peering.seeds.iter().filter(|seed| seed.ip().is_none()).cloned().collect(),
+            seeds: Seeds::new(&peering.seeds),
             pins,
         };
         tokio::spawn(tending.run());
@@ -114,7 +115,7 @@ async fn serve(peering: &Peering, addresses: &[String]) -> Result<Server, Cluste
     let (Some(identity), false) = (&peering.identity, addresses.is_empty()) else {
         return Err(ClusterError::NoServer);
     };
-    let builder = Server::builder(identity.clone(), peering.members.clone()).limits(crate::links::server_limits());
+    let builder = Server::builder(identity.clone(), peering.let_in()).limits(crate::links::server_limits());
     let builder = addresses.iter().fold(builder, |builder, address| builder.listen(address.clone()));
     builder.start().await.map_err(ClusterError::Serve)
 }
@@ -152,8 +153,28 @@ struct Tending {
     net: Net,
     server: Server,
     /// Those that have a name.
-    seeds: Vec<Address>,
+    seeds: Seeds,
     pins: Pins,
+}
+
+/// Seeds whose names may lead elsewhere by now.
+struct Seeds {
+    names: Vec<Address>,
+    round: u32,
+}
+
+impl Seeds {
+    fn new(seeds: &[Address]) -> Self {
+        Self { names: seeds.iter().filter(|seed| seed.ip().is_none()).cloned().collect(), round: 0 }
+    }
+
+    /// Those that are looked up in this round: while nobody else is there often, and now and then all the same, since halves
+    /// of a cluster that began apart know nothing of each other.
+    fn due(&mut self, live: usize) -> &[Address] {
+        self.round = self.round.wrapping_add(1);
+        let every = if live > 1 { SEED_ROUNDS * ALL_THE_SAME } else { SEED_ROUNDS };
+        if self.round.is_multiple_of(every) { &self.names } else { &[] }
+    }
 }
 
 impl Tending {
@@ -161,19 +182,13 @@ impl Tending {
         let mut rounds = interval(self.shared.interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopped = self.shared.engine.stopped();
-        let mut round = 0u32;
         loop {
             tokio::select! {
                 () = &mut stopped => break,
                 changed = self.tables.changed() => if changed.is_err() {
                     break;
                 },
-                _ = rounds.tick() => {
-                    round = round.wrapping_add(1);
-                    if round.is_multiple_of(SEED_ROUNDS) {
-                        self.look_for_seeds(round.is_multiple_of(SEED_ROUNDS * ALL_THE_SAME)).await;
-                    }
-                }
+                _ = rounds.tick() => self.look_for_seeds().await,
             }
             self.greet();
         }
@@ -192,12 +207,10 @@ impl Tending {
 
     /// Speaks to the seeds that have a name, wherever they are now: always while nobody else is there, and now and then in case
     /// that others have found each other elsewhere.
-    async fn look_for_seeds(&self, all_the_same: bool) {
+    async fn look_for_seeds(&mut self) {
         let live = |table: &Table| table.values().filter(|row| row.member.state == MemberState::Live).count();
-        if live(&self.tables.borrow()) > 1 && !all_the_same {
-            return;
-        }
-        for seed in &self.seeds {
+        let live = live(&self.tables.borrow());
+        for seed in self.seeds.due(live) {
             for to in look_up(seed, &self.pins).await {
                 self.shared.engine.gossip(to);
             }
@@ -210,5 +223,23 @@ impl Cluster {
     #[must_use]
     pub fn link_stats(&self) -> LinkStats {
         self.inner.shared.links.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_by_name_are_looked_up_every_five_rounds_alone_and_every_thirty_all_the_same() {
+        let named = |text: &str| text.parse::<Address>().unwrap();
+        let all = [named("tcp://orders.test:7400"), named("tcp://10.0.0.1:7400")];
+        let looks = |live: usize| {
+            let mut seeds = Seeds::new(&all);
+            (1..=60).filter(|_| seeds.due(live).first() == Some(&all[0])).collect::<Vec<u32>>()
+        };
+        assert_eq!(looks(2), [30, 60]);
+        assert_eq!(looks(1), (1..=12).map(|time| time * 5).collect::<Vec<u32>>());
+        assert_eq!(Seeds::new(&all).names, all[..1], "an address leads nowhere else");
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use np_facade::{Address, PublicKey, ResolveError, Resolver, SecurityMode};
+use np_facade::{Address, Fingerprint, PublicKey, ResolveError, Resolver, SecurityMode};
 
 use super::{Cluster, Inner};
 use crate::member::{Member, MemberState};
@@ -17,8 +17,9 @@ const SCHEME: &str = "cluster";
 /// that connections follow failures.
 ///
 /// Of a member that tells no addresses its gossip address counts. Addresses are pinned to the key that the member has proven
-/// to this node, whatever other members tell of it; one that has proven none yet is left out. Of `tls://` addresses pins are
-/// left out, so that the client's own trust decides.
+/// to this node, whatever other members tell of it; one that has proven none yet is left out. The gossip address of a member
+/// with a certificate is a `tls://` address that is pinned to the key of the certificate. Of `tls://` addresses that members
+/// tell pins are left out, so that the client's own trust decides.
 ///
 /// ```no_run
 /// # async fn run(cluster: np_cluster::Cluster) -> Result<(), Box<dyn std::error::Error>> {
@@ -88,9 +89,16 @@ fn addresses(member: &Member) -> Vec<Address> {
         _ => None,
     };
     if member.attributes.addresses.is_empty() {
-        return pinned(Address::tcp(member.address)).into_iter().collect();
+        return pinned(Address::tcp(member.address)).or_else(|| by_certificate(member)).into_iter().collect();
     }
     member.attributes.addresses.iter().filter_map(|text| pinned(text.parse().ok()?)).collect()
+}
+
+/// Where a member with a certificate is reached: one server takes its links and its calls, and shows the same certificate.
+fn by_certificate(member: &Member) -> Option<Address> {
+    let key: Fingerprint = member.key.as_deref()?.strip_prefix("spki:")?.parse().ok()?;
+    let address: Address = format!("tls://{}", member.address).parse().ok()?;
+    Some(address.with_pin(key))
 }
 
 #[cfg(test)]
@@ -131,5 +139,10 @@ mod tests {
         // Who has proven nothing to this node is reached where TLS proves it alone.
         assert_eq!(shown(&member(None, &told)), wanted[2..]);
         assert!(shown(&member(None, &[])).is_empty());
+        // Who has proven a certificate is pinned to its key.
+        let pin = "cd".repeat(32);
+        let certified = Some(format!("spki:{pin}"));
+        assert_eq!(shown(&member(certified.clone(), &[])), [format!("tls://10.0.0.1:7400?pin=sha256:{pin}")]);
+        assert_eq!(shown(&member(certified, &told)), wanted[2..]);
     }
 }

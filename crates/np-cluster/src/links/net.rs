@@ -14,7 +14,7 @@ use bytes::Bytes;
 use np_facade::raw::driver::random_number;
 use np_facade::{
     CallContext, CallError, ClientBuilder, MessageReceiver, MessageSender, MessageStream, PeerIdentity, Policy,
-    PublicKey, Server, Status, Target, stream,
+    PublicKey, Server, Status, Target, UnixMillis, stream,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -121,8 +121,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) struct Serving {
     pub(crate) server: Server,
-    /// Whether all of its clients are let in by the policy of members.
-    pub(crate) members_alone: bool,
+    /// Whom it lets in, where it is the node's own: members, and those that may ask.
+    pub(crate) let_in: Option<Policy>,
 }
 
 impl Net {
@@ -233,8 +233,12 @@ impl Links for Net {
             NodeKey::Certificate(_) => None,
         });
         let own = self.0.settings.own.filter(|_| name == self.0.settings.name);
-        let mut signs = listed.chain(claimed).chain(own).filter_map(|key| members.entry(&key)?.sign());
-        signs.next().map(|sign| *sign.as_bytes())
+        let now = system_now();
+        let signs = |key| members.entry(&key).filter(|entry| !entry.is_expired(now))?.sign();
+        let mut signs = listed.chain(claimed).chain(own).filter_map(signs);
+        let first = signs.next()?;
+        // A list refuses two keys for one name; two lists may differ, and then nobody knows which is right.
+        signs.all(|other| other == first).then(|| *first.as_bytes())
     }
 }
 
@@ -439,6 +443,12 @@ async fn hello(stream: &mut MessageStream) -> Result<Bytes, CallError> {
         Ok(None) => Err(CallError::answered(Status::InvalidArgument, late)),
         Err(_) => Err(CallError::answered(Status::DeadlineExceeded, late)),
     }
+}
+
+/// The system's time, by which rows of a list end.
+fn system_now() -> UnixMillis {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    UnixMillis(since.as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

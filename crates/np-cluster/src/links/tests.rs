@@ -44,7 +44,7 @@ impl Node {
         let server =
             Server::builder(identity.clone(), Policy::anyone()).listen(place(house, at(port))).start().await.unwrap();
         server.router().register_own(METHOD, net.method(), MethodOptions::default().spawned()).unwrap();
-        net.open(at(port), Some(Serving { server: server.clone(), members_alone: false }));
+        net.open(at(port), Some(Serving { server: server.clone(), let_in: None }));
         Self { net, inbox, server, at: at(port), key: NodeKey::Noise(identity.public_key()) }
     }
 
@@ -422,6 +422,26 @@ async fn the_list_says_by_which_key_a_node_signs() {
     let c = Node::start("signs", "c", 3, &keys[2], members()).await;
     c.reaches(&mut a, b"x").await;
     assert_eq!(a.net.verify_key("c"), Some([3; 32]));
+}
+
+#[tokio::test]
+async fn a_row_that_has_expired_checks_no_signature_nor_do_lists_that_differ() {
+    let keys = identities::<4>();
+    let [one, two] = [3, 4].map(|byte| VerifyKey::from_bytes([byte; 32]));
+    let list = |text: String| Policy::allow_list(AllowList::parse(&text).unwrap(), "members");
+    let past = list(format!(
+        "{} a\n{} b sign={one} expires=2020-01-01\n{} c sign={one}",
+        keys[0].public_key(),
+        keys[1].public_key(),
+        keys[2].public_key()
+    ));
+    let a = Node::start("expired", "a", 1, &keys[0], past.clone()).await;
+    assert_eq!((a.net.verify_key("b"), a.net.verify_key("c")), (None, Some([3; 32])));
+    for (at, sign, known) in [("same", one, Some([3; 32])), ("differ", two, None)] {
+        let both = past.clone().or(list(format!("{} c sign={sign}", keys[3].public_key())));
+        let a = Node::start(at, "a", 1, &keys[0], both).await;
+        assert_eq!(a.net.verify_key("c"), known);
+    }
 }
 
 #[tokio::test(start_paused = true)]

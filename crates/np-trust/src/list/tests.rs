@@ -167,6 +167,20 @@ fn a_wrong_or_second_value_of_an_option_is_refused() {
 }
 
 #[test]
+fn two_lines_of_one_name_with_different_signing_keys_are_refused_with_both_lines() {
+    let [one, two] = [9, 8].map(|byte| VerifyKey::from_bytes([byte; 32]));
+    let text =
+        |second: String| format!("# nodes\n{} a sign={one}\n{} b sign={two}\n{} {second}", key(1), key(2), key(3));
+    let error = AllowList::parse(&text(format!("a sign={two}"))).unwrap_err();
+    assert!(matches!(error.problem, AllowListProblem::SignDiffers { first: 2, line: 4 }), "{error}");
+    assert!(error.to_string().contains("lines 2 and 4"), "{error}");
+    // While a key is changed both rows say the same, or one of them nothing.
+    for fine in [format!("a sign={one}"), "a".to_owned(), format!("sign={two}"), format!("c sign={two}")] {
+        AllowList::parse(&text(fine)).unwrap();
+    }
+}
+
+#[test]
 fn a_key_may_name_the_key_by_which_its_holder_signs() {
     let sign = VerifyKey::from_bytes([9; 32]);
     let text = format!("{} a sign={sign} expires=2026-03-01\n{} b", key(1), key(2));

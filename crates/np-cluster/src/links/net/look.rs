@@ -76,8 +76,9 @@ impl Inner {
 
     /// Closes the connections of keys that were let in as members and are no longer allowed, links or not.
     fn close_strangers(&self) {
-        if lock(&self.server).as_ref().is_some_and(|serving| serving.members_alone) {
-            self.close_connections(|peer| !self.settings.members.still_allows(peer));
+        let let_in = lock(&self.server).as_ref().and_then(|serving| serving.let_in.clone());
+        if let Some(let_in) = let_in {
+            self.close_connections(|peer| !let_in.still_allows(peer));
         }
     }
 
