@@ -123,7 +123,7 @@ fn simulate(workspace: &Workspace, nodes: u32, minutes: f64, options: &Options) 
     let [nodes, minutes] = [nodes.to_string(), minutes.to_string()];
     let [loss, model] = [options.loss.to_string(), options.model.to_string()];
     let example = ["-p", "np-cluster", "--features", "simulation", "--example", "cluster_sim"];
-    let mut arguments = vec!["run", "--quiet", "--locked"];
+    let mut arguments = vec!["run", "--quiet", "--locked", "--release"];
     arguments.extend(example);
     arguments.extend(["--", &nodes, &minutes, &loss, "1", &model]);
     let mut command = Command::new(process::cargo());
@@ -185,7 +185,7 @@ fn markdown(rows: &[Row], loss: f64) -> Result<String, Failure> {
         )?;
     }
     text.push_str(
-        "\nIn a model of the engine's rounds, heartbeats alone, judged by the same detector; a member that is silent for 4.5 s \
+        "\nIn a model of the engine's rounds, heartbeats alone, judged by the same detector; a member that is silent for 3 s \
          has failed:\n\n",
     );
     text.push_str(

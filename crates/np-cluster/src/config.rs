@@ -68,7 +68,7 @@ impl ClusterConfig {
         self
     }
 
-    /// Sets the time between two rounds of gossip: 1 s, and 200 ms at least. A member that is silent for 4.5 of them has
+    /// Sets the time between two rounds of gossip: 1 s, and 200 ms at least. A member that is silent for three of them has
     /// failed.
     #[must_use]
     pub const fn interval(mut self, interval: Duration) -> Self {

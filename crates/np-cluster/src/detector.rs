@@ -4,9 +4,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a node may be silent before it has failed.
+/// How long a node may be silent before it has failed: three intervals, and never so short that a busy machine looks failed
+/// for it, so for intervals below a second two and a half, and half a second.
 pub(crate) const fn patience(interval: Duration) -> Duration {
-    Duration::from_nanos(interval.as_nanos() as u64 / 2 * 9)
+    let nanos = interval.as_nanos() as u64;
+    let busy = 500_000_000;
+    Duration::from_nanos(nanos / 2 * 5 + if nanos / 2 > busy { nanos / 2 } else { busy })
+}
+
+/// After what silence a node is asked itself, in each look until it has failed: an answer is a sign of life.
+pub(crate) const fn doubt(interval: Duration) -> Duration {
+    interval.saturating_mul(2)
+}
+
+/// Nodes that are asked so in one look.
+pub(crate) const ASKED: usize = 3;
+
+/// Of all that are silent, those that are asked in this look: every one has its turn, however many there are.
+pub(crate) fn asked<T>(mut silent: Vec<T>, look: usize) -> Vec<T> {
+    if !silent.is_empty() {
+        let turn = look.wrapping_mul(ASKED) % silent.len();
+        silent.rotate_left(turn);
+    }
+    silent.truncate(ASKED);
+    silent
 }
 
 /// What is known of a node's life.
@@ -49,6 +70,11 @@ impl Life {
         self.alive
     }
 
+    /// Whether it lives and has been silent for so long.
+    pub(crate) fn is_doubted(&self, now: Instant, doubt: Duration) -> bool {
+        self.alive && self.sign.is_some_and(|sign| now.saturating_duration_since(sign) >= doubt)
+    }
+
     fn live(&mut self, at: Instant) {
         self.alive = true;
         self.sign = self.sign.max(Some(at));
@@ -64,16 +90,45 @@ impl Life {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(4_500);
+    const PATIENCE: Duration = Duration::from_millis(3_000);
 
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
     }
 
     #[test]
-    fn patience_is_four_intervals_and_a_half() {
+    fn patience_is_three_intervals_and_for_short_ones_half_a_second_more() {
         assert_eq!(patience(Duration::from_secs(1)), PATIENCE);
-        assert_eq!(patience(Duration::from_millis(200)), Duration::from_millis(900));
+        assert_eq!(patience(Duration::from_secs(10)), Duration::from_secs(30));
+        assert_eq!(patience(Duration::from_millis(200)), Duration::from_secs(1));
+        assert_eq!(patience(Duration::from_millis(500)), Duration::from_millis(1_750));
+        assert!(
+            [200, 1_000, 10_000]
+                .map(Duration::from_millis)
+                .iter()
+                .all(|interval| doubt(*interval) < patience(*interval))
+        );
+    }
+
+    #[test]
+    fn all_that_are_silent_have_their_turn_to_be_asked() {
+        assert_eq!(asked(vec![7], 5), [7]);
+        let mut seen: Vec<i32> = (0..4).flat_map(|look| asked((0..10).collect(), look)).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 10);
+        assert!(asked(Vec::<u8>::new(), 1).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_lives_and_is_silent_is_doubted_until_it_has_failed() {
+        let (start, mut life) = (Instant::now(), Life::new(7));
+        let doubted = |life: &Life, millis| life.is_doubted(after(start, millis), Duration::from_secs(2));
+        assert!(!doubted(&life, 9_000), "it never gave a sign of life");
+        assert!(life.look(8, None, start, PATIENCE));
+        assert!(!doubted(&life, 1_999) && doubted(&life, 2_000));
+        assert!(!life.look(8, None, after(start, 3_000), PATIENCE));
+        assert!(!doubted(&life, 3_000));
     }
 
     #[test]
@@ -81,8 +136,8 @@ mod tests {
         let (start, mut life) = (Instant::now(), Life::new(7));
         assert!(!life.look(7, None, after(start, 100), PATIENCE));
         assert!(life.look(8, None, after(start, 200), PATIENCE));
-        assert!(life.look(8, None, after(start, 4_699), PATIENCE));
-        assert!(!life.look(8, None, after(start, 4_700), PATIENCE));
+        assert!(life.look(8, None, after(start, 3_199), PATIENCE));
+        assert!(!life.look(8, None, after(start, 3_200), PATIENCE));
     }
 
     #[test]

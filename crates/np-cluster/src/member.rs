@@ -45,7 +45,7 @@ pub struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemberState {
-    /// It was heard of within 4.5 intervals.
+    /// It was heard of within three intervals.
     Live,
     /// It was not.
     Failed,

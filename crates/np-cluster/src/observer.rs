@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub(crate) use self::takeover::Cover;
 use self::takeover::TakeOver;
 use crate::attributes::{Attributes, LEFT, READY, RESERVED};
-use crate::detector::{Life, patience};
+use crate::detector::{Life, asked, doubt, patience};
 use crate::engine::{Kept, NodeId, NodeInfo, Store};
 use crate::member::{Row, Table};
 use crate::shared::Shared;
@@ -88,6 +88,8 @@ struct Changed {
 #[derive(Default)]
 struct Found {
     greet: Vec<SocketAddr>,
+    /// Where nodes are that have been silent for long: an answer shows that they live.
+    doubted: Vec<SocketAddr>,
     /// The new table, unless nothing happened that shows in it.
     table: Option<Table>,
 }
@@ -118,7 +120,8 @@ impl Observer {
         let Some(found) = shared.engine.with(|store| self.look_at(store)).await else {
             return;
         };
-        for address in found.greet {
+        let asked = asked(found.doubted, self.looks as usize);
+        for address in found.greet.into_iter().chain(asked) {
             shared.engine.gossip(address);
         }
         if let Some(new) = found.table {
@@ -186,6 +189,9 @@ impl Observer {
         let was_alive = seen.alive;
         let heard = self.shared.gate.heard(&info.id).filter(|heard| *heard >= seen.first);
         seen.alive = own || seen.life.look(info.heartbeat, heard, now, patience(self.shared.interval));
+        if !own && !seen.left && seen.life.is_doubted(now, doubt(self.shared.interval)) {
+            found.doubted.push(info.id.address);
+        }
         let ended = seen.next_end > 0 && seen.next_end <= time;
         if (info.version, info.cleared) == (seen.version, seen.cleared) && !ended {
             return seen.alive != was_alive;
