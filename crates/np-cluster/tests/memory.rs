@@ -61,6 +61,17 @@ async fn a_message_costs_a_bounded_amount_and_a_key_what_the_formula_says() -> R
     println!("a message that would unfold to 200 MB costs {bomb}");
     assert!(bomb < 4 << 20, "{bomb}");
     assert_eq!(a.stats().refused, 1);
+    // A message that is too long is not looked into, and of a value that is too large nothing is kept.
+    let long = spent(&net, vec![7; 16 << 20]).await;
+    println!("a message of 16 MiB costs {long} beside itself");
+    assert!(long < 256 << 10, "{long}");
+    let kept = Region::new(GLOBAL);
+    let large = cost(&net, large(&b).unwrap_or_default()).await;
+    println!("a value of 60,000 bytes costs {large}");
+    assert!(large < 1 << 20, "{large}");
+    assert_eq!(a.stats().refused, 3);
+    let kept = kept.change();
+    assert!(kept.bytes_allocated.saturating_sub(kept.bytes_deallocated) < 64 << 10, "{kept:?}");
     Ok(())
 }
 
@@ -68,9 +79,14 @@ fn live(node: &Cluster) -> usize {
     node.members().iter().filter(|member| member.state == MemberState::Live).count()
 }
 
-/// Every byte that is asked for while node 0 takes a message, whether or not it is given back.
+/// What a message of the length that links let pass costs.
 async fn cost(net: &Simulation, message: Vec<u8>) -> usize {
     assert!(message.len() <= 65_536, "{}", message.len());
+    spent(net, message).await
+}
+
+/// Every byte that is asked for while node 0 takes a message, whether or not it is given back.
+async fn spent(net: &Simulation, message: Vec<u8>) -> usize {
     let region = Region::new(GLOBAL);
     net.inject(Simulation::address(1), Simulation::address(0), message).await;
     sleep(Duration::from_millis(10)).await;
@@ -110,8 +126,26 @@ fn bomb() -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// 512 KiB of changes of a node: as many small entries as a message holds, then some that shrink to nothing.
-fn entries(of: &Cluster) -> Option<Vec<u8>> {
+/// A key of a node with a value of more than 32 KiB.
+fn large(of: &Cluster) -> Option<Vec<u8>> {
+    let mut operations = change_of(of)?;
+    operations.extend([1, 1, 0, b'k']);
+    operations.extend(60_000_u16.to_le_bytes());
+    operations.extend(std::iter::repeat_n(b'\n', 60_000));
+    operations.extend(20_000_u64.to_le_bytes());
+    operations.push(0);
+    let mut message = head();
+    for chunk in operations.chunks(16_384) {
+        message.push(2);
+        message.extend(u16::try_from(chunk.len()).ok()?.to_le_bytes());
+        message.extend(chunk);
+    }
+    message.push(0);
+    Some(message)
+}
+
+/// The beginning of changes of a node.
+fn change_of(of: &Cluster) -> Option<Vec<u8>> {
     let member = of.members().into_iter().find(|member| member.name == of.name())?;
     let mut operations = vec![0];
     operations.extend(6_u16.to_le_bytes());
@@ -120,6 +154,12 @@ fn entries(of: &Cluster) -> Option<Vec<u8>> {
     operations.extend([4, 10, 0, 0, 1]);
     operations.extend(7400_u16.to_le_bytes());
     operations.extend([0; 16]);
+    Some(operations)
+}
+
+/// 512 KiB of changes of a node: as many small entries as a message holds, then some that shrink to nothing.
+fn entries(of: &Cluster) -> Option<Vec<u8>> {
+    let mut operations = change_of(of)?;
     let mut version = 10_000_u64;
     while operations.len() + 64 < 512 * 1024 {
         version += 1;

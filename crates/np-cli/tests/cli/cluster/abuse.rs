@@ -79,7 +79,7 @@ fn peak(node: &Node) -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn garbage_and_a_flood_of_members_cost_a_node_little_memory() {
-    let house = House::new(&["a", "b", "c", "d"], QUICK);
+    let house = House::new(&["a", "b", "c", "d", "e"], QUICK);
     let nodes = house.start_all(&["a", "b"]);
     house.runtime.block_on(async {
         house.until(&nodes, live(2, MemberState::Live)).await;
@@ -101,8 +101,21 @@ fn garbage_and_a_flood_of_members_cost_a_node_little_memory() {
         assert_eq!(client.call("np.echo", "hi").await.unwrap(), "hi");
         let (_client, mut stream) = link_by_hand(&house, &nodes[0], "d").await;
         // More than a gossip message may have.
-        let _ = stream.send(vec![7; 70_000]).await;
+        let _ = stream.send(vec![7; 1_000_000]).await;
         assert!(stream.recv().await.unwrap().is_err());
+        // A value that no node may set, in a message that is one.
+        let (_client, mut stream) = link_by_hand(&house, &nodes[0], "e").await;
+        let start = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+        let large = format!("\n{}", "x".repeat(40_000));
+        stream.send(gossip::syn([("e", 1)].into_iter(), start)).await.unwrap();
+        stream.send(gossip::change("e", start, "large", &large, 1)).await.unwrap();
+        let refused = loop {
+            if let Err(error) = stream.recv().await.unwrap() {
+                break error;
+            }
+        };
+        assert!(refused.text.contains("kept out"), "{refused}");
+        assert!(house.client(&nodes[0]).await.get("large", None).await.unwrap().is_empty());
         let more = peak(&nodes[0]) - before;
         assert!(more < 32 << 10, "{more} KiB more");
         // Neither has the cluster suffered.
