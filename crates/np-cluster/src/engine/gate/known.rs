@@ -10,9 +10,11 @@ use super::super::message::Id;
 use super::super::{Kept, NodeInfo};
 use crate::limits::{DIGEST_MAX, Limits, RESPITE, STARTS_PROVEN, STARTS_TOLD};
 
-/// The part of all places that is kept for starts that speak for themselves, and that is kept free of a name's further starts
-/// beside: an eighth and a half.
-const KEPT_FREE: (usize, usize) = (8, 2);
+/// The part of all places that is kept for starts that speak for themselves.
+const KEPT_FREE: usize = 8;
+
+/// The part of all places that may be taken by what is told of further starts of names that are known.
+const FURTHER: usize = 2;
 
 /// For how many looks at the engine a node is counted that has not got there: by then the engine has seen its message.
 const PATIENCE: u8 = 4;
@@ -104,13 +106,11 @@ impl Known {
             Word::OfThis => true,
             Word::Another => starts.iter().filter(|start| !proven(start)).count() < STARTS_TOLD,
         };
-        let free = match word {
-            Word::Own => None,
-            Word::OfThis | Word::Another if starts.is_empty() => Some(KEPT_FREE.0),
-            Word::OfThis | Word::Another => Some(KEPT_FREE.1),
-        };
-        let most = |all: usize| all - free.map_or(0, |part| all / part);
+        // Whoever is told of by others leaves places for those that speak themselves.
+        let most = |all: usize| if word == Word::Another { all - all / KEPT_FREE } else { all };
         let room = self.count < most(self.limits.nodes) && self.digest + id.digest_len() <= most(DIGEST_MAX - 128);
+        let further = self.count.saturating_sub(self.starts.len());
+        let room = room && (word == Word::Own || starts.is_empty() || further < self.limits.nodes / FURTHER);
         if room && of_name {
             self.push(id);
             self.prove(id, word, now);
@@ -238,11 +238,17 @@ mod tests {
         let (mut known, start) = (Known::new(limits), Instant::now());
         let names: Vec<String> = (0..200).map(|number| format!("node-{number}")).collect();
         let further = (0..20).flat_map(|generation| names[..10].iter().map(move |name| id(name, generation)));
-        assert_eq!(further.filter(|id| known.insert(id, Word::Another, start)).count(), 40);
+        assert_eq!(further.filter(|id| known.insert(id, Word::Another, start)).count(), 10 + 40);
         let first = names[10..].iter().map(|name| id(name, 1));
-        assert_eq!(first.filter(|id| known.insert(id, Word::Another, start)).count(), 30);
+        assert_eq!(first.filter(|id| known.insert(id, Word::Another, start)).count(), 20);
         assert_eq!(known.count(), 70);
+        assert!(!known.insert(&id("node-0", 99), Word::OfThis, start), "half of all are further starts");
         let own = names[100..].iter().map(|name| id(name, 1));
         assert_eq!(own.filter(|id| known.insert(id, Word::Own, start)).count(), 10);
+        // Of many nodes all may be there, and this node's own earlier starts beside them.
+        let mut known = Known::new(limits);
+        let all = names[..70].iter().map(|name| id(name, 1));
+        assert_eq!(all.filter(|id| known.insert(id, Word::Another, start)).count(), 70);
+        assert!(known.insert(&id("node-0", 0), Word::OfThis, start));
     }
 }
