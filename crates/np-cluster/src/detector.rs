@@ -20,7 +20,7 @@ pub(crate) const fn doubt(interval: Duration) -> Duration {
 /// Nodes that are asked so in one look.
 pub(crate) const ASKED: usize = 3;
 
-/// Of all that are silent, those that are asked in this look: every one has its turn, however many there are.
+/// Of all that are silent, those that are asked in this look: each has its turn, as long as it is silent for that many looks.
 pub(crate) fn asked<T>(mut silent: Vec<T>, look: usize) -> Vec<T> {
     if !silent.is_empty() {
         let turn = look.wrapping_mul(ASKED) % silent.len();

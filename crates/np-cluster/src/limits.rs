@@ -64,6 +64,9 @@ pub(crate) const COUNTS_A_MILLISECOND: u64 = 1_000;
 /// Starts of one name that others may tell of, beside those that have spoken themselves.
 pub(crate) const STARTS_TOLD: usize = 16;
 
+/// Earlier starts of this node that others may tell of.
+pub(crate) const STARTS_OF_THIS: usize = 64;
+
 /// Starts of one name that are taken up at once since they have spoken themselves.
 pub(crate) const STARTS_PROVEN: usize = 32;
 

@@ -45,7 +45,7 @@ pub struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemberState {
-    /// It was heard of within three intervals.
+    /// It was heard of within three intervals, or two and a half and half a second where that is more.
     Live,
     /// It was not.
     Failed,

@@ -164,7 +164,8 @@ impl Peering {
 
     /// Who may ask about the cluster, where anybody may.
     pub(crate) fn may_ask(&self) -> Option<Policy> {
-        self.control.iter().chain(&self.writers).cloned().reduce(Policy::or)
+        let asking = self.control.iter().chain(&self.writers).cloned().reduce(Policy::or)?;
+        Some(asking.or(Policy::allow_keys(self.own())))
     }
 
     /// Who may set keys of this node, which signs all that it sets or does not.

@@ -7,9 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::task::AtomicWaker;
-
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, AtomicWaker, Ordering};
 
 /// Futures at work, each in its place: 64 at the most, as a word has bits.
 pub(crate) struct AtWork<F> {
@@ -67,7 +65,7 @@ impl<F: Future + Unpin> AtWork<F> {
     }
 
     /// Puts a future into a place and polls it there: its output where it is there at once, or the number of the place.
-    /// There must be a free one; a future that finds none is never polled.
+    /// There must be a free one, which whoever calls this has asked for.
     pub(crate) fn enter(&mut self, owner: &Waker, future: F) -> Result<F::Output, usize> {
         let at = self.free.trailing_zeros() as usize;
         self.woken.owner.register(owner);

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use np_dispatch::MessageStream;
 use np_session::{Answer, OpenCall, StreamKey};
 use np_types::{CallError, CloseCode, Deadline, Time};
 use tokio::sync::oneshot;
 
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
 
 /// Commands that wait for a connection task; a handle that finds the queue full waits.
 pub(crate) const QUEUE: usize = 1_024;

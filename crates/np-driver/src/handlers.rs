@@ -52,7 +52,7 @@ impl Future for Work {
 /// gets a task of its own.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    /// There once one went on, since it takes room also when it is empty.
+    /// There once one had a future, since it takes room also when it is empty.
     shared: Option<Box<AtWork<Running>>>,
     /// Where tasks of their own tell how they ended, and how many are to.
     apart: Option<(UnboundedSender<Ended>, UnboundedReceiver<Ended>)>,

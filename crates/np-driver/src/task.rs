@@ -343,7 +343,7 @@ impl Task {
         self.note_use();
         self.has_memory();
         // What this side does not read is not late.
-        let unread = !self.input.is_empty() && !self.share.is_stopped();
+        let unread = !self.input.is_empty() && !self.share.is_stopped() && !self.handing.waits();
         more |= self.progress.note(self.now, unwritten, unread);
         // Writing may have made room in the session, and a close that began after the timer was set needs one.
         more |= self.feed_waiting();

@@ -37,6 +37,26 @@ mod stream_cell;
 mod sync {
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+
+    /// One beside which the others may have their turn.
+    #[derive(Debug, Default)]
+    pub(crate) struct AtomicWaker(futures_util::task::AtomicWaker);
+
+    impl AtomicWaker {
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            shuttle::thread::yield_now();
+            self.0.register(waker);
+        }
+
+        pub(crate) fn wake(&self) {
+            shuttle::thread::yield_now();
+            self.0.wake();
+        }
+
+        pub(crate) const fn new() -> Self {
+            Self(futures_util::task::AtomicWaker::new())
+        }
+    }
 }
 
 /// The part of a connection that its streams know.
@@ -87,7 +107,6 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::task::AtomicWaker;
 use np_dispatch::MessageStream;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
 use np_session::{Encoding, OpenCall, OpenKind, Session, Side, StreamKey};
@@ -103,7 +122,7 @@ use commands::Doorbell;
 use connection::ConnectionInfo;
 use rate::{Bucket, Tap};
 use stream_cell::{Errands, Opening, StreamCell};
-use sync::{AtomicUsize, Ordering};
+use sync::{AtomicUsize, AtomicWaker, Ordering};
 
 const BUDGET: u32 = 4_096;
 /// Of the schedules.
@@ -370,7 +389,7 @@ fn a_bell_is_never_missed() {
     }
 }
 
-/// A future that is woken at any moment, by its own waker or an old one, has its turn.
+/// A future that is woken at any moment has its turn.
 fn whoever_is_at_work_is_never_left_asleep() {
     let mut at_work = AtWork::new();
     let gates: Vec<_> = (0..3).map(|_| Arc::new((AtomicUsize::new(0), AtomicWaker::new()))).collect();

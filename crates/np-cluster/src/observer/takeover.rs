@@ -56,7 +56,7 @@ impl Cover {
     pub(crate) fn told(&self, own: &NodeId, cluster: &str, signing: Option<&SigningKey>) -> String {
         let text = self.write();
         match signing {
-            Some(key) => format!("{text} s{}", to_hex(&key.sign(&claim(own, cluster, &text)))),
+            Some(key) => format!("{text} s{}", to_hex(&key.sign(&claim(own, cluster, &said(own, &text))))),
             None => text,
         }
     }
@@ -64,7 +64,7 @@ impl Cover {
     /// Whether a start has said this and signed it by this key.
     fn is_signed(told: &str, id: &NodeId, cluster: &str, key: &[u8; 32]) -> bool {
         let signed = told.rsplit_once(" s").and_then(|(text, hex)| Some((text, from_hex(hex)?)));
-        signed.is_some_and(|(text, signature)| check(key, &claim(id, cluster, text), &signature))
+        signed.is_some_and(|(text, signature)| check(key, &claim(id, cluster, &said(id, text)), &signature))
     }
 
     /// The version of a start up to which everything is taken over.
@@ -84,6 +84,11 @@ impl Cover {
             self.floor = start;
         }
     }
+}
+
+/// What a start says, with the address that is a part of it: else it could be said of another with its number.
+fn said(id: &NodeId, text: &str) -> String {
+    format!("{text} {}", id.address)
 }
 
 /// What a start signs: its own number stands where values have their time.
@@ -231,6 +236,7 @@ mod tests {
         let signed = |told: &str, id: &NodeId, cluster| Cover::is_signed(told, id, cluster, &key.public_bytes());
         assert!(signed(&told, &own, "c") && !signed(&told, &own, "d") && !signed(&cover.write(), &own, "c"));
         assert!(!signed(&told, &NodeId { generation: 31, ..own.clone() }, "c"), "it is of no other start");
+        assert!(!signed(&told, &NodeId { address: ([10, 0, 0, 2], 7400).into(), ..own.clone() }, "c"), "nor elsewhere");
         assert!(!signed(&told.replacen('4', "5", 1), &own, "c"));
         for wrong in ["", "x", "1:2", "0 5", "0 :", "0 -1:2"] {
             assert_eq!(Cover::read(wrong).of(5), 0, "{wrong}");

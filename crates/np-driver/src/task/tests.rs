@@ -258,8 +258,8 @@ async fn who_is_told_of_the_end_waits_for_nothing() {
 }
 
 /// Makes forty calls, and answers all of them in one record; then gives how many callers have their replies after each
-/// turn of the task, until it is over or all of them do.
-async fn turns_of_forty_replies(ends: bool) -> Vec<usize> {
+/// turn of the task, until it is over or all of them do, and whether it is over. Between turns time passes.
+async fn turns_of_forty_replies(ends: bool, between: Duration) -> (Vec<usize>, bool) {
     let (client, mut server) = sessions();
     let (near, mut far) = duplex(1 << 16);
     let (connection, task) = begin(Box::new(near), client);
@@ -292,16 +292,29 @@ async fn turns_of_forty_replies(ends: bool) -> Vec<usize> {
         over = task.as_mut().poll(cx).is_ready();
         calls.retain_mut(|call| !matches!(pin!(call).poll(cx), Poll::Ready(Ok(_))));
         turns.push(40 - calls.len());
+        tokio::time::advance(between).await;
+        if between > Duration::ZERO {
+            // The peer lives, and what it says is not read yet.
+            server.show_life();
+            answers.clear();
+            server.poll_transmit(Time::ZERO, &mut answers);
+            far.write_all(&answers).await.unwrap();
+        }
     }
-    turns
+    (turns, over)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn replies_reach_their_callers_a_few_in_a_turn() {
-    assert_eq!(turns_of_forty_replies(false).await, [16, 32, 40]);
+    assert_eq!(turns_of_forty_replies(false, Duration::ZERO).await, (vec![16, 32, 40], false));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn replies_that_came_before_the_end_reach_their_callers() {
-    assert_eq!(turns_of_forty_replies(true).await, [40]);
+    assert_eq!(turns_of_forty_replies(true, Duration::ZERO).await, (vec![40], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_not_read_while_replies_wait_is_not_late() {
+    assert_eq!(turns_of_forty_replies(false, Duration::from_secs(120)).await, (vec![16, 32, 40], false));
 }

@@ -19,8 +19,10 @@ impl Task {
             if self.session.error().is_some() && self.close_until.is_none() {
                 self.close_until = Some(self.now + PATIENCE);
             }
+            // While replies wait nothing is read: what the session waits for may have come.
+            let reads = !self.handing.waits();
             let wanted = [
-                self.session.poll_timeout(),
+                self.session.poll_timeout().filter(|_| reads),
                 self.opening_until,
                 self.drain_until,
                 self.waiting_until,
@@ -36,7 +38,9 @@ impl Task {
                 return;
             };
             if at <= self.now {
-                self.session.handle_timeout(self.now);
+                if reads {
+                    self.session.handle_timeout(self.now);
+                }
                 self.expire_waiting();
                 self.cut_who_is_late();
                 self.raise_allowance();

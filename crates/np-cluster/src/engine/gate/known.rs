@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::super::message::Id;
 use super::super::{Kept, NodeInfo};
-use crate::limits::{DIGEST_MAX, Limits, RESPITE, STARTS_PROVEN, STARTS_TOLD};
+use crate::limits::{DIGEST_MAX, Limits, RESPITE, STARTS_OF_THIS, STARTS_PROVEN, STARTS_TOLD};
 
-/// The part of all places that is kept for starts that speak for themselves.
+/// The part of all places that what others tell leaves free; half of it is left by this node's own earlier starts as well,
+/// and so kept for starts that speak for themselves.
 const KEPT_FREE: usize = 8;
 
 /// The part of all places that may be taken by what is told of further starts of names that are known.
@@ -103,14 +104,18 @@ impl Known {
                 starts.iter().filter(proven).count() < STARTS_PROVEN
                     || last.is_none_or(|last| now.saturating_duration_since(last) >= RESPITE)
             }
-            Word::OfThis => true,
+            Word::OfThis => starts.len() <= STARTS_OF_THIS,
             Word::Another => starts.iter().filter(|start| !proven(start)).count() < STARTS_TOLD,
         };
         // Whoever is told of by others leaves places for those that speak themselves.
-        let most = |all: usize| if word == Word::Another { all - all / KEPT_FREE } else { all };
+        let most = |all: usize| match word {
+            Word::Own => all,
+            Word::OfThis => all - all / (2 * KEPT_FREE),
+            Word::Another => all - all / KEPT_FREE,
+        };
         let room = self.count < most(self.limits.nodes) && self.digest + id.digest_len() <= most(DIGEST_MAX - 128);
         let further = self.count.saturating_sub(self.starts.len());
-        let room = room && (word == Word::Own || starts.is_empty() || further < self.limits.nodes / FURTHER);
+        let room = room && (word != Word::Another || starts.is_empty() || further < self.limits.nodes / FURTHER);
         if room && of_name {
             self.push(id);
             self.prove(id, word, now);
@@ -242,13 +247,29 @@ mod tests {
         let first = names[10..].iter().map(|name| id(name, 1));
         assert_eq!(first.filter(|id| known.insert(id, Word::Another, start)).count(), 20);
         assert_eq!(known.count(), 70);
-        assert!(!known.insert(&id("node-0", 99), Word::OfThis, start), "half of all are further starts");
+        // Of this node's own earlier starts there is room for some more, and not for all that are told.
+        let of_this = (100..200).map(|generation| id("node-0", generation));
+        assert_eq!(of_this.filter(|id| known.insert(id, Word::OfThis, start)).count(), 5);
         let own = names[100..].iter().map(|name| id(name, 1));
-        assert_eq!(own.filter(|id| known.insert(id, Word::Own, start)).count(), 10);
+        assert_eq!(own.filter(|id| known.insert(id, Word::Own, start)).count(), 5);
         // Of many nodes all may be there, and this node's own earlier starts beside them.
         let mut known = Known::new(limits);
         let all = names[..70].iter().map(|name| id(name, 1));
         assert_eq!(all.filter(|id| known.insert(id, Word::Another, start)).count(), 70);
         assert!(known.insert(&id("node-0", 0), Word::OfThis, start));
+    }
+
+    #[test]
+    fn a_node_of_many_that_started_often_hears_of_its_own_earlier_starts() {
+        let (mut known, start) = (Known::new(Limits::default()), Instant::now());
+        let names: Vec<String> = (0..150).map(|number| format!("node-{number:03}")).collect();
+        let told = (0..4).flat_map(|generation| names.iter().map(move |name| id(name, generation)));
+        assert_eq!(
+            told.filter(|id| known.insert(id, Word::Another, start)).count(),
+            150 + 400,
+            "half are further starts"
+        );
+        let of_this = (10..200).map(|generation| id("node-149", generation));
+        assert_eq!(of_this.filter(|id| known.insert(id, Word::OfThis, start)).count(), STARTS_OF_THIS);
     }
 }
