@@ -32,22 +32,39 @@ const STAGES: &[(&str, &[Tests])] = &[
         ],
     ),
     (
+        "crates/np-session/src/handshake",
+        &[
+            &["--test", "session", "--", "early::", "handshake::", "misbehaviour::", "outer::", "patterns::"],
+            &["--lib", "--test", "session"],
+            SESSION_REST,
+        ],
+    ),
+    (
+        "crates/np-session/src/flood.rs",
+        &[&["--lib", "--", "flood::"], &["--test", "session", "--", "flood::"], SESSION, SESSION_REST],
+    ),
+    (
         "crates/np-session/",
         &[
-            &["--lib", "--test", "session"],
-            &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"],
+            &["--lib", "--test", "session", "--", "--skip", "calls::", "--skip", "growth::", "--skip", "pace::"],
+            SESSION,
+            SESSION_REST,
         ],
     ),
     ("crates/np-trust/", &[&["--lib"]]),
     ("crates/np-types/", &[&["--lib"]]),
     ("crates/np-wire/", &[&["--lib", "--tests"]]),
 ];
+const SESSION: Tests = &["--lib", "--test", "session"];
+const SESSION_REST: Tests = &["--test", "attacks", "--test", "drain", "--test", "vectors", "--test", "simulation"];
 
-/// Seconds after which the tests of a mutant count as hanging, which notices it too.
-const TIMEOUT: &str = "40";
+/// Seconds of processor time after which a test program hangs, which notices a mutant: a busy machine does not change them.
+const PROCESSOR: &str = "60";
+/// Seconds by the clock after which it does, if it waits for what never comes.
+const TIMEOUT: &str = "240";
 
-/// What makes a build short: one function differs from the last one, and nobody asks where.
-const VARIABLES: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "1")];
+/// What makes a build short: one function differs from the last one.
+const VARIABLES: [(&str, &str); 1] = [("CARGO_INCREMENTAL", "1")];
 
 /// As the variables: the crate is small, and its tests are quick without.
 const PROFILE: &str = "profile.dev.package.np-noise.opt-level=1";
@@ -96,16 +113,37 @@ impl Tree {
             fs::remove_dir_all(&results)?;
         }
         let mut command = Command::new(process::cargo());
-        command.args(["mutants", "--in-place", "--no-shuffle", "--colors=never", "--timeout", TIMEOUT]);
-        command.args(["--cargo-arg=--config", &format!("--cargo-arg={PROFILE}")]);
+        command.args([
+            "mutants",
+            "--in-place",
+            "--no-shuffle",
+            "--colors=never",
+            "--jobserver=false",
+            "--timeout",
+            TIMEOUT,
+        ]);
+        command.args(
+            self.profile()?
+                .iter()
+                .flat_map(|setting| ["--cargo-arg=--config".to_owned(), format!("--cargo-arg={setting}")]),
+        );
         command.arg("--output").arg(&self.folder);
         // Files too: what names a mutant does not hold for deleted fields, all of which run then.
         let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
         command.args(files.iter().flat_map(|file| ["--file", file]));
         command.args(names.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", escaped(name))]));
+        // Where builds are not told which tests, they build all of the crate; filters are for runs alone.
+        let (targets, filters) = tests.split_at(tests.iter().position(|word| *word == "--").unwrap_or(tests.len()));
+        command.args(targets.iter().map(|target| format!("--cargo-arg={target}")));
         // What a mutant leaves unnoticed is no failure of the command; the outcomes tell.
-        command.args(["--", "--locked"]).args(tests).envs(VARIABLES);
+        command.args(["--", "--locked"]).args(filters).envs(VARIABLES);
         command.env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(self.folder.join("tree"));
+        if cfg!(target_os = "linux") && process::works("prlimit", &["--version"]) {
+            for system in ["X86_64", "AARCH64"] {
+                let runner = format!("CARGO_TARGET_{system}_UNKNOWN_LINUX_GNU_RUNNER");
+                command.env(runner, format!("prlimit --cpu={PROCESSOR}"));
+            }
+        }
         let status = command.status().map_err(|error| format!("cargo mutants does not start: {error}"))?;
         let mut outcomes = BTreeMap::new();
         for outcome in ["caught", "missed", "timeout", "unviable"] {
@@ -118,6 +156,17 @@ impl Tree {
         } else {
             Ok(outcomes)
         }
+    }
+
+    /// Settings of cargo. Nobody asks for the line at which a mutant failed in our crates; those of others are built as they
+    /// always are.
+    fn profile(&self) -> Result<Vec<String>, Failure> {
+        let mut settings = vec![PROFILE.to_owned()];
+        for entry in fs::read_dir(self.folder.join("tree/crates"))? {
+            settings.push(format!("profile.dev.package.{}.debug=0", entry?.file_name().to_string_lossy()));
+        }
+        settings.sort();
+        Ok(settings)
     }
 }
 
