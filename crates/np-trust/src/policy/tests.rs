@@ -67,6 +67,23 @@ fn keys_are_found_by_name_in_every_list_of_a_policy() {
 }
 
 #[test]
+fn a_policy_knows_all_names_where_lists_name_every_key_and_nothing_else_lets_in() {
+    let list = |text: String| Policy::allow_list(AllowList::parse(&text).unwrap(), "staff");
+    let named = list(format!("{} ada\n{} bob\n", key(1), key(2)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("more");
+    fs::write(&path, format!("{} bob\n{} eve\n", key(3), key(4))).unwrap();
+    let both = named.clone().or(Policy::allow_file(&path).unwrap());
+    let names = |policy: &Policy| policy.all_names().map(|names| names.into_iter().collect::<Vec<_>>());
+    assert_eq!(names(&named).unwrap(), ["ada", "bob"]);
+    assert_eq!(names(&both).unwrap(), ["ada", "bob", "eve"]);
+    assert_eq!(names(&Policy::allow_keys([])).unwrap(), [""; 0]);
+    for other in [list(format!("{} ada\n{}\n", key(1), key(2))), Policy::allow_keys([key(1)]), Policy::anyone()] {
+        assert_eq!(names(&named.clone().or(other.clone())), None, "{other:?}");
+    }
+}
+
+#[test]
 fn keys_allow_themselves_and_nothing_else() {
     let policy = Policy::allow_keys([key(1), key(2)]);
     assert!(policy.decide(&noise(1)).is_allowed());
