@@ -194,4 +194,18 @@ mod tests {
         let left = table.table.lock().unwrap();
         assert!(left.members.is_empty() && left.silent.is_empty());
     }
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_that_changes_counts_for_the_next_and_one_goes_for_each() {
+        let table = HalfOpen::new(1);
+        let (_one, mut first) = table.enter().unwrap();
+        table.set_max(3);
+        let (_two, mut second) = table.enter().unwrap();
+        let (_three, mut third) = table.enter().unwrap();
+        assert!(first.try_recv().is_err() && second.try_recv().is_err());
+        table.set_max(1);
+        assert_eq!((table.max(), table.count()), (1, 3));
+        let (_four, _fourth) = table.enter().unwrap();
+        assert!(first.try_recv().is_ok() && second.try_recv().is_err() && third.try_recv().is_err());
+        assert_eq!(table.count(), 3);
+    }
 }
