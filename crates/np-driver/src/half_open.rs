@@ -144,9 +144,10 @@ mod tests {
     async fn the_oldest_silent_peer_goes_first() {
         let table = HalfOpen::new(3);
         let (spoke, mut first) = table.enter().unwrap();
-        let (_two, mut second) = table.enter().unwrap();
+        let (two, mut second) = table.enter().unwrap();
         let (_three, mut third) = table.enter().unwrap();
         spoke.heard();
+        assert!(!spoke.is_silent() && two.is_silent());
         let (_four, mut fourth) = table.enter().unwrap();
         assert!(second.try_recv().is_ok());
         let (_five, _fifth) = table.enter().unwrap();
