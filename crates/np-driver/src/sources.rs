@@ -225,4 +225,13 @@ mod tests {
         let _other = sources.enter(ip("10.0.0.2"), Time::ZERO + Duration::from_secs(9)).unwrap();
         assert_eq!(sources.count(), 2, "a connection is remembered as long as it stands");
     }
+    #[test]
+    fn a_source_that_has_its_place_keeps_it_in_a_full_table() {
+        let mut sources = Sources::new(Some(2), None);
+        Arc::get_mut(&mut sources).unwrap().most = 1;
+        let enter = || sources.enter(ip("10.0.0.1"), Time::ZERO);
+        let _held = [enter().unwrap(), enter().unwrap()];
+        assert!(enter().is_err());
+        assert_eq!(sources.count(), 1);
+    }
 }
