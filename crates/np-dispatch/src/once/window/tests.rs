@@ -441,3 +441,13 @@ fn a_call_that_is_acknowledged_again_and_again_stays_over() {
     house.begin(&guest, &guest.header(8, 5, &[5]));
     assert!(house.is_forgotten(&guest, 5));
 }
+
+#[test]
+fn a_reply_as_long_as_an_identity_may_hold_is_remembered_and_a_longer_one_is_not() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    house.serve(&guest, 0, &[7; 100]);
+    assert!(house.is_replayed(&guest, 0));
+    house.serve(&guest, 1, &[7; 101]);
+    assert!(house.is_forgotten(&guest, 1));
+}
