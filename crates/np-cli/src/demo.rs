@@ -72,7 +72,11 @@ pub(crate) async fn run(command: Demo, output: Output) -> Result<(), Failure> {
     };
     table.row(Row::new(cluster::NAME, "tcp", checked))?;
     table.foot(started.elapsed())?;
-    let failed = table.failed();
+    verdict(&table.failed())
+}
+
+/// How the command ends, by the names of the rows that failed.
+fn verdict(failed: &[&str]) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
@@ -97,4 +101,17 @@ fn file(given: Option<PathBuf>) -> Result<(PathBuf, u64), Failure> {
     }
     std::fs::File::open(&path).map_err(unreadable)?;
     Ok((path, meta.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verdict;
+
+    #[test]
+    fn one_row_that_failed_makes_the_demo_end_with_1() {
+        assert!(verdict(&[]).is_ok());
+        let failure = verdict(&["ping over tcp", "typed calls over unix"]).unwrap_err();
+        assert!(format!("{failure:?}").starts_with("Failure { code: 1,"), "{failure:?}");
+        assert!(failure.line().contains("ping over tcp, typed calls over unix"), "{}", failure.line());
+    }
 }

@@ -144,9 +144,10 @@ mod tests {
     async fn the_oldest_silent_peer_goes_first() {
         let table = HalfOpen::new(3);
         let (spoke, mut first) = table.enter().unwrap();
-        let (_two, mut second) = table.enter().unwrap();
+        let (two, mut second) = table.enter().unwrap();
         let (_three, mut third) = table.enter().unwrap();
         spoke.heard();
+        assert!(!spoke.is_silent() && two.is_silent());
         let (_four, mut fourth) = table.enter().unwrap();
         assert!(second.try_recv().is_ok());
         let (_five, _fifth) = table.enter().unwrap();
@@ -193,5 +194,19 @@ mod tests {
         }
         let left = table.table.lock().unwrap();
         assert!(left.members.is_empty() && left.silent.is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_bound_that_changes_counts_for_the_next_and_one_goes_for_each() {
+        let table = HalfOpen::new(1);
+        let (_one, mut first) = table.enter().unwrap();
+        table.set_max(3);
+        let (_two, mut second) = table.enter().unwrap();
+        let (_three, mut third) = table.enter().unwrap();
+        assert!(first.try_recv().is_err() && second.try_recv().is_err());
+        table.set_max(1);
+        assert_eq!((table.max(), table.count()), (1, 3));
+        let (_four, _fourth) = table.enter().unwrap();
+        assert!(first.try_recv().is_ok() && second.try_recv().is_err() && third.try_recv().is_err());
+        assert_eq!(table.count(), 3);
     }
 }

@@ -96,4 +96,16 @@ mod tests {
             assert_eq!((0..rate + 5).filter(|_| bucket.take(&tap, at(200))).count(), rate as usize, "{rate}");
         }
     }
+    #[test]
+    fn a_bucket_tells_until_when_it_is_owed() {
+        let (bucket, tap) = (Bucket::default(), Tap::default());
+        let at = |millis: u64| Time::ZERO + Duration::from_millis(millis);
+        tap.set(Some(10));
+        assert!(!bucket.is_owed(at(0)));
+        assert!(bucket.take(&tap, at(1_000)));
+        assert_eq!(bucket.until(), 1_100_000_000);
+        assert!(bucket.is_owed(at(1_099)) && !bucket.is_owed(at(1_100)));
+        assert!(bucket.take(&tap, at(1_000)));
+        assert_eq!(bucket.until(), 1_200_000_000);
+    }
 }

@@ -161,7 +161,9 @@ mod tests {
         let near = [enter("2001:db8::1").unwrap(), enter("2001:db8::2").unwrap()];
         assert!(enter("2001:db8::3").is_err() && enter("2001:db8:0:1::3").is_ok());
         assert!(sources.enter(None, Time::ZERO).unwrap().is_none());
+        assert_eq!(sources.count(), 3);
         drop((held, other, near));
+        assert_eq!(sources.count(), 0);
         assert!(enter("10.0.0.1").is_ok() && sources.table.lock().unwrap().is_empty());
     }
 
@@ -207,5 +209,29 @@ mod tests {
         assert!(sources.enter(ip("10.0.0.9"), later).is_ok());
         assert_eq!(Mutex::lock(&sources.table).unwrap().len(), 1, "those of which nothing is remembered are gone");
         assert!(Sources::new(None, None).enter(ip("10.0.0.1"), Time::ZERO).unwrap().is_none());
+    }
+    #[test]
+    fn a_source_makes_room_once_nothing_has_to_be_remembered_of_it() {
+        for (micros, left) in [(999, 2), (1_000, 1)] {
+            let mut sources = Sources::new(None, Some(1_000));
+            Arc::get_mut(&mut sources).unwrap().most = 1;
+            drop(sources.enter(ip("10.0.0.1"), Time::ZERO).unwrap());
+            let _held = sources.enter(ip("10.0.0.2"), Time::ZERO + Duration::from_micros(micros)).unwrap();
+            assert_eq!(sources.count(), left, "beside it are the others, in one place");
+        }
+        let mut sources = Sources::new(None, Some(1_000));
+        Arc::get_mut(&mut sources).unwrap().most = 1;
+        let _held = sources.enter(ip("10.0.0.1"), Time::ZERO).unwrap();
+        let _other = sources.enter(ip("10.0.0.2"), Time::ZERO + Duration::from_secs(9)).unwrap();
+        assert_eq!(sources.count(), 2, "a connection is remembered as long as it stands");
+    }
+    #[test]
+    fn a_source_that_has_its_place_keeps_it_in_a_full_table() {
+        let mut sources = Sources::new(Some(2), None);
+        Arc::get_mut(&mut sources).unwrap().most = 1;
+        let enter = || sources.enter(ip("10.0.0.1"), Time::ZERO);
+        let _held = [enter().unwrap(), enter().unwrap()];
+        assert!(enter().is_err());
+        assert_eq!(sources.count(), 1);
     }
 }

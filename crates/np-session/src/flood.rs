@@ -294,6 +294,41 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_pays_for_other_acts_as_a_message_does() {
+        let mut flood = flood();
+        spend_all(&mut flood, Act::Ping);
+        flood.answered();
+        flood.answered();
+        assert_eq!(spend_all(&mut flood, Act::Ping), 4);
+    }
+
+    #[test]
+    fn tiny_pieces_cost_unless_they_are_the_last_and_so_do_tiny_credits() {
+        let mut flood = flood();
+        assert!((0..1_000).all(|_| flood.piece(1, true).is_ok() && flood.piece(flood.tiny, false).is_ok()));
+        // Of 100 tiny pieces those are paid that a full budget does not hold.
+        assert_eq!((0..100).take_while(|_| flood.piece(0, false).is_ok()).count(), 16);
+        assert!((0..1_000).all(|_| flood.credit(256).is_ok()));
+        assert_eq!((0..1_000).take_while(|_| flood.credit(255).is_ok()).count(), 256);
+    }
+
+    #[test]
+    fn bytes_of_pieces_pay_as_other_bytes_do() {
+        let mut flood = flood();
+        spend_all(&mut flood, Act::Ping);
+        flood.piece(4 * 256, true).unwrap();
+        flood.piece(6 * 256, false).unwrap();
+        assert_eq!(spend_all(&mut flood, Act::Ping), 10);
+    }
+
+    #[test]
+    fn what_is_owed_is_taken_from_the_budget() {
+        let mut flood = flood();
+        (0..6).for_each(|_| flood.owe(Act::Ping));
+        assert_eq!(spend_all(&mut flood, Act::Ping), 250);
+    }
+
+    #[test]
     fn what_crosses_an_end_is_no_act() {
         let mut flood = flood();
         flood.expect_late(1_000);

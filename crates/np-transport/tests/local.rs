@@ -9,7 +9,6 @@ use np_transport::{
     Address, BindOptions, ConnectOptions, Failure, Listener, SecurityMode, TransportError, connect, connect_with,
 };
 use np_types::PeerIdentity;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The user that runs the tests, by a file that it makes.
 fn own_user() -> String {
@@ -126,6 +125,8 @@ async fn in_other_modes_the_user_is_told_and_proves_nothing() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_abstract_name_is_no_file_and_is_bound_once() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     let address: Address = format!("unix:@np-test-{}?mode=local", std::process::id()).parse().unwrap();
     let listener = bind(&address).await.unwrap();
     assert!(!std::path::Path::new(&address.path().unwrap()).exists());

@@ -84,7 +84,7 @@ fn handfuls<'a, 'b>(names: &'b [&'a String]) -> impl Iterator<Item = &'b [&'a St
 
 fn equivalent(workspace: &Workspace) -> BTreeSet<String> {
     let listed = fs::read_to_string(workspace.root.join(EQUIVALENT)).unwrap_or_default();
-    listed.lines().filter_map(|line| line.split_once(" | ")).map(|(name, _)| name.to_owned()).collect()
+    listed.lines().filter_map(|line| line.rsplit_once(" | ")).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The names of mutants, in the order of cargo-mutants.
@@ -216,7 +216,7 @@ mod tests {
         }
         let listed = fs::read_to_string(root.join(EQUIVALENT)).unwrap_or_default();
         for line in listed.lines().filter(|line| !line.starts_with('#')) {
-            assert!(line.split_once(" | ").is_some_and(|(_, reason)| reason.len() > 20), "no reason: {line}");
+            assert!(line.rsplit_once(" | ").is_some_and(|(_, reason)| reason.len() > 20), "no reason: {line}");
         }
         Ok(())
     }

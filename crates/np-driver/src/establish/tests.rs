@@ -36,10 +36,12 @@ async fn connect_to(answer: &[u8]) -> ConnectionError {
     far.write_all(answer).await.unwrap();
     // From now on writing fails, and reading gives what was there.
     drop(far);
+    // Named, since a value inside the literal would not live long enough for the oldest Rust.
+    let own = Keypair::from_secret(random_secret_key().unwrap());
     let config = InitiatorConfig {
         crypto: Default::default(),
         pattern: Pattern::XX,
-        local: Some(&Keypair::from_secret(random_secret_key().unwrap())),
+        local: Some(&own),
         server_key: None,
         psk: None,
         psk_id: &[],

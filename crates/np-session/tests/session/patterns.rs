@@ -1,13 +1,13 @@
 //! Every pattern: what each end learns of the other, which keys a preface names, and where the pre-shared key comes in.
 
 use bytes::BytesMut;
-use np_noise::{Handshake as Noise, Keys, PROVIDERS, Pattern, Provider, Role, Suite};
+use np_noise::{Crypto, Handshake as Noise, Keys, PROVIDERS, Pattern, Provider, Role, Suite};
 use np_session::{Event, Handshake, InitiatorConfig, ResponderConfig, ResponderKeys, Side};
 use np_testkit::{Pair, Recorder, Setup, keypair};
 use np_types::{
     CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, PeerIdentity, Psk, SecretKey, UnixMillis,
 };
-use np_wire::{Preface, encode_handshake_message};
+use np_wire::{Choices, HandshakeFrame, Preface, decode_handshake_frame, encode_handshake_message};
 
 use crate::help::{echo, release_answers, request};
 
@@ -92,6 +92,50 @@ fn a_suite_that_is_not_offered_is_told_in_clear_with_the_one_that_is() {
             panic!("{told:?}");
         };
         assert!(text.contains(&format!("suite={offered} ")), "{text}");
+    }
+}
+
+#[test]
+fn a_server_that_says_another_suite_or_pattern_than_it_shakes_hands_in_is_refused() {
+    let (own, other) = (keypair(Side::Initiator), keypair(Side::Responder));
+    let answered = |suite: Suite, said: Choices| {
+        let crypto = Crypto { suite, ..Crypto::default() };
+        let mut client = Handshake::initiator(InitiatorConfig {
+            crypto,
+            pattern: Pattern::XX,
+            local: Some(&own),
+            server_key: None,
+            psk: None,
+            psk_id: &[],
+            time: UnixMillis(0),
+            nonce: [9; 16],
+            ephemeral: SecretKey::from_bytes([3; 32]),
+        })
+        .unwrap();
+        let mut flight = Vec::new();
+        client.poll_transmit(&mut flight);
+        let (_, size) = Preface::decode(&flight).unwrap().unwrap();
+        let (prologue, rest) = flight.split_at(size);
+        let keys = Keys { local: Some(&other), ..Keys::default() };
+        let ephemeral = SecretKey::from_bytes([4; 32]);
+        let mut server = Noise::with(crypto, Pattern::XX, Role::Responder, prologue, keys, ephemeral).unwrap();
+        let Some((HandshakeFrame::Message(first), _)) = decode_handshake_frame(rest).unwrap() else { panic!() };
+        server.read_message(first, &mut Vec::new()).unwrap();
+        let (mut second, mut reply) = (Vec::new(), Vec::new());
+        server.write_message(&said.encode(), &mut second).unwrap();
+        encode_handshake_message(&mut reply, &second);
+        client.handle_bytes(&mut BytesMut::from(&reply[..]));
+        client.error().cloned()
+    };
+    for suite in Suite::ALL {
+        let right = Choices { version: 1, suite: suite.to_wire(), pattern: Pattern::XX.to_wire() };
+        assert_eq!(answered(suite, right), None);
+        for said in (0..=3).filter(|said| *said != suite.to_wire()) {
+            let wrong = answered(suite, Choices { suite: said, ..right });
+            assert_eq!(wrong, Some(Incompatible::Suite(said).into()), "{suite}");
+        }
+        let pattern = Pattern::IK.to_wire();
+        assert_eq!(answered(suite, Choices { pattern, ..right }), Some(Incompatible::Pattern(pattern).into()));
     }
 }
 

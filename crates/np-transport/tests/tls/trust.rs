@@ -1,6 +1,6 @@
 //! Whom a client trusts, and the name of each refusal.
 
-use np_transport::{Failure, Party, TlsClient, TlsError, TlsServer, TlsSetupError, connect};
+use np_transport::{Failure, Party, TlsClient, TlsError, TlsSetupError, connect};
 use np_types::{Fingerprint, PeerIdentity};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 
@@ -248,7 +248,7 @@ fn the_authorities_of_the_system_are_trusted_where_nothing_else_is_said() {
 #[tokio::test]
 async fn inner_platform_store() {
     let Some(folder) = std::env::var_os(APART).map(std::path::PathBuf::from) else { return };
-    let known = TlsServer::builder().certificate_files(folder.join("server.pem"), folder.join("key.pem"));
+    let known = np_transport::TlsServer::builder().certificate_files(folder.join("server.pem"), folder.join("key.pem"));
     let listener = listen(known.clone().build().unwrap()).await;
     let address = bare(&listener);
     let (client, _server) = tokio::join!(connect(&address), listener.accept());

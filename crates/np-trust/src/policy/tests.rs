@@ -23,7 +23,7 @@ fn noise(byte: u8) -> PeerIdentity {
 fn proven() -> [PeerIdentity; 4] {
     let certificate =
         PeerIdentity::Certificate { spki: Fingerprint([1; 32]), names: Vec::new(), subject: String::new() };
-    let local = PeerIdentity::Local(LocalPeer { user: "0".to_owned(), group: None, process: None });
+    let local = PeerIdentity::Local(LocalPeer { user: "0".to_owned(), group: Some("0".to_owned()), process: None });
     [noise(1), certificate, PeerIdentity::Psk("psk".to_owned()), local]
 }
 
@@ -61,9 +61,30 @@ fn a_policy_tells_for_whom_it_is_and_whether_it_asks_anything() {
 #[test]
 fn keys_are_found_by_name_in_every_list_of_a_policy() {
     let list = |byte: u8| Policy::allow_list(AllowList::parse(&format!("{} ada", key(byte))).unwrap(), "staff");
-    let policy = Policy::anyone().or(list(1)).or(Policy::allow_keys([key(3)])).or(list(2));
-    assert_eq!(policy.keys_named("ada"), [key(1), key(2)]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("more");
+    fs::write(&path, format!("{} ada\n{} bob\n", key(4), key(5))).unwrap();
+    let file = Policy::allow_file(&path).unwrap();
+    let policy = Policy::anyone().or(list(1)).or(Policy::allow_keys([key(3)])).or(list(2)).or(file);
+    assert_eq!(policy.keys_named("ada"), [key(1), key(2), key(4)]);
     assert_eq!(policy.keys_named("eve"), []);
+}
+
+#[test]
+fn a_policy_knows_all_names_where_lists_name_every_key_and_nothing_else_lets_in() {
+    let list = |text: String| Policy::allow_list(AllowList::parse(&text).unwrap(), "staff");
+    let named = list(format!("{} ada\n{} bob\n", key(1), key(2)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("more");
+    fs::write(&path, format!("{} bob\n{} eve\n", key(3), key(4))).unwrap();
+    let both = named.clone().or(Policy::allow_file(&path).unwrap());
+    let names = |policy: &Policy| policy.all_names().map(|names| names.into_iter().collect::<Vec<_>>());
+    assert_eq!(names(&named).unwrap(), ["ada", "bob"]);
+    assert_eq!(names(&both).unwrap(), ["ada", "bob", "eve"]);
+    assert_eq!(names(&Policy::allow_keys([])).unwrap(), [""; 0]);
+    for other in [list(format!("{} ada\n{}\n", key(1), key(2))), Policy::allow_keys([key(1)]), Policy::anyone()] {
+        assert_eq!(names(&named.clone().or(other.clone())), None, "{other:?}");
+    }
 }
 
 #[test]
@@ -435,6 +456,11 @@ fn rules_for_certificates_and_local_users_are_read_and_match_their_kind_alone() 
             assert!(said.contains(&text.to_lowercase().replace("sha256:", "")) || text.contains("spiffe"), "{said}");
         }
     }
+    let local = |group: Option<&str>| {
+        PeerIdentity::Local(LocalPeer { user: "100".to_owned(), group: group.map(str::to_owned), process: None })
+    };
+    let policy = Policy::parse_allow("group:100").unwrap();
+    assert!([Some("1000"), Some("10"), None].into_iter().all(|group| !policy.decide(&local(group)).is_allowed()));
     // A subject is a text for people, and no rule looks at it.
     let policy = Policy::parse_allow("san:svc.example").unwrap();
     assert!(!policy.decide(&named("a.example")).is_allowed());

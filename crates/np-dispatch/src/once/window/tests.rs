@@ -411,3 +411,43 @@ fn a_reply_is_remembered_and_given_again_without_a_copy() {
         assert_eq!(at(&remembered), at(&reply));
     }
 }
+
+#[test]
+fn a_call_below_what_made_room_for_it_does_not_run() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    (5..9).for_each(|sequence| house.serve(&guest, sequence, b""));
+    // The oldest goes to make room, and what is below it is over with it.
+    assert!(house.is_forgotten(&guest, 4));
+    assert!(house.is_forgotten(&guest, 5) && house.is_replayed(&guest, 6));
+}
+
+#[test]
+fn a_call_that_is_acknowledged_again_and_again_stays_over() {
+    for (below, also) in [(0, [5]), (3, [5]), (5, [5])] {
+        let mut house = House::new();
+        let guest = house.guest("meter", 1);
+        house.serve(&guest, 5, b"done");
+        for sequence in 7..9 {
+            let header = guest.header(sequence, below, &also);
+            assert!(matches!(house.begin(&guest, &header), Begin::Run(_)), "{below} {sequence}");
+            assert!(house.is_forgotten(&guest, 5), "{below} {sequence}");
+        }
+    }
+    // The count and the list say it at once, of a call that is over by the list alone so far.
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    house.begin(&guest, &guest.header(7, 0, &[5]));
+    house.begin(&guest, &guest.header(8, 5, &[5]));
+    assert!(house.is_forgotten(&guest, 5));
+}
+
+#[test]
+fn a_reply_as_long_as_an_identity_may_hold_is_remembered_and_a_longer_one_is_not() {
+    let mut house = House::new();
+    let guest = house.guest("meter", 1);
+    house.serve(&guest, 0, &[7; 100]);
+    assert!(house.is_replayed(&guest, 0));
+    house.serve(&guest, 1, &[7; 101]);
+    assert!(house.is_forgotten(&guest, 1));
+}
