@@ -68,7 +68,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP[:PORT]", value_parser = parse_advertised)]
     advertise: Option<SocketAddr>,
 
-    /// The time between two rounds of gossip, 200ms at least; a node that is silent for three of them has failed
+    /// The time between two rounds of gossip, 200ms at least; a node that is silent for three of them, and a second at least,
+    /// has failed
     #[arg(long, value_name = "TIME", value_parser = parse_bound, default_value = "1s")]
     interval: Duration,
 
