@@ -95,25 +95,31 @@ fn a_suite_that_is_not_offered_is_told_in_clear_with_the_one_that_is() {
     }
 }
 
+/// A client of XX, and its first flight.
+fn xx_client(crypto: Crypto, own: &np_noise::Keypair) -> (Handshake, Vec<u8>) {
+    let mut client = Handshake::initiator(InitiatorConfig {
+        crypto,
+        pattern: Pattern::XX,
+        local: Some(own),
+        server_key: None,
+        psk: None,
+        psk_id: &[],
+        time: UnixMillis(0),
+        nonce: [0; 16],
+        ephemeral: SecretKey::from_bytes([1; 32]),
+    })
+    .unwrap();
+    let mut flight = Vec::new();
+    client.poll_transmit(&mut flight);
+    (client, flight)
+}
+
 #[test]
 fn a_server_that_says_another_suite_or_pattern_than_it_shakes_hands_in_is_refused() {
     let (own, other) = (keypair(Side::Initiator), keypair(Side::Responder));
     let answered = |suite: Suite, said: Choices| {
         let crypto = Crypto { suite, ..Crypto::default() };
-        let mut client = Handshake::initiator(InitiatorConfig {
-            crypto,
-            pattern: Pattern::XX,
-            local: Some(&own),
-            server_key: None,
-            psk: None,
-            psk_id: &[],
-            time: UnixMillis(0),
-            nonce: [9; 16],
-            ephemeral: SecretKey::from_bytes([3; 32]),
-        })
-        .unwrap();
-        let mut flight = Vec::new();
-        client.poll_transmit(&mut flight);
+        let (mut client, flight) = xx_client(crypto, &own);
         let (_, size) = Preface::decode(&flight).unwrap().unwrap();
         let (prologue, rest) = flight.split_at(size);
         let keys = Keys { local: Some(&other), ..Keys::default() };
@@ -288,20 +294,7 @@ fn bare(role: Role, prologue: &[u8]) -> Noise {
 fn choices_that_were_not_offered_are_refused() {
     let choose = |choices: &[u8]| {
         let own = keypair(Side::Initiator);
-        let mut client = Handshake::initiator(InitiatorConfig {
-            crypto: Default::default(),
-            pattern: Pattern::XX,
-            local: Some(&own),
-            server_key: None,
-            psk: None,
-            psk_id: &[],
-            time: UnixMillis(0),
-            nonce: [0; 16],
-            ephemeral: SecretKey::from_bytes([1; 32]),
-        })
-        .unwrap();
-        let mut flight = Vec::new();
-        client.poll_transmit(&mut flight);
+        let (mut client, flight) = xx_client(Crypto::default(), &own);
         let mut server = bare(Role::Responder, &flight[..Preface::FIXED]);
         server.read_message(&flight[Preface::FIXED + 3..], &mut Vec::new()).unwrap();
         let (mut message, mut answer) = (Vec::new(), Vec::new());
