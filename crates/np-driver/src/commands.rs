@@ -134,6 +134,8 @@ pub(crate) struct Doorbell {
     whole: AtomicUsize,
     asked: AtomicBool,
     control: Mutex<Asked>,
+    /// Whoever made the connection has it.
+    taken: AtomicBool,
 }
 
 /// What this side's own application asks of the connection beside its calls.
@@ -179,6 +181,16 @@ impl Doorbell {
     pub(crate) fn ask_no_more(&self) {
         let mut asked = lock(&self.control);
         (asked.is_over, asked.list) = (true, Vec::new());
+    }
+
+    /// Whoever made the connection has it, and may call at once: in one run of its task, which the connection's comes after.
+    pub(crate) fn take_up(&self) {
+        self.taken.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Acquire)
     }
 
     /// Some call's receiver was dropped.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use np_dispatch::Router;
 use np_noise::{Crypto, Keypair, Pattern, Role};
 use np_session::{Handshake, InitiatorConfig, Outer, Preface, Side};
-use np_transport::{Address, ConnectOptions, Link, SecurityMode, TransportError};
+use np_transport::{Address, ConnectOptions, Dialled, Link, SecurityMode, TransportError};
 use np_trust::{Decision, Policy};
 use np_types::{CloseCode, ConnectionError, Limits, LimitsError, Misuse, PeerIdentity, Psk, PublicKey, SecretKey};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -147,11 +147,15 @@ pub enum ConnectError {
 /// Once, and at once: nothing is retried here.
 pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
     let contexts = check(address, &config)?;
+    // The link is waited for here: a task that begins where the last thing was an event of a socket is run next by the same
+    // thread, while one that begins in a chain of tasks (such as from a connection that was just closed) wakes another.
+    let mut alarm = Alarm::default();
+    let first = Box::pin(reach(address, &config, &mut alarm)).await?;
     let (told, made) = oneshot::channel();
     let address = address.clone();
     // The task of the connection from its first byte on: it alone is woken by the socket, and whoever waits here once.
     let task = tokio::spawn(async move {
-        let made = Box::pin(make(&address, config, &contexts).instrument(Span::current())).await;
+        let made = Box::pin(make(&address, config, &contexts, (first, alarm)).instrument(Span::current())).await;
         drop((address, contexts));
         match made {
             Ok((connection, task)) => {
@@ -201,7 +205,7 @@ struct Attempt {
 impl Attempt {
     async fn finish(mut self) -> Result<Connection, ConnectError> {
         if let Ok(made) = (&mut self.made).await {
-            return made;
+            return made.inspect(Connection::take_up);
         }
         // The task is gone without a word: with its runtime, or since a policy of the program's own panicked.
         match (&mut self.task).await {
@@ -221,24 +225,29 @@ impl Drop for Attempt {
     }
 }
 
+/// The other end of a link, before anything was said.
+async fn reach(address: &Address, config: &ConnectorConfig, alarm: &mut Alarm) -> Result<Dialled, ConnectError> {
+    let within = config.connect_timeout;
+    match alarm.bound(after(Instant::now(), within), np_transport::dial(address, &config.link)).await {
+        Ok(reached) => Ok(reached?),
+        Err(_) => Err(ConnectError::Timeout { address: address.without_keys().to_string(), within }),
+    }
+}
+
 /// The connection, and the future of its task.
 async fn make(
     address: &Address,
     config: ConnectorConfig,
     contexts: &Arc<Contexts>,
+    (first, mut alarm): (Dialled, Alarm),
 ) -> Result<(Connection, task::Running), ConnectError> {
     let keyed = address.mode().uses_keys();
     let mut key = config.server_keys.first();
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
     let label = address.without_keys().to_string();
-    let mut alarm = Alarm::default();
+    let mut reached = first;
     loop {
-        let until = after(Instant::now(), config.connect_timeout);
-        let reached = match alarm.bound(until, np_transport::dial(address, &config.link)).await {
-            Ok(reached) => reached?,
-            Err(_) => return Err(ConnectError::Timeout { address: label, within: config.connect_timeout }),
-        };
         let began = Instant::now();
         let until = after(began, config.handshake_timeout);
         let Ok(link) = alarm.bound(until, reached.into_link()).await else {
@@ -267,6 +276,7 @@ async fn make(
             Some(other) if lacks_key(&error) => key = Some(other),
             _ => return Err(ConnectError::Handshake { address: label, error }),
         }
+        reached = reach(address, &config, &mut alarm).await?;
     }
 }
 

@@ -268,6 +268,13 @@ impl Connection {
         Self { commands, bell, info, fate }
     }
 
+    /// Tells the task of the connection that whoever made it has it, where the task waits for that.
+    pub(crate) fn take_up(&self) {
+        if !self.fate.has_stood() {
+            self.bell.take_up();
+        }
+    }
+
     /// Calls a method of the peer and waits for its answer. Dropping the future cancels the call.
     ///
     /// # Errors

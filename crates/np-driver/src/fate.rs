@@ -36,6 +36,11 @@ impl Fate {
         self.lock().opening = opening;
     }
 
+    /// Whether the peer's first record has come.
+    pub(crate) fn has_stood(&self) -> bool {
+        !self.lock().opening
+    }
+
     /// The peer takes no new calls.
     pub(crate) fn drains(&self, code: CloseCode) {
         self.change(|state| state.draining = Some(code));
@@ -113,7 +118,7 @@ impl ConnectionWatch {
     /// ```
     #[must_use]
     pub fn has_stood(&self) -> bool {
-        !self.fate.lock().opening
+        self.fate.has_stood()
     }
 
     /// Waits until the connection is over, and says why.

@@ -326,8 +326,6 @@ impl Task {
             return Poll::Pending;
         }
         if self.waits_for_early_call() {
-            // Of one caller nothing brings it forward but the call; to wake itself would have another thread woken for it.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
         self.poll_write(cx);

@@ -50,7 +50,7 @@ impl Default for SocketOptions {
 
 impl SocketOptions {
     /// What must stand before a connection does: buffers decide on the window that is offered.
-    pub(crate) fn prepare(&self, socket: SockRef<'_>) -> io::Result<()> {
+    pub(crate) fn prepare(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if let Some(bytes) = self.send_buffer {
             socket.set_send_buffer_size(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         }
@@ -60,29 +60,39 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// A socket that cannot be tuned still carries bytes: often its peer is gone, which the first read will tell.
-    pub(crate) fn tune(&self, socket: SockRef<'_>) {
-        if let Err(error) = self.try_tune(&socket) {
-            tracing::debug!(%error, "socket options not set");
+    /// What an accepted socket gets.
+    pub(crate) fn tune(&self, socket: &SockRef<'_>) {
+        self.tune_early(socket);
+        self.tune_late(socket);
+    }
+
+    /// What a socket may have before it connects. A limit of unsent bytes that is set later wakes whoever waits for sockets:
+    /// the kernel tells of room to write then.
+    pub(crate) fn tune_early(&self, socket: &SockRef<'_>) {
+        unless_gone(socket.set_tcp_nodelay(self.no_delay));
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(bytes) = self.unsent_limit {
+            unless_gone(socket.set_tcp_notsent_lowat(bytes));
         }
     }
 
-    fn try_tune(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        socket.set_tcp_nodelay(self.no_delay)?;
+    /// What begins with the connection: before it, the time for acknowledgements would bound the attempt itself.
+    pub(crate) fn tune_late(&self, socket: &SockRef<'_>) {
         if let Some(idle) = self.keep_alive {
             let idle = idle.max(Duration::from_secs(1));
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle))?;
+            unless_gone(socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(idle)));
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            if let Some(bytes) = self.unsent_limit {
-                socket.set_tcp_notsent_lowat(bytes)?;
-            }
-            if self.user_timeout.is_some() {
-                socket.set_tcp_user_timeout(self.user_timeout)?;
-            }
+        if self.user_timeout.is_some() {
+            unless_gone(socket.set_tcp_user_timeout(self.user_timeout));
         }
-        Ok(())
+    }
+}
+
+/// A socket that cannot be tuned still carries bytes: often its peer is gone, which the first read will tell.
+fn unless_gone(set: io::Result<()>) {
+    if let Err(error) = set {
+        tracing::debug!(%error, "socket option not set");
     }
 }
 

@@ -46,14 +46,16 @@ pub(crate) async fn connect(
 
 async fn reach(candidates: &[SocketAddr], options: &ConnectOptions) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = first_answer(candidates, options.stagger, |at| open(at, options)).await?;
-    options.socket.tune(SockRef::from(&stream));
+    options.socket.tune_late(&SockRef::from(&stream));
     Ok((stream, peer))
 }
 
 /// A connected socket, and where it leads.
 async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    options.socket.prepare(SockRef::from(&socket))?;
+    let settings = SockRef::from(&socket);
+    options.socket.prepare(&settings)?;
+    options.socket.tune_early(&settings);
     if let Some(source) = options.source {
         socket.bind((source, 0).into())?;
     }
@@ -83,7 +85,7 @@ pub(crate) async fn accept(
     options: &SocketOptions,
 ) -> Result<(TcpStream, PeerLabel), TransportError> {
     let (stream, peer) = end.accept().await.map_err(|source| TransportError::accept(address, source))?;
-    options.tune(SockRef::from(&stream));
+    options.tune(&SockRef::from(&stream));
     Ok((stream, PeerLabel::network(address.scheme(), peer)))
 }
 
@@ -98,7 +100,7 @@ fn listen(at: SocketAddr, options: &BindOptions) -> io::Result<(TcpListener, Soc
         settings.set_only_v6(only)?;
     }
     // Accepted sockets inherit the buffers.
-    options.socket.prepare(settings)?;
+    options.socket.prepare(&settings)?;
     socket.bind(at)?;
     let listener = socket.listen(options.backlog.max(1))?;
     let at = listener.local_addr()?;

@@ -30,9 +30,11 @@ impl Task {
         self.yielded
     }
 
-    /// Waits one turn before the end of the handshake leaves, for a call that may leave with it.
+    /// Holds the end of the handshake back until whoever made the connection has it, and could call. To wake this task for it
+    /// would have another thread woken: two tasks are ready then.
     pub(super) fn waits_for_early_call(&mut self) -> bool {
-        std::mem::take(&mut self.unsaid) && self.session.open_here() == 0
+        self.unsaid = self.unsaid && self.session.open_here() == 0 && !self.bell.is_taken();
+        self.unsaid
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) {

@@ -59,7 +59,7 @@ impl Served {
         // Nothing more comes; the pipe must stay, or a word to it would end the server.
         std::mem::forget(lines);
         let mut served = Self { child, address, base: 0 };
-        served.base = served.sockets();
+        served.base = if cfg!(target_os = "linux") { served.files().unwrap() } else { 0 };
         served
     }
 
@@ -85,9 +85,13 @@ impl Served {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
-    /// Sockets of peers that it holds.
+    /// Sockets of peers that it holds, where the system tells.
     pub(crate) fn sockets(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count() - self.base
+        self.files().unwrap() - self.base
+    }
+
+    fn files(&self) -> std::io::Result<usize> {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map(Iterator::count)
     }
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", escape(&path.to_string_lossy(), MAX_PATH)),
+            Self::File { path, line } => write!(f, "{}:{line}", shown(path)),
             Self::Environment { variable } => write!(f, "environment ({variable})"),
             Self::Code => f.write_str("code"),
         }
@@ -130,5 +130,7 @@ pub(super) fn variable(key: &str) -> String {
 
 /// A file's name as it is shown.
 pub(super) fn shown(path: &std::path::Path) -> String {
-    escape(&path.to_string_lossy(), MAX_PATH)
+    let text = escape(&path.to_string_lossy(), MAX_PATH);
+    // Where it separates folders, a path would be hard to read, and to use, with each backslash twice.
+    if std::path::MAIN_SEPARATOR == '\\' { text.replace(r"\\", r"\") } else { text }
 }

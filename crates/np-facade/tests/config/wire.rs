@@ -407,6 +407,22 @@ async fn a_client_that_is_refused_learns_it_from_its_early_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_may_call_early_and_does_not_is_connected_all_the_same() {
+    let place = Place::new();
+    let server = place.open("w-early-none", "").await;
+    let before = Instant::now();
+    let _client = place.connect(&address(&server), &early(true)).await.unwrap();
+    let came = async {
+        while server.connections().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, came).await.unwrap();
+    // What a server hears in time it has not waited for: the end of the handshake left with no timer.
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_an_early_call_is_cut_at_the_handshake_timeout() {
     let place = Place::new();
     let server = place.open("w-early-mute", "").await;
