@@ -193,16 +193,25 @@ impl Session {
                 self.mark_ready(key);
             }
         }
+        if self.schedule.is_empty() && self.send_window.first_waiting().is_none() {
+            // Most often so: what was ready has just left.
+            self.asked(Priority::Bulk);
+            return None;
+        }
         for class in self.schedule.order() {
             if let Some(key) = self.next_of(class) {
                 return Some((class, key));
             }
-            // What is held would leave if it might: it keeps what it is owed.
-            if !self.pace.holds_any() {
-                self.schedule.passed(class);
-            }
+            self.asked(class);
         }
         None
+    }
+
+    /// A class was asked and has nothing. What is held would leave if it might: it keeps what it is owed.
+    fn asked(&mut self, class: Priority) {
+        if !self.pace.holds_any() {
+            self.schedule.passed(class);
+        }
     }
 
     /// The next of a class: an answer whose reservation came, an opening that is its turn, or the next in the round.
@@ -282,7 +291,8 @@ impl Session {
         }
     }
 
-    /// Whether every peer takes this call before its settings are known.
+    /// Whether every peer takes this call before its settings are known. Asked once in a connection, beside the way of all calls.
+    #[cold]
     fn is_early(&self, key: StreamKey) -> bool {
         let Some(stream) = self.table.stream(key).filter(|stream| stream.kind == OpenKind::Request) else {
             return false;
