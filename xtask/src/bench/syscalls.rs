@@ -33,8 +33,26 @@ enum Counter {
     Strace,
 }
 
-/// The kernel's counters of system calls.
+/// The kernel's counters of system calls: one for all, and one for each that a connection may make. A counter takes a moment
+/// to begin and to end, so that there are no more of them.
+const ALL: &str = "raw_syscalls:sys_enter";
 const EVENTS: &str = "syscalls:sys_enter_";
+const NAMED: [&str; 12] = [
+    "epoll_ctl",
+    "epoll_wait",
+    "futex",
+    "madvise",
+    "mmap",
+    "munmap",
+    "read",
+    "recvfrom",
+    "sched_yield",
+    "sendto",
+    "write",
+    "writev",
+];
+/// What no counter of its own has.
+const OTHERS: &str = "others";
 
 impl Counter {
     /// The best that this machine has.
@@ -53,7 +71,8 @@ impl Counter {
         let mut command = match self {
             Self::Perf => {
                 let mut perf = Command::new("perf");
-                perf.args(["stat", "-x", ",", "-e", &format!("{EVENTS}*"), "-o"]).arg(table).arg("--");
+                let named = NAMED.map(|name| format!("{EVENTS}{name}")).join(",");
+                perf.args(["stat", "-x", ",", "-e", &format!("{ALL},{named}"), "-o"]).arg(table).arg("--");
                 perf
             }
             Self::Strace => {
@@ -72,7 +91,8 @@ impl Counter {
             let (count, name) = match self {
                 Self::Perf => {
                     let mut cells = line.split(',');
-                    (cells.next()?, cells.nth(1)?.strip_prefix(EVENTS)?)
+                    let (count, event) = (cells.next()?, cells.nth(1)?);
+                    (count, if event == ALL { OTHERS } else { event.strip_prefix(EVENTS)? })
                 }
                 Self::Strace => {
                     let mut words = line.split_whitespace();
@@ -81,7 +101,13 @@ impl Counter {
             };
             Some((name.to_owned(), count.parse().ok()?))
         };
-        table.lines().filter_map(row).collect()
+        let mut counts: BTreeMap<String, u64> = table.lines().filter_map(row).collect();
+        // Of all, those that are named: the table has them already.
+        let named = counts.iter().filter(|(name, _)| *name != OTHERS).map(|(_, count)| count).sum();
+        if let Some(all) = counts.get_mut(OTHERS) {
+            *all = all.saturating_sub(named);
+        }
+        counts
     }
 
     const fn name(self) -> &'static str {
@@ -172,7 +198,7 @@ mod tests {
         let strace = "     calls syscall\n--------- ----------------\n      1306 epoll_wait\n       386 sendto\n         1 exit\n\
                       --------- ----------------\n      1693 total\n";
         let perf = "# started on Thu\n\n1306,,syscalls:sys_enter_epoll_wait,900,100.00,,\n386,,syscalls:sys_enter_sendto,900,100.00,,\n\
-                    1,,syscalls:sys_enter_exit,900,100.00,,\n<not counted>,,syscalls:sys_enter_read,0,0.00,,\n";
+                    1693,,raw_syscalls:sys_enter,900,100.00,,\n<not counted>,,syscalls:sys_enter_read,0,0.00,,\n";
         for (counter, table) in [(Counter::Strace, strace), (Counter::Perf, perf)] {
             let counts = counter.counts(table);
             assert_eq!(counts.len(), 3);
