@@ -49,10 +49,15 @@ impl Options {
         };
         let number = |name: &str| after(name).and_then(|text| text.parse().ok());
         let curve = after("--curve").unwrap_or_else(|| "1,10,100,1000,10000".to_owned());
+        let connections = number("--connections").unwrap_or(10_000);
+        let mut curve: Vec<usize> = curve.split(',').filter_map(|text| text.parse().ok()).collect();
+        // Its end is all that there are.
+        curve.iter_mut().for_each(|point| *point = connections.min(*point));
+        curve.dedup();
         Self {
-            connections: number("--connections").unwrap_or(10_000),
+            connections,
             secs: after("--secs").and_then(|text| text.parse().ok()).unwrap_or(5.0),
-            curve: curve.split(',').filter_map(|text| text.parse().ok()).collect(),
+            curve,
             servers: number("--servers").unwrap_or(1),
             serve: number("--serve"),
         }
