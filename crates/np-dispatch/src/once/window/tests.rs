@@ -356,6 +356,22 @@ fn an_identity_without_an_instance_has_the_place_of_an_empty_one_and_of_no_other
 }
 
 #[test]
+fn what_is_over_is_no_reason_to_keep_an_instance() {
+    let mut house = House::new();
+    let [one, two, three] = ["one", "two", "three"].map(|name| house.guest(name, 1));
+    for guest in [&one, &two, &three] {
+        house.serve(guest, 1, b"");
+    }
+    let stranger = PeerIdentity::Psk("stranger".to_owned());
+    assert_eq!(house.window.open(house.now, &stranger, one.instance).unwrap_err().setting, "max_instances");
+    // Its client has the reply, and the call before it was never made: what stays is that it must not run.
+    assert_eq!(house.begin(&two, &two.header(1, 0, &[1])), Begin::Unknown(OnceUnknown::Forgotten));
+    house.window.open(house.now, &stranger, one.instance).unwrap();
+    assert_eq!(house.call(&two, 2), Begin::Unknown(OnceUnknown::Epoch));
+    assert!(house.is_replayed(&one, 1) && house.is_replayed(&three, 1));
+}
+
+#[test]
 fn however_many_instances_some_identities_hold_there_are_free_ones_for_others() {
     let settings = OnceSettings { max_instances: 100, max_identity_instances: 50, ..OnceSettings::default() };
     let mut house = House { window: OnceWindow::new(settings, Epoch::from_bytes([1; 16])), ..House::new() };
