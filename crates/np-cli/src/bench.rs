@@ -223,7 +223,7 @@ fn report(report: &Report, svg: Option<&Path>, output: Output) -> Result<(), Fai
 }
 
 fn exists(path: &Path) -> Failure {
-    let shown = np_facade::escape(&path.to_string_lossy(), 4_096);
+    let shown = np_facade::escape_path(path);
     Failure::usage(format!("--svg {shown}: exists, and nothing is overwritten; name another file, or remove it"))
 }
 
@@ -237,7 +237,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => exists(path),
         _ => {
-            let shown = np_facade::escape(&path.to_string_lossy(), 4_096);
+            let shown = np_facade::escape_path(path);
             Failure::local(format!("--svg {shown}: cannot be written: {error}; name a folder that can"))
         }
     })

@@ -83,7 +83,7 @@ async fn stream_body(
         return streaming::run(connected, method, text.as_slice(), output).await;
     };
     let file = tokio::fs::File::open(&path).await.map_err(|error| {
-        let path = np_facade::escape(&path.to_string_lossy(), 4_096);
+        let path = np_facade::escape_path(&path);
         Failure::usage(format!("body file {path}: cannot be read: {error}; name a file behind the @"))
     })?;
     streaming::run(connected, method, BufReader::new(file), output).await

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use np_facade::{DevCertificates, DevCertificatesError, Fingerprint, NewFileMode, checks_mode, dev_certificates};
+use np_facade::{DevCertificates, DevCertificatesError, Fingerprint, NewFileMode, dev_certificates};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -36,9 +36,7 @@ pub(crate) struct Dev {
 
 /// Makes the certificates.
 pub(crate) async fn dev(command: Dev, output: Output, signals: &mut Signals) -> Result<(), Failure> {
-    if !checks_mode() {
-        output::note("note: permissions of key files are not checked on this system; see to them yourself");
-    }
+    output::note_unchecked_modes();
     let given_up = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&given_up);
     let mut work = Box::pin(blocking(move || make(&command, &seen)));

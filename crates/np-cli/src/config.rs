@@ -45,7 +45,7 @@ pub(crate) fn load(file: Option<&PathBuf>) -> Result<Config, Failure> {
 pub(crate) fn check(command: &Check, output: Output) -> Result<(), Failure> {
     let config = load(Some(&command.file))?;
     let set = config.settings().filter(|(.., source)| *source != ConfigSource::Default).count();
-    let file = np_facade::escape(&command.file.to_string_lossy(), 4_096);
+    let file = np_facade::escape_path(&command.file);
     output.line(&format!("{file}: {set} settings, all of which can be used"), &json!({ "file": file, "settings": set }))
 }
 

@@ -132,7 +132,7 @@ fn key_file(path: &Path) -> Check {
             _ => Err(error.to_string()),
         },
     };
-    let shown = escape(&path.to_string_lossy(), 1_024);
+    let shown = np_facade::escape_path(path);
     let bare =
         |error: String| error.strip_prefix(&format!("key file {shown}: ")).map_or_else(|| error.clone(), str::to_owned);
     check::key_file(&shown, read.map_err(bare), checks_mode())

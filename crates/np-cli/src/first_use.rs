@@ -51,7 +51,7 @@ impl FirstUse {
             return;
         }
         let Self { known, place, .. } = self;
-        let file = np_facade::escape(&known.path().to_string_lossy(), 4_096);
+        let file = np_facade::escape_path(known.path());
         let address = place.clone();
         let kept = blocking(move || Ok(known.check(&address, &NOBODY))).await;
         // A file that cannot be read any more has had its refusal.

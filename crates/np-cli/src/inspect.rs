@@ -14,7 +14,6 @@ mod tree;
 use std::path::PathBuf;
 
 use clap::Args;
-use np_facade::escape;
 use serde_json::{Value, json};
 
 use self::dissect::{Dissector, Item, Side, is_client};
@@ -98,10 +97,7 @@ fn inspect(command: &Inspect) -> Result<Found, Failure> {
         Some(path) => {
             let text = input::read(path, MAX_KEYS)?;
             let failed = |why: String| {
-                Failure::usage(format!(
-                    "--keys {}: {why}; give what NPKEYLOGFILE named",
-                    escape(&path.to_string_lossy(), 4_096)
-                ))
+                Failure::usage(format!("--keys {}: {why}; give what NPKEYLOGFILE named", np_facade::escape_path(path)))
             };
             let keys = Keys::read(&String::from_utf8_lossy(&text)).map_err(failed)?;
             if keys.is_empty() {
@@ -111,7 +107,7 @@ fn inspect(command: &Inspect) -> Result<Found, Failure> {
         }
         None => Keys::default(),
     };
-    let name = escape(&command.file.to_string_lossy(), 4_096);
+    let name = np_facade::escape_path(&command.file);
     let read = input::recognise(input::read(&command.file, command.max_size)?).map_err(|why| {
         Failure::usage(format!("inspect {name}: {why}; give a capture (tcpdump -w), or the bytes of one direction"))
     })?;

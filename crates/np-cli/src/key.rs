@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use np_cluster::SigningKey;
-use np_facade::{
-    Identity, KeyError, KeyFileMode, KeyFileProblem, checks_mode, psk_id, read_psk, read_secret_key, read_sign_key,
-};
+use np_facade::{Identity, KeyError, KeyFileMode, KeyFileProblem, psk_id, read_psk, read_secret_key, read_sign_key};
 use serde_json::{Value, json};
 
 use crate::args::KeyMode;
@@ -28,9 +26,7 @@ pub(crate) struct Show {
 
 /// Shows the key.
 pub(crate) async fn show(command: Show, output: Output) -> Result<(), Failure> {
-    if !checks_mode() {
-        output::note("note: permissions of key files are not checked on this system; see to them yourself");
-    }
+    output::note_unchecked_modes();
     let (text, value) = blocking(move || describe(&command.file, command.key_mode.get())).await?;
     output.line(&text, &value)
 }

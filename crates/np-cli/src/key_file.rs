@@ -14,7 +14,7 @@ const LOOK: u64 = 4_096;
 /// A key file that cannot be used. Looks at the file, and so may block.
 pub(crate) fn refused(error: KeyFileError) -> Failure {
     if let Some(what) = really(&error) {
-        let path = np_facade::escape(&error.path.to_string_lossy(), 4_096);
+        let path = np_facade::escape_path(&error.path);
         return Failure::usage(format!("key file {path}: {what}"));
     }
     let next = match &error.problem {

@@ -1,6 +1,6 @@
 //! The variable that turns the key log on. It is read here and nowhere else: no library of np looks at it.
 
-use np_facade::{KeyLog, escape};
+use np_facade::KeyLog;
 
 use crate::failure::Failure;
 use crate::output;
@@ -13,7 +13,7 @@ pub(crate) fn of_environment() -> Result<Option<KeyLog>, Failure> {
     let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
         return Ok(None);
     };
-    let shown = escape(&path.to_string_lossy(), 4_096);
+    let shown = np_facade::escape_path(path.as_ref());
     let log = KeyLog::danger_append_to(&path).map_err(|error| {
         Failure::usage(format!(
             "{VARIABLE}: cannot append to {shown}: {error}; name another file, or unset the variable"

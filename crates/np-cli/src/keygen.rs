@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use np_cluster::SigningKey;
-use np_facade::{Error, Identity, checks_mode, psk_id, random_psk, random_sign_key, write_new_secret};
+use np_facade::{Error, Identity, psk_id, random_psk, random_sign_key, write_new_secret};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -34,9 +34,7 @@ pub(crate) struct Keygen {
 
 /// Makes the key.
 pub(crate) fn run(command: &Keygen, output: Output) -> Result<(), Failure> {
-    if !checks_mode() {
-        output::note("note: permissions of key files are not checked on this system; see to them yourself");
-    }
+    output::note_unchecked_modes();
     let file = command.out.to_string_lossy();
     if command.psk {
         let psk = random_psk().map_err(|error| Failure::of("make a key", error.into()))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use np_cluster::SigningKey;
-use np_facade::{Identity, Psk, checks_mode, read_psk, read_sign_key};
+use np_facade::{Identity, Psk, read_psk, read_sign_key};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
@@ -37,8 +37,6 @@ fn check(argument: &str, path: &Path, prefix: &str, keygen: &str) -> Result<(), 
              (`{keygen}`) and off command lines"
         )));
     }
-    if !checks_mode() {
-        output::note("note: permissions of key files are not checked on this system; see to them yourself");
-    }
+    output::note_unchecked_modes();
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Where text goes: results to stdout, everything else to stderr, colour to terminals alone.
 
 use std::io::{self, Write as _};
+use std::sync::Once;
 
+use np_facade::checks_mode;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -67,6 +69,14 @@ pub(crate) fn note(text: &str) {
     }
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr(), "np: {text}");
+}
+
+/// Tells once in a run that key files are not looked at as they are elsewhere, where that is so.
+pub(crate) fn note_unchecked_modes() {
+    static TOLD: Once = Once::new();
+    if !checks_mode() {
+        TOLD.call_once(|| note("note: permissions of key files are not checked on this system; see to them yourself"));
+    }
 }
 
 /// Whether a stream of this program takes colours: NO_COLOR goes before CLICOLOR_FORCE, and both before what the terminal is.

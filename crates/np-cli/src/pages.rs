@@ -52,7 +52,7 @@ pub(crate) fn manual(command: &Manual, output: Output) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
     let mut written = Vec::new();
     write_pages(&np, folder, &mut written)?;
-    let files: Vec<_> = written.iter().map(|file| np_facade::escape(&file.to_string_lossy(), 4_096)).collect();
+    let files: Vec<_> = written.iter().map(|file| np_facade::escape_path(file)).collect();
     if output.is_ndjson() {
         return files.iter().try_for_each(|file| output.json(&json!({ "file": file })));
     }
@@ -75,6 +75,6 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
-    let path = np_facade::escape(&path.to_string_lossy(), 4_096);
+    let path = np_facade::escape_path(path);
     Failure::local(format!("cannot write {path}: {error}; name a folder that this user may write to"))
 }

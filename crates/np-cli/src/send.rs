@@ -78,11 +78,12 @@ async fn offer(command: &Send) -> Result<(File, Offer), Failure> {
     let unreadable = |error| {
         Failure::usage(format!("file {}: cannot be read: {error}; name a file that this user may read", shown(path)))
     };
-    let mut file = File::open(path).await.map_err(unreadable)?;
-    let meta = file.metadata().await.map_err(unreadable)?;
-    if !meta.is_file() {
+    // Looked at before it is opened: a folder cannot be on Windows, and a pipe waits elsewhere for whoever fills it.
+    if !tokio::fs::metadata(path).await.map_err(unreadable)?.is_file() {
         return Err(Failure::usage(format!("file {}: is no plain file; name one", shown(path))));
     }
+    let mut file = File::open(path).await.map_err(unreadable)?;
+    let meta = file.metadata().await.map_err(unreadable)?;
     let name = match &command.name {
         Some(name) => name.clone(),
         None => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -177,5 +178,5 @@ async fn in_time<T>(place: &str, patience: Duration, work: impl Future<Output = 
 }
 
 fn shown(path: &Path) -> String {
-    np_facade::escape(&path.to_string_lossy(), 4_096)
+    np_facade::escape_path(path)
 }

@@ -225,7 +225,7 @@ pub(crate) async fn run(command: Serve, verbose: u8, output: Output, mut signals
     };
     let manager = Manager::of_environment();
     if let Some(folder) = &command.receive {
-        let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
+        let shown = np_facade::escape_path(folder);
         output::note(&format!("note: --receive: every client that is let in may send files into {shown}"));
     }
     if config.server.allow.iter().any(|text| text == "anyone") {
@@ -314,7 +314,7 @@ fn check_folder(folder: &Path) -> Result<PathBuf, Failure> {
     if folder.is_dir() {
         return Ok(folder.to_owned());
     }
-    let shown = np_facade::escape(&folder.to_string_lossy(), 4_096);
+    let shown = np_facade::escape_path(folder);
     Err(Failure::usage(format!("--receive {shown}: is no folder; make it first, or name another")))
 }
 

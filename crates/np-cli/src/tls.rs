@@ -189,7 +189,7 @@ fn check_private(argument: &str, key: &Path, mode: KeyMode) -> Result<(), Failur
     if mode.get() == KeyFileMode::DangerAny || bits & 0o007 == 0 {
         return Ok(());
     }
-    let shown = np_facade::escape(&key.to_string_lossy(), 4_096);
+    let shown = np_facade::escape_path(key);
     Err(Failure::usage(format!(
         "{argument} {shown}: every user of this machine has access to it (mode {bits:03o}); chmod 600 it (or pass \
          --danger-key-mode to accept it as it is)"

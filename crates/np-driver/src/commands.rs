@@ -183,7 +183,8 @@ impl Doorbell {
         (asked.is_over, asked.list) = (true, Vec::new());
     }
 
-    /// Whoever made the connection has it, and may call at once: in one run of its task, which the connection's comes after.
+    /// Whoever made the connection has it, and may call at once: in the same run of its task, behind which that of the connection
+    /// comes where both share a thread.
     pub(crate) fn take_up(&self) {
         self.taken.store(true, Ordering::Release);
         self.waker.wake();

@@ -56,7 +56,9 @@ pub struct ConnectorConfig {
     pub handshake_timeout: Duration,
     /// Whether the first call may leave with the end of the handshake, before the server has said that it takes this side:
     /// [`connect`] then does not wait for that either. For Noise XX alone, whose server waits for the client's last message
-    /// where others have spoken already, and has proven its key by then. Default: no.
+    /// where others have spoken already, and has proven its key by then. That last message leaves once the future of
+    /// [`connect`] has given the connection, or is dropped: one that is kept and not polled holds it back until
+    /// `handshake_timeout`. Default: no.
     pub early_call: bool,
     /// How long what is written may wait for the peer to take it, and a record that has begun to come for its end. Default
     /// 60 s, in which the slowest peer takes 256 KiB and gives 64 KiB.
@@ -136,7 +138,7 @@ pub enum ConnectError {
     /// No randomness for fresh keys.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The runtime ended first.
+    /// The runtime ended first. Where that was while the link was made, the system's error says so instead.
     #[error("the runtime ended before the connection was made")]
     Stopped,
 }
@@ -152,10 +154,10 @@ pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Conne
     let mut alarm = Alarm::default();
     let first = Box::pin(reach(address, &config, &mut alarm)).await?;
     let (told, made) = oneshot::channel();
-    let address = address.clone();
-    // The task of the connection from its first byte on: it alone is woken by the socket, and whoever waits here once.
+    let (address, span) = (address.clone(), Span::current());
+    // The task of the connection from its first byte on: it alone is woken by the socket, and whoever waits here once more.
     let task = tokio::spawn(async move {
-        let made = Box::pin(make(&address, config, &contexts, (first, alarm)).instrument(Span::current())).await;
+        let made = Box::pin(make(&address, config, &contexts, (first, alarm)).instrument(span)).await;
         drop((address, contexts));
         match made {
             Ok((connection, task)) => {

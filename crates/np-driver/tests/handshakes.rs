@@ -516,6 +516,28 @@ async fn a_connect_that_nobody_waits_for_lets_its_link_go() {
 }
 
 #[tokio::test]
+async fn a_connection_for_an_early_call_that_nobody_takes_ends_in_order_and_at_once() {
+    let house = serve("mem:not-taken", echo()).await;
+    let config = ConnectorConfig { early_call: true, ..config(&house) };
+    let mut connecting = Box::pin(connect(&house.address, config));
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = alive();
+    // Once: the link stands, and a task makes the connection, which waits to be taken.
+    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(connecting.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let dropped = std::time::Instant::now();
+    drop(connecting);
+    within(async {
+        while alive() > before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
+}
+
+#[tokio::test]
 async fn a_policy_that_panics_is_heard_of_where_it_was_given() {
     let house = serve("mem:panicking-policy", echo()).await;
     let config = ConnectorConfig { policy: Policy::closure(|_| panic!("a policy of the test")), ..config(&house) };

@@ -175,7 +175,7 @@ impl Config {
     fn place(&self, source: &ConfigSource, key: &str) -> String {
         let beneath = match (self.origins.get(key), &self.file) {
             (Some((file @ ConfigSource::File { .. }, _)), _) => Some(file.to_string()),
-            (_, Some(file)) => Some(problem::shown(file)),
+            (_, Some(file)) => Some(np_types::escape_path(file)),
             (_, None) => None,
         };
         match (source, beneath) {

@@ -87,7 +87,7 @@ pub use np_types::{
     CallError, CloseCode, CodeClass, Codec, ConnectionError, Deadline, Fingerprint, Incompatible, KeyError, LimitHit,
     LimitName, Limits, LimitsError, LocalPeer, Malformed, Metadata, MetadataError, MethodName, Misbehaved, Misuse,
     Outcome, PeerIdentity, Psk, PublicKey, SecretKey, SignKey, Status, Suite, TraceContext, UnixMillis, VerifyKey,
-    escape,
+    escape, escape_path,
 };
 pub use server::{Server, ServerBuilder};
 

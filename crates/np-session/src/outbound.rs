@@ -291,7 +291,7 @@ impl Session {
         }
     }
 
-    /// Whether every peer takes this call before its settings are known. Asked once in a connection, beside the way of all calls.
+    /// Whether every peer takes this call before its settings are known. Asked until those come, beside the way of all calls.
     #[cold]
     fn is_early(&self, key: StreamKey) -> bool {
         let Some(stream) = self.table.stream(key).filter(|stream| stream.kind == OpenKind::Request) else {

@@ -26,7 +26,7 @@ pub use limits::{Limits, LimitsError};
 pub use metadata::{Metadata, MetadataError};
 pub use method::{MethodName, MethodNameError};
 pub use suite::{Suite, UnknownSuite};
-pub use text::escape;
+pub use text::{escape, escape_path};
 pub use throttle::Throttle;
 pub use time::{Deadline, Time, UnixMillis};
 pub use trace::{TraceContext, TraceContextError};

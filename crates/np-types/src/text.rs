@@ -1,6 +1,10 @@
 //! Escaping of text that a peer chose, before it meets a terminal or a log.
 
 use std::fmt::Write as _;
+use std::path::Path;
+
+/// The longest name that systems take.
+const MAX_PATH: usize = 4_096;
 
 /// Returns `text` with every control character, backslash and non-printing code point escaped, cut to `max` characters.
 ///
@@ -22,6 +26,19 @@ pub fn escape(text: &str, max: usize) -> String {
         push_escaped(&mut out, ch);
     }
     out
+}
+
+/// Returns the name of a file as [`escape`] does, for a message: cut to 4,096 characters. Where backslashes separate folders
+/// each of them stands once, so that the name can be read and used; there alone a name may look like one with an escape.
+///
+/// ```
+/// # use std::path::Path;
+/// assert_eq!(np_types::escape_path(Path::new("keys/server\u{7}.key")), "keys/server\\u{7}.key");
+/// ```
+#[must_use]
+pub fn escape_path(path: &Path) -> String {
+    let text = escape(&path.to_string_lossy(), MAX_PATH);
+    if std::path::MAIN_SEPARATOR == '\\' { text.replace(r"\\", r"\") } else { text }
 }
 
 fn push_escaped(out: &mut String, ch: char) {

@@ -62,7 +62,8 @@ const OTHERS: &str = "others";
 impl Counter {
     /// The best that this machine has.
     fn find() -> Option<Self> {
-        if process::works("perf", &["stat", "-e", &format!("{EVENTS}write"), "true"]) {
+        // All of them: some processors have other calls, and perf counts nothing where it does not know one.
+        if process::works("perf", &["stat", "-e", &Self::events(), "true"]) {
             Some(Self::Perf)
         } else if process::works("strace", &["-c", "-U", "calls,name", "true"]) {
             Some(Self::Strace)
@@ -71,13 +72,17 @@ impl Counter {
         }
     }
 
+    /// What perf is to count.
+    fn events() -> String {
+        format!("{ALL},{}", NAMED.map(|name| format!("{EVENTS}{name}")).join(","))
+    }
+
     /// A command that runs the program and writes a table.
     fn command(self, table: &Path, program: &Path) -> Command {
         let mut command = match self {
             Self::Perf => {
                 let mut perf = Command::new("perf");
-                let named = NAMED.map(|name| format!("{EVENTS}{name}")).join(",");
-                perf.args(["stat", "-x", ",", "-e", &format!("{ALL},{named}"), "-o"]).arg(table).arg("--");
+                perf.args(["stat", "-x", ",", "-e", &Self::events(), "-o"]).arg(table).arg("--");
                 perf
             }
             Self::Strace => {

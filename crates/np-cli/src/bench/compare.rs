@@ -31,7 +31,7 @@ pub(super) struct Read(Value);
 impl Read {
     /// Reads a file that `--json` wrote.
     pub(super) fn file(path: &Path) -> Result<Self, Failure> {
-        let shown = escape(&path.to_string_lossy(), MAX_REASON);
+        let shown = np_facade::escape_path(path);
         let refused = |why: String| {
             Failure::usage(format!("--compare {shown}: {why}; name two files that `np bench ... --json` wrote"))
         };

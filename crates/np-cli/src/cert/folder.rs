@@ -84,7 +84,7 @@ fn make(folder: &Path) -> Result<bool, Failure> {
 }
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
-    let path = np_facade::escape(&path.to_string_lossy(), 4_096);
+    let path = np_facade::escape_path(path);
     match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::usage(format!(
             "certificates: {path} exists and is never overwritten; choose another folder or move it away"

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use np_facade::{ErrorKind, escape};
+use np_facade::ErrorKind;
 
 use super::dissect::{is_client, is_server};
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     } else {
         File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
     };
-    let shown = || escape(&path.to_string_lossy(), 4_096);
+    let shown = || np_facade::escape_path(path);
     read.map_err(|error| {
         Failure::usage(format!("{}: cannot be read: {error}; check its name and who may read it", shown()))
     })?;

@@ -30,10 +30,12 @@ impl Task {
         self.yielded
     }
 
-    /// Holds the end of the handshake back until whoever made the connection has it, and could call. To wake this task for it
-    /// would have another thread woken: two tasks are ready then.
+    /// Holds the end of the handshake back until whoever made the connection has it, and could call; not where there is more to
+    /// say than that: an end, or to a server whose first record has come. This task does not wake itself for it: two tasks would
+    /// be ready then, and another thread be woken.
     pub(super) fn waits_for_early_call(&mut self) -> bool {
-        self.unsaid = self.unsaid && self.session.open_here() == 0 && !self.bell.is_taken();
+        let opens = self.opening_until.is_some() && self.session.error().is_none();
+        self.unsaid = self.unsaid && opens && self.session.open_here() == 0 && !self.bell.is_taken();
         self.unsaid
     }
 

@@ -7,12 +7,13 @@ use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
+use np_types::escape_path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::declare::Entry;
 use super::form::Raw;
-use super::problem::{ConfigError, ConfigProblem, ConfigSource, shown, variable};
+use super::problem::{ConfigError, ConfigProblem, ConfigSource, variable};
 use super::settings::{ENTRIES, TABLES};
 
 /// The largest file that is read.
@@ -36,12 +37,16 @@ pub(super) struct Layer {
 /// The text of a file.
 pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
     let failed = |error: std::io::Error| {
-        ConfigError::one(shown(path), None, format!("cannot be read: {error}; check its name and who may read it"))
+        ConfigError::one(
+            escape_path(path),
+            None,
+            format!("cannot be read: {error}; check its name and who may read it"),
+        )
     };
     let mut text = String::new();
     File::open(path).map_err(failed)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(ConfigError::one(shown(path), None, "holds more than 1 MiB; a configuration is shorter"));
+        return Err(ConfigError::one(escape_path(path), None, "holds more than 1 MiB; a configuration is shorter"));
     }
     Ok(text)
 }
@@ -52,7 +57,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Layer {
     let lines = Lines::new(text, path);
     let (tables, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let place = error.span().map_or_else(|| shown(path), |span| lines.place(span));
+        let place = error.span().map_or_else(|| escape_path(path), |span| lines.place(span));
         layer.problems.push(ConfigProblem { place, key: None, message: format!("is no TOML: {}", error.message()) });
     }
     if !layer.problems.is_empty() {
@@ -113,7 +118,8 @@ impl Layer {
     }
 
     fn take_variable(&mut self, name: &str, value: &OsStr, file: Option<&Path>) {
-        let place = file.map_or_else(|| "environment".to_owned(), |file| format!("environment, over {}", shown(file)));
+        let place =
+            file.map_or_else(|| "environment".to_owned(), |file| format!("environment, over {}", escape_path(file)));
         let rest = name.strip_prefix(PREFIX).unwrap_or_default();
         let Some((table, setting)) = rest.split_once("__") else {
             // Other variables of np have no table; one that begins with a table's name lacks an underscore.
@@ -160,7 +166,7 @@ impl<'a> Lines<'a> {
     }
 
     fn place(&self, span: Range<usize>) -> String {
-        format!("{}:{}", shown(self.path), self.number(span))
+        format!("{}:{}", escape_path(self.path), self.number(span))
     }
 }
 

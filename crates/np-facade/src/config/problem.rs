@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use np_types::escape;
+use np_types::{escape, escape_path};
 
 /// The most characters of a file's name that are shown.
 const MAX_PATH: usize = 4_096;
@@ -42,7 +42,7 @@ impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", shown(path)),
+            Self::File { path, line } => write!(f, "{}:{line}", escape_path(path)),
             Self::Environment { variable } => write!(f, "environment ({variable})"),
             Self::Code => f.write_str("code"),
         }
@@ -126,11 +126,4 @@ impl std::error::Error for ConfigError {}
 /// `server.max_connections` as the environment has it: `NP_SERVER__MAX_CONNECTIONS`.
 pub(super) fn variable(key: &str) -> String {
     format!("NP_{}", key.replacen('.', "__", 1).to_ascii_uppercase())
-}
-
-/// A file's name as it is shown.
-pub(super) fn shown(path: &std::path::Path) -> String {
-    let text = escape(&path.to_string_lossy(), MAX_PATH);
-    // Where it separates folders, a path would be hard to read, and to use, with each backslash twice.
-    if std::path::MAIN_SEPARATOR == '\\' { text.replace(r"\\", r"\") } else { text }
 }
