@@ -217,6 +217,8 @@ fn at(path: &Path) -> impl FnOnce(KeyFileProblem) -> KeyFileError {
 
 fn read<K: FromStr<Err = KeyError>>(path: &Path, mode: KeyFileMode) -> Result<K, KeyFileProblem> {
     let file = File::open(path).map_err(|error| match error.kind() {
+        // Some systems do not open one at all.
+        _ if path.is_dir() => KeyFileProblem::IsFolder,
         io::ErrorKind::NotFound => KeyFileProblem::Missing,
         _ => KeyFileProblem::Read(error),
     })?;

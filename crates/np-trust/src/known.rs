@@ -284,10 +284,12 @@ impl KnownPeers {
         match fs::metadata(&self.path) {
             Ok(meta) if meta.is_file() => {}
             Ok(_) => return Err(KnownPeersProblem::NotFile),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&self.path).is_err() => {
-                return Ok(String::new());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KnownPeersProblem::NotFile),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(&self.path) {
+                Ok(meta) if meta.is_symlink() => return Err(KnownPeersProblem::NotFile),
+                // Another process has made it in this moment.
+                Ok(_) => {}
+                Err(_) => return Ok(String::new()),
+            },
             Err(error) => return Err(KnownPeersProblem::Read(error)),
         }
         let file = File::open(&self.path).map_err(KnownPeersProblem::Read)?;
