@@ -78,12 +78,15 @@ async fn offer(command: &Send) -> Result<(File, Offer), Failure> {
     let unreadable = |error| {
         Failure::usage(format!("file {}: cannot be read: {error}; name a file that this user may read", shown(path)))
     };
-    // Looked at before it is opened: a folder cannot be on Windows, and a pipe waits elsewhere for whoever fills it.
-    if !tokio::fs::metadata(path).await.map_err(unreadable)?.is_file() {
-        return Err(Failure::usage(format!("file {}: is no plain file; name one", shown(path))));
-    }
+    let plain = |meta: &std::fs::Metadata| match meta.is_file() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!("file {}: is no plain file; name one", shown(path)))),
+    };
+    // Looked at before it is opened as well: a folder cannot be on Windows, and a pipe waits elsewhere for whoever fills it.
+    plain(&tokio::fs::metadata(path).await.map_err(unreadable)?)?;
     let mut file = File::open(path).await.map_err(unreadable)?;
     let meta = file.metadata().await.map_err(unreadable)?;
+    plain(&meta)?;
     let name = match &command.name {
         Some(name) => name.clone(),
         None => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
