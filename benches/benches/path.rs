@@ -42,6 +42,8 @@ const STEPS: [usize; 2] = [4_096, 20_480];
 /// Single steps of 64 KiB.
 const LARGE_STEPS: [usize; 2] = [64, 320];
 
+/// Whole connections.
+const CONNECTIONS: [usize; 2] = [32, 96];
 /// Both sides of handshakes.
 const HANDSHAKES: [usize; 2] = [8, 24];
 
@@ -50,6 +52,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("call-128", SMALL, |calls| calls::run(calls, 128, 64)),
         Scenario::new("call-1", SMALL, |calls| calls::run(calls, 1, 64)),
         Scenario::new("call-4-mib", LARGE, |calls| calls::run(calls, 4, 1 << 20)),
+        Scenario::new("connect", CONNECTIONS, |connections| calls::connect(connections, false)),
+        Scenario::new("connect-early", CONNECTIONS, |connections| calls::connect(connections, true)),
         Scenario::new("session-128", SMALL, |calls| sessions::requests(calls, 128, 64)),
         Scenario::new("session-1", SMALL, |calls| sessions::requests(calls, 1, 64)),
         Scenario::new("session-1-mib", LARGE, |calls| sessions::requests(calls, 1, 1 << 20)),

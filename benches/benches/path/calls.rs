@@ -30,3 +30,19 @@ pub(crate) async fn echo(client: &Client, calls: usize, in_flight: usize, size: 
         caller.unwrap();
     }
 }
+
+/// Connections that make one call and close, one after the other.
+pub(crate) fn connect(connections: usize, early: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::builder(Identity::generate().unwrap(), Policy::anyone());
+        let server = server.listen("tcp://127.0.0.1:0").start().await.unwrap();
+        let (address, me) = (server.addresses().first().unwrap().to_string(), Identity::generate().unwrap());
+        for _ in 0..connections {
+            let client = Client::builder(&address).identity(me.clone()).early_call(early).connect().await.unwrap();
+            echo(&client, 1, 1, 64).await;
+            client.close().await;
+        }
+        server.shutdown(std::time::Duration::from_secs(1)).await;
+    });
+}
