@@ -247,14 +247,14 @@ async fn make(
     let mut key = config.server_keys.first();
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
-    let label = address.without_keys().to_string();
+    let label = || address.without_keys().to_string();
     let mut reached = first;
     loop {
         let began = Instant::now();
         let until = after(began, config.handshake_timeout);
         let Ok(link) = alarm.bound(until, reached.into_link()).await else {
             config.telemetry.shaken(Side::Initiator, "timeout", Some(began.elapsed()));
-            return Err(ConnectError::Handshake { address: label, error: too_long() });
+            return Err(ConnectError::Handshake { address: label(), error: too_long() });
         };
         let link = link.inspect_err(|_| config.telemetry.shaken(Side::Initiator, "failed", None))?;
         let handshake = match link.mode {
@@ -276,7 +276,7 @@ async fn make(
         match others.next() {
             // Nobody signed that answer. All it can bring about is a try with another key that the caller accepts.
             Some(other) if lacks_key(&error) => key = Some(other),
-            _ => return Err(ConnectError::Handshake { address: label, error }),
+            _ => return Err(ConnectError::Handshake { address: label(), error }),
         }
         reached = reach(address, &config, &mut alarm).await?;
     }

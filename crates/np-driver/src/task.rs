@@ -277,13 +277,11 @@ impl Task {
             }
         }
         self.handing.finish();
-        let unsent = unsent(&error);
         for command in self.waiting.drain(..).chain(self.commands.drain()) {
-            command.fail(unsent.clone());
+            command.fail(unsent(&error));
         }
-        let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
         for (key, slot) in std::mem::take(&mut self.slots).drain() {
-            self.fail(key, slot, unknown.clone());
+            self.fail(key, slot, unknown(&error));
         }
         self.book.over(&error, self.now);
         self.pings.clear();
@@ -596,6 +594,10 @@ impl Drop for Task {
 /// What a caller is told whose command was never given to the session.
 fn unsent(error: &ConnectionError) -> CallError {
     CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone())
+}
+
+fn unknown(error: &ConnectionError) -> CallError {
+    CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone())
 }
 
 /// Reads once into the spare room of `input`. The future of a read keeps nothing between polls.
