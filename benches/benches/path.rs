@@ -2,7 +2,7 @@
 //!
 //! `path SCENARIO CALLS` runs it, `path --list` names the scenarios. Under callgrind the difference of two counts of calls
 //! is what one call costs, in instructions, whatever else the machine does: `cargo xtask bench guard` holds it against the
-//! stored figures. `path serve` and `path call ADDRESS IN_FLIGHT CALLS` are the two processes of
+//! stored figures. `path serve [plain]` and `path call ADDRESS IN_FLIGHT CALLS` are the two processes of
 //! `cargo xtask bench syscalls`; `path idle CONNECTIONS` is for a profiler of memory.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a wrong argument is told, and the list printed")]
@@ -92,6 +92,7 @@ fn main() {
         }),
         ["idle", connections] => processes::idle(connections.parse().unwrap()),
         ["serve"] => processes::serve(),
+        ["serve", "plain"] => processes::serve_plain(),
         ["call", address, in_flight, calls] => {
             processes::call(address, in_flight.parse().unwrap(), calls.parse().unwrap());
         }
@@ -100,7 +101,7 @@ fn main() {
             scenarios().iter().filter(|one| one.name == name).for_each(|one| (one.work)(calls));
         }
         _ => eprintln!(
-            "path SCENARIO CALLS, path --list, path idle CONNECTIONS, path serve, path call ADDRESS IN_FLIGHT CALLS"
+            "path SCENARIO CALLS, path --list, path idle CONNECTIONS, path serve [plain], path call ADDRESS IN_FLIGHT CALLS"
         ),
     }
 }
