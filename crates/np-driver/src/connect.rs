@@ -266,9 +266,12 @@ async fn make(
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let shaken = shake(link, handshake, &config, contexts, (until, &mut alarm)).await;
-        let result = result_of(shaken.as_ref().map(|_| ()));
-        config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
+        let shaken = shake(link, handshake, &config, contexts, (began, until, &mut alarm)).await;
+        // One that may call early has yet to hear whether it was taken up: its task counts it then.
+        if shaken.as_ref().map_or(true, |(connection, _)| connection.has_stood()) {
+            let result = result_of(shaken.as_ref().map(|_| ()));
+            config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
+        }
         let error = match shaken {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
@@ -322,11 +325,11 @@ async fn shake(
     handshake: Handshake,
     config: &ConnectorConfig,
     contexts: &Arc<Contexts>,
-    (until, alarm): (Instant, &mut Alarm),
+    (began, until, alarm): (Instant, Instant, &mut Alarm),
 ) -> Result<(Connection, task::Running), ConnectionError> {
     let keyed = link.mode.uses_keys();
     let Link { mut io, peer, local, tls, .. } = link;
-    let clock = Clock::start();
+    let clock = Clock::since(began);
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();

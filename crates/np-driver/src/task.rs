@@ -283,7 +283,7 @@ impl Task {
         for (key, slot) in std::mem::take(&mut self.slots).drain() {
             self.fail(key, slot, unknown(&error));
         }
-        self.book.over(&error, self.now);
+        self.book.over(&error, self.fate.has_stood(), self.now);
         self.pings.clear();
         self.handlers = Handlers::default();
         error
@@ -566,6 +566,7 @@ impl Task {
         if self.opening_until.take().is_some() {
             self.info.bodies.learn(peer_reads);
             self.fate.opens(false);
+            self.book.shaken(Ok(()), self.now);
         }
     }
 
