@@ -24,7 +24,8 @@ async fn start_server(place: &str) -> Result<Server, np_facade::Error> {
         .await
 }
 
-/// This program once more, as a server that runs until it is killed.
+/// This program once more, as a server that runs until it is killed, or nobody holds its input any more. Reading what it
+/// says holds up one thread of the runtime; `tokio::process` holds up none.
 struct Process {
     child: Child,
     says: BufReader<ChildStdout>,
@@ -33,7 +34,8 @@ struct Process {
 impl Process {
     fn start(place: &str) -> io::Result<Self> {
         let program = std::env::current_exe()?;
-        let mut child = Command::new(program).args(["serve", place]).stdout(Stdio::piped()).spawn()?;
+        let mut command = Command::new(program);
+        let mut child = command.args(["serve", place]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let says = child.stdout.take().map(BufReader::new).ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self { child, says })
     }
@@ -61,7 +63,8 @@ async fn main() -> Result<(), Failure> {
         [_, "serve", place] => {
             let server = start_server(place).await?;
             println!("{}", server.addresses().first().ok_or("no address")?);
-            std::future::pending().await
+            tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink())).await??;
+            Ok(())
         }
         _ => {
             let address = survive_a_kill().await?;
