@@ -197,7 +197,7 @@ async fn a_connection_with_an_early_call_is_counted_once_the_server_has_decided(
     refused.call(request("np.echo")).await.unwrap_err();
     refused.closed().await;
     counted(&[accepted, ("side=client result=refused", 1)], 1);
-    assert_eq!(figures.counted("np_disconnects_total"), [], "what ended did not stand");
+    assert_eq!(figures.counted("np_disconnects_total"), pairs([]), "what ended did not stand");
 }
 
 #[tokio::test(start_paused = true)]
