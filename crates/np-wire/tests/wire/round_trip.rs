@@ -154,7 +154,10 @@ fn what_opens_and_what_answers_is_known_before_it_is_read() {
     let sorts = |kind: u8| {
         let id = if kind >= 0x10 { &[0][..] } else { &[] };
         let bytes = [&[kind << 3], id, &[0]].concat();
-        let raw = Frames::new(&bytes).next_raw().unwrap().unwrap();
+        let mut frames = Frames::new(&bytes);
+        assert!(!frames.is_empty());
+        let raw = frames.next_raw().unwrap().unwrap();
+        assert!(frames.is_empty());
         (raw.opens(), raw.answers())
     };
     for kind in 0..32 {
