@@ -2,7 +2,7 @@
 //!
 //! `path SCENARIO CALLS` runs it, `path --list` names the scenarios. Under callgrind the difference of two counts of calls
 //! is what one call costs, in instructions, whatever else the machine does: `cargo xtask bench guard` holds it against the
-//! stored figures. `path serve` and `path call ADDRESS IN_FLIGHT CALLS` are the two processes of
+//! stored figures. `path serve [plain]` and `path call ADDRESS IN_FLIGHT CALLS` are the two processes of
 //! `cargo xtask bench syscalls`; `path idle CONNECTIONS` is for a profiler of memory.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a wrong argument is told, and the list printed")]
@@ -42,6 +42,8 @@ const STEPS: [usize; 2] = [4_096, 20_480];
 /// Single steps of 64 KiB.
 const LARGE_STEPS: [usize; 2] = [64, 320];
 
+/// Whole connections.
+const CONNECTIONS: [usize; 2] = [32, 96];
 /// Both sides of handshakes.
 const HANDSHAKES: [usize; 2] = [8, 24];
 
@@ -50,6 +52,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario::new("call-128", SMALL, |calls| calls::run(calls, 128, 64)),
         Scenario::new("call-1", SMALL, |calls| calls::run(calls, 1, 64)),
         Scenario::new("call-4-mib", LARGE, |calls| calls::run(calls, 4, 1 << 20)),
+        Scenario::new("connect", CONNECTIONS, |connections| calls::connect(connections, false)),
+        Scenario::new("connect-early", CONNECTIONS, |connections| calls::connect(connections, true)),
         Scenario::new("session-128", SMALL, |calls| sessions::requests(calls, 128, 64)),
         Scenario::new("session-1", SMALL, |calls| sessions::requests(calls, 1, 64)),
         Scenario::new("session-1-mib", LARGE, |calls| sessions::requests(calls, 1, 1 << 20)),
@@ -88,6 +92,7 @@ fn main() {
         }),
         ["idle", connections] => processes::idle(connections.parse().unwrap()),
         ["serve"] => processes::serve(),
+        ["serve", "plain"] => processes::serve_plain(),
         ["call", address, in_flight, calls] => {
             processes::call(address, in_flight.parse().unwrap(), calls.parse().unwrap());
         }
@@ -96,7 +101,7 @@ fn main() {
             scenarios().iter().filter(|one| one.name == name).for_each(|one| (one.work)(calls));
         }
         _ => eprintln!(
-            "path SCENARIO CALLS, path --list, path idle CONNECTIONS, path serve, path call ADDRESS IN_FLIGHT CALLS"
+            "path SCENARIO CALLS, path --list, path idle CONNECTIONS, path serve [plain], path call ADDRESS IN_FLIGHT CALLS"
         ),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 
+use np_benches::plain;
 use np_facade::prelude::*;
 
 /// Serves until the input ends; prints the address.
@@ -10,15 +11,32 @@ use np_facade::prelude::*;
 pub(crate) async fn serve() {
     let server = Server::builder(Identity::generate().unwrap(), Policy::anyone());
     let server = server.listen("tcp://127.0.0.1:0").start().await.unwrap();
-    println!("{}", server.addresses().first().unwrap());
+    until_told(server.addresses().first().unwrap()).await;
+}
+
+/// The plaintext echo by hand, as [`serve`].
+#[tokio::main]
+pub(crate) async fn serve_plain() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(plain::serve(listener));
+    until_told(address).await;
+}
+
+async fn until_told(address: impl std::fmt::Display) {
+    println!("{address}");
     std::io::stdout().flush().unwrap();
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
     ended.await.unwrap().unwrap();
 }
 
-/// Calls of 64 bytes on one connection.
+/// Calls of 64 bytes on one connection; where the address is of a socket alone, by hand and in plaintext.
 #[tokio::main]
 pub(crate) async fn call(address: &str, in_flight: usize, calls: usize) {
+    if let Ok(address) = address.parse() {
+        let client = plain::Client::connect(address).await.unwrap();
+        return super::calls::echo(&client, calls, in_flight, 64).await;
+    }
     let client = Client::connect(address).await.unwrap();
     super::calls::echo(&client, calls, in_flight, 64).await;
 }

@@ -8,7 +8,7 @@ use np_types::{PeerIdentity, Time};
 use tokio::sync::Notify;
 
 use crate::commands::lock;
-use crate::identities::{Identities, Identity};
+use crate::identities::{Identities, Identity, Name};
 use crate::rate::{Bucket, Tap};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
@@ -125,7 +125,7 @@ impl CallLimits {
 
     fn identity(&self, peer: &PeerIdentity, now: Time) -> Arc<Identity> {
         // Its limit is read under the table's lock, so that none is missed by a change.
-        lock(&self.identities).of(peer.to_string(), now, || self.nobody())
+        lock(&self.identities).of(Name::of(peer), now, || self.nobody())
     }
 }
 

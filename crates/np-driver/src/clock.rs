@@ -28,6 +28,11 @@ impl Clock {
         Self { origin: Instant::now() }
     }
 
+    /// A clock whose origin was a while ago.
+    pub(crate) const fn since(origin: Instant) -> Self {
+        Self { origin }
+    }
+
     /// The time since the origin.
     #[must_use]
     pub fn now(&self) -> Time {

@@ -247,14 +247,14 @@ async fn make(
     let mut key = config.server_keys.first();
     let in_turn = keyed && config.pattern.needs_remote_static_up_front();
     let mut others = config.server_keys.iter().skip(1).filter(|_| in_turn);
-    let label = address.without_keys().to_string();
+    let label = || address.without_keys().to_string();
     let mut reached = first;
     loop {
         let began = Instant::now();
         let until = after(began, config.handshake_timeout);
         let Ok(link) = alarm.bound(until, reached.into_link()).await else {
             config.telemetry.shaken(Side::Initiator, "timeout", Some(began.elapsed()));
-            return Err(ConnectError::Handshake { address: label, error: too_long() });
+            return Err(ConnectError::Handshake { address: label(), error: too_long() });
         };
         let link = link.inspect_err(|_| config.telemetry.shaken(Side::Initiator, "failed", None))?;
         let handshake = match link.mode {
@@ -266,9 +266,12 @@ async fn make(
                 Handshake::initiator_inside(outer, unix_now(), entropy::nonce()?)
             }
         };
-        let shaken = shake(link, handshake, &config, contexts, (until, &mut alarm)).await;
-        let result = result_of(shaken.as_ref().map(|_| ()));
-        config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
+        let shaken = shake(link, handshake, &config, contexts, (began, until, &mut alarm)).await;
+        // One that may call early has yet to hear whether it was taken up: its task counts it then.
+        if shaken.as_ref().map_or(true, |(connection, _)| connection.has_stood()) {
+            let result = result_of(shaken.as_ref().map(|_| ()));
+            config.telemetry.shaken(Side::Initiator, result, Some(began.elapsed()));
+        }
         let error = match shaken {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
@@ -276,7 +279,7 @@ async fn make(
         match others.next() {
             // Nobody signed that answer. All it can bring about is a try with another key that the caller accepts.
             Some(other) if lacks_key(&error) => key = Some(other),
-            _ => return Err(ConnectError::Handshake { address: label, error }),
+            _ => return Err(ConnectError::Handshake { address: label(), error }),
         }
         reached = reach(address, &config, &mut alarm).await?;
     }
@@ -322,11 +325,11 @@ async fn shake(
     handshake: Handshake,
     config: &ConnectorConfig,
     contexts: &Arc<Contexts>,
-    (until, alarm): (Instant, &mut Alarm),
+    (began, until, alarm): (Instant, Instant, &mut Alarm),
 ) -> Result<(Connection, task::Running), ConnectionError> {
     let keyed = link.mode.uses_keys();
     let Link { mut io, peer, local, tls, .. } = link;
-    let clock = Clock::start();
+    let clock = Clock::since(began);
     let judge = ServerJudge { policy: &config.policy, keys: &config.server_keys };
     let limits = Arc::new(config.limits.clone());
     let key_log = config.key_log.as_ref();

@@ -268,9 +268,14 @@ impl Connection {
         Self { commands, bell, info, fate }
     }
 
+    /// Whether the peer's first record has come.
+    pub(crate) fn has_stood(&self) -> bool {
+        self.fate.has_stood()
+    }
+
     /// Tells the task of the connection that whoever made it has it, where the task waits for that.
     pub(crate) fn take_up(&self) {
-        if !self.fate.has_stood() {
+        if !self.has_stood() {
             self.bell.take_up();
         }
     }

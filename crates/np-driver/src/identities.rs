@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use np_types::Time;
+use np_types::{PeerIdentity, PublicKey, Time};
 
 use crate::call_limits::Gauge;
 use crate::rate::{Bucket, Tap};
@@ -13,6 +13,19 @@ use crate::rate::{Bucket, Tap};
 const MAX_RECENT: usize = 4_096;
 /// How many more there may be than were left the last time before it is looked who can go.
 const SLACK: usize = 64;
+
+/// Who is counted: a key as it is, since its text costs more than a look into the table, and of all others the text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    Key(PublicKey),
+    Text(String),
+}
+
+impl Name {
+    pub(crate) fn of(peer: &PeerIdentity) -> Self {
+        peer.public_key().map_or_else(|| Self::Text(peer.to_string()), |key| Self::Key(*key))
+    }
+}
 
 /// What is counted of one identity.
 #[derive(Debug)]
@@ -28,14 +41,14 @@ pub(crate) struct Identity {
 /// each time it has doubled, so that a connection more costs the same however many there are. A name and some 200 bytes each.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
-    all: BTreeMap<String, Arc<Identity>>,
+    all: BTreeMap<Name, Arc<Identity>>,
     /// How many there are when it is looked through next.
     look_at: usize,
 }
 
 impl Identities {
     /// That of a name, which is made where there is none.
-    pub(crate) fn of(&mut self, name: String, now: Time, make: impl FnOnce() -> Arc<Identity>) -> Arc<Identity> {
+    pub(crate) fn of(&mut self, name: Name, now: Time, make: impl FnOnce() -> Arc<Identity>) -> Arc<Identity> {
         if let Some(identity) = self.all.get(&name) {
             return Arc::clone(identity);
         }
@@ -78,7 +91,7 @@ mod tests {
 
     use np_types::Time;
 
-    use super::{Identities, Identity, MAX_RECENT, SLACK};
+    use super::{Identities, Identity, MAX_RECENT, Name, SLACK};
     use crate::call_limits::Gauge;
     use crate::rate::{Bucket, Tap};
 
@@ -100,7 +113,7 @@ mod tests {
                 let gauge = Gauge::new("max_identity_calls", 1);
                 Arc::new(Identity { gauge, bucket: Bucket::default(), per_second })
             };
-            self.identities.of(name.to_string(), now, make)
+            self.identities.of(Name::Text(name.to_string()), now, make)
         }
 
         /// Comes, makes a call, and goes.
@@ -120,7 +133,7 @@ mod tests {
         assert!(house.identities.all.len() <= 2 * SLACK, "others have made none");
         let later = start + Duration::from_secs(2);
         (2..300).for_each(|name| drop(house.of(name, later)));
-        assert!(!house.identities.all.contains_key("1"));
+        assert!(!house.identities.all.contains_key(&Name::Text("1".to_owned())));
     }
 
     #[test]

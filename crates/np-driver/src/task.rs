@@ -277,15 +277,13 @@ impl Task {
             }
         }
         self.handing.finish();
-        let unsent = unsent(&error);
         for command in self.waiting.drain(..).chain(self.commands.drain()) {
-            command.fail(unsent.clone());
+            command.fail(unsent(&error));
         }
-        let unknown = CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone());
         for (key, slot) in std::mem::take(&mut self.slots).drain() {
-            self.fail(key, slot, unknown.clone());
+            self.fail(key, slot, unknown(&error));
         }
-        self.book.over(&error, self.now);
+        self.book.over(&error, self.fate.has_stood(), self.now);
         self.pings.clear();
         self.handlers = Handlers::default();
         error
@@ -568,6 +566,7 @@ impl Task {
         if self.opening_until.take().is_some() {
             self.info.bodies.learn(peer_reads);
             self.fate.opens(false);
+            self.book.shaken(Ok(()), self.now);
         }
     }
 
@@ -596,6 +595,10 @@ impl Drop for Task {
 /// What a caller is told whose command was never given to the session.
 fn unsent(error: &ConnectionError) -> CallError {
     CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone())
+}
+
+fn unknown(error: &ConnectionError) -> CallError {
+    CallError::unknown(Status::Unavailable, "the connection has ended").because(error.clone())
 }
 
 /// Reads once into the spare room of `input`. The future of a read keeps nothing between polls.

@@ -166,6 +166,26 @@ async fn connections_handshakes_bytes_and_drains_are_counted_by_side() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_handshake_with_an_early_call_is_counted_once_the_server_has_decided() {
+    let house = serve_with("mem:early-figures", echo(), |config| config.max_connections = 1).await;
+    let figures = Figures::default();
+    let early = async || {
+        let config = ConnectorConfig { early_call: true, telemetry: figures.telemetry(), ..config(&house) };
+        connect(&house.address, config).await.unwrap()
+    };
+    let first = early().await;
+    assert_eq!(figures.counted("np_handshakes_total"), [], "nobody has decided yet");
+    first.call(request("np.echo")).await.unwrap();
+    let accepted = ("side=client result=accepted", 1);
+    assert_eq!(figures.counted("np_handshakes_total"), pairs([accepted]));
+    let second = early().await;
+    second.call(request("np.echo")).await.unwrap_err();
+    second.closed().await;
+    assert_eq!(figures.counted("np_handshakes_total"), pairs([accepted, ("side=client result=refused", 1)]));
+    assert_eq!(figures.count("np_handshake_seconds side=client"), 2);
+}
+
 #[tokio::test]
 async fn refusals_are_counted_by_the_name_of_the_limit() {
     let figures = Figures::default();

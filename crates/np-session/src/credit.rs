@@ -178,3 +178,19 @@ impl ReassemblyBudget {
         self.waiting.rest();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use np_types::Misbehaved;
+
+    use super::SendWindow;
+
+    #[test]
+    fn credit_is_capped_below_two_to_the_62nd() {
+        let mut window = SendWindow::default();
+        window.add((1 << 62) - 1).unwrap();
+        assert_eq!(window.add(1), Err(Misbehaved::CreditOverflow));
+        // What was refused changes nothing.
+        assert_eq!(window.open_credit(), (1 << 62) - 1);
+    }
+}

@@ -108,6 +108,7 @@ impl Ids {
 mod tests {
     use std::collections::HashMap;
 
+    use np_wire::{Side, StreamId};
     use proptest::prelude::*;
 
     use super::{Ids, KEPT};
@@ -141,5 +142,18 @@ mod tests {
         assert!(ids.places.len() >= 20_000);
         (0..10_000).for_each(|id| ids.remove(id));
         assert_eq!((ids.used, ids.places.len()), (0, KEPT));
+    }
+
+    /// Ids count up, and half as many in a row as there are places have a home each: they are found at the first look.
+    #[test]
+    fn ids_of_a_half_full_table_stand_at_their_homes() {
+        for first in [0, 1_000, 1 << 40] {
+            let wire = || (first..first + 512).map(|index| StreamId::new(Side::Initiator, index).to_wire());
+            let mut ids = Ids::default();
+            wire().for_each(|id| ids.insert(id, StreamKey::NONE));
+            assert_eq!((ids.used, ids.places.len()), (512, 1_024));
+            let behind = wire().map(|id| ids.place(id).unwrap().wrapping_sub(ids.home(id)) & 1_023);
+            assert_eq!(behind.max(), Some(0), "{first}");
+        }
     }
 }

@@ -88,7 +88,7 @@ fn fit(count: u32, bytes: u32, name: &MethodName) -> Result<u32, LimitHit> {
 
 #[cfg(test)]
 mod tests {
-    use np_types::MethodName;
+    use np_types::{LimitHit, LimitName, MethodName};
 
     use super::{LocalMethods, PeerMethods};
 
@@ -123,5 +123,13 @@ mod tests {
         assert_eq!(local.announce(1).map(|(number, _)| number).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(local.announce(1).count(), 0);
         assert_eq!(local.announce(2).map(|(number, _)| number).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn the_limit_of_names_is_told_with_the_number_that_would_pass_it() {
+        let mut peer = PeerMethods::default();
+        (0..1_024).for_each(|at| peer.announced(at, &format!("m{at}")).unwrap());
+        let hit = LimitHit { limit: LimitName::MaxMethods, allowed: 1_024, seen: 1_025 };
+        assert_eq!(peer.announced(1_024, "more"), Err(hit.into()));
     }
 }

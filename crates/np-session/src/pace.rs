@@ -358,4 +358,18 @@ mod tests {
         assert_eq!((pace.sent - pace.read, pace.marks.len()), (SMALL as u64, 1));
         assert!(pace.takes(Time::ZERO));
     }
+
+    #[test]
+    fn four_marks_belong_to_a_limit() {
+        let mut pace = Pace::default();
+        pace.small(Time::ZERO);
+        for token in 1..=4 {
+            pace.sent(LEAST as usize / 4 - 1);
+            assert!(!pace.wants_mark(Time::ZERO), "{token}");
+            pace.sent(1);
+            assert!(pace.wants_mark(Time::ZERO), "{token}");
+            pace.mark(token, Time::ZERO);
+        }
+        assert!(!pace.takes(Time::ZERO) && !pace.wants_mark(Time::ZERO));
+    }
 }

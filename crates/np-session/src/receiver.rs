@@ -171,4 +171,13 @@ mod tests {
         buffer.extend_from_slice(&whole[whole.len() - 1..]);
         assert_eq!(receiver.next_record(&mut buffer).unwrap().unwrap().len(), 2);
     }
+
+    /// What is missing comes in one piece then, and is not moved as it grows.
+    #[test]
+    fn the_rest_of_a_record_has_its_room_as_soon_as_its_length_is_there() {
+        let mut receiver = Receiver::new(Some(ReceiveCipher::danger_from_key([1; 32])));
+        let mut begun = BytesMut::from(&4_096u16.to_be_bytes()[..]);
+        assert_eq!(receiver.next_record(&mut begun), Ok(None));
+        assert!((4_098..2 * 4_098).contains(&begun.capacity()), "{}", begun.capacity());
+    }
 }

@@ -270,4 +270,21 @@ pub(crate) mod tests {
         let anew = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert!(anew.slot() == again.slot() && table.stream(again).is_none() && table.stream(anew).is_some());
     }
+
+    #[test]
+    fn what_is_answered_is_held_and_no_work_any_more() {
+        let mut table = Table::default();
+        let [first, second] = [0, 1].map(|at| {
+            let id = StreamId::new(Side::Responder, at);
+            table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO))
+        });
+        assert!(table.hold(first, 100, 150) && table.hold(second, 50, 150));
+        assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 150));
+        assert!(table.hold_answer(first, 101, 150).is_none());
+        assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 150));
+        assert!(table.hold_answer(first, 70, 150).is_some());
+        assert_eq!((table.held_bytes(), table.at_work_bytes()), (120, 50));
+        table.remove(first).unwrap();
+        assert_eq!((table.held_bytes(), table.at_work_bytes()), (50, 50));
+    }
 }

@@ -166,25 +166,34 @@ where
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let mut running = FuturesUnordered::new();
     let mut waiting = candidates.iter();
-    running.extend(waiting.next().map(|at| attempt(*at)));
+    // Alone it is polled as it is: a set of futures would wake its task once more for each that is not ready at once.
+    let mut alone = waiting.next().map(|at| Box::pin(attempt(*at)));
     loop {
+        let answer = async {
+            match &mut alone {
+                Some(only) => Some(only.await),
+                None => running.next().await,
+            }
+        };
         let outcome = match waiting.len() {
-            0 => running.next().await,
-            _ => match timeout(stagger, running.next()).await {
+            0 => answer.await,
+            _ => match timeout(stagger, answer).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
-                    running.extend(waiting.next().map(|at| attempt(*at)));
+                    running.extend(alone.take());
+                    running.extend(waiting.next().map(|at| Box::pin(attempt(*at))));
                     continue;
                 }
             },
         };
+        alone = None;
         match outcome {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(error)) => {
                 if failure.kind() != io::ErrorKind::ConnectionRefused {
                     failure = error;
                 }
-                running.extend(waiting.next().map(|at| attempt(*at)));
+                running.extend(waiting.next().map(|at| Box::pin(attempt(*at))));
             }
             None => return Err(failure),
         }
@@ -211,9 +220,13 @@ fn refuse_own_echo(stream: TcpStream, peer: SocketAddr) -> io::Result<TcpStream>
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{Future as _, pending};
     use std::io;
     use std::net::SocketAddr;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
     use std::time::Duration;
 
     use tokio::time::{Instant, sleep};
@@ -253,6 +266,21 @@ mod tests {
         .await;
         assert_eq!(answer.unwrap(), 1);
         assert_eq!(start.elapsed(), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn whoever_connects_to_one_address_is_not_woken_before_it_answers() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (woken, candidates) = (Arc::new(Woken(AtomicBool::new(false))), candidates(1));
+        let (waker, attempt) = (Waker::from(Arc::clone(&woken)), |_| pending::<io::Result<()>>());
+        let mut answer = pin!(first_answer(&candidates, STAGGER, attempt));
+        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(!woken.0.load(Ordering::Relaxed), "a task that wakes itself wakes another thread of its runtime");
     }
 
     /// Where Linux leaves newcomers without an answer: a queue that is full. The guard keeps it so.

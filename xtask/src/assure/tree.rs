@@ -25,8 +25,8 @@ const STAGES: &[(&str, &[Tests])] = &[
     (
         "crates/np-noise/",
         &[
-            &["--test", "handshake", "--test", "traffic"],
-            &["--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"],
+            &["--features", "aws-lc", "--test", "handshake", "--test", "traffic"],
+            &["--features", "aws-lc", "--lib", "--test", "vectors", "--test", "late_psk", "--test", "interop"],
         ],
     ),
     (

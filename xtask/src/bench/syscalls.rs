@@ -28,6 +28,12 @@ type Counts = BTreeMap<String, u64>;
 /// How many system calls a request may take, on each side.
 const TARGET: f64 = 0.10;
 
+/// Who is counted: what its server is told, and what its rows are called.
+const PEERS: [(&[&str], [&str; 2]); 2] = [
+    (&["serve"], ["client", "server"]),
+    (&["serve", "plain"], ["client, plaintext by hand", "server, plaintext by hand"]),
+];
+
 /// How long a process may take to end once its work is done.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -138,18 +144,21 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<(), Fai
     let program = super::build_path(workspace)?;
     let (server, client) = (program.with_extension("server"), program.with_extension("client"));
     let read = |table| fs::read_to_string(table).map(|table| counter.counts(&table));
-    let (mut of_client, mut of_server) = (Vec::new(), Vec::new());
+    let mut runs = [(); 2 * PEERS.len()].map(|()| Vec::new());
     for _ in 0..RUNS {
-        trace(counter, &program, [&server, &client], calls)?;
-        of_client.push(read(&client)?);
-        of_server.push(read(&server)?);
+        for ((serve, _), of_peer) in PEERS.iter().zip(runs.chunks_exact_mut(2)) {
+            trace(counter, &program, serve, [&server, &client], calls)?;
+            for (runs, table) in of_peer.iter_mut().zip([&client, &server]) {
+                runs.push(read(table)?);
+            }
+        }
     }
     println!(
         "{RUNS} runs of {calls} requests of 64 B, {IN_FLIGHT} at once on one connection, client and server {}; of each side the \
          run of the median",
         counter.name()
     );
-    print(&[("client", of_client), ("server", of_server)], calls);
+    print(&runs, calls);
     Ok(())
 }
 
@@ -164,9 +173,15 @@ fn calls(arguments: &[String]) -> Result<u64, Failure> {
 }
 
 /// Runs both processes, each counted by itself, whose tables go to two files.
-fn trace(counter: Counter, program: &Path, [server, client]: [&Path; 2], calls: u64) -> Result<(), Failure> {
+fn trace(
+    counter: Counter,
+    program: &Path,
+    serve: &[&str],
+    [server, client]: [&Path; 2],
+    calls: u64,
+) -> Result<(), Failure> {
     let mut serving = counter.command(server, program);
-    let mut serving = serving.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut serving = serving.args(serve).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let called = call(&mut serving, counter.command(client, program), calls);
     // Without its input the server ends.
     drop(serving.stdin.take());
@@ -186,24 +201,24 @@ fn call(serving: &mut Child, mut calling: Command, calls: u64) -> Result<(), Fai
     process::succeed(calling, "path call")
 }
 
-fn print(sides: &[(&str, Vec<Counts>); 2], calls: u64) {
-    println!("{:<8} {:<16} {:>10} {:>12}", "side", "system call", "count", "per request");
-    for (side, runs) in sides {
+/// What np's sides did, call by call, and beside it what the peers by hand did in all.
+fn print(runs: &[Vec<Counts>], calls: u64) {
+    println!("{:<26} {:<12} {:>10} {:>12}", "side", "system call", "count", "per request");
+    for (at, (side, runs)) in PEERS.iter().flat_map(|(_, sides)| sides).zip(runs).enumerate() {
         let (counts, [least, most]) = median(runs);
-        let mut rows: Vec<_> = counts.iter().collect();
+        let mut rows: Vec<_> = counts.iter().filter(|(_, count)| at < 2 && **count * 1_000 >= calls).collect();
         rows.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
-        for (name, count) in rows.into_iter().filter(|(_, count)| **count * 1_000 >= calls) {
-            println!("{side:<8} {name:<16} {count:>10} {:>12.4}", per_request(*count, calls));
+        for (name, count) in rows {
+            println!("{side:<26} {name:<12} {count:>10} {:>12.4}", per_request(*count, calls));
         }
         let all = per_request(sum(&counts), calls);
-        let word = if all <= TARGET { "within" } else { "above" };
-        println!(
-            "{side:<8} {:<16} {:>10} {all:>12.4}  {word} the target of {TARGET:.2}; {:.4} to {:.4}",
-            "all",
-            sum(&counts),
-            per_request(least, calls),
-            per_request(most, calls)
-        );
+        let word = match at {
+            2.. => String::new(),
+            _ if all <= TARGET => format!("within the target of {TARGET:.2}; "),
+            _ => format!("above the target of {TARGET:.2}; "),
+        };
+        let (least, most) = (per_request(least, calls), per_request(most, calls));
+        println!("{side:<26} {:<12} {:>10} {all:>12.4}  {word}{least:.4} to {most:.4}", "all", sum(&counts));
     }
 }
 

@@ -1,16 +1,17 @@
 //! Accept loops over a source whose failures are written down beforehand.
 
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use np_dispatch::Router;
 use np_noise::{Keypair, Pattern};
 use np_transport::{Action, BindOptions, Incoming, Link, Listener, TlsServer, TransportError};
 use np_trust::Policy;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::{Instant, timeout};
 
 use super::{Acceptor, AcceptorConfig, SHORTAGE_PAUSE, Source};
@@ -62,6 +63,41 @@ async fn an_accept_loop_ends_when_its_listener_is_gone() {
     assert_eq!(left, 1);
     let took = took.unwrap();
     assert!((SHORTAGE_PAUSE..SHORTAGE_PAUSE * 2).contains(&took), "{took:?}");
+}
+
+/// One stranger, who says nothing, and then nobody; notes when it is asked for more.
+struct Stranger {
+    came: Instant,
+    link: Mutex<Option<Incoming>>,
+    asked: Arc<Mutex<Vec<u128>>>,
+}
+
+impl Source for Stranger {
+    async fn next(&self) -> Result<Incoming, TransportError> {
+        if let Some(link) = self.link.lock().unwrap().take() {
+            return Ok(link);
+        }
+        poll_fn(|_| {
+            self.asked.lock().unwrap().push(self.came.elapsed().as_millis());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accept_loop_keeps_a_timer_that_is_earlier_than_those_of_its_connections() {
+    let identity = Keypair::from_secret(random_secret_key().unwrap());
+    let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
+    let (near, _far) = duplex(64);
+    let link = Mutex::new(Some(Incoming::from(Link::new(Box::new(near), "stranger"))));
+    let asked = Arc::<Mutex<Vec<_>>>::default();
+    let source = Stranger { came: Instant::now(), link, asked: Arc::clone(&asked) };
+    let serving = Arc::clone(&acceptor.shared).accept_all(source, acceptor.stop.subscribe());
+    // The handshake has ten seconds.
+    timeout(Duration::from_secs(9), serving).await.unwrap_err();
+    // Half a second after whoever came last, and once more; then when this test ends.
+    assert_eq!(*asked.lock().unwrap(), [0, 500, 1_000, 9_000]);
 }
 
 #[tokio::test]

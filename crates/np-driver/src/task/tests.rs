@@ -33,8 +33,8 @@ fn keys() -> Keypair {
     Keypair::from_secret(random_secret_key().unwrap())
 }
 
-/// Both ends of a connection whose first records have been exchanged.
-fn sessions() -> (Session, Session) {
+/// Both ends of a handshake of which the client has yet to send its last message.
+fn half_way() -> (Handshake, Handshake) {
     let (ours, theirs) = (keys(), keys());
     let mut client = Handshake::initiator(InitiatorConfig {
         crypto: Default::default(),
@@ -49,17 +49,20 @@ fn sessions() -> (Session, Session) {
     })
     .unwrap();
     let mut server = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
-    for _ in 0..2 {
-        carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
-        if let Some(HandshakeEvent::Preface(_)) = server.poll_event() {
-            let ephemeral = random_secret_key().unwrap();
-            server.proceed(ResponderKeys { local: Some(&theirs), client_key: None, psk: None, ephemeral }).unwrap();
-        }
-        carry(|out| server.poll_transmit(out), |input| client.handle_bytes(input));
-        if let Some(HandshakeEvent::Peer(_)) = client.poll_event() {
-            client.admit().unwrap();
-        }
-    }
+    carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
+    assert!(matches!(server.poll_event(), Some(HandshakeEvent::Preface(_))));
+    let ephemeral = random_secret_key().unwrap();
+    server.proceed(ResponderKeys { local: Some(&theirs), client_key: None, psk: None, ephemeral }).unwrap();
+    carry(|out| server.poll_transmit(out), |input| client.handle_bytes(input));
+    assert!(matches!(client.poll_event(), Some(HandshakeEvent::Peer(_))));
+    client.admit().unwrap();
+    (client, server)
+}
+
+/// Both ends of a connection whose first records have been exchanged.
+fn sessions() -> (Session, Session) {
+    let (mut client, mut server) = half_way();
+    carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
     server.admit().unwrap();
     let mut client = client.into_session(Limits::default(), Time::ZERO).unwrap();
     let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
@@ -112,13 +115,21 @@ fn no_bodies() -> Bodies {
 
 /// A connection over this socket, and its task.
 fn begin(io: Box<dyn Io>, session: Session) -> (Connection, impl Future<Output = ConnectionError> + Send) {
+    begin_with(io, session, None)
+}
+
+fn begin_with(
+    io: Box<dyn Io>,
+    session: Session,
+    opening: Option<Instant>,
+) -> (Connection, impl Future<Output = ConnectionError> + Send) {
     let established = Established {
         session,
         peer: PeerIdentity::Anonymous,
         max_queued: 10,
         max_calls: 10,
         input: BytesMut::new(),
-        opening: None,
+        opening,
     };
     let clock = Clock::start();
     let info = ConnectionInfo {
@@ -168,12 +179,15 @@ async fn the_peers_reason_is_read_from_a_socket_that_broke() {
 struct Noting {
     connection: Arc<OnceLock<Connection>>,
     writes: Arc<Mutex<Vec<bool>>>,
+    written: Arc<Mutex<Vec<u8>>>,
+    /// Whether the peer stays silent whatever is said to it.
+    mute: bool,
 }
 
 impl AsyncRead for Noting {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         // The peer says nothing, and ends once everything was said to it.
-        if self.writes.lock().unwrap().is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if self.mute || self.writes.lock().unwrap().is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -181,6 +195,7 @@ impl AsyncWrite for Noting {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let told = self.connection.get().is_some_and(|connection| connection.error().is_some());
         self.writes.lock().unwrap().push(told);
+        self.written.lock().unwrap().extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -317,4 +332,30 @@ async fn replies_that_came_before_the_end_reach_their_callers() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_is_not_read_while_replies_wait_is_not_late() {
     assert_eq!(turns_of_forty_replies(false, Duration::from_secs(120)).await, (vec![16, 32, 40], false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_call_leaves_in_the_write_that_ends_the_handshake() {
+    let (client, mut server) = half_way();
+    let mut client = client.into_session(Limits::default(), Time::ZERO).unwrap();
+    client.allow_early_call();
+    let io = Noting { mute: true, ..Noting::default() };
+    let opening = Instant::now() + Duration::from_secs(10);
+    let (connection, task) = begin_with(Box::new(io.clone()), client, Some(opening));
+    let (mut task, cx) = (pin!(task), &mut Context::from_waker(Waker::noop()));
+    for _ in 0..3 {
+        assert!(task.as_mut().poll(cx).is_pending());
+        assert_eq!(*io.writes.lock().unwrap(), [], "whoever connects may be about to call");
+    }
+    connection.take_up();
+    let request = Request::new("np.echo".parse().unwrap());
+    let _call = connection.begin(&request, Until::At(Deadline::NONE));
+    assert!(task.as_mut().poll(cx).is_pending());
+    assert_eq!(io.writes.lock().unwrap().len(), 1);
+    let mut input = BytesMut::from(&io.written.lock().unwrap()[..]);
+    server.handle_bytes(&mut input);
+    server.admit().unwrap();
+    let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
+    server.handle_bytes(Time::ZERO, &mut input);
+    assert_eq!(server.open_by_peer(), 1);
 }

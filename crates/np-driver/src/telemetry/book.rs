@@ -7,7 +7,7 @@ use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span};
 
-use super::{Telemetry, limit_of};
+use super::{Telemetry, limit_of, result_of};
 use crate::export;
 
 /// Who opened a call.
@@ -143,11 +143,19 @@ impl Book {
         self.telemetry.refused(limit);
     }
 
+    /// The peer has taken this side up, or not, where the connection was made without waiting for it; the clock began with it.
+    pub(crate) fn shaken(&self, result: Result<(), &ConnectionError>, now: Time) {
+        self.telemetry.shaken(self.side, result_of(result), Some(now.since(Time::ZERO)));
+    }
+
     /// The connection is over, and so is what was open: calls of this side without an answer, those of the peer without
-    /// anybody who waits for one.
-    pub(crate) fn over(&mut self, error: &ConnectionError, now: Time) {
+    /// anybody who waits for one. One that has not stood was no connection yet to the peer.
+    pub(crate) fn over(&mut self, error: &ConnectionError, has_stood: bool, now: Time) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
+        }
+        if !has_stood {
+            self.shaken(Err(error), now);
         }
         for entry in std::mem::take(&mut self.open).into_iter().flatten() {
             let status = match entry.way {

@@ -22,6 +22,8 @@ pub(crate) struct Dialer {
     pub(crate) reloading: tokio::sync::Mutex<()>,
     /// Who the client is where its builder does not say; one for its whole life, made when it is needed.
     identity: OnceLock<Identity>,
+    /// What the first attempt at the first address is made of: it was made to be checked.
+    first: Mutex<Option<ConnectorConfig>>,
     /// What the builder names.
     named: Vec<Named>,
     pub(crate) clock: Clock,
@@ -60,11 +62,14 @@ impl Dialer {
     pub(crate) fn new(settings: ClientBuilder) -> Result<Self, Error> {
         let read = |text: &String| Named::read(text, &settings.keeping.schemes);
         let named = settings.addresses.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let (stations, in_use, renewed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (clock, reloading) = (Clock::start(), tokio::sync::Mutex::default());
-        let dialer = Self { settings, renewed, reloading, identity: OnceLock::new(), named, clock, stations, in_use };
-        for address in dialer.named.iter().filter_map(Named::address) {
-            dialer.config(&dialer.settings, address)?;
+        let (stations, in_use, renewed, first) = Default::default();
+        let (clock, reloading, identity) = (Clock::start(), tokio::sync::Mutex::default(), OnceLock::new());
+        let dialer = Self { settings, renewed, reloading, identity, first, named, clock, stations, in_use };
+        for (at, address) in dialer.named.iter().filter_map(Named::address).enumerate() {
+            let config = dialer.config(&dialer.settings, address)?;
+            if at == 0 {
+                *lock(&dialer.first) = Some(config);
+            }
         }
         Ok(dialer)
     }
@@ -149,7 +154,12 @@ impl Dialer {
     /// One attempt at one address.
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
         let renewed = lock(&self.renewed).clone();
-        let config = self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?;
+        let is_first = renewed.is_none() && self.named.iter().find_map(Named::address) == Some(&station.address);
+        let first = lock(&self.first).take().filter(|_| is_first);
+        let config = match first {
+            Some(config) => config,
+            None => self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?,
+        };
         let connection = connect(&station.address, config).await?;
         // One that was made for an early call has yet to hear whether it is welcome.
         if connection.watch().has_stood() {

@@ -7,7 +7,7 @@ use np_testkit::{Dialogue, Setup, body};
 use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Status, Time};
 use np_wire::{Frame, Open, Side, StreamId};
 
-use crate::help::{echo, first_call, frames, opened, request};
+use crate::help::{echo, first_call, frames, opened, request, stream};
 
 /// A whole conversation of the other end, sealed.
 fn conversation(talk: &mut Dialogue) -> Vec<u8> {
@@ -163,4 +163,19 @@ fn padding_makes_records_alike() {
     assert!(sizes(128).iter().all(|size| *size == 128), "{:?}", sizes(128));
     let plain = sizes(0);
     assert!(plain[0] < plain[1] && plain[1] < plain[2]);
+}
+
+#[test]
+fn pieces_of_streams_share_a_record_while_it_has_room() {
+    let mut talk = Dialogue::open(Side::Initiator, &Limits::default());
+    let keys = [(); 3].map(|()| talk.session.open(stream()).unwrap());
+    talk.hear();
+    for key in keys {
+        talk.session.send(key, body(1, 0, 2_000)).unwrap();
+    }
+    let mut out = Vec::new();
+    talk.session.poll_transmit(talk.now, &mut out);
+    assert_eq!(usize::from(u16::from_be_bytes([out[0], out[1]])), out.len() - 2, "one record");
+    let heard = talk.hand.open(&out);
+    assert!(matches!(&frames(&heard)[..], [Frame::Data { .. }, Frame::Data { .. }, Frame::Data { .. }]));
 }

@@ -2,7 +2,9 @@
 
 use np_session::{Answer, Event, OpenKind};
 use np_testkit::{Dialogue, Rng, body, settings};
-use np_types::{CloseCode, ConnectionError, Limits, Malformed, Metadata, Misbehaved, Misuse, Status, Time};
+use np_types::{
+    CloseCode, ConnectionError, LimitHit, LimitName, Limits, Malformed, Metadata, Misbehaved, Misuse, Status, Time,
+};
 use np_wire::{Encoding, Frame, Open, Response, Side, StreamId, Trailers};
 
 use crate::help::{first_call, frames, opened, request, small, stream};
@@ -432,4 +434,15 @@ fn a_request_whose_first_frame_breaks_its_size_was_never_there() {
     let open = Open { total: Some(3), body: b"abc", ..Open::new(OpenKind::Request) };
     talk.say(&[Frame::Method { number: 0, name: "m" }, Frame::Open(open)]);
     assert_eq!(talk.events(), [Event::Closed(Misbehaved::DeclaredSize.into())]);
+}
+
+/// A peer that is told of each refusal opens no more; one that does not listen is cut before the queue grows.
+#[test]
+fn more_refusals_than_calls_are_not_queued() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits { max_calls: 2, ..small() });
+    talk.say(&first_call(OpenKind::Request, b"x"));
+    talk.say(&vec![Frame::Open(Open::new(OpenKind::Request)); 3]);
+    assert_eq!(talk.session.error(), None, "two are at work, and two are refused");
+    talk.say(&[Frame::Open(Open::new(OpenKind::Request))]);
+    check_end(&mut talk, &LimitHit { limit: LimitName::MaxCalls, allowed: 2, seen: 3 }.into());
 }

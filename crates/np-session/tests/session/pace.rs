@@ -273,3 +273,21 @@ fn a_long_way_is_filled_beside_small_calls() {
     let (_, answered) = over_a_long_way(true, 128 << 10);
     assert!(answered >= 7, "{answered}");
 }
+
+/// Three pieces fill what may be on its way, though each leaves with the head of its call.
+#[test]
+fn what_leaves_with_the_heads_of_large_calls_counts_as_on_its_way() {
+    let mut talk = Dialogue::open_with(Side::Initiator, &wide(), &wide());
+    talk.session.open(request(64)).unwrap();
+    talk.hear();
+    for _ in 0..5 {
+        talk.session.open(request(PIECE + 1)).unwrap();
+    }
+    let heard = talk.hear();
+    let opened = frames(&heard).into_iter().filter_map(|frame| match frame {
+        Frame::Open(open) => Some(open.body.len()),
+        _ => None,
+    });
+    assert_eq!(opened.collect::<Vec<_>>(), [PIECE, PIECE, PIECE, 0, 0]);
+    assert_eq!(leaves(&mut talk), (0, None));
+}

@@ -137,3 +137,14 @@ fn nothing_follows_the_first_error_of_a_record() {
     assert_eq!(frames.next(), None);
     assert!(frames.is_empty());
 }
+
+#[test]
+fn an_encoding_is_read_where_its_own_bit_is_set() {
+    let reads = |encodings| {
+        let settings = Settings { encodings, ..settings([1; 4]) };
+        (0..=255).filter(|encoding| settings.reads(*encoding)).collect::<Vec<_>>()
+    };
+    assert_eq!(reads(0), [0]);
+    assert_eq!(reads(1 << 1 | 1 << 2), [0, 1, 2]);
+    assert_eq!(reads(1 << 2 | 1 << 31), [0, 2, 31]);
+}

@@ -467,3 +467,35 @@ fn a_reply_as_long_as_an_identity_may_hold_is_remembered_and_a_longer_one_is_not
     house.serve(&guest, 1, &[7; 101]);
     assert!(house.is_forgotten(&guest, 1));
 }
+
+#[test]
+fn bytes_of_all_are_bounded_and_a_reply_that_fills_them_is_remembered() {
+    let mut house = House::new();
+    let (one, two) = (house.guest("one", 1), house.guest("two", 1));
+    house.serve(&one, 0, &[7; 100]);
+    house.serve(&two, 0, &[7; 50]);
+    assert_eq!(house.window.sizes(), (2, 150, 2));
+    assert!(house.is_replayed(&one, 0) && house.is_replayed(&two, 0));
+    // A byte more takes the place of its own, though it alone holds less than it may.
+    house.serve(&two, 1, &[7]);
+    assert!(house.is_replayed(&one, 0) && house.is_forgotten(&two, 0) && house.is_replayed(&two, 1));
+    assert_eq!(house.window.sizes(), (2, 101, 2));
+}
+
+/// Whoever finds no place looks for an empty instance where there is one, and nowhere else.
+#[test]
+fn an_instance_that_is_gone_is_no_empty_one() {
+    let mut house = House::new();
+    let empty = |house: &mut House, peer, instance| {
+        house.guest(peer, instance);
+        let all = house.window.owners.values().flat_map(|owner| owner.instances.values());
+        assert_eq!(all.filter(|one| one.held == 0).count(), house.window.empty, "{peer} {instance}");
+        house.window.empty
+    };
+    assert_eq!((empty(&mut house, "one", 1), empty(&mut house, "one", 2)), (1, 2));
+    // In the place of its own, in that of another identity's, and after those that are too old.
+    assert_eq!(empty(&mut house, "one", 3), 2);
+    assert_eq!((empty(&mut house, "two", 1), empty(&mut house, "three", 1)), (3, 3));
+    house.wait(10);
+    assert_eq!(empty(&mut house, "four", 1), 1);
+}
