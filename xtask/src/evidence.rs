@@ -80,7 +80,7 @@ fn path(workspace: &Workspace, name: &str) -> PathBuf {
 }
 
 /// The commit of the working tree, where git tells.
-fn commit(workspace: &Workspace) -> Value {
+pub(crate) fn commit(workspace: &Workspace) -> Value {
     let mut git = Command::new("git");
     git.args(["rev-parse", "--short=12", "HEAD"]).current_dir(&workspace.root).stderr(Stdio::null());
     let output = git.output().ok().filter(|output| output.status.success());

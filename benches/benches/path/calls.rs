@@ -1,4 +1,4 @@
-//! Whole calls through a client and a server as users build them, over memory and on one thread.
+//! Whole calls through a client and a server as users build them, over memory, and whole connections over TCP; on one thread.
 
 use bytes::Bytes;
 use np_benches::plain;

@@ -130,7 +130,7 @@ pub(crate) fn start(
     let life = Life::new(lifetime, now, info.binding.first().copied().unwrap_or_default());
     let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
-    let book = Book::new(info.audit.telemetry.clone(), side);
+    let book = Book::new(info.audit.telemetry.clone(), side, established.opening.is_none());
     fate.opens(established.opening.is_some());
     established.session.keep_alive(lifetime.heartbeat_interval, now);
     let task = Box::new(Task {
@@ -283,7 +283,7 @@ impl Task {
         for (key, slot) in std::mem::take(&mut self.slots).drain() {
             self.fail(key, slot, unknown(&error));
         }
-        self.book.over(&error, self.fate.has_stood(), self.now);
+        self.book.over(&error, self.now);
         self.pings.clear();
         self.handlers = Handlers::default();
         error
@@ -566,7 +566,7 @@ impl Task {
         if self.opening_until.take().is_some() {
             self.info.bodies.learn(peer_reads);
             self.fate.opens(false);
-            self.book.shaken(Ok(()), self.now);
+            self.book.taken_up(self.now);
         }
     }
 

@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::middle::{self, Fate, stand_between};
 use common::{House, config, echo, request, serve_with};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use np_dispatch::{InstanceId, OnceHeader, OnceSettings};
 use np_driver::{Connection, ConnectorConfig, Telemetry, connect};
+use np_noise::Pattern;
 use np_types::{CallError, CloseCode, Deadline, Status};
 
 /// A recorder that keeps each figure by its name and labels, in one text.
@@ -167,23 +169,49 @@ async fn connections_handshakes_bytes_and_drains_are_counted_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_with_an_early_call_is_counted_once_the_server_has_decided() {
+async fn a_connection_with_an_early_call_is_counted_once_the_server_has_decided() {
     let house = serve_with("mem:early-figures", echo(), |config| config.max_connections = 1).await;
     let figures = Figures::default();
     let early = async || {
         let config = ConnectorConfig { early_call: true, telemetry: figures.telemetry(), ..config(&house) };
         connect(&house.address, config).await.unwrap()
     };
-    let first = early().await;
-    assert_eq!(figures.counted("np_handshakes_total"), [], "nobody has decided yet");
-    first.call(request("np.echo")).await.unwrap();
+    let counted = |handshakes: &[(&str, u64)], connections: u64| {
+        assert_eq!(figures.counted("np_handshakes_total"), pairs(handshakes.iter().copied()));
+        assert_eq!(
+            figures.count("np_handshake_seconds side=client"),
+            handshakes.iter().map(|(_, count)| *count).sum::<u64>()
+        );
+        assert_eq!(figures.count("np_connections_total side=client"), connections);
+        assert_eq!(figures.gauge("np_connections side=client"), connections as f64);
+    };
+    let given_up = early().await;
+    counted(&[], 0);
+    given_up.close(CloseCode::Normal, "").await;
+    counted(&[], 0);
+    let stands = early().await;
+    stands.call(request("np.echo")).await.unwrap();
     let accepted = ("side=client result=accepted", 1);
-    assert_eq!(figures.counted("np_handshakes_total"), pairs([accepted]));
-    let second = early().await;
-    second.call(request("np.echo")).await.unwrap_err();
-    second.closed().await;
-    assert_eq!(figures.counted("np_handshakes_total"), pairs([accepted, ("side=client result=refused", 1)]));
-    assert_eq!(figures.count("np_handshake_seconds side=client"), 2);
+    counted(&[accepted], 1);
+    let refused = early().await;
+    refused.call(request("np.echo")).await.unwrap_err();
+    refused.closed().await;
+    counted(&[accepted, ("side=client result=refused", 1)], 1);
+    assert_eq!(figures.counted("np_disconnects_total"), pairs([]), "what ended did not stand");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_decide_on_an_early_call_is_counted_as_a_timeout() {
+    let figures = Figures::default();
+    let house = serve_with("mem:early-mute", echo(), |_| {}).await;
+    // Of what the server says its handshake alone arrives.
+    let mute =
+        |unit: middle::Unit| if unit.is_record && !unit.towards { Fate::default() } else { Fate::pass(unit.bytes) };
+    let way = stand_between("mem:early-mute-way", &house.address, Pattern::XX, mute).await;
+    let config = ConnectorConfig { early_call: true, telemetry: figures.telemetry(), ..config(&house) };
+    let connection = connect(&way, config).await.unwrap();
+    connection.closed().await;
+    assert_eq!(figures.counted("np_handshakes_total"), pairs([("side=client result=timeout", 1)]));
 }
 
 #[tokio::test]

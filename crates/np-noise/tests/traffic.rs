@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::{cryptos, side_with, traffic};
 use np_noise::{
-    Crypto, Handshake, MAX_MESSAGE, NoiseError, Pattern, ReceiveCipher, Role, SendCipher, Suite, TAG_LENGTH,
+    AgreementKey, CipherKey, Crypto, Handshake, MAX_MESSAGE, NoiseError, Pattern, Provider, ReceiveCipher, Role,
+    RustCrypto, SendCipher, Suite, TAG_LENGTH,
 };
+use np_types::SecretKey;
 use proptest::prelude::{any, prop_assert_eq, proptest};
 
 const KEY: [u8; 32] = [7; 32];
@@ -46,6 +50,66 @@ fn a_rest_changes_no_record_and_brings_nothing_dead_to_life() {
         assert_eq!(opened(&mut receive, &[0; 20]), Err(NoiseError::Decrypt));
         receive.rest();
         assert!(opened(&mut receive, &sealed(&mut send, b"three")).is_err(), "{crypto:?}");
+    }
+}
+
+/// Counts the keys that are prepared; the other provider does the work.
+#[derive(Debug)]
+struct Counting;
+
+static PREPARED: AtomicUsize = AtomicUsize::new(0);
+
+impl Provider for Counting {
+    fn name(&self) -> &'static str {
+        "Counting"
+    }
+
+    fn agreement_key(&self, secret: &SecretKey) -> Box<dyn AgreementKey> {
+        RustCrypto.agreement_key(secret)
+    }
+
+    fn cipher_key(&self, suite: Suite, key: &[u8; 32]) -> Box<dyn CipherKey> {
+        PREPARED.fetch_add(1, Ordering::Relaxed);
+        Box::new(Counted(RustCrypto.cipher_key(suite, key)))
+    }
+}
+
+struct Counted(Box<dyn CipherKey>);
+
+impl CipherKey for Counted {
+    fn seal_in_place(&self, nonce: &[u8; 12], ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LENGTH], NoiseError> {
+        self.0.seal_in_place(nonce, ad, text)
+    }
+
+    fn open_in_place(&self, nonce: &[u8; 12], ad: &[u8], record: &mut [u8]) -> Result<(), NoiseError> {
+        self.0.open_in_place(nonce, ad, record)
+    }
+
+    fn renewed(&self, key: &[u8; 32]) -> Box<dyn CipherKey> {
+        Counting.cipher_key(Suite::default(), key)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        PREPARED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// No other test uses the provider, so that the count is this one's.
+#[test]
+fn a_cipher_that_rests_keeps_no_prepared_key_until_its_next_record() {
+    let prepared = || PREPARED.load(Ordering::Relaxed);
+    let (mut send, mut receive) = pair_of(Crypto { provider: &Counting, ..Crypto::default() });
+    for text in [b"one", b"two"] {
+        assert_eq!(prepared(), 2);
+        send.rest();
+        assert_eq!(prepared(), 1);
+        receive.rest();
+        assert_eq!(prepared(), 0);
+        let record = sealed(&mut send, text);
+        assert_eq!(prepared(), 1);
+        assert_eq!(opened(&mut receive, &record), Ok(text.to_vec()));
     }
 }
 

@@ -183,7 +183,7 @@ impl ReassemblyBudget {
 mod tests {
     use np_types::Misbehaved;
 
-    use super::SendWindow;
+    use super::{ReceiveWindow, SendWindow};
 
     #[test]
     fn credit_is_capped_below_two_to_the_62nd() {
@@ -192,5 +192,14 @@ mod tests {
         assert_eq!(window.add(1), Err(Misbehaved::CreditOverflow));
         // What was refused changes nothing.
         assert_eq!(window.open_credit(), (1 << 62) - 1);
+    }
+
+    #[test]
+    fn a_window_that_grows_is_credited_with_what_it_grew_by() {
+        let mut window = ReceiveWindow::new(1_000, 3_000);
+        for (consumed, credit, may_grow) in [(501, 1_501, true), (1_001, 2_001, false), (3_000, 3_000, false)] {
+            window.consume(consumed, Some(1));
+            assert_eq!((window.credit(), window.may_grow()), (credit, may_grow), "{consumed}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! what a call carries.
 
 use np_session::{OpenKind, Side, StreamKey};
-use np_types::{ConnectionError, Metadata, MethodName, Status, Time, TraceContext};
+use np_types::{CloseCode, ConnectionError, Metadata, MethodName, Status, Time, TraceContext};
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span};
@@ -24,6 +24,7 @@ pub(crate) struct Book {
     telemetry: Telemetry,
     side: Side,
     open: Vec<Option<Entry>>,
+    stands: bool,
     is_over: bool,
 }
 
@@ -36,14 +37,33 @@ struct Entry {
 }
 
 impl Book {
-    /// A connection has come about.
-    pub(crate) fn new(telemetry: Telemetry, side: Side) -> Self {
-        if let Some(meters) = &telemetry.0 {
-            let meters = meters.side(side);
+    /// Of a connection that has come about, or of one whose peer has yet to decide on this side.
+    pub(crate) fn new(telemetry: Telemetry, side: Side, stands: bool) -> Self {
+        let mut book = Self { telemetry, side, open: Vec::new(), stands: false, is_over: false };
+        if stands {
+            book.stand();
+        }
+        book
+    }
+
+    fn stand(&mut self) {
+        self.stands = true;
+        if let Some(meters) = &self.telemetry.0 {
+            let meters = meters.side(self.side);
             meters.opened.increment(1);
             meters.open.increment(1.0);
         }
-        Self { telemetry, side, open: Vec::new(), is_over: false }
+    }
+
+    /// The peer has taken this side up, of a connection that was made without waiting for it.
+    pub(crate) fn taken_up(&mut self, now: Time) {
+        self.shaken(Ok(()), now);
+        self.stand();
+    }
+
+    /// The clock of the connection began with its handshake.
+    fn shaken(&self, result: Result<(), &ConnectionError>, now: Time) {
+        self.telemetry.shaken(self.side, result_of(result), Some(now.since(Time::ZERO)));
     }
 
     /// The span of a call that is about to begin; one that says nothing where nobody listens.
@@ -143,19 +163,11 @@ impl Book {
         self.telemetry.refused(limit);
     }
 
-    /// The peer has taken this side up, or not, where the connection was made without waiting for it; the clock began with it.
-    pub(crate) fn shaken(&self, result: Result<(), &ConnectionError>, now: Time) {
-        self.telemetry.shaken(self.side, result_of(result), Some(now.since(Time::ZERO)));
-    }
-
     /// The connection is over, and so is what was open: calls of this side without an answer, those of the peer without
     /// anybody who waits for one. One that has not stood was no connection yet to the peer.
-    pub(crate) fn over(&mut self, error: &ConnectionError, has_stood: bool, now: Time) {
+    pub(crate) fn over(&mut self, error: &ConnectionError, now: Time) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
-        }
-        if !has_stood {
-            self.shaken(Err(error), now);
         }
         for entry in std::mem::take(&mut self.open).into_iter().flatten() {
             let status = match entry.way {
@@ -167,9 +179,27 @@ impl Book {
         if let Some(limit) = limit_of(error) {
             self.telemetry.refused(limit);
         }
+        if !self.stands {
+            return self.did_not_stand(error, now);
+        }
         if let Some(meters) = &self.telemetry.0 {
             meters.ends.get(error.code()).increment(1);
             meters.side(self.side).open.decrement(1.0);
+        }
+    }
+
+    /// It was no connection yet, and its handshake ends here; one that this side gave up is not counted, as no attempt is
+    /// that nobody waits for.
+    fn did_not_stand(&self, error: &ConnectionError, now: Time) {
+        match error {
+            ConnectionError::ClosedHere(CloseCode::HandshakeTimeout) => {
+                self.shaken(
+                    Err(&ConnectionError::Timeout { what: "the handshake", code: CloseCode::HandshakeTimeout }),
+                    now,
+                );
+            }
+            ConnectionError::ClosedHere(_) => {}
+            _ => self.shaken(Err(error), now),
         }
     }
 }

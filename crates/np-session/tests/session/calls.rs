@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use np_session::{Answer, Event, OpenCall, OpenKind};
 use np_testkit::{Dialogue, Setup, body, settings};
 use np_types::{Deadline, Limits, Metadata, Outcome, Status, Time};
@@ -386,4 +387,31 @@ fn names_are_announced_once_and_one_too_many_is_refused() {
     talk.session.open(call(1)).unwrap();
     talk.session.open(call(2)).unwrap();
     assert_eq!(names(&talk.hear()), 1);
+}
+
+/// A key and a value of 64 bytes and more have lengths of two bytes each, so there is no longer head than this.
+#[test]
+fn a_head_with_the_longest_metadata_leaves_whole_however_full_its_record_is() {
+    let limits = Limits { connection_window: 4 << 20, ..Limits::default() };
+    let mut metadata = Metadata::new();
+    for at in 0..Metadata::MAX_PAIRS {
+        metadata.insert(&format!("{at:064}"), &[7; 192]).unwrap();
+    }
+    assert_eq!(metadata.size(), Metadata::MAX_BYTES);
+    let mut talk = Dialogue::open_with(Side::Initiator, &limits, &limits);
+    // Its record has from 8,400 to 8,200 bytes left, about what it takes.
+    for last in (14_270..14_270 + 256).step_by(16) {
+        for size in [14_270, 14_270, 14_270, last] {
+            talk.session.open(open(OpenKind::OneWay, body(7, 0, size))).unwrap();
+        }
+        let call = OpenCall { metadata: metadata.clone(), ..open(OpenKind::OneWay, Bytes::new()) };
+        talk.session.open(call).unwrap();
+        let heard = talk.hear();
+        let heads = frames(&heard).into_iter().filter_map(|frame| match frame {
+            Frame::Open(open) => Some((open.body.len(), open.metadata.size())),
+            _ => None,
+        });
+        let told = [(14_270, 0), (14_270, 0), (14_270, 0), (last, 0), (0, Metadata::MAX_BYTES)];
+        assert_eq!(heads.collect::<Vec<_>>(), told);
+    }
 }

@@ -446,3 +446,21 @@ fn more_refusals_than_calls_are_not_queued() {
     talk.say(&[Frame::Open(Open::new(OpenKind::Request))]);
     check_end(&mut talk, &LimitHit { limit: LimitName::MaxCalls, allowed: 2, seen: 3 }.into());
 }
+
+#[test]
+fn a_reply_that_breaks_off_gives_back_what_was_put_together_of_it() {
+    let mut talk = Dialogue::open(Side::Initiator, &small());
+    let (mut came, window) = (0, small().connection_window);
+    for at in 0.. {
+        if came > 3 * window {
+            break;
+        }
+        talk.session.open(request(1)).unwrap();
+        talk.hear();
+        talk.say(&[response(theirs(at), Some(1_000), &[0; 600]), trailers(theirs(at), Status::Failed)]);
+        assert_eq!(talk.session.error(), None, "after {came} of {window} bytes");
+        let ended = matches!(&talk.events()[..], [Event::Failed { error, .. }] if error.status == Status::Failed);
+        assert!(ended);
+        came += 600;
+    }
+}

@@ -291,3 +291,18 @@ fn what_leaves_with_the_heads_of_large_calls_counts_as_on_its_way() {
     assert_eq!(opened.collect::<Vec<_>>(), [PIECE, PIECE, PIECE, 0, 0]);
     assert_eq!(leaves(&mut talk), (0, None));
 }
+
+/// A stream that is cancelled is held no more; the one beside it still is, and goes on when its time comes.
+#[test]
+fn what_is_cancelled_while_it_is_held_takes_no_other_with_it() {
+    let (mut talk, first) = talk(1 << 20);
+    let second = talk.session.open(OpenCall { priority: Priority::Bulk, ..stream() }).unwrap();
+    talk.session.open(request(64)).unwrap();
+    let (bytes, _) = leaves(&mut talk);
+    talk.session.send(second, body(2, 0, 1 << 20)).unwrap();
+    assert_eq!((bytes, leaves(&mut talk).0), (HELD, 0));
+    talk.session.cancel(first);
+    assert_eq!(leaves(&mut talk).0, 0);
+    talk.now = talk.now + Duration::from_secs(2);
+    assert_eq!(leaves(&mut talk).0, 1 << 20);
+}

@@ -2,7 +2,7 @@
 
 use np_types::CloseCode;
 use np_wire::{
-    Choices, Frame, Frames, HandshakeFrame, Preface, Refusal, Settings, decode_frame, decode_handshake_frame,
+    Choices, Frame, Frames, HandshakeFrame, OpenKind, Preface, Refusal, Settings, decode_frame, decode_handshake_frame,
     encode_frame, encode_frame_head, encode_handshake_message, encode_refusal, put_varint, varint_len,
 };
 use proptest::collection::vec;
@@ -147,4 +147,26 @@ fn an_encoding_is_read_where_its_own_bit_is_set() {
     assert_eq!(reads(0), [0]);
     assert_eq!(reads(1 << 1 | 1 << 2), [0, 1, 2]);
     assert_eq!(reads(1 << 2 | 1 << 31), [0, 2, 31]);
+}
+
+#[test]
+fn what_opens_and_what_answers_is_known_before_it_is_read() {
+    let sorts = |kind: u8| {
+        let id = if kind >= 0x10 { &[0][..] } else { &[] };
+        let bytes = [&[kind << 3], id, &[0]].concat();
+        let mut frames = Frames::new(&bytes);
+        assert!(!frames.is_empty());
+        let raw = frames.next_raw().unwrap().unwrap();
+        assert!(frames.is_empty());
+        (raw.opens(), raw.answers())
+    };
+    for kind in 0..32 {
+        let opens = match kind {
+            0x08 => Some(OpenKind::Request),
+            0x09 => Some(OpenKind::OneWay),
+            0x0a => Some(OpenKind::Stream),
+            _ => None,
+        };
+        assert_eq!(sorts(kind), (opens, kind == 0x10), "{kind:#04x}");
+    }
 }

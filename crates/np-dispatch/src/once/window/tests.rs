@@ -499,3 +499,16 @@ fn an_instance_that_is_gone_is_no_empty_one() {
     house.wait(10);
     assert_eq!(empty(&mut house, "four", 1), 1);
 }
+
+/// At its share exactly the identity gives a place of its own, not one of those that are free.
+#[test]
+fn an_identity_holds_four_times_the_places_that_it_leaves_free_and_no_more() {
+    for (max_instances, held) in [(5, 4), (6, 4), (10, 8), (11, 8)] {
+        let settings = OnceSettings { max_instances, max_identity_instances: max_instances, ..OnceSettings::default() };
+        let mut house = House { window: OnceWindow::new(settings, Epoch::from_bytes([1; 16])), ..House::new() };
+        for instance in 0..20 {
+            house.guest("many", instance);
+        }
+        assert_eq!(house.window.sizes().2, held, "of {max_instances}");
+    }
+}
