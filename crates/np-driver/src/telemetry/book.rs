@@ -57,13 +57,13 @@ impl Book {
 
     /// The peer has taken this side up, of a connection that was made without waiting for it.
     pub(crate) fn taken_up(&mut self, now: Time) {
-        self.shaken(Ok(()), now);
+        self.shaken(result_of(Ok(())), now);
         self.stand();
     }
 
     /// The clock of the connection began with its handshake.
-    fn shaken(&self, result: Result<(), &ConnectionError>, now: Time) {
-        self.telemetry.shaken(self.side, result_of(result), Some(now.since(Time::ZERO)));
+    fn shaken(&self, result: &'static str, now: Time) {
+        self.telemetry.shaken(self.side, result, Some(now.since(Time::ZERO)));
     }
 
     /// The span of a call that is about to begin; one that says nothing where nobody listens.
@@ -192,14 +192,9 @@ impl Book {
     /// that nobody waits for.
     fn did_not_stand(&self, error: &ConnectionError, now: Time) {
         match error {
-            ConnectionError::ClosedHere(CloseCode::HandshakeTimeout) => {
-                self.shaken(
-                    Err(&ConnectionError::Timeout { what: "the handshake", code: CloseCode::HandshakeTimeout }),
-                    now,
-                );
-            }
+            ConnectionError::ClosedHere(CloseCode::HandshakeTimeout) => self.shaken("timeout", now),
             ConnectionError::ClosedHere(_) => {}
-            _ => self.shaken(Err(error), now),
+            _ => self.shaken(result_of(Err(error)), now),
         }
     }
 }
