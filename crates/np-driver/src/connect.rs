@@ -67,7 +67,8 @@ pub struct ConnectorConfig {
     pub lifetime: Lifetime,
     /// How messages of this side are compressed. Default: LZ4, where a call asks for it.
     pub compression: Compression,
-    /// How the link comes about: trust and certificates of TLS, the user of a local listener.
+    /// How the link comes about: trust and certificates of TLS, the user of a local listener. A connection always
+    /// [speaks first](ConnectOptions::speaks_first).
     pub link: ConnectOptions,
     /// Where the client counts what it does. Default: nowhere.
     pub telemetry: Telemetry,
@@ -147,8 +148,10 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// Once, and at once: nothing is retried here.
-pub async fn connect(address: &Address, config: ConnectorConfig) -> Result<Connection, ConnectError> {
+pub async fn connect(address: &Address, mut config: ConnectorConfig) -> Result<Connection, ConnectError> {
     let contexts = check(address, &config)?;
+    // The preface, or the hello of TLS.
+    config.link.speaks_first = true;
     // The link is waited for here: a task that begins where the last thing was an event of a socket is run next by the same
     // thread, while one that begins in a chain of tasks (such as from a connection that was just closed) wakes another.
     let mut alarm = Alarm::default();

@@ -545,3 +545,26 @@ async fn a_policy_that_panics_is_heard_of_where_it_was_given() {
     let ended = tokio::spawn(async move { connect(&address, config).await.map(drop) }).await;
     assert!(ended.unwrap_err().is_panic());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_is_woken_once_for_a_connection_and_its_first_bytes() {
+    const TIMES: usize = 8;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: Address = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut with_bytes = 0;
+        for _ in 0..TIMES {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            with_bytes += usize::from(std::io::Read::read(&mut stream, &mut [0]).is_ok_and(|count| count > 0));
+        }
+        with_bytes
+    });
+    for _ in 0..TIMES {
+        let config = ConnectorConfig::new(keypair(), Policy::anyone());
+        handshake_error(within(connect(&address, config)).await.unwrap_err());
+    }
+    // Not always: the kernel waits for them no longer than 200 ms, and a busy machine may take as long.
+    assert!(server.join().unwrap() > TIMES / 2);
+}

@@ -90,7 +90,7 @@ impl SocketOptions {
 }
 
 /// A socket that cannot be tuned still carries bytes: often its peer is gone, which the first read will tell.
-fn unless_gone(set: io::Result<()>) {
+pub(crate) fn unless_gone(set: io::Result<()>) {
     if let Err(error) = set {
         tracing::debug!(%error, "socket option not set");
     }

@@ -20,6 +20,8 @@ use crate::error::{Action, TransportError};
 use crate::link::PeerLabel;
 use crate::listener::BindOptions;
 use crate::socket::SocketOptions;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::socket::unless_gone;
 
 pub(crate) async fn connect(
     address: &Address,
@@ -56,6 +58,11 @@ async fn open(at: SocketAddr, options: &ConnectOptions) -> io::Result<(TcpStream
     let settings = SockRef::from(&socket);
     options.socket.prepare(&settings)?;
     options.socket.tune_early(&settings);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if options.speaks_first {
+        // The kernel then waits for the first bytes before it answers the server's answer.
+        unless_gone(settings.set_tcp_quickack(false));
+    }
     if let Some(source) = options.source {
         socket.bind((source, 0).into())?;
     }
@@ -307,6 +314,23 @@ mod tests {
             let (stream, peer) = reach(&[silent, answering], &options).await.unwrap();
             assert_eq!((stream.peer_addr().unwrap(), peer), (answering, answering));
             assert_eq!(start.elapsed(), stagger);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_server_meets_who_speaks_first_with_what_was_said() {
+        for speaks_first in [false, true] {
+            let options = ConnectOptions { speaks_first, ..ConnectOptions::default() };
+            let mut met_silent = 0;
+            for _ in 0..4 {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let _connected = reach(&[listener.local_addr().unwrap()], &options).await.unwrap();
+                met_silent += usize::from(listener.accept().is_ok());
+            }
+            // The kernel waits for 200 ms at most, which a busy machine may take.
+            assert!(if speaks_first { met_silent < 4 } else { met_silent > 0 }, "{met_silent} {speaks_first}");
         }
     }
 
