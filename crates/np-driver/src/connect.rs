@@ -222,10 +222,13 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.made.close();
-        // One that has come about ends in order, without its handle.
+        // One that has come about ends in order, without its handle, also where that is told just now. A channel that was closed
+        // here is never empty, so that it is asked first.
         if let Err(TryRecvError::Empty) = self.made.try_recv() {
-            self.task.abort();
+            self.made.close();
+            if self.made.try_recv().is_err() {
+                self.task.abort();
+            }
         }
     }
 }

@@ -507,7 +507,9 @@ async fn windows_and_the_reassembly_budget_hold_senders_and_let_everything_throu
 async fn a_connect_that_nobody_waits_for_lets_its_link_go() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: Address = format!("tcp://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let config = ConnectorConfig::new(keypair(), Policy::anyone());
+    // Nothing else gives it up.
+    let handshake_timeout = Duration::from_secs(3_600);
+    let config = ConnectorConfig { handshake_timeout, ..ConnectorConfig::new(keypair(), Policy::anyone()) };
     let connecting = tokio::spawn(async move { connect(&address, config).await });
     let (mut silent, _) = within(listener.accept()).await.unwrap();
     assert_ne!(within(silent.read(&mut [0; 1_024])).await.unwrap(), 0, "the first flight");
