@@ -310,4 +310,11 @@ mod tests {
         sender.written(1);
         assert!(sender.is_written(number) && !sender.is_written(number + 1));
     }
+
+    /// No padding frame has one byte.
+    #[test]
+    fn a_gap_of_one_byte_takes_a_step_more() {
+        let sender = sender(&Limits { pad_records_to: 16, ..Limits::default() });
+        assert_eq!([13, 14, 15, 16, 17].map(|used| sender.padding(used)), [3, 2, 17, 0, 15]);
+    }
 }

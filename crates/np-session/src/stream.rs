@@ -202,3 +202,30 @@ impl Stream {
         self.id.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use np_types::{Deadline, Time};
+    use np_wire::{OpenKind, Side, StreamId};
+
+    use super::{Assembly, Outgoing, Stream};
+
+    /// Each place by itself: what stands in one of them has to be taken out before its stream is forgotten.
+    #[test]
+    fn a_stream_is_settled_that_stands_nowhere_else() {
+        let settled = || {
+            let id = StreamId::new(Side::Responder, 0);
+            Stream { outgoing: Outgoing::Done, ..Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO) }
+        };
+        assert!(settled().is_settled());
+        let assembly = Assembly { head: None, total: 1, buffer: Vec::new(), large: false, granted: false };
+        for stream in [
+            Stream { outgoing: Outgoing::Waiting, ..settled() },
+            Stream { assembly: Some(Box::new(assembly)), ..settled() },
+            Stream { in_starved: true, ..settled() },
+            Stream { in_held: true, ..settled() },
+        ] {
+            assert!(!stream.is_settled(), "{stream:?}");
+        }
+    }
+}

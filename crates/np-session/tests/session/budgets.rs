@@ -230,3 +230,35 @@ fn the_last_message_of_a_stream_that_gets_no_credit_is_bounded_and_ends() {
         assert_eq!((talk.session.held_bytes(), talk.session.open_by_peer()), (0, 0));
     }
 }
+
+/// As one that came whole: its body and its metadata, which together may be more than there is room for.
+#[test]
+fn a_request_that_came_in_pieces_counts_with_its_metadata() {
+    let mut metadata = Metadata::new();
+    metadata.insert("k", &[0; 999]).unwrap();
+    let mut talk = Dialogue::open(Side::Responder, &tight());
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    for at in 0..3 {
+        let metadata = metadata.clone();
+        let head = Open { total: Some(4_000), metadata, body: &[7; 3_000], ..Open::new(OpenKind::Request) };
+        talk.say(&[Frame::Open(head), Frame::Data { id: theirs(at), fin: true, end: true, body: &[7; 1_000] }]);
+        let calls = opened(&talk.events());
+        // What came is taken at once, so that calls at work are all that is held.
+        calls.iter().for_each(|(.., credit)| talk.session.release(*credit));
+        // The third would make 15,000; its metadata counts until its end has left.
+        let held = [5_000, 10_000, 11_000][at as usize];
+        assert_eq!((calls.len(), talk.session.held_bytes()), (usize::from(at < 2), held), "{at}");
+    }
+    assert_eq!(ends(&talk.hear()), [(theirs(2), Status::Unavailable)]);
+}
+
+/// Each holds the record that they share, which is so much theirs that a copy would gain nothing.
+#[test]
+fn bodies_that_fill_their_record_are_no_copies() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    let open = || Frame::Open(Open { body: &[7; 4_000], ..Open::new(OpenKind::Request) });
+    talk.say(&[Frame::Method { number: 0, name: "m" }, open(), open()]);
+    let bodies: Vec<_> = opened(&talk.events()).into_iter().map(|(_, _, body, _)| body).collect();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies.iter().all(|body| !body.is_unique()), "copied");
+}

@@ -445,3 +445,16 @@ fn a_drain_of_a_thousand_calls_is_no_flood() {
     }
     assert_eq!(talk.session.error(), None);
 }
+
+/// An empty message is an event, which is worth no act: it pays for none of another kind.
+#[test]
+fn empty_messages_of_a_stream_pay_for_nothing() {
+    let act = |talk: &mut Dialogue, at| talk.say(&[data(theirs(0), true, b""), Frame::Ping(at)]);
+    let mut talk = Dialogue::open(Side::Responder, &with(256));
+    talk.say(&first_call(OpenKind::Stream, b""));
+    (0..256).for_each(|at| act(&mut talk, at));
+    assert_eq!(talk.session.error(), None);
+    act(&mut talk, 256);
+    let error: ConnectionError = LimitHit { limit: LimitName::Pings, allowed: 256, seen: 257 }.into();
+    assert_eq!(talk.session.error(), Some(&error));
+}

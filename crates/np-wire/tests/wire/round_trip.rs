@@ -3,7 +3,8 @@
 use np_types::CloseCode;
 use np_wire::{
     Choices, Frame, Frames, HandshakeFrame, OpenKind, Preface, Refusal, Settings, decode_frame, decode_handshake_frame,
-    encode_frame, encode_frame_head, encode_handshake_message, encode_refusal, put_varint, varint_len,
+    encode_frame, encode_frame_head, encode_handshake_message, encode_open, encode_refusal, encode_response,
+    put_varint, varint_len,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,6 +44,20 @@ proptest! {
         encode_frame(&mut whole, &frame);
         prop_assert_eq!(announced(&whole), whole.len());
         prop_assert_eq!([&head, body].concat(), [&b"before"[..], &whole].concat());
+    }
+
+    /// Small calls and their answers leave by these alone.
+    #[test]
+    fn openings_and_answers_are_the_same_frames_by_themselves(fields in fields()) {
+        let frame = fields.frame();
+        let (mut alone, mut whole) = (b"before".to_vec(), b"before".to_vec());
+        match &frame {
+            Frame::Open(open) => encode_open(&mut alone, open),
+            Frame::Response(response) => encode_response(&mut alone, response),
+            other => encode_frame(&mut alone, other),
+        }
+        encode_frame(&mut whole, &frame);
+        prop_assert_eq!(alone, whole);
     }
 
     #[test]

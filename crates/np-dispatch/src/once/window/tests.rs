@@ -512,3 +512,19 @@ fn an_identity_holds_four_times_the_places_that_it_leaves_free_and_no_more() {
         assert_eq!(house.window.sizes().2, held, "of {max_instances}");
     }
 }
+
+/// An identity without an instance has the place of an empty one: which are empty is counted as their calls come and go.
+#[test]
+fn an_instance_is_empty_from_its_last_call_to_its_next() {
+    let mut house = House::new();
+    let (one, _) = (house.guest("one", 1), house.guest("two", 1));
+    assert_eq!(house.window.empty, 2);
+    let (first, second) = (house.run(&one, 0), house.run(&one, 1));
+    assert_eq!(house.window.empty, 1, "that of the other");
+    house.answer(first, b"done");
+    house.window.withdraw(house.now, second);
+    assert_eq!(house.window.empty, 1, "a reply is remembered");
+    let Begin::Run(last) = house.begin(&one, &one.header(1, 1, &[])) else { panic!() };
+    house.window.withdraw(house.now, last);
+    assert_eq!(house.window.empty, 2);
+}
