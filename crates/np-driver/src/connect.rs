@@ -67,8 +67,7 @@ pub struct ConnectorConfig {
     pub lifetime: Lifetime,
     /// How messages of this side are compressed. Default: LZ4, where a call asks for it.
     pub compression: Compression,
-    /// How the link comes about: trust and certificates of TLS, the user of a local listener. A connection always
-    /// [speaks first](ConnectOptions::speaks_first).
+    /// How the link comes about: trust and certificates of TLS, the user of a local listener.
     pub link: ConnectOptions,
     /// Where the client counts what it does. Default: nowhere.
     pub telemetry: Telemetry,
@@ -151,7 +150,7 @@ pub enum ConnectError {
 pub async fn connect(address: &Address, mut config: ConnectorConfig) -> Result<Connection, ConnectError> {
     let contexts = check(address, &config)?;
     // The preface, or the hello of TLS.
-    config.link.speaks_first = true;
+    config.link.speaks_first.get_or_insert(true);
     // The link is waited for here: a task that begins where the last thing was an event of a socket is run next by the same
     // thread, while one that begins in a chain of tasks (such as from a connection that was just closed) wakes another.
     let mut alarm = Alarm::default();
@@ -222,8 +221,8 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // One that has come about ends in order, without its handle, also where that is told just now. A channel that was closed
-        // here is never empty, so that it is asked first.
+        // One that has come about ends in order, without its handle. A channel that was closed here is never empty, so that it is
+        // asked first.
         if let Err(TryRecvError::Empty) = self.made.try_recv() {
             self.made.close();
             if self.made.try_recv().is_err() {

@@ -43,11 +43,12 @@ pub struct ConnectOptions {
     /// For how long the IP addresses of one name, IPv6 and IPv4 in turn, may stay silent before the next is tried beside
     /// them; the first that answers wins. Default: 250 ms.
     pub stagger: Duration,
-    /// Whether this side says something as soon as it is connected, as every connection of np-driver does, whatever stands
-    /// here. On Linux and Android the acknowledgement that ends the set-up of TCP then goes along with what is said: one
-    /// packet fewer, and a server that is woken once. A server meets a client that is silent all the same up to 200 ms
-    /// later. Default: no.
-    pub speaks_first: bool,
+    /// Whether this side says something as soon as it is connected. On Linux and Android the acknowledgement that ends the
+    /// set-up of TCP then goes along with what is said: a packet or two fewer, and a server that is woken once. Where nothing
+    /// can be said at once, that acknowledgement comes up to 200 ms later: for a client that is silent, and behind a proxy
+    /// that answers in the server's name and takes no bytes before it has reached the server (SYNPROXY), for which this is
+    /// to be `Some(false)`. Default: yes for the connections of np-driver, no for a bare link.
+    pub speaks_first: Option<bool>,
 }
 
 impl Default for ConnectOptions {
@@ -58,7 +59,7 @@ impl Default for ConnectOptions {
             socket: SocketOptions::default(),
             source: None,
             stagger: Duration::from_millis(250),
-            speaks_first: false,
+            speaks_first: None,
         }
     }
 }

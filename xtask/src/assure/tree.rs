@@ -69,7 +69,7 @@ const TIMEOUT: &str = "240";
 /// longer than `PROCESSOR` allows without a mutant already.
 const VARIABLES: [(&str, &str); 2] = [("CARGO_INCREMENTAL", "1"), ("NP_SIM_SEEDS", "1000")];
 
-/// As the variables: the crate is small, and its tests are quick without.
+/// A crate that is small, and whose tests take long where it is not optimised, as the workspace's profile has it.
 const PROFILE: &str = "profile.dev.package.np-noise.opt-level=1";
 
 /// The copy, with its builds beside it.
