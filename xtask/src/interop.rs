@@ -18,8 +18,9 @@ use crate::workspace::Workspace;
 /// The cases take some ten seconds; a peer that hangs is found by them.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// The whole workspace, so that nothing is compiled again with fewer features.
-const BUILD: &[&str] = &["build", "--workspace", "--bins", "--locked", "--message-format=json-render-diagnostics"];
+/// The whole workspace, and the examples too, so that nothing is compiled again with fewer features.
+const BUILD: &[&str] =
+    &["build", "--workspace", "--bins", "--examples", "--locked", "--message-format=json-render-diagnostics"];
 
 /// What the cases are written for.
 const OLD_ENOUGH: &str = "import sys; sys.exit(sys.version_info < (3, 9))";
