@@ -90,16 +90,29 @@ const STEPS: &[Step] = &[
         work: Work::Cargo(&[
             // This program turns on the simulation of np-cluster, so that its tests are among them.
             cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--locked"]),
-            cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--test", "opentelemetry", "--locked"]),
+            // Of the workspace too: one package alone has fewer features, and all would be compiled again.
+            cargo(&[
+                "test",
+                "--workspace",
+                "--features",
+                "np-facade/opentelemetry",
+                "--test",
+                "opentelemetry",
+                "--locked",
+            ]),
         ]),
     },
     Step { name: "evidence", work: Work::Own(evidence) },
     Step {
         name: "doc-tests",
-        work: Work::Cargo(&[
-            cargo(&["test", "--workspace", "--doc", "--locked"]),
-            cargo(&["test", "-p", "np-facade", "--features", "opentelemetry", "--doc", "--locked", "opentelemetry"]),
-        ]),
+        work: Work::Cargo(&[cargo(&[
+            "test",
+            "--workspace",
+            "--features",
+            "np-facade/opentelemetry",
+            "--doc",
+            "--locked",
+        ])]),
     },
     Step {
         name: "docs",
