@@ -95,8 +95,18 @@ impl Bodies {
 
     /// Calls, and compares what comes back.
     async fn call(&self, connection: &impl Connection) -> Result<(), Failure> {
-        let answer = connection.call(self.0.clone()).await?;
-        if answer == self.0 { Ok(()) } else { Err("other bytes came back".into()) }
+        self.compare(&connection.call(self.0.clone()).await?)
+    }
+
+    /// Connects, calls, and compares what comes back.
+    async fn dial_and_call<D: Dialer>(&self, dialer: &D) -> Result<D::Connection, Failure> {
+        let (connection, answer) = dialer.dial_and_call(self.0.clone()).await?;
+        self.compare(&answer)?;
+        Ok(connection)
+    }
+
+    fn compare(&self, answer: &Bytes) -> Result<(), Failure> {
+        if *answer == self.0 { Ok(()) } else { Err("other bytes came back".into()) }
     }
 }
 
@@ -226,8 +236,7 @@ async fn set_up_for(dialer: &Arc<impl Dialer>, bodies: &Bodies, span: Duration) 
         let mut latencies = Vec::new();
         while Instant::now() < until {
             let begun = Instant::now();
-            let connection = dialer.dial().await?;
-            bodies.call(&connection).await?;
+            let connection = bodies.dial_and_call(&*dialer).await?;
             latencies.push(nanoseconds(begun));
             connection.close().await;
         }

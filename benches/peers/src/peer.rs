@@ -53,6 +53,15 @@ pub(crate) trait Dialer: Send + Sync + 'static {
 
     /// Connects, with the handshake done.
     fn dial(&self) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
+
+    /// Connects for a call that is there already, and gives its answer too, by the way that the peer has for that.
+    fn dial_and_call(&self, body: Bytes) -> impl Future<Output = Result<(Self::Connection, Bytes), Failure>> + Send {
+        async {
+            let connection = self.dial().await?;
+            let answer = connection.call(body).await?;
+            Ok((connection, answer))
+        }
+    }
 }
 
 /// A handle to one connection, which many tasks use at once.

@@ -33,7 +33,7 @@ type News = Result<CloseCode, ConnectionError>;
 impl Fate {
     /// Whether the peer's first record is still to come.
     pub(crate) fn opens(&self, opening: bool) {
-        self.lock().opening = opening;
+        self.change(|state| state.opening = opening);
     }
 
     /// Whether the peer's first record has come.
@@ -119,6 +119,25 @@ impl ConnectionWatch {
     #[must_use]
     pub fn has_stood(&self) -> bool {
         self.fate.has_stood()
+    }
+
+    /// Waits until [`has_stood`](Self::has_stood) is so.
+    ///
+    /// ```no_run
+    /// # async fn run(connection: np_driver::Connection) -> Result<(), np_types::ConnectionError> {
+    /// connection.watch().stood().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the connection has ended, and the peer's first record had not come by then.
+    pub async fn stood(&self) -> Result<(), ConnectionError> {
+        let settled = |state: &State| match (state.opening, &state.closed) {
+            (false, _) => Some(Ok(())),
+            (true, closed) => closed.as_deref().cloned().map(Err),
+        };
+        self.until(settled).await
     }
 
     /// Waits until the connection is over, and says why.
@@ -282,6 +301,25 @@ mod tests {
         for waiter in [&mut closed, &mut another] {
             assert!(waiter.is_woken());
             assert_eq!(waiter.poll(), Poll::Ready(OVER));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_first_record_is_told_of_it_or_of_the_end() {
+        let (_, watch) = watched();
+        assert_eq!(Waiter::new(watch.stood()).poll(), Poll::Ready(Ok(())));
+        for ends in [false, true] {
+            let (fate, watch) = watched();
+            fate.opens(true);
+            let mut stood = Waiter::new(watch.stood());
+            assert_eq!(stood.poll(), Poll::Pending);
+            if ends {
+                fate.ends(&OVER)
+            } else {
+                fate.opens(false)
+            }
+            assert!(stood.is_woken());
+            assert_eq!(stood.poll(), Poll::Ready(if ends { Err(OVER) } else { Ok(()) }));
         }
     }
 

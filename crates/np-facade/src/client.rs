@@ -28,6 +28,7 @@ pub(crate) mod breaker;
 pub(crate) mod budget;
 pub(crate) mod dialer;
 pub(crate) mod events;
+mod first_call;
 pub(crate) mod keeper;
 pub(crate) mod keeping;
 pub(crate) mod messages;

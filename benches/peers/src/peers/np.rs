@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use np_facade::prelude::*;
 use np_facade::raw::noise::RustCrypto;
-use np_facade::{ServerBuilder, TlsServer};
+use np_facade::{ClientBuilder, ServerBuilder, TlsServer};
 
 use crate::Failure;
 use crate::certificate::Certificate;
@@ -30,8 +30,8 @@ pub(crate) struct Np {
     pub(crate) options: &'static str,
     /// Whether both sides compute in Rust alone.
     pub(crate) rust: bool,
-    /// Whether the first call leaves with the handshake, as it does by hand.
-    pub(crate) early: bool,
+    /// Whether a client that is to make a call connects first, and waits to hear whether the server takes it.
+    pub(crate) waits: bool,
 }
 
 /// np, before a connection.
@@ -39,7 +39,7 @@ pub(crate) struct NpDialer {
     address: String,
     identity: Option<Identity>,
     rust: bool,
-    early: bool,
+    waits: bool,
 }
 
 impl Peer for Np {
@@ -71,7 +71,7 @@ impl Peer for Np {
             address: format!("{}{}", place.address, self.options),
             identity,
             rust: self.rust,
-            early: self.early,
+            waits: self.waits,
         })
     }
 }
@@ -84,14 +84,30 @@ impl Dialer for NpDialer {
     type Connection = Client;
 
     async fn dial(&self) -> Result<Client, Failure> {
-        let mut builder = Client::builder(&self.address).early_call(self.early);
+        Ok(self.builder().connect().await?)
+    }
+
+    async fn dial_and_call(&self, body: Bytes) -> Result<(Client, Bytes), Failure> {
+        if self.waits {
+            let client = self.dial().await?;
+            let answer = Connection::call(&client, body).await?;
+            return Ok((client, answer));
+        }
+        let (client, answer) = self.builder().connect_and_call("np.echo", body).await?;
+        Ok((client, answer?.body))
+    }
+}
+
+impl NpDialer {
+    fn builder(&self) -> ClientBuilder {
+        let mut builder = Client::builder(&self.address);
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
         }
         if self.rust {
             builder = builder.provider(&RustCrypto);
         }
-        Ok(builder.connect().await?)
+        builder
     }
 }
 

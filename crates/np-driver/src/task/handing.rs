@@ -12,8 +12,8 @@ use crate::commands::Answering;
 
 /// Replies that are handed out in one turn.
 const AT_ONCE: usize = 16;
-/// Calls that are worth a record of their own while replies wait: the callers of two turns.
-const WORTH_A_RECORD: usize = 2 * AT_ONCE;
+/// Calls that are worth a record of their own while replies wait: the callers of three turns.
+const WORTH_A_RECORD: usize = 3 * AT_ONCE;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
 const HELD: usize = 3;
 
@@ -92,4 +92,36 @@ impl Handing {
 fn hand(caller: Answering, answer: Answer) {
     // The caller may have gone a moment ago.
     let _ = caller.send(Ok(answer));
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use np_session::Answer;
+    use tokio::sync::oneshot;
+
+    use super::Handing;
+
+    /// With so many replies that one of them waits.
+    fn waiting() -> Handing {
+        let mut handing = Handing::default();
+        (0..17).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+        handing
+    }
+
+    #[test]
+    fn calls_wait_for_those_of_three_turns_and_for_three_turns_at_most() {
+        let mut handing = waiting();
+        (0..47).for_each(|_| handing.opened());
+        assert!(handing.holds());
+        handing.opened();
+        assert!(!handing.holds());
+        let mut handing = waiting();
+        handing.opened();
+        assert_eq!([(); 4].map(|()| handing.holds()), [true, true, true, false]);
+        handing.written();
+        assert!(handing.holds());
+        handing.finish();
+        assert!(!handing.holds());
+    }
 }

@@ -153,13 +153,27 @@ impl Dialer {
 
     /// One attempt at one address.
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
+        self.attempt_with(station, |_| {}).await
+    }
+
+    /// One attempt whose connection is made for a call that is there already.
+    pub(crate) async fn attempt_for_call(&self, station: &Station) -> Result<Connection, Error> {
+        self.attempt_with(station, |config| config.early_call = true).await
+    }
+
+    async fn attempt_with(
+        &self,
+        station: &Station,
+        adapt: impl FnOnce(&mut ConnectorConfig),
+    ) -> Result<Connection, Error> {
         let renewed = lock(&self.renewed).clone();
         let is_first = renewed.is_none() && self.named.iter().find_map(Named::address) == Some(&station.address);
         let first = lock(&self.first).take().filter(|_| is_first);
-        let config = match first {
+        let mut config = match first {
             Some(config) => config,
             None => self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?,
         };
+        adapt(&mut config);
         let connection = connect(&station.address, config).await?;
         // One that was made for an early call has yet to hear whether it is welcome.
         if connection.watch().has_stood() {

@@ -10,6 +10,7 @@
 )]
 
 mod effects;
+mod first_call;
 mod keeping;
 mod layers;
 mod pages;

@@ -13,18 +13,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::effects::{Place, address};
 
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A way between a client and a server that counts bytes, delays them, and takes none once it is told so.
-struct Way {
+pub(crate) struct Way {
     /// What a client connects to.
-    address: String,
+    pub(crate) address: String,
     passed: Arc<AtomicUsize>,
-    open: watch::Sender<bool>,
+    pub(crate) open: watch::Sender<bool>,
 }
 
 impl Way {
-    async fn to(server: &Server, delay: Duration) -> Self {
+    pub(crate) async fn to(server: &Server, delay: Duration) -> Self {
         let at = server.addresses()[0].without_keys().to_string();
         let front = address(server).replacen(&at, &format!("{at}-front"), 1);
         let options = np_facade::BindOptions::default();
