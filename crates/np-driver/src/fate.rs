@@ -62,8 +62,10 @@ impl Fate {
         let mut state = self.lock();
         change(&mut state);
         state.woken = state.woken.wrapping_add(1);
-        let (waiting, then) = (std::mem::take(&mut state.waiting), state.then.take());
+        let waiting = std::mem::take(&mut state.waiting);
+        // What is to be done stays until there is news to do it with.
         let news = state.news();
+        let then = news.as_ref().and_then(|_| state.then.take());
         drop(state);
         // Without the lock: what is woken, or done, may look at it.
         waiting.into_iter().flatten().for_each(Waker::wake);
@@ -131,7 +133,7 @@ impl ConnectionWatch {
     /// ```
     ///
     /// # Errors
-    /// When the connection has ended, and the peer's first record had not come by then.
+    /// When the connection has ended, and the peer had not taken this side up by then.
     pub async fn stood(&self) -> Result<(), ConnectionError> {
         let settled = |state: &State| match (state.opening, &state.closed) {
             (false, _) => Some(Ok(())),
@@ -321,6 +323,22 @@ mod tests {
             assert!(stood.is_woken());
             assert_eq!(stood.poll(), Poll::Ready(if ends { Err(OVER) } else { Ok(()) }));
         }
+    }
+
+    #[test]
+    fn what_is_to_be_done_at_the_end_is_not_lost_when_the_first_record_comes() {
+        let (fate, watch) = watched();
+        fate.opens(true);
+        let done = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&done);
+        watch.then(move |news| {
+            assert_eq!(news, Err(OVER));
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        fate.opens(false);
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+        fate.ends(&OVER);
+        assert_eq!(done.load(Ordering::Relaxed), 1);
     }
 
     #[test]

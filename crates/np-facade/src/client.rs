@@ -70,6 +70,10 @@ impl Client {
         Self { inner: Arc::new(Inner { pool, messages: Messages::default(), once }) }
     }
 
+    fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.inner.pool.dialer
     }

@@ -153,19 +153,11 @@ impl Dialer {
 
     /// One attempt at one address.
     pub(crate) async fn attempt(&self, station: &Station) -> Result<Connection, Error> {
-        self.attempt_with(station, |_| {}).await
+        self.attempt_with(station, None).await
     }
 
-    /// One attempt whose connection is made for a call that is there already.
-    pub(crate) async fn attempt_for_call(&self, station: &Station) -> Result<Connection, Error> {
-        self.attempt_with(station, |config| config.early_call = true).await
-    }
-
-    async fn attempt_with(
-        &self,
-        station: &Station,
-        adapt: impl FnOnce(&mut ConnectorConfig),
-    ) -> Result<Connection, Error> {
+    /// The same, where `early_call` says whether its first call leaves early, whatever the settings say.
+    pub(crate) async fn attempt_with(&self, station: &Station, early_call: Option<bool>) -> Result<Connection, Error> {
         let renewed = lock(&self.renewed).clone();
         let is_first = renewed.is_none() && self.named.iter().find_map(Named::address) == Some(&station.address);
         let first = lock(&self.first).take().filter(|_| is_first);
@@ -173,7 +165,7 @@ impl Dialer {
             Some(config) => config,
             None => self.config(renewed.as_deref().unwrap_or(&self.settings), &station.address)?,
         };
-        adapt(&mut config);
+        config.early_call = early_call.unwrap_or(config.early_call);
         let connection = connect(&station.address, config).await?;
         // One that was made for an early call has yet to hear whether it is welcome.
         if connection.watch().has_stood() {

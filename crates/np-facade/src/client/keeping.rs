@@ -153,7 +153,8 @@ impl ClientBuilder {
     ///
     /// [`ClientBuilder::connect`] then does not wait for the server's verdict on this client: it succeeds, and a refusal
     /// fails the first call, as not processed. Only a call of at most 512 bytes leaves so, without metadata and
-    /// compression; anything else waits for the server's settings, as it does without this. A future of `connect` that is kept
+    /// compression; anything else waits for the server's settings, as it does without this. No call is compressed that was made
+    /// before these have come. A future of `connect` that is kept
     /// and not polled holds the end of the handshake back, until `handshake_timeout`. Who connects for one call has both by
     /// [`ClientBuilder::connect_and_call`], and hears of a refusal too.
     ///

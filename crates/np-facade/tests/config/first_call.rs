@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use np_facade::{CallError, Client, ErrorKind, Identity, OnceSettings, Outcome, Policy, Server, ServerBuilder, Status};
+use np_facade::{
+    CallError, Client, CloseCode, Compression, ErrorKind, Identity, Lifetime, OnceSettings, Outcome, Policy, Server,
+    ServerBuilder, Status,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::effects::address;
@@ -108,10 +111,10 @@ async fn an_error_of_the_call_leaves_a_client_that_can_be_used() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_may_have_been_done_is_not_made_at_another_address() {
-    let (server, _) = open("mute", Policy::anyone()).await;
+    let (server, done) = open("mute", Policy::anyone()).await;
     let (other, runs) = open("other", Policy::anyone()).await;
     let way = Way::to(&server, WAY).await;
-    // After message 2 nothing passes any more: nobody knows whether the call has arrived.
+    // The call has gone in when the way is shut, and its answer does not come out: the client cannot know that it was done.
     let shut = async {
         sleep(Duration::from_millis(250)).await;
         way.open.send_replace(false);
@@ -123,7 +126,7 @@ async fn a_call_that_may_have_been_done_is_not_made_at_another_address() {
     let error = answer.unwrap_err();
     assert_eq!((error.status, error.outcome), (Status::DeadlineExceeded, Outcome::Unknown), "{error}");
     assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
-    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    assert_eq!([done, runs].map(|runs| runs.load(Ordering::SeqCst)), [1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,5 +140,70 @@ async fn a_client_whose_calls_run_once_has_its_first_call_numbered_too() {
     let (_client, answer) = made.unwrap();
     assert_eq!(answer.unwrap().body, "counted");
     // It asks first in whose memory the reply is to be.
-    assert!(before.elapsed() >= WAY * 6, "{:?}", before.elapsed());
+    assert!(before.elapsed() >= WAY * 8, "{:?}", before.elapsed());
+    // A refusal is told as `connect` tells it, also where later connections are to call early.
+    let (refusing, _) = open("once-refused", nobody()).await;
+    let builder = Client::builder(address(&refusing)).exactly_once().early_call(true);
+    let error = builder.connect_and_call("count", "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_call_that_is_to_be_compressed_is() {
+    let (server, _) = open("compressed", Policy::anyone()).await;
+    let way = Way::to(&server, WAY).await;
+    for size in [512, 100_000] {
+        let mut bytes = [0; 2];
+        for (by_default, passed) in [false, true].into_iter().zip(&mut bytes) {
+            let compression = Compression { by_default, ..Compression::default() };
+            let builder = Client::builder(&way.address).compression(compression);
+            let call = async { builder.connect_and_call("count", vec![0; size]).await.unwrap().1.unwrap() };
+            *passed = way.bytes_of(call).await;
+        }
+        let [plain, compressed] = bytes;
+        assert!(compressed + size * 3 / 4 < plain, "{size}: {compressed} bytes, and {plain} plain");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_call_whose_link_is_lost_is_sent_again_where_its_method_says_so() {
+    for idempotent in [false, true] {
+        let (server, runs) = open(&format!("lost-{idempotent}"), Policy::anyone()).await;
+        let way = Way::to(&server, WAY).await;
+        let methods: &[&str] = if idempotent { &["slow"] } else { &[] };
+        let lifetime = Lifetime { heartbeat_interval: Some(Duration::from_millis(500)), ..Lifetime::default() };
+        let builder = Client::builder(&way.address)
+            .lifetime(lifetime)
+            .handshake_timeout(Duration::from_secs(2))
+            .idempotent_methods(methods.iter().copied());
+        // The call is at work when nothing passes any more, for long enough to be noticed.
+        let lost = async {
+            while runs.load(Ordering::SeqCst) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            way.open.send_replace(false);
+            sleep(Duration::from_secs(5)).await;
+            way.open.send_replace(true);
+        };
+        let (made, ()) = tokio::join!(timeout(PATIENCE, builder.connect_and_call("slow", "")), lost);
+        let (client, answer) = made.unwrap().unwrap();
+        match answer {
+            Ok(reply) => assert!(idempotent && reply.body == "late"),
+            Err(error) => assert_eq!((idempotent, error.outcome), (false, Outcome::Unknown), "{error}"),
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 1 + usize::from(idempotent));
+        // The client makes a connection again, as any other does.
+        assert_eq!(client.call("count", "").await.unwrap(), "counted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_calls_early_connects_again_once_it_has_stood() {
+    let (server, _) = open("again", Policy::anyone()).await;
+    let client = Client::builder(address(&server)).early_call(true).connect().await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.call("count", "").await.unwrap(), "counted");
+        server.connections()[0].close(CloseCode::Internal, "").await;
+    }
+    assert_eq!(client.call("count", "").await.unwrap(), "counted");
 }

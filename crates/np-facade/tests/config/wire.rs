@@ -43,7 +43,7 @@ impl Way {
     }
 
     /// How many bytes pass while something is done.
-    async fn bytes_of<T>(&self, work: impl Future<Output = T>) -> usize {
+    pub(crate) async fn bytes_of<T>(&self, work: impl Future<Output = T>) -> usize {
         let before = self.passed.load(Ordering::SeqCst);
         work.await;
         // What follows from it passes, too.
