@@ -324,7 +324,8 @@ mod tests {
             assert!(step.repeat().starts_with("cargo ") || step.repeat().contains(" cargo "));
         }
         let clippy = STEPS.iter().find(|step| step.name == "clippy").map(Step::repeat);
-        let wanted = "cargo clippy --workspace --all-targets --locked -- -D warnings";
+        let wanted =
+            "cargo clippy --workspace --all-targets --features np-facade/opentelemetry --locked -- -D warnings";
         assert!(clippy.is_some_and(|all| all.split(" && ").next() == Some(wanted)));
     }
 

@@ -1,5 +1,5 @@
 //! A client that is made for a call: the call leaves with the end of the handshake where it fits there, and both are told
-//! of at once. Must never ask another server where the first may have done the call.
+//! of at once. Must never ask another server where the first may have done a call that does harm when it is done twice.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{Client, ClientBuilder, Error};
 
 impl ClientBuilder {
     /// Connects as [`ClientBuilder::connect`] does without [`ClientBuilder::early_call`], and makes a call: where it can, a
-    /// round trip sooner than one after the other, and what is told of each is the same.
+    /// round trip sooner than one after the other.
     ///
     /// A call of at most 512 bytes leaves with the client's last message of a handshake in XX, once the server has proven its
     /// key, unless its body is to be compressed, the call belongs to a trace, or calls run
@@ -38,9 +38,10 @@ impl ClientBuilder {
     /// ```
     ///
     /// # Errors
-    /// As `connect`; no server has done the call then. What became of the call is told beside the client. Where its link was lost
-    /// or its deadline passed before the server has said whether it takes this client up, there is a client all the same, and
-    /// the call's outcome is unknown.
+    /// As `connect`; no server has done the call then. What became of the call is told beside the client. Where it had left, and its
+    /// link was lost, its deadline passed or `handshake_timeout` ran out before the server has said whether it takes this client
+    /// up, there is a client all the same, and the call's outcome is unknown, unless it was sent again as one of the
+    /// [idempotent methods](ClientBuilder::idempotent_methods).
     pub async fn connect_and_call(
         self,
         method: &str,
@@ -100,9 +101,6 @@ async fn begin(
         // Nothing was done, so that there is time to hear whether this client is taken up, and to ask another server.
         let stood = connection.watch().stood().await;
         stood.map_err(|error| refused(&station.address, error))?;
-    }
-    if connection.watch().has_stood() {
-        station.succeeded();
     }
     Ok((connection, Some(first)))
 }

@@ -83,6 +83,8 @@ async fn another_address_is_called_where_the_first_has_no_place_or_refuses() {
     let (taking, runs) = open("taking", Policy::anyone()).await;
     let _first = Client::connect(&address(&full)).await.unwrap();
     let builder = Client::builder(address(&refusing)).address(address(&full)).address(address(&taking));
+    // It is the attempt to connect that goes on, and not a connection that is made again.
+    let builder = builder.auto_reconnect(false);
     let (client, answer) = builder.connect_and_call("count", "").await.unwrap();
     assert_eq!(answer.unwrap().body, "counted");
     let ran = [none, full_runs, runs].map(|runs| runs.load(Ordering::SeqCst));
@@ -111,22 +113,28 @@ async fn an_error_of_the_call_leaves_a_client_that_can_be_used() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_may_have_been_done_is_not_made_at_another_address() {
-    let (server, done) = open("mute", Policy::anyone()).await;
-    let (other, runs) = open("other", Policy::anyone()).await;
-    let way = Way::to(&server, WAY).await;
-    // The call has gone in when the way is shut, and its answer does not come out: the client cannot know that it was done.
-    let shut = async {
-        sleep(Duration::from_millis(250)).await;
-        way.open.send_replace(false);
-    };
-    let builder = Client::builder(&way.address).address(address(&other)).deadline(Duration::from_secs(1));
-    let before = Instant::now();
-    let (made, ()) = tokio::join!(builder.connect_and_call("count", ""), shut);
-    let (_client, answer) = made.unwrap();
-    let error = answer.unwrap_err();
-    assert_eq!((error.status, error.outcome), (Status::DeadlineExceeded, Outcome::Unknown), "{error}");
-    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
-    assert_eq!([done, runs].map(|runs| runs.load(Ordering::SeqCst)), [1, 0]);
+    let ends = [(1, 10, Status::DeadlineExceeded), (30, 1, Status::Unavailable)];
+    for (deadline, handshake, status) in ends {
+        let (server, done) = open(&format!("mute-{deadline}"), Policy::anyone()).await;
+        let (other, runs) = open(&format!("other-{deadline}"), Policy::anyone()).await;
+        let way = Way::to(&server, WAY).await;
+        // The call has gone in when the way is shut, and its answer does not come out: the client cannot know that it was done.
+        let shut = async {
+            sleep(Duration::from_millis(250)).await;
+            way.open.send_replace(false);
+        };
+        let builder = Client::builder(&way.address)
+            .address(address(&other))
+            .deadline(Duration::from_secs(deadline))
+            .handshake_timeout(Duration::from_secs(handshake));
+        let before = Instant::now();
+        let (made, ()) = tokio::join!(builder.connect_and_call("count", ""), shut);
+        let (_client, answer) = made.unwrap();
+        let error = answer.unwrap_err();
+        assert_eq!((error.status, error.outcome), (status, Outcome::Unknown), "{error}");
+        assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+        assert_eq!([done, runs].map(|runs| runs.load(Ordering::SeqCst)), [1, 0]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
