@@ -1,11 +1,13 @@
 //! Small calls beside large ones on one connection: how much longer a call of 64 bytes takes while messages of 16 MiB
-//! travel the same way or the other, and what that costs them.
+//! travel the same way or the other, and what that costs them. Client and server are processes of their own.
 //!
 //! `cargo bench -p np-benches --bench fairness -- [--rounds N] [--secs S] [--window KIB]`; the window is that of the
 //! connection, and then does not grow.
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has nothing to say")]
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +20,9 @@ use np_facade::prelude::*;
 const LARGE: usize = 16 << 20;
 const SMALL: &[u8] = &[7; 64];
 
+/// For longer than this after a small message a sender holds large ones back no more.
+const FORGOTTEN: Duration = Duration::from_millis(2_500);
+
 #[derive(Clone, Copy)]
 enum Way {
     /// The large messages are requests, as the small ones are.
@@ -26,6 +31,9 @@ enum Way {
     Other,
 }
 
+/// What the server's process is started with.
+const SERVE: &str = "--serve";
+
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -33,25 +41,58 @@ async fn main() {
         let at = arguments.iter().position(|argument| argument == name);
         at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
-    let (rounds, secs) = (option("--rounds", 5.0) as usize, option("--secs", 2.0));
-    let span = Duration::from_secs_f64(secs);
-    let large = Bytes::from(vec![0x5a; LARGE]);
-    let answer = large.clone();
-    let limits = match option("--window", 0.0) as u32 {
+    let window = option("--window", 0.0) as u32;
+    if arguments.iter().any(|argument| argument == SERVE) {
+        serve(window).await;
+    } else {
+        // A task of the runtime, as the callers of a program are.
+        tokio::spawn(measure(option("--rounds", 5.0) as usize, option("--secs", 2.0), window)).await.unwrap();
+    }
+}
+
+fn limits(window: u32) -> Limits {
+    match window {
         0 => Limits::default(),
         kib => {
             let window = kib << 10;
             Limits { stream_window: window / 2, connection_window: window, max_window: window / 2, ..Limits::default() }
         }
-    };
+    }
+}
+
+/// Serves until the input ends, and says where.
+async fn serve(window: u32) {
+    let answer = Bytes::from(vec![0x5a; LARGE]);
     let server = Server::builder(Identity::generate().unwrap(), Policy::anyone())
-        .limits(limits.clone())
+        .limits(limits(window))
         .on("take", |_, body: Bytes| Ok(u64::try_from(body.len()).unwrap_or_default().to_string()))
         .on("give", move |_, _| Ok(answer.clone()))
         .listen("tcp://127.0.0.1:0");
     let server = server.start().await.unwrap();
-    let address = server.addresses().first().unwrap().to_string();
-    let client = Client::builder(&address).limits(limits).connect().await.unwrap();
+    println!("{}", server.addresses().first().unwrap());
+    let input = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    input.await.unwrap().unwrap();
+    server.shutdown(Duration::from_secs(1)).await;
+}
+
+/// The server's process, which ends with its input, and its address.
+fn start(window: u32) -> (Child, String) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([SERVE, "--window", &window.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    (child, address.trim().to_owned())
+}
+
+async fn measure(rounds: usize, secs: f64, window: u32) {
+    let span = Duration::from_secs_f64(secs);
+    let large = Bytes::from(vec![0x5a; LARGE]);
+    let (mut server, address) = start(window);
+    let client = Client::builder(&address).limits(limits(window)).connect().await.unwrap();
 
     println!("calls of 64 bytes, one at a time, beside messages of 16 MiB, one at a time, on one connection over TCP");
     println!("{rounds} rounds of {secs} s for each figure, after one that warms up");
@@ -60,6 +101,7 @@ async fn main() {
         let mut rows = Vec::new();
         for round in 0..=rounds {
             let idle = small(&client, span).await;
+            tokio::time::sleep(FORGOTTEN).await;
             let alone = transfers(&client, way, &large, span).await;
             let stop = Arc::new(AtomicBool::new(false));
             let (beside, times) = both(&client, way, &large, span, &stop).await;
@@ -86,7 +128,8 @@ async fn main() {
             ratio(4, 3)
         );
     }
-    server.shutdown(Duration::from_secs(1)).await;
+    drop(server.stdin.take());
+    assert!(server.wait().unwrap().success());
 }
 
 /// The times of small calls, in microseconds, in order.

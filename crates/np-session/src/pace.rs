@@ -2,10 +2,10 @@
 //!
 //! What was sent and not yet read stands in front of a small message, in buffers that nobody here can reorder. So while
 //! small messages come, large ones are held to a few of what the way itself holds: marks, which are PINGs between the
-//! pieces, tell what has been read and how long it took; a round trip far longer than the shortest seen is a queue of
-//! our own making, and the limit shrinks; one hardly longer means that the way was not full, and it grows (the idea of
-//! TCP Vegas, Brakmo and Peterson 1995). Without small messages nothing is held and nothing is marked. It must never
-//! know what the messages are.
+//! pieces, tell what has been read and how long it took; a round trip far longer than is usual where little is on its
+//! way is a queue of our own making, and the limit shrinks; one hardly longer means that the way was not full, and it
+//! grows (the idea of TCP Vegas, Brakmo and Peterson 1995). Without small messages nothing is held and nothing is
+//! marked. It must never know what the messages are.
 
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ const EXPECTED: Duration = Duration::from_secs(2);
 const LEAST: u64 = 48 << 10;
 /// The limit never grows beyond this, the largest way that the windows of the defaults fill.
 const MOST: u64 = 16 << 20;
-/// For how long the shortest round trip is believed; ways change.
-const BELIEVED: Duration = Duration::from_secs(10);
 /// Marks that may be unanswered at once.
 const MARKS: usize = 16;
 
@@ -33,8 +31,9 @@ const MARKS: usize = 16;
 #[derive(Debug)]
 struct Mark {
     token: u64,
-    /// Bytes of large messages that went before it.
+    /// Bytes of large messages that went before it, and how many of them had not been read then.
     sent: u64,
+    unread: u64,
     at: Time,
 }
 
@@ -49,7 +48,7 @@ pub(crate) struct Pace {
     marks: Seldom<Mark>,
     /// Whether the limit was met since it was judged last: only then does it say anything to have been quick.
     met: bool,
-    shortest: Shortest,
+    usual: Usual,
     /// Streams that wait for what is on its way to be read.
     held: Seldom<StreamKey>,
 }
@@ -63,7 +62,7 @@ impl Default for Pace {
             read: 0,
             marks: Seldom::default(),
             met: false,
-            shortest: Shortest::default(),
+            usual: Usual::default(),
             held: Seldom::default(),
         }
     }
@@ -120,7 +119,7 @@ impl Pace {
     /// A PING leaves, whoever asked for it.
     pub(crate) fn mark(&mut self, token: u64, now: Time) {
         if self.holds(now) && self.marks.len() < MARKS {
-            self.marks.push_back(Mark { token, sent: self.sent, at: now });
+            self.marks.push_back(Mark { token, sent: self.sent, unread: self.sent - self.read, at: now });
         }
     }
 
@@ -135,7 +134,8 @@ impl Pace {
         };
         let bytes = mark.sent - self.read;
         self.read = mark.sent;
-        self.judge(bytes, now.since(mark.at), now);
+        let usual = self.usual.note(now.since(mark.at), mark.unread <= LEAST);
+        self.judge(bytes, now.since(mark.at), usual);
     }
 
     /// A stream that was held has nothing more to send.
@@ -143,33 +143,30 @@ impl Pace {
         self.held.retain(|other| *other != key);
     }
 
-    /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most.
-    fn judge(&mut self, bytes: u64, took: Duration, now: Time) {
-        let shortest = self.shortest.note(took, now);
-        if took > shortest * 3 {
+    /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most. Between the two
+    /// bounds, 11 and 15 eighths of the usual round trip, it stays; they keep a small message within twice the time it takes
+    /// alone, which is also where a queue of one way's worth of bytes leaves a transfer half of its rate.
+    fn judge(&mut self, bytes: u64, took: Duration, usual: Duration) {
+        if took * 8 > usual * 15 {
             self.limit = self.limit.saturating_sub(bytes / 2).max(LEAST);
-        } else if took <= shortest * 2 && std::mem::take(&mut self.met) {
+        } else if took * 8 <= usual * 11 && std::mem::take(&mut self.met) {
             self.limit = (self.limit + bytes).min(MOST);
         }
     }
 }
 
-/// The shortest round trip of late: of this span and the one before.
+/// The usual round trip where little is on its way: a moving average, so that neither one answer of a peer that happened
+/// to be awake nor one of a peer that was kept from its work is taken for the way.
 #[derive(Debug, Default)]
-struct Shortest {
-    since: Time,
-    now: Option<Duration>,
-    before: Option<Duration>,
-}
+struct Usual(Option<Duration>);
 
-impl Shortest {
-    fn note(&mut self, took: Duration, now: Time) -> Duration {
-        if now.since(self.since) >= BELIEVED {
-            (self.since, self.before, self.now) = (now, self.now, None);
-        }
-        let least = self.now.map_or(took, |other| other.min(took));
-        self.now = Some(least);
-        self.before.map_or(least, |other| other.min(least))
+impl Usual {
+    /// Learns from a mark; `alone` says that little stood before it. A shorter one than usual had little before it too,
+    /// whatever was sent.
+    fn note(&mut self, took: Duration, alone: bool) -> Duration {
+        let usual = self.0.unwrap_or(took);
+        let next = if alone || took < usual { (usual * 7 + took.min(usual * 4)) / 8 } else { usual };
+        *self.0.insert(next)
     }
 }
 
@@ -274,7 +271,7 @@ mod tests {
 
     use np_types::Time;
 
-    use super::{BELIEVED, EXPECTED, LEAST, MOST, Pace, SMALL};
+    use super::{EXPECTED, LEAST, MOST, Pace, SMALL};
 
     const WAY: Duration = Duration::from_millis(1);
 
@@ -312,23 +309,56 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Time::ZERO;
         for token in 1..20 {
-            now = round(&mut pace, token, now, WAY);
+            now = round(&mut pace, token, now, WAY * 11 / 8);
         }
         assert_eq!(pace.limit, MOST);
-        now = round(&mut pace, 20, now, 3 * WAY);
-        assert_eq!(pace.limit, MOST, "between two and three times the shortest it stays");
-        for token in 21..40 {
-            now = round(&mut pace, token, now, 4 * WAY);
+        let mut pace = Pace::default();
+        for token in 1..20 {
+            now = round(&mut pace, token, now, WAY);
+        }
+        now = round(&mut pace, 20, now, WAY * 15 / 8);
+        now = round(&mut pace, 21, now, WAY * 11 / 8 + Duration::from_micros(1));
+        assert_eq!(pace.limit, MOST, "between 11 and 15 eighths of the usual it stays");
+        for token in 22..32 {
+            now = round(&mut pace, token, now, WAY * 15 / 8 + Duration::from_micros(1));
         }
         assert_eq!(pace.limit, LEAST);
-        // The shortest was a long time ago: what is usual now is the way.
-        now = now + BELIEVED;
-        round(&mut pace, 40, now, 4 * WAY);
-        now = now + BELIEVED;
-        for token in 41..44 {
-            now = round(&mut pace, token, now, 4 * WAY);
+    }
+
+    /// Little is on its way then, so that what it takes is the way and no queue.
+    #[test]
+    fn a_way_that_has_become_longer_is_learned_where_little_is_on_it() {
+        let mut pace = Pace::default();
+        let mut now = Time::ZERO;
+        for token in 1..20 {
+            now = round(&mut pace, token, now, WAY);
         }
-        assert!(pace.limit > LEAST);
+        for token in 20..29 {
+            now = round(&mut pace, token, now, WAY * 4);
+        }
+        assert_eq!((pace.limit, pace.usual.0), (LEAST, Some(WAY)), "a queue is not learned from");
+        for token in 29..60 {
+            now = round(&mut pace, token, now, WAY * 4);
+        }
+        assert!(pace.limit > 4 * LEAST, "{}", pace.limit);
+        assert!(pace.usual.0 > Some(WAY * 2), "{:?}", pace.usual);
+    }
+
+    #[test]
+    fn one_answer_that_came_at_once_is_not_taken_for_the_way() {
+        let mut pace = Pace::default();
+        let mut now = round(&mut pace, 1, Time::ZERO, WAY);
+        now = round(&mut pace, 2, now, WAY / 10);
+        let before = pace.limit;
+        now = round(&mut pace, 3, now, WAY);
+        assert!(pace.limit > before);
+        now = round(&mut pace, 4, now, WAY * 1_000);
+        assert!(pace.usual.0 < Some(WAY * 3 / 2), "{:?}", pace.usual);
+        // What is always shorter is the way, whatever is on it.
+        for token in 5..50 {
+            now = round(&mut pace, token, now, WAY / 10);
+        }
+        assert!(pace.usual.0 < Some(WAY / 8), "{:?}", pace.usual);
     }
 
     #[test]
