@@ -9,7 +9,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,6 +22,9 @@ const SMALL: &[u8] = &[7; 64];
 
 /// For longer than this after a small message a sender holds large ones back no more.
 const FORGOTTEN: Duration = Duration::from_millis(2_500);
+
+/// When the first message is on its way, all that the windows let of it, and not yet there.
+const MIDDLE: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy)]
 enum Way {
@@ -85,6 +88,7 @@ fn start(window: u32) -> (Child, String) {
         .unwrap();
     let mut address = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    assert!(!address.is_empty(), "the server did not start: what it said stands above");
     (child, address.trim().to_owned())
 }
 
@@ -167,22 +171,22 @@ async fn transfers(client: &Client, way: Way, large: &Bytes, span: Duration) -> 
     f64::from(count) * 16.0 / begun.elapsed().as_secs_f64()
 }
 
-/// Both at once: MiB/s of the large ones and the times of the small ones.
+/// Both at once: MiB/s of the large ones and the times of the small ones, which begin in the middle of a transfer.
 async fn both(client: &Client, way: Way, large: &Bytes, span: Duration, stop: &Arc<AtomicBool>) -> (f64, Vec<f64>) {
-    let (moved, stopped) = (Arc::new(AtomicU64::new(0)), Arc::clone(stop));
+    let stopped = Arc::clone(stop);
     let transfer = {
-        let (client, large, moved) = (client.clone(), large.clone(), Arc::clone(&moved));
+        let (client, large) = (client.clone(), large.clone());
         tokio::spawn(async move {
-            let begun = Instant::now();
+            let (begun, mut moved) = (Instant::now(), 0);
             while !stopped.load(Ordering::Relaxed) {
                 one(&client, way, &large).await;
-                moved.fetch_add(16, Ordering::Relaxed);
+                moved += 16;
             }
-            begun.elapsed()
+            f64::from(moved) / begun.elapsed().as_secs_f64()
         })
     };
+    tokio::time::sleep(MIDDLE).await;
     let times = small(client, span).await;
     stop.store(true, Ordering::Relaxed);
-    let took = transfer.await.unwrap();
-    (moved.load(Ordering::Relaxed) as f64 / took.as_secs_f64(), times)
+    (transfer.await.unwrap(), times)
 }

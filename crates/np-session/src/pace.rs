@@ -24,6 +24,8 @@ const EXPECTED: Duration = Duration::from_secs(2);
 const LEAST: u64 = 48 << 10;
 /// The limit never grows beyond this, the largest way that the windows of the defaults fill.
 const MOST: u64 = 16 << 20;
+/// No round trip is taken for a shorter one, however coarse the clock is: of nothing there is no multiple.
+const INSTANT: Duration = Duration::from_micros(1);
 /// Marks that may be unanswered at once.
 const MARKS: usize = 16;
 
@@ -31,9 +33,10 @@ const MARKS: usize = 16;
 #[derive(Debug)]
 struct Mark {
     token: u64,
-    /// Bytes of large messages that went before it, and how many of them had not been read then.
+    /// Bytes of large messages that went before it.
     sent: u64,
-    unread: u64,
+    /// Whether no more of them could still be on their way than the least limit lets.
+    alone: bool,
     at: Time,
 }
 
@@ -44,7 +47,10 @@ pub(crate) struct Pace {
     small: Option<Time>,
     limit: u64,
     sent: u64,
+    /// What need not be waited for: what was read, or left before there was anything to hold it for.
     read: u64,
+    /// What a mark has told to be read, and nothing else.
+    known: u64,
     marks: Seldom<Mark>,
     /// Whether the limit was met since it was judged last: only then does it say anything to have been quick.
     met: bool,
@@ -60,6 +66,7 @@ impl Default for Pace {
             limit: LEAST,
             sent: 0,
             read: 0,
+            known: 0,
             marks: Seldom::default(),
             met: false,
             usual: Usual::default(),
@@ -119,7 +126,9 @@ impl Pace {
     /// A PING leaves, whoever asked for it.
     pub(crate) fn mark(&mut self, token: u64, now: Time) {
         if self.holds(now) && self.marks.len() < MARKS {
-            self.marks.push_back(Mark { token, sent: self.sent, unread: self.sent - self.read, at: now });
+            // The last piece passes the limit by less than its own size.
+            let alone = self.sent - self.known < LEAST + TURN as u64;
+            self.marks.push_back(Mark { token, sent: self.sent, alone, at: now });
         }
     }
 
@@ -133,9 +142,11 @@ impl Pace {
             return;
         };
         let bytes = mark.sent - self.read;
-        self.read = mark.sent;
-        let usual = self.usual.note(now.since(mark.at), mark.unread <= LEAST);
-        self.judge(bytes, now.since(mark.at), usual);
+        (self.read, self.known) = (mark.sent, mark.sent);
+        let took = now.since(mark.at).max(INSTANT);
+        if let Some(usual) = self.usual.note(took, mark.alone) {
+            self.judge(bytes, took, usual);
+        }
     }
 
     /// A stream that was held has nothing more to send.
@@ -144,8 +155,8 @@ impl Pace {
     }
 
     /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most. Between the two
-    /// bounds, 11 and 15 eighths of the usual round trip, it stays; they keep a small message within twice the time it takes
-    /// alone, which is also where a queue of one way's worth of bytes leaves a transfer half of its rate.
+    /// bounds, 11 and 15 eighths of the usual round trip, it stays: a small message takes less than twice what is usual, which
+    /// is also where a transfer that waits for its marks has half of its rate.
     fn judge(&mut self, bytes: u64, took: Duration, usual: Duration) {
         if took * 8 > usual * 15 {
             self.limit = self.limit.saturating_sub(bytes / 2).max(LEAST);
@@ -161,12 +172,15 @@ impl Pace {
 struct Usual(Option<Duration>);
 
 impl Usual {
-    /// Learns from a mark; `alone` says that little stood before it. A shorter one than usual had little before it too,
-    /// whatever was sent.
-    fn note(&mut self, took: Duration, alone: bool) -> Duration {
+    /// Learns from a mark, and gives what is known. Of one that others stood before it learns only that the way is no longer
+    /// than that. One answer, however late, makes it longer by three eighths at most.
+    fn note(&mut self, took: Duration, alone: bool) -> Option<Duration> {
+        if !alone && self.0.is_none_or(|usual| took >= usual) {
+            return self.0;
+        }
         let usual = self.0.unwrap_or(took);
-        let next = if alone || took < usual { (usual * 7 + took.min(usual * 4)) / 8 } else { usual };
-        *self.0.insert(next)
+        self.0 = Some((usual * 7 + took.min(usual * 4)) / 8);
+        self.0
     }
 }
 
@@ -271,7 +285,7 @@ mod tests {
 
     use np_types::Time;
 
-    use super::{EXPECTED, LEAST, MOST, Pace, SMALL};
+    use super::{EXPECTED, LEAST, MOST, Pace, SMALL, Usual};
 
     const WAY: Duration = Duration::from_millis(1);
 
@@ -309,18 +323,11 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Time::ZERO;
         for token in 1..20 {
-            now = round(&mut pace, token, now, WAY * 11 / 8);
-        }
-        assert_eq!(pace.limit, MOST);
-        let mut pace = Pace::default();
-        for token in 1..20 {
             now = round(&mut pace, token, now, WAY);
         }
-        now = round(&mut pace, 20, now, WAY * 15 / 8);
-        now = round(&mut pace, 21, now, WAY * 11 / 8 + Duration::from_micros(1));
-        assert_eq!(pace.limit, MOST, "between 11 and 15 eighths of the usual it stays");
-        for token in 22..32 {
-            now = round(&mut pace, token, now, WAY * 15 / 8 + Duration::from_micros(1));
+        assert_eq!(pace.limit, MOST);
+        for token in 20..30 {
+            now = round(&mut pace, token, now, WAY * 2);
         }
         assert_eq!(pace.limit, LEAST);
     }
@@ -352,13 +359,77 @@ mod tests {
         let before = pace.limit;
         now = round(&mut pace, 3, now, WAY);
         assert!(pace.limit > before);
-        now = round(&mut pace, 4, now, WAY * 1_000);
-        assert!(pace.usual.0 < Some(WAY * 3 / 2), "{:?}", pace.usual);
         // What is always shorter is the way, whatever is on it.
-        for token in 5..50 {
+        for token in 4..50 {
             now = round(&mut pace, token, now, WAY / 10);
         }
         assert!(pace.usual.0 < Some(WAY / 8), "{:?}", pace.usual);
+    }
+
+    #[test]
+    fn between_11_and_15_eighths_of_the_usual_a_limit_stays() {
+        let limit = |took: Duration| {
+            let mut pace = Pace { limit: 10 * LEAST, met: true, ..Pace::default() };
+            pace.judge(LEAST, took, WAY);
+            (pace.limit / LEAST, pace.met)
+        };
+        let more = Duration::from_nanos(1);
+        assert_eq!(limit(WAY * 11 / 8), (11, false));
+        assert_eq!(limit(WAY * 11 / 8 + more), (10, true));
+        assert_eq!(limit(WAY * 15 / 8), (10, true));
+        assert_eq!(limit(WAY * 15 / 8 + more), (9, true));
+    }
+
+    #[test]
+    fn one_late_answer_is_not_taken_for_the_way() {
+        let mut usual = Usual::default();
+        assert_eq!(usual.note(WAY, true), Some(WAY));
+        assert_eq!(usual.note(WAY * 1_000, true), Some(WAY * 11 / 8));
+    }
+
+    /// However pieces end, marks of the least limit are learned from, though each answer frees one piece and no more.
+    #[test]
+    fn a_longer_way_is_learned_by_pieces_of_any_size() {
+        for piece in [SMALL, SMALL - 1, SMALL - 84] {
+            let (mut pace, mut now, mut marked) = (Pace::default(), Time::ZERO, 0);
+            for answered in 1..400 {
+                pace.small(now);
+                while pace.takes(now) {
+                    pace.sent(piece);
+                    marked += 1;
+                    pace.mark(marked, now);
+                }
+                now = now + if answered < 40 { WAY / 4 } else { WAY * 4 };
+                pace.answered(answered, now);
+            }
+            assert!(pace.usual.0 > Some(WAY * 8), "{piece}: {pace:?}");
+        }
+    }
+
+    /// What left while nothing was held stands before the first marks, and says nothing of the way.
+    #[test]
+    fn a_queue_of_before_is_not_taken_for_the_way() {
+        let mut pace = Pace::default();
+        pace.sent(2 << 20);
+        let mut now = round(&mut pace, 1, Time::ZERO, WAY * 20);
+        assert_eq!((pace.limit, pace.usual.0), (LEAST, None));
+        now = round(&mut pace, 2, now, WAY);
+        assert_eq!(pace.usual.0, Some(WAY));
+        // And again, once nothing was held for a while.
+        now = now + EXPECTED;
+        pace.sent(2 << 20);
+        round(&mut pace, 3, now, WAY * 20);
+        assert_eq!(pace.usual.0, Some(WAY));
+    }
+
+    #[test]
+    fn an_answer_that_took_no_time_is_not_believed_for_ever() {
+        let mut pace = Pace::default();
+        let mut now = round(&mut pace, 1, Time::ZERO, Duration::ZERO);
+        for token in 2..60 {
+            now = round(&mut pace, token, now, WAY);
+        }
+        assert!(pace.limit > LEAST && pace.usual.0 > Some(WAY / 2), "{pace:?}");
     }
 
     #[test]
