@@ -155,12 +155,12 @@ impl Pace {
     }
 
     /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most. Between the two
-    /// bounds, 11 and 15 eighths of the usual round trip, it stays: a small message takes less than twice what is usual, which
+    /// bounds, 10 and 14 eighths of the usual round trip, it stays: a small message takes less than twice what is usual, which
     /// is also where a transfer that waits for its marks has half of its rate.
     fn judge(&mut self, bytes: u64, took: Duration, usual: Duration) {
-        if took * 8 > usual * 15 {
+        if took * 8 > usual * 14 {
             self.limit = self.limit.saturating_sub(bytes / 2).max(LEAST);
-        } else if took * 8 <= usual * 11 && std::mem::take(&mut self.met) {
+        } else if took * 8 <= usual * 10 && std::mem::take(&mut self.met) {
             self.limit = (self.limit + bytes).min(MOST);
         }
     }
@@ -367,17 +367,17 @@ mod tests {
     }
 
     #[test]
-    fn between_11_and_15_eighths_of_the_usual_a_limit_stays() {
+    fn between_10_and_14_eighths_of_the_usual_a_limit_stays() {
         let limit = |took: Duration| {
             let mut pace = Pace { limit: 10 * LEAST, met: true, ..Pace::default() };
             pace.judge(LEAST, took, WAY);
             (pace.limit / LEAST, pace.met)
         };
         let more = Duration::from_nanos(1);
-        assert_eq!(limit(WAY * 11 / 8), (11, false));
-        assert_eq!(limit(WAY * 11 / 8 + more), (10, true));
-        assert_eq!(limit(WAY * 15 / 8), (10, true));
-        assert_eq!(limit(WAY * 15 / 8 + more), (9, true));
+        assert_eq!(limit(WAY * 10 / 8), (11, false));
+        assert_eq!(limit(WAY * 10 / 8 + more), (10, true));
+        assert_eq!(limit(WAY * 14 / 8), (10, true));
+        assert_eq!(limit(WAY * 14 / 8 + more), (9, true));
     }
 
     #[test]
