@@ -155,8 +155,8 @@ impl Pace {
     }
 
     /// Grows and shrinks by what was read, so that a limit doubles or halves within a round trip at most. Between the two
-    /// bounds, 10 and 14 eighths of the usual round trip, it stays: a small message takes less than twice what is usual, which
-    /// is also where a transfer that waits for its marks has half of its rate.
+    /// bounds, 10 and 14 eighths of the usual round trip, it stays: a small message is to take less than twice what is usual,
+    /// which is also where a transfer that waits for its marks has half of its rate.
     fn judge(&mut self, bytes: u64, took: Duration, usual: Duration) {
         if took * 8 > usual * 14 {
             self.limit = self.limit.saturating_sub(bytes / 2).max(LEAST);
