@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use bytes::BytesMut;
-use np_session::{Event, Handshake, HandshakeEvent, Preface, Session};
+use np_session::{Event, Handshake, HandshakeEvent, Preface, Session, Shortage};
 use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Limits, Misuse, PeerIdentity, PublicKey};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
@@ -152,6 +152,8 @@ impl<J: Judge> Establish<'_, J> {
         }
         let mut out = Vec::new();
         loop {
+            // Nothing large before the connection's task has asked what memory there is.
+            session.set_shortage(Shortage::Grants);
             session.handle_bytes(self.clock.now(), &mut input);
             while let Some(event) = session.poll_event() {
                 match event {

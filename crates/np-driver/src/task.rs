@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use np_dispatch::{PeerInfo, Router};
-use np_session::{Event, Session, Side};
+use np_session::{Event, Session, Shortage, Side};
 use np_transport::Io;
 use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 use tokio::io::AsyncReadExt as _;
@@ -31,7 +31,7 @@ use crate::fate::Fate;
 use crate::handlers::Handlers;
 use crate::lifetime::{Life, Lifetime};
 use crate::link_error::{is_end, link_error};
-use crate::memory::Share;
+use crate::memory::{Holding, Share};
 use crate::progress::Progress;
 use crate::queue::{Queue, WeakCommands, queue};
 use crate::recent::Recent;
@@ -132,6 +132,9 @@ pub(crate) fn start(
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
     let book = Book::new(info.audit.telemetry.clone(), side, established.opening.is_none());
     fate.opens(established.opening.is_some());
+    if !share.counts() {
+        established.session.set_shortage(Shortage::None);
+    }
     established.session.keep_alive(lifetime.heartbeat_interval, now);
     let task = Box::new(Task {
         io,
@@ -409,7 +412,10 @@ impl Task {
         let waiting = self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
         let held = size(self.session.held_bytes()) + unpacked + waiting;
         let taken = size(self.session.held_by_application()) + self.bell.whole() + unpacked;
-        let reads = self.share.note(self.now, held, taken);
+        let waits = size(self.session.held_bytes() - self.session.held_by_application());
+        let (moved, asks) = (self.session.moved_bytes(), self.session.waits_for_grants());
+        let reads = self.share.note(self.now, Holding { all: held, taken, waits, moved, asks });
+        self.session.set_shortage(self.share.shortage());
         if !reads {
             self.session.note_heard(self.now);
             if self.share.shows_life(self.now) {

@@ -6,10 +6,10 @@ use np_types::{ConnectionError, Misbehaved, Status};
 use crate::flood::Act;
 use crate::session::Session;
 use crate::stream::{Assembly, Head};
-use crate::{Answer, Event, StreamKey};
+use crate::{Answer, Event, Shortage, StreamKey};
 
 /// Why a request is refused that handlers have no room for.
-const CALL_BUDGET: &str = "limit call_budget reached; try again later";
+pub(crate) const CALL_BUDGET: &str = "limit call_budget reached; try again later";
 
 /// Bytes of a body that came with a frame, as a slice of its record.
 pub(crate) struct Body<'a> {
@@ -48,6 +48,7 @@ impl Session {
         let assembly = Assembly { head: head.map(Box::new), total, buffer: body.bytes.to_vec(), large, granted: false };
         if self.table.stream(key).is_some() {
             self.assembling += body.len();
+            self.arrived += body.len();
         }
         if let Some(stream) = self.table.stream_mut(key) {
             stream.assembly = Some(Box::new(assembly));
@@ -61,13 +62,16 @@ impl Session {
 
     /// Grants whole messages as far as the reassembly budget goes.
     pub(crate) fn grant_waiting(&mut self) {
-        while let Some((key, bytes)) = self.budget.next_grant() {
+        while self.shortage == Shortage::None
+            && let Some((key, bytes)) = self.budget.next_grant()
+        {
             let granted = self.table.stream_mut(key).is_some_and(|stream| {
                 let Some(assembly) = stream.assembly.as_mut() else {
                     return false;
                 };
                 assembly.granted = true;
-                assembly.buffer.reserve_exact(bytes as usize);
+                // Where the system has not so much, it is asked again for what truly comes.
+                let _ = assembly.buffer.try_reserve_exact(bytes as usize);
                 stream.pending.credit = bytes;
                 true
             });
@@ -100,6 +104,7 @@ impl Session {
         }
         assembly.buffer.extend_from_slice(body.bytes);
         let large = assembly.large;
+        self.arrived += body.len();
         match body.len() {
             0 if !whole => self.flood.spend(Act::EmptyData)?,
             bytes => self.flood.piece(bytes, whole)?,
@@ -154,7 +159,7 @@ impl Session {
         if !self.hold(key, body.len() + metadata.size()) {
             self.release(credit);
             let coming = self.table.stream(key).map_or(0, |stream| stream.receive_credit);
-            self.turn_away(key, coming);
+            self.turn_away(key, coming, CALL_BUDGET);
             return Ok(());
         }
         let Some(stream) = self.table.stream(key) else {
@@ -165,13 +170,13 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses a call that handlers have no room for. The application never hears of it, nor of what still comes for it.
-    pub(crate) fn turn_away(&mut self, key: StreamKey, coming: u64) {
+    /// Refuses a call that there is no room for. The application never hears of it, nor of what still comes for it.
+    pub(crate) fn turn_away(&mut self, key: StreamKey, coming: u64, why: &str) {
         if let Some(stream) = self.table.stream_mut(key) {
             (stream.abandoned, stream.receive_credit) = (true, 0);
         }
         self.flood.expect_late(coming);
-        self.end_with(key, Status::Unavailable, CALL_BUDGET);
+        self.end_with(key, Status::Unavailable, why);
     }
 
     /// Makes a call count for `bytes` against `call_budget`, in place of what it counted for.

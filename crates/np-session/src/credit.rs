@@ -153,6 +153,10 @@ impl ReassemblyBudget {
         self.all - self.left
     }
 
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     pub(crate) fn ask(&mut self, key: StreamKey, bytes: u32) {
         self.waiting.push_back((key, bytes));
     }

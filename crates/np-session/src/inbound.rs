@@ -232,10 +232,10 @@ impl Session {
     fn accept(&mut self, key: StreamKey, method: MethodName, deadline: Deadline, open: Open<'_>, body: &Body<'_>) {
         self.flood.bytes(body.bytes.len());
         let credit = body.len() as u32;
-        if !self.hold(key, body.bytes.len() + open.metadata.size()) {
+        if let Err(why) = self.admit(key, body.bytes.len() + open.metadata.size()) {
             self.release(credit);
             let coming = self.table.stream(key).map_or(0, |stream| stream.receive_credit);
-            return self.turn_away(key, coming);
+            return self.turn_away(key, coming, why);
         }
         let Open { kind, codec, encoding, metadata, .. } = open;
         let body = body.to_bytes();
@@ -254,9 +254,9 @@ impl Session {
         let Open { method, codec, encoding, metadata, .. } = open;
         let head = Head { method, codec, encoding, metadata, body: Bytes::new() };
         // The head of a message that is still to come is held too.
-        if !self.hold(key, head.metadata.size()) {
+        if let Err(why) = self.admit(key, head.metadata.size()) {
             self.receive_window.release(body.len());
-            self.turn_away(key, coming);
+            self.turn_away(key, coming, why);
             return Ok(());
         }
         let begun = self.begin_assembly(key, total, Some(head), body);

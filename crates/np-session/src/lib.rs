@@ -40,6 +40,7 @@ mod schedule;
 mod seldom;
 mod sender;
 mod session;
+mod shortage;
 mod small;
 mod stream;
 mod table;
@@ -51,4 +52,5 @@ pub use handshake::{
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
 pub use session::{EARLY_BYTES, Session};
+pub use shortage::Shortage;
 pub use table::StreamKey;

@@ -19,7 +19,7 @@ use crate::schedule::Schedule;
 use crate::seldom::Seldom;
 use crate::sender::Sender;
 use crate::table::{Opened, Table};
-use crate::{Event, StreamKey};
+use crate::{Event, Shortage, StreamKey};
 
 /// Where a connection stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +90,9 @@ pub struct Session {
     pub(crate) budget: ReassemblyBudget,
     /// Bytes of small messages that are put together; large ones have a budget of their own.
     pub(crate) assembling: u64,
+    /// Bytes of messages in pieces that came, ever.
+    pub(crate) arrived: u64,
+    pub(crate) shortage: Shortage,
     pub(crate) flood: Flood,
     pub(crate) control: Control,
     /// Streams with control frames; each stands there at most once.
@@ -228,6 +231,8 @@ impl Session {
             receive_window: ReceiveWindow::new(limits.connection_window, limits.max_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
             assembling: 0,
+            arrived: 0,
+            shortage: Shortage::None,
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
             control_ready: Seldom::default(),

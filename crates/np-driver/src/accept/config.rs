@@ -72,8 +72,10 @@ pub struct AcceptorConfig {
     /// Bytes of bodies that all connections may hold together, decompressed ones by their whole size. Above it those of which
     /// the application holds more than 64 KiB (requests that it has not answered, messages of streams that it has not
     /// taken) are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`. What one turn has
-    /// read is let through, and what only the peer can make free goes on under the limits of its connection: messages
-    /// that are half-way in, answers on their way. Default: no limit but that of each connection.
+    /// read is let through. What only peers can make free (messages half-way in, by their whole size once they are granted,
+    /// and answers on their way) may come to half of it: beyond that no message larger than a stream window is granted,
+    /// connections of which more than 64 KiB wait so get no call taken (`unavailable`, not processed), and one that moves
+    /// less than half of that in half of `progress_timeout` is cut. Default: no limit but that of each connection.
     pub max_memory: Option<usize>,
     /// What happens to a call beyond one of these two. Default: it is refused as safe to send again.
     pub when_full: WhenFull,

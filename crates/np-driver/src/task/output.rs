@@ -115,12 +115,18 @@ impl Task {
         if let Some(slow) = self.progress.late(self.now) {
             self.cut(slow);
         }
-        if self.session.error().is_none() && self.share.stopped_for(self.now, self.info.progress_timeout) {
+        if self.session.error().is_some() {
+            return;
+        }
+        let span = self.info.progress_timeout;
+        let (stopped, keeps) = (self.share.stopped_for(self.now, span), self.share.keeps(self.now, span));
+        if stopped || keeps {
+            let why = if stopped { "not read for progress_timeout" } else { "kept memory, and did not move it" };
             self.book.refused("max_memory");
             if let Some(suppressed) = self.info.audit.admit(Kind::Cut) {
                 tracing::warn!(
                     target: "np::audit", peer = %self.info.peer, limit = "max_memory", suppressed,
-                    "cut: not read for progress_timeout"
+                    "cut: {why}"
                 );
             }
             self.session.close(CloseCode::LimitExceeded, "limit max_memory of the server reached; try again later");

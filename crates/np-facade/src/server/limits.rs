@@ -100,7 +100,8 @@ impl ServerBuilder {
 
     /// Sets how many bytes of bodies all connections may hold together, decompressed ones by their whole size. Above it those
     /// of which the application holds more than 64 KiB are not read, and are cut when that lasts as long as
-    /// `progress_timeout`. Default: no limit but that of each connection.
+    /// `progress_timeout`. Of half of it, messages half-way in and answers that wait for their callers may be: beyond that
+    /// clients who keep much of it get no call taken, and are cut if they do not move it. Default: no limit but that of each connection.
     #[must_use]
     pub const fn max_memory(mut self, bytes: usize) -> Self {
         self.config.max_memory = Some(bytes);

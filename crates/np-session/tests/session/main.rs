@@ -39,5 +39,6 @@ mod patterns;
 mod priority;
 #[cfg(test)]
 mod rekey;
+mod shortage;
 #[cfg(test)]
 mod streams;

@@ -1,0 +1,188 @@
+//! Peers that keep the memory of a server by doing nothing: messages half-way in, and answers that they do not take.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by any of these"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use common::by_hand::{ByHand, settle};
+use common::{config, echo, request, serve_with};
+use np_dispatch::{MethodOptions, Router, Target, bytes_async};
+use np_driver::{Acceptor, AcceptorConfig, Connection, connect};
+use np_session::{Event, OpenCall, OpenKind};
+use np_transport::{Address, BindOptions, Listener};
+use np_trust::Policy;
+use np_types::{CloseCode, ConnectionError, Deadline, Status};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep, timeout};
+
+const MIB: usize = 1 << 20;
+/// Of the server.
+const MOST: usize = 64 * MIB;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Answers `large` with 8 MiB, and `hold` never.
+fn router() -> Router {
+    let router = echo();
+    router.on("large", |_, _| Ok(vec![7u8; 8 * MIB])).unwrap();
+    let hold = bytes_async(|_, body: Bytes| async move {
+        let _held = body;
+        std::future::pending::<Result<Bytes, np_types::CallError>>().await
+    });
+    router.register_target("hold", Target::Unary(Arc::new(hold)), MethodOptions::default()).unwrap();
+    router
+}
+
+fn scarce(config: &mut AcceptorConfig) {
+    (config.max_memory, config.progress_timeout) = (Some(MOST), PATIENCE);
+    config.lifetime.heartbeat_interval = None;
+}
+
+/// A server that clients move by hand.
+async fn open(name: &str) -> (Acceptor, Address) {
+    let mut config = AcceptorConfig::without_identity(Policy::anonymous(), router());
+    scarce(&mut config);
+    let mut acceptor = Acceptor::new(config).unwrap();
+    let at: Address = format!("mem:{name}?mode=danger-plaintext").parse().unwrap();
+    acceptor.listen(Listener::bind(&at, &BindOptions::default()).await.unwrap()).unwrap();
+    (acceptor, at)
+}
+
+/// What a call takes to begin; of a large body that is the head alone.
+fn begin(hand: &mut ByHand, method: &str, size: usize) -> Vec<u8> {
+    let mut call = OpenCall::new(OpenKind::Request, method.parse().unwrap());
+    (call.deadline, call.body) = (Deadline::NONE, vec![1; size].into());
+    hand.session.open(call).unwrap();
+    let mut out = Vec::new();
+    hand.session.poll_transmit(hand.clock.now(), &mut out);
+    out
+}
+
+/// A client that begins two of the largest messages, and sends nothing of them.
+async fn idler(at: &Address) -> ByHand {
+    let mut hand = ByHand::connect(at).await;
+    for _ in 0..2 {
+        let head = begin(&mut hand, "np.echo", 16 * MIB);
+        assert!(head.len() < 200, "{}", head.len());
+        hand.link.io.write_all(&head).await.unwrap();
+    }
+    hand
+}
+
+/// Reads until the server ends the connection; gives when, and why.
+async fn ended(hand: &mut ByHand) -> (Instant, ConnectionError) {
+    let mut input = BytesMut::new();
+    while hand.session.error().is_none() && hand.link.io.read_buf(&mut input).await.unwrap() != 0 {
+        hand.session.handle_bytes(hand.clock.now(), &mut input);
+    }
+    (Instant::now(), hand.session.error().unwrap().clone())
+}
+
+fn is_for_memory(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::ClosedByPeer { code: CloseCode::LimitExceeded, text, .. } if text.contains("max_memory"))
+}
+
+/// Two of them hold all the memory there is with some hundred bytes. They are cut, and who works beside them is not.
+#[tokio::test(start_paused = true)]
+async fn who_begins_messages_and_sends_nothing_is_cut_and_nobody_beside_it_is() {
+    let (_acceptor, at) = open("kept-idle").await;
+    let mut honest = ByHand::connect(&at).await;
+    // Of this the handler has much, and it stays at work.
+    let work = begin(&mut honest, "hold", 200_000);
+    honest.link.io.write_all(&work).await.unwrap();
+    honest.ping().await;
+    let begun = Instant::now();
+    let (mut one, mut other) = (idler(&at).await, idler(&at).await);
+    let idle = tokio::spawn(async move { [ended(&mut one).await, ended(&mut other).await] });
+    // Its large message waits for theirs to go, and is taken then.
+    let mut patient = ByHand::connect(&at).await;
+    let head = begin(&mut patient, "np.echo", 16 * MIB);
+    patient.link.io.write_all(&head).await.unwrap();
+    sleep(PATIENCE / 4).await;
+    assert!(settle(&mut patient).await.is_empty(), "no further message is granted");
+    while !settle(&mut patient).await.iter().any(|event| matches!(event, Event::Answered { .. })) {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begun.elapsed() < PATIENCE * 3 / 4, "{:?}", begun.elapsed());
+    for (at, why) in idle.await.unwrap() {
+        let took = at - begun;
+        assert!(took >= PATIENCE / 2 && took < PATIENCE / 2 + Duration::from_secs(3), "{took:?}");
+        assert!(is_for_memory(&why), "{why}");
+    }
+    sleep(PATIENCE * 3).await;
+    honest.ping().await;
+}
+
+/// Answers that wait for credit are held as messages half-way in are: who does not take them gets no more, and is cut.
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_answers_gets_no_more_calls_taken_and_is_cut() {
+    let (_acceptor, at) = open("kept-answers").await;
+    let mut hands = [ByHand::connect(&at).await, ByHand::connect(&at).await, ByHand::connect(&at).await];
+    let begun = Instant::now();
+    for hand in &mut hands {
+        for _ in 0..2 {
+            let call = begin(hand, "large", 0);
+            hand.link.io.write_all(&call).await.unwrap();
+        }
+        // It sees that answers begin, and says nothing to them.
+        hand.link.io.read_buf(&mut BytesMut::new()).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    let [mut hand, others @ ..] = hands;
+    let call = begin(&mut hand, "np.echo", 0);
+    hand.link.io.write_all(&call).await.unwrap();
+    let refused = timeout(Duration::from_secs(1), async {
+        let mut input = BytesMut::new();
+        loop {
+            hand.link.io.read_buf(&mut input).await.unwrap();
+            hand.session.handle_bytes(hand.clock.now(), &mut input);
+            while let Some(event) = hand.session.poll_event() {
+                if let Event::Failed { error, .. } = event {
+                    return error;
+                }
+            }
+        }
+    });
+    let refused = refused.await.unwrap();
+    assert!(refused.status == Status::Unavailable && refused.to_string().contains("max_memory"), "{refused}");
+    assert!(is_for_memory(&ended(&mut hand).await.1));
+    assert!(begun.elapsed() < PATIENCE / 2 + Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(others);
+}
+
+/// Who moves what it holds is not cut, however long the memory is short.
+#[tokio::test(start_paused = true)]
+async fn who_moves_its_messages_is_not_cut_while_memory_is_short() {
+    let house = serve_with("mem:kept-moving", router(), |config| {
+        scarce(config);
+        config.max_memory = Some(MIB);
+    })
+    .await;
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(connect(&house.address, config(&house)).await.unwrap());
+    }
+    let until = Instant::now() + PATIENCE * 2;
+    let works = |client: Connection| async move {
+        let mut done = 0;
+        while Instant::now() < until {
+            let call = client.call(request("np.echo").body(vec![1; 3 * MIB]).deadline(Deadline::NONE));
+            assert_eq!(call.await.unwrap().body.len(), 3 * MIB);
+            sleep(Duration::from_secs(10)).await;
+            done += 1;
+        }
+        done
+    };
+    for done in futures_util::future::join_all(all.into_iter().map(works)).await {
+        assert!(done > 8, "{done}");
+    }
+}
