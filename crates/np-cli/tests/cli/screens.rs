@@ -10,6 +10,8 @@ use crate::wire::{conversation_in, packets, pcap};
 
 #[cfg(unix)]
 mod cluster;
+#[cfg(unix)]
+mod commands;
 mod mask;
 mod narrow;
 
