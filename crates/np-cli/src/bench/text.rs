@@ -239,6 +239,15 @@ tcp://a:1: 101 calls in 2.00 s: 50 calls/s answered, 3.1 KiB/s each way
     }
 
     #[test]
+    fn every_line_of_a_run_fits_a_narrow_screen() {
+        let run_of = tests::run("B", [1, 2, 4, 4, 4].into_iter());
+        let text = run(&run_of, "tcp://a:1", Style { width: Some(40), ..PLAIN });
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains("\n                 somewhere else\n"), "{text}");
+        assert!(text.contains(" (not\n    processed)\n"), "{text}");
+    }
+
+    #[test]
     fn a_terminal_gets_blocks_and_colour_only_where_it_is_wanted() {
         let run_of = tests::run("B", [1, 1, 1, 1, 1, 1, 1, 4].into_iter());
         let blocks = run(&run_of, "tcp://a:1", Style { blocks: true, ..PLAIN });
