@@ -13,6 +13,7 @@ use crate::connect::{Dialer, Target};
 use crate::failure::Failure;
 use crate::load::identity;
 use crate::output::{self, Output};
+use crate::screen;
 use crate::signals::{Signals, interrupted};
 
 mod compare;
@@ -131,7 +132,7 @@ pub(crate) async fn run(command: Bench, output: Output, mut signals: Signals) ->
     let paced = (command.secs, command.rate);
     let (mut runner, machine) = Runner::connect(dialer, watched, paced, &mut signals).await?;
     if !output.is_json() {
-        output::write(machine.text().as_bytes())?;
+        output::write(machine.text(screen::width()).as_bytes())?;
     }
     let mut runs = Vec::new();
     let ended = measure(&mut runner, &workloads, &address, output, &mut signals, &mut runs).await;
@@ -172,7 +173,7 @@ fn compare(a: &Path, b: &Path, output: Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&comparison.value());
     }
-    output::write(comparison.table().as_bytes())
+    output::write(comparison.table(screen::width()).as_bytes())
 }
 
 impl Bench {
@@ -217,7 +218,7 @@ fn report(report: &Report, svg: Option<&Path>, output: Output) -> Result<(), Fai
     } else if output.is_json() {
         output.json(report)?;
     } else {
-        output::write(text::summary(report).as_bytes())?;
+        output::write(text::summary(report, Style::of_stdout()).as_bytes())?;
     }
     svg.map_or(Ok(()), |path| write_new(path, &svg::plot(report)))
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::{self, Output};
+use crate::screen;
 use crate::signals::{Signals, blocking, interrupted};
 
 /// Where the server of the printed commands is.
@@ -122,13 +123,13 @@ impl Made {
             "client_key": text(&self.client_key),
             "server_pin": format!("sha256:{}", self.server_pin),
             "client_spki": self.client_spki.to_string(),
-            "commands": self.commands(),
+            "commands": self.commands().map(|words| words.join(" ")),
         });
-        output.line(&self.text(), &value)
+        output.line(&self.text(screen::width()), &value)
     }
 
-    /// The files, the pins and the commands, a line each.
-    fn text(&self) -> String {
+    /// The files, the pins and the commands, a line each where the screen is wide enough.
+    fn text(&self, screen: Option<usize>) -> String {
         let names: String = self.names.iter().map(|name| format!(", {name}")).collect();
         let files = [
             (&self.ca, "the authority's certificate: what both ends trust".to_owned()),
@@ -138,29 +139,53 @@ impl Made {
             (&self.client, "the client's certificate".to_owned()),
             (&self.client_key, "the client's key".to_owned()),
         ];
-        let files = files.map(|(path, what)| (path.to_string_lossy().into_owned(), what));
+        let files = files.map(|(path, what)| (harmless(&path.to_string_lossy()), harmless(&what)));
         let width = files.iter().map(|(path, _)| path.chars().count()).max().unwrap_or_default();
-        let mut lines: Vec<String> = files.iter().map(|(path, what)| format!("{path:width$}  {what}")).collect();
-        lines.push(format!("pin=sha256:{}  the server's key, for its address", self.server_pin));
-        lines.push(format!("spki:{}  the client's key, for --allow", self.client_spki));
+        let mut lines: Vec<String> = files.iter().map(|(path, what)| told(path, width, what, screen)).collect();
+        lines.push(told(&format!("pin=sha256:{}", self.server_pin), 0, "the server's key, for its address", screen));
+        lines.push(told(&format!("spki:{}", self.client_spki), 0, "the client's key, for --allow", screen));
         lines.push(String::new());
-        lines.extend(self.commands());
-        lines.iter().map(|line| harmless(line)).collect::<Vec<_>>().join("\n")
+        lines.extend(self.commands().iter().map(|words| command(words, screen)));
+        lines.join("\n")
     }
 
-    /// A server, a client that trusts the authority, and one that trusts the server's key alone.
-    fn commands(&self) -> [String; 3] {
-        let client = format!("--client-cert {} --client-key {}", argument(&self.client), argument(&self.client_key));
-        let ca = argument(&self.ca);
+    /// A server, a client that trusts the authority, and one that trusts the server's key alone: words that belong together.
+    fn commands(&self) -> [Vec<String>; 3] {
+        let option = |name: &str, path: &Path| format!("--{name} {}", argument(path));
+        let client = || [option("client-cert", &self.client), option("client-key", &self.client_key)];
+        let ca = || option("ca", &self.ca);
+        let serve = format!("np serve --listen {ADDRESS}");
+        let call = |address: &str| vec![format!("np call {address}"), "np.echo hello".to_owned()];
+        let pinned = quoted(&format!("{ADDRESS}?pin=sha256:{}", self.server_pin));
         [
-            format!(
-                "np serve --listen {ADDRESS} --cert {} --key {} --ca {ca}",
-                argument(&self.server),
-                argument(&self.server_key)
-            ),
-            format!("np call {ADDRESS} np.echo hello --ca {ca} {client}"),
-            format!("np call {} np.echo hello {client}", quoted(&format!("{ADDRESS}?pin=sha256:{}", self.server_pin))),
+            vec![serve, option("cert", &self.server), option("key", &self.server_key), ca()],
+            [call(ADDRESS), vec![ca()], client().to_vec()].concat(),
+            [call(&pinned), client().to_vec()].concat(),
         ]
+    }
+}
+
+/// Something to copy, and what it is: beside it in a column of their own, or below it where that column would be narrow.
+fn told(thing: &str, width: usize, what: &str, screen: Option<usize>) -> String {
+    const LEAST: usize = 24;
+    let indent = width.max(thing.chars().count()) + 2;
+    match screen {
+        Some(screen) if indent + LEAST > screen => {
+            format!("{thing}\n{}", screen::fit(&format!("    {what}"), 4, Some(screen)))
+        }
+        screen => screen::fit(&format!("{thing:width$}  {what}"), indent, screen),
+    }
+}
+
+/// A command to copy, in lines that a shell takes for one where it is too long for the screen.
+fn command(words: &[String], screen: Option<usize>) -> String {
+    let whole = harmless(&words.join(" "));
+    // Shells of Windows go on with a line by other signs, each by its own.
+    match screen {
+        Some(screen) if cfg!(unix) && whole.chars().count() > screen => {
+            words.iter().map(|word| harmless(word)).collect::<Vec<_>>().join(" \\\n    ")
+        }
+        _ => whole,
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) async fn run(command: Doctor, output: Output) -> Result<(), Failure> 
     };
     let listen: Vec<&String> = command.listen.iter().chain(&config.server.address).collect();
     let listen: Vec<Address> = listen.iter().map(|text| read_address("--listen", text)).collect::<Result<_, _>>()?;
-    let mut checks = vec![clock()];
+    let mut checks = vec![clock(asked.is_some())];
     if let Some(address) = &asked {
         let stamp = probe::probe(address, command.timeout).await?;
         checks.extend(check::server(&address.without_keys().with_suite(None).to_string(), &stamp));
@@ -86,8 +86,8 @@ fn read_address(what: &str, text: &str) -> Result<Address, Failure> {
     Ok(address)
 }
 
-fn clock() -> Check {
-    check::clock(SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
+fn clock(compared: bool) -> Check {
+    check::clock(SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()), compared)
 }
 
 /// Listens for a moment. What TLS would need beside a port is not asked for.

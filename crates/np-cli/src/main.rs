@@ -9,6 +9,7 @@ mod bench;
 mod call;
 mod cert;
 mod cluster;
+mod columns;
 mod command;
 mod compress;
 mod config;

@@ -3,10 +3,10 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use crate::screen;
+
 /// The pause between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Characters of the bar.
-const WIDTH: u64 = 24;
 
 /// A bar on standard error with the share done, the rate, and the time that is left.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ impl Progress {
         if self.shown && self.drawn.is_none_or(|drawn| now.duration_since(drawn) >= PAUSE) {
             self.drawn = Some(now);
             // Nobody is left to tell when stderr is gone.
-            let _ = write!(io::stderr(), "\r\u{1b}[K{}", self.line(done, now.duration_since(self.begun)));
+            let line = self.line(done, now.duration_since(self.begun), screen::width_of_stderr());
+            let _ = write!(io::stderr(), "\r\u{1b}[K{line}");
         }
     }
 
@@ -42,20 +43,14 @@ impl Progress {
         }
     }
 
-    fn line(&self, done: u64, took: Duration) -> String {
+    fn line(&self, done: u64, took: Duration, width: Option<usize>) -> String {
         let share = if self.total == 0 { 1.0 } else { done as f64 / self.total as f64 };
-        let full = (share * WIDTH as f64) as usize;
-        let bar: String = (0..WIDTH as usize).map(|at| if at < full { '#' } else { '.' }).collect();
         let rate = done.saturating_sub(self.from) as f64 / took.as_secs_f64().max(1e-9);
         let left = if rate > 0.0 { self.total.saturating_sub(done) as f64 / rate } else { f64::INFINITY };
         let left = if left.is_finite() { format!("{left:.0} s left") } else { "stalled".to_owned() };
         let [done, total] = [done, self.total].map(show_bytes);
-        format!(
-            "{} {:3.0} % [{bar}] {done} of {total}, {}/s, {left}",
-            self.what,
-            share * 100.0,
-            show_bytes(rate as u64)
-        )
+        let head = format!("{} {:3.0} %", self.what, share * 100.0);
+        screen::with_bar(&head, share, &format!("{done} of {total}, {}/s, {left}", show_bytes(rate as u64)), width)
     }
 }
 
@@ -87,11 +82,13 @@ mod tests {
     fn a_line_tells_share_rate_and_what_is_left() {
         let bar =
             Progress { what: "sending", from: 0, total: 4 << 20, begun: Instant::now(), drawn: None, shown: false };
-        let line = bar.line(1 << 20, Duration::from_secs(1));
+        let line = bar.line(1 << 20, Duration::from_secs(1), None);
         assert_eq!(line, "sending  25 % [######..................] 1.0 MiB of 4.0 MiB, 1.0 MiB/s, 3 s left");
-        assert!(bar.line(0, Duration::from_secs(1)).ends_with("stalled"));
+        assert!(bar.line(0, Duration::from_secs(1), None).ends_with("stalled"));
+        let narrow = bar.line(1 << 20, Duration::from_secs(1), Some(64));
+        assert_eq!(narrow, "sending  25 % [##......] 1.0 MiB of 4.0 MiB, 1.0 MiB/s, 3 s left");
         let resumed = Progress { from: 3 << 20, ..bar };
-        assert!(resumed.line(3 << 20, Duration::from_secs(1)).ends_with("stalled"), "what was there is no rate");
+        assert!(resumed.line(3 << 20, Duration::from_secs(1), None).ends_with("stalled"), "what was there is no rate");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `--compare`: two reports side by side, as ratios. Must never measure anything.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -9,6 +8,7 @@ use np_facade::escape;
 use serde_json::{Map, Value, json};
 
 use super::tally::MAX_REASON;
+use crate::columns::{self, Column};
 use crate::failure::Failure;
 
 /// The most bytes of a report that are read.
@@ -23,6 +23,16 @@ const COMPARED: [(&str, &str, bool); 8] = [
     ("server_cpu_us", "/cpu_us_per_call/server", false),
     ("client_kib", "/memory/client_kib_per_connection", false),
     ("server_kib", "/memory/server_kib_per_connection", false),
+];
+
+/// Where they stand in the table. The ratio says most, and is never left out.
+const COLUMNS: [Column; 6] = [
+    Column::text(12).or_shortened(12),
+    Column::text(18),
+    Column::figure(14).or_left_out(),
+    Column::figure(14).or_left_out(),
+    Column::figure(7),
+    Column::text(0),
 ];
 
 /// A report that was read.
@@ -76,6 +86,12 @@ impl Row {
         (self.a > 0.0).then(|| (self.b / self.a * 1e3).round() / 1e3)
     }
 
+    fn cells(&self) -> [String; 6] {
+        let ratio = self.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+        let (a, b) = (format!("{:.2}", self.a), format!("{:.2}", self.b));
+        [self.workload.clone(), self.figure.to_owned(), a, b, ratio, self.verdict().to_owned()]
+    }
+
     fn verdict(&self) -> &'static str {
         // Differences below a tenth count as none.
         match self.ratio() {
@@ -125,23 +141,10 @@ impl Comparison {
     }
 
     /// For people.
-    pub(super) fn table(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<14}{:<18}{:>16}{:>16}{:>9}", "workload", "figure", "a", "b", "b / a");
-        for row in &self.0 {
-            let ratio = row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
-            let line = format!(
-                "{:<14}{:<18}{:>16.2}{:>16.2}{ratio:>9}  {}",
-                row.workload,
-                row.figure,
-                row.a,
-                row.b,
-                row.verdict()
-            );
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
-        text
+    pub(super) fn table(&self, width: Option<usize>) -> String {
+        let mut rows = vec![["workload", "figure", "a", "b", "b / a", ""].map(str::to_owned)];
+        rows.extend(self.0.iter().map(Row::cells));
+        columns::table(COLUMNS, &rows, width)
     }
 
     /// For programs.
@@ -185,7 +188,7 @@ A             p50_us                       50.00           25.00    0.500  bette
 A             p99_us                       80.00            0.00    0.000  better
 B             calls_per_second              7.00            7.50    1.071
 ";
-        assert_eq!(comparison.table(), expected);
+        assert_eq!(comparison.table(None), expected);
         assert_eq!(comparison.value()["compared"]["A"]["p50_us"]["ratio"], 0.5);
         assert!(Comparison::new(&a, &read("")).is_err_and(|failure| failure.line().contains("no workload is in both")));
     }

@@ -9,12 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::tally::Tally;
 use crate::output;
+use crate::screen;
 use crate::span::show_span;
 
 /// The pause between two drawings.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Characters of the bar.
-const WIDTH: usize = 24;
 
 /// The task that draws; it stops when dropped.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ async fn draw(workload: String, time: Duration, tally: Arc<Tally>) {
             errors: counts.errors + counts.not_processed + counts.unknown,
         };
         before = (now, counts.answered);
-        write(&format!("\r\u{1b}[K{}", shown.line(&workload, colour)));
+        write(&format!("\r\u{1b}[K{}", shown.line(&workload, colour, screen::width_of_stderr())));
     }
 }
 
@@ -76,19 +75,17 @@ struct Moment {
 }
 
 impl Moment {
-    fn line(&self, workload: &str, colour: bool) -> String {
+    fn line(&self, workload: &str, colour: bool, width: Option<usize>) -> String {
         let share = self.share.clamp(0.0, 1.0);
-        let full = (share * WIDTH as f64) as usize;
-        let bar: String = (0..WIDTH).map(|at| if at < full { '#' } else { '.' }).collect();
-        let (red, plain) = if colour && self.errors > 0 { ("\u{1b}[31m", "\u{1b}[0m") } else { ("", "") };
-        format!(
-            "{workload} {:3.0} % [{bar}] {:.0} calls/s, p50 {}, p99 {}, {red}{} errors{plain}",
-            share * 100.0,
-            self.rate,
-            show_span(self.p50),
-            show_span(self.p99),
-            self.errors
-        )
+        let errors = format!("{} errors", self.errors);
+        let figures =
+            format!("{:.0} calls/s, p50 {}, p99 {}, {errors}", self.rate, show_span(self.p50), show_span(self.p99));
+        let line = screen::with_bar(&format!("{workload} {:3.0} %", share * 100.0), share, &figures, width);
+        // Colour comes last: it takes no room.
+        match line.strip_suffix(&errors).filter(|_| colour && self.errors > 0) {
+            Some(line) => format!("{line}\u{1b}[31m{errors}\u{1b}[0m"),
+            None => line,
+        }
     }
 }
 
@@ -103,10 +100,12 @@ mod tests {
         let micros = Duration::from_micros;
         let moment = Moment { share: 0.25, rate: 412_345.4, p50: micros(120), p99: micros(3_100), errors: 2 };
         let line = "B  25 % [######..................] 412345 calls/s, p50 120 µs, p99 3.10 ms, 2 errors";
-        assert_eq!(moment.line("B", false), line);
-        assert_eq!(moment.line("B", true), line.replace("2 errors", "\u{1b}[31m2 errors\u{1b}[0m"));
+        assert_eq!(moment.line("B", false, None), line);
+        assert_eq!(moment.line("B", true, None), line.replace("2 errors", "\u{1b}[31m2 errors\u{1b}[0m"));
+        let narrow = "B  25 % [##........] 412345 calls/s, p50 120 µs, p99 3.10 ms, 2 errors";
+        assert_eq!(moment.line("B", true, Some(70)), narrow.replace("2 errors", "\u{1b}[31m2 errors\u{1b}[0m"));
         let well = Moment { share: 7.0, errors: 0, ..moment };
-        assert!(well.line("B", true).contains("100 % [########################]"));
-        assert!(!well.line("B", true).contains('\u{1b}'));
+        assert!(well.line("B", true, None).contains("100 % [########################]"));
+        assert!(!well.line("B", true, None).contains('\u{1b}'));
     }
 }

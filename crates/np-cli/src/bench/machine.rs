@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio::net::TcpSocket;
 
 use super::tally::MAX_REASON;
+use crate::screen;
 
 /// The header of a report.
 #[derive(Debug, Clone, Serialize)]
@@ -52,16 +53,18 @@ impl Machine {
     }
 
     /// The header for people: one line each for the program and the sockets.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self, width: Option<usize>) -> String {
         let bytes = |bytes: Option<u32>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} B"));
         let Self { version, profile, os, arch, cores, suite, provider, .. } = self;
         let slow = if *profile == "debug" { "  (a debug build: its figures say nothing of np's speed)" } else { "" };
-        format!(
-            "np {version}, {profile} build, {cores} cores, {os} {arch}{slow}\n{suite} by {provider}, socket buffers {} out, {} \
-             in, tuned by the system\n\n",
+        let program = format!("np {version}, {profile} build, {cores} cores, {os} {arch}{slow}");
+        let sockets = format!(
+            "{suite} by {provider}, socket buffers {} out, {} in, tuned by the system",
             bytes(self.socket_send_bytes),
             bytes(self.socket_receive_bytes)
-        )
+        );
+        let [program, sockets] = [program, sockets].map(|line| screen::fit(&line, 2, width));
+        format!("{program}\n{sockets}\n\n")
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn plot(report: &Report) -> String {
         axes.line(&mut svg, run, colour);
     }
     legend(&mut svg, &report.runs);
-    let machine = report.machine.text();
+    let machine = report.machine.text(None);
     for (at, line) in machine.lines().filter(|line| !line.is_empty()).enumerate() {
         text(&mut svg, (LEFT, BOTTOM + 36.0 + 15.0 * at as f64), "start", line);
     }

@@ -4,13 +4,29 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use super::report::{Bucket, Percentile, Report, Run};
+use super::report::{Bucket, Latency, Percentile, Report, Run};
+use crate::columns::{self, Column};
 use crate::output;
 use crate::progress::show_bytes;
+use crate::screen;
 use crate::span::show_span;
 
 /// The longest bar of the histogram.
-const BAR: u64 = 40;
+const BAR: usize = 40;
+/// The shortest, and what stands before it in its line.
+const LEAST_BAR: usize = 8;
+const BEFORE_BAR: usize = 30;
+/// The table of all runs. What follows from another column goes first where the screen is narrow.
+const SUMMARY: [Column; 8] = [
+    Column::text(14).or_shortened(12),
+    Column::figure(10),
+    Column::figure(12).or_left_out(),
+    Column::figure(9),
+    Column::figure(9),
+    Column::figure(10).or_left_out(),
+    Column::figure(10).or_left_out(),
+    Column::figure(8),
+];
 
 /// How text may look where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +34,15 @@ pub(super) struct Style {
     /// Bars of blocks, which a terminal shows in eighths of a character.
     blocks: bool,
     colour: bool,
+    /// The columns of a line, where it has a bound.
+    width: Option<usize>,
 }
 
 impl Style {
     /// As standard output takes it.
     pub(super) fn of_stdout() -> Self {
         let is_terminal = io::stdout().is_terminal();
-        Self { blocks: is_terminal, colour: output::takes_colour(is_terminal) }
+        Self { blocks: is_terminal, colour: output::takes_colour(is_terminal), width: screen::width() }
     }
 
     const fn bold(self) -> (&'static str, &'static str) {
@@ -35,7 +53,8 @@ impl Style {
     fn bar(self, calls: u64, most: u64) -> String {
         const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
         let most = u128::from(most.max(1));
-        let units = |per: u64| u128::from(calls) * u128::from(BAR * per);
+        let room = self.width.map_or(BAR, |width| width.saturating_sub(BEFORE_BAR).clamp(LEAST_BAR, BAR));
+        let units = |per: usize| u128::from(calls) * (room * per) as u128;
         if !self.blocks {
             return "#".repeat(usize::try_from(units(1).div_ceil(most)).unwrap_or_default());
         }
@@ -47,13 +66,9 @@ impl Style {
 
 /// One run.
 pub(super) fn run(run: &Run, address: &str, style: Style) -> String {
-    let (bold, plain) = style.bold();
     let figures = &run.figures;
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{bold}{}{plain}  {}", run.workload, run.description);
-    let _ = writeln!(
-        text,
+    let mut text = title(run, style);
+    let line = format!(
         "{address}: {} calls in {:.2} s: {} calls/s answered, {}/s each way{}",
         figures.calls,
         figures.secs,
@@ -61,18 +76,25 @@ pub(super) fn run(run: &Run, address: &str, style: Style) -> String {
         show_bytes(run.bytes_per_second as u64),
         run.rate.map_or_else(String::new, |rate| format!(" (asked for: {rate} calls/s)"))
     );
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", screen::fit(&line, 2, style.width));
     text.push_str(&counts(run));
-    text.push_str(&costs(run));
+    text.push_str(&costs(run, style));
     text.push_str(&percentiles(&run.percentiles));
     text.push_str(&histogram(&run.histogram, style));
-    if let Some(error) = &figures.first_error {
-        let _ = writeln!(text, "  first failure: {error}");
-    }
-    if let Some(ended) = &figures.ended {
-        let _ = writeln!(text, "  the connection ended: {ended}");
+    let ends = [("first failure", &figures.first_error), ("the connection ended", &figures.ended)];
+    for (what, why) in ends.iter().filter_map(|(what, why)| Some((what, why.as_ref()?))) {
+        let _ = writeln!(text, "{}", screen::fit(&format!("  {what}: {why}"), 4, style.width));
     }
     text.push('\n');
     text
+}
+
+fn title(run: &Run, style: Style) -> String {
+    let (bold, plain) = style.bold();
+    let indent = run.workload.chars().count() + 2;
+    let what = screen::fit(&format!("{:indent$}{}", "", run.description), indent, style.width);
+    format!("{bold}{}{plain}  {}\n", run.workload, what.trim_start())
 }
 
 fn counts(run: &Run) -> String {
@@ -91,7 +113,7 @@ fn counts(run: &Run) -> String {
     })
 }
 
-fn costs(run: &Run) -> String {
+fn costs(run: &Run, style: Style) -> String {
     let mut text = String::new();
     let cpu = run.cpu_us_per_call;
     for (side, figure) in [("client CPU", cpu.client), ("server CPU", cpu.server)] {
@@ -109,7 +131,8 @@ fn costs(run: &Run) -> String {
         }
     }
     if let Some(why) = run.server_unknown {
-        let _ = writeln!(text, "  server         not measured: {why}");
+        let line = format!("  server         not measured: {why}");
+        let _ = writeln!(text, "{}", screen::fit(&line, 17, style.width));
     }
     text
 }
@@ -144,36 +167,32 @@ fn micros(us: f64) -> String {
 }
 
 /// The table of all runs, where there are several.
-pub(super) fn summary(report: &Report) -> String {
-    let mut text = String::new();
+pub(super) fn summary(report: &Report, style: Style) -> String {
     if report.runs.len() < 2 {
-        return text;
+        return String::new();
     }
+    let names = ["workload", "calls/s", "bytes/s", "p50", "p99", "client µs", "server µs", "failed"];
+    let mut rows = vec![names.map(str::to_owned)];
+    rows.extend(report.runs.iter().map(summed));
+    columns::table(SUMMARY, &rows, style.width)
+}
+
+fn summed(run: &Run) -> [String; 8] {
+    let figures = &run.figures;
     let or_dash = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"));
-    let _ = writeln!(
-        text,
-        "{:<14}{:>12}{:>14}{:>11}{:>11}{:>12}{:>12}{:>10}",
-        "workload", "calls/s", "bytes/s", "p50", "p99", "client µs", "server µs", "failed"
-    );
-    for run in &report.runs {
-        let figures = &run.figures;
-        let at = |of: fn(&super::report::Latency) -> f64| {
-            figures.latency_us.as_ref().map_or_else(|| "-".to_owned(), |latency| micros(of(latency)))
-        };
-        let failed = figures.errors + figures.not_processed + figures.unknown;
-        let _ = writeln!(
-            text,
-            "{:<14}{:>12}{:>14}{:>11}{:>11}{:>12}{:>12}{failed:>10}",
-            run.workload,
-            figures.calls_per_second.unwrap_or_default(),
-            show_bytes(run.bytes_per_second as u64),
-            at(|latency| latency.p50),
-            at(|latency| latency.p99),
-            or_dash(run.cpu_us_per_call.client),
-            or_dash(run.cpu_us_per_call.server),
-        );
-    }
-    text
+    let at = |of: fn(&Latency) -> f64| {
+        figures.latency_us.as_ref().map_or_else(|| "-".to_owned(), |latency| micros(of(latency)))
+    };
+    [
+        run.workload.clone(),
+        figures.calls_per_second.unwrap_or_default().to_string(),
+        show_bytes(run.bytes_per_second as u64),
+        at(|latency| latency.p50),
+        at(|latency| latency.p99),
+        or_dash(run.cpu_us_per_call.client),
+        or_dash(run.cpu_us_per_call.server),
+        (figures.errors + figures.not_processed + figures.unknown).to_string(),
+    ]
 }
 
 #[cfg(test)]
@@ -181,7 +200,7 @@ mod tests {
     use super::{Style, run};
     use crate::bench::report::tests;
 
-    const PLAIN: Style = Style { blocks: false, colour: false };
+    const PLAIN: Style = Style { blocks: false, colour: false, width: None };
 
     #[test]
     fn a_run_looks_like_this() {
@@ -220,6 +239,15 @@ tcp://a:1: 101 calls in 2.00 s: 50 calls/s answered, 3.1 KiB/s each way
     }
 
     #[test]
+    fn every_line_of_a_run_fits_a_narrow_screen() {
+        let run_of = tests::run("B", [1, 2, 4, 4, 4].into_iter());
+        let text = run(&run_of, "tcp://a:1", Style { width: Some(40), ..PLAIN });
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains("\n                 somewhere else\n"), "{text}");
+        assert!(text.contains(" (not\n    processed)\n"), "{text}");
+    }
+
+    #[test]
     fn a_terminal_gets_blocks_and_colour_only_where_it_is_wanted() {
         let run_of = tests::run("B", [1, 1, 1, 1, 1, 1, 1, 4].into_iter());
         let blocks = run(&run_of, "tcp://a:1", Style { blocks: true, ..PLAIN });
@@ -227,7 +255,7 @@ tcp://a:1: 101 calls in 2.00 s: 50 calls/s answered, 3.1 KiB/s each way
         let full = format!("  up to    1.02 ms          7 {}", "█".repeat(40));
         assert_eq!(bars, [&full, "  up to    2.05 ms          0", "  up to    4.10 ms          1 █████▊"]);
         assert!(!blocks.contains('\u{1b}'));
-        let colour = run(&run_of, "tcp://a:1", Style { blocks: true, colour: true });
+        let colour = run(&run_of, "tcp://a:1", Style { blocks: true, colour: true, ..PLAIN });
         assert!(colour.starts_with("\u{1b}[1mB\u{1b}[0m  "), "{colour}");
     }
 }

@@ -37,8 +37,8 @@ pub(crate) struct Set {
 
 /// Prints what the nodes have for a key, in lines of `node value`; nodes without it have no line.
 ///
-/// The node must allow this client's key (--identity). Ends with 1 where no node has the key. With -o json an array a line:
-/// [{"node": "a", "value": "x", "signature": "valid"}]; a signature is none, valid or invalid, by the list of the node that is
+/// The node must allow this client's key (--identity). Ends with 1 where no node has the key. With -o json an array, with -o ndjson an
+/// object a line: {"node": "a", "value": "x", "signature": "valid"}; a signature is none, valid or invalid, by the list of the node that is
 /// asked.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
@@ -57,8 +57,9 @@ pub(crate) struct Get {
 /// Prints name, state, address and key of each member, as the node at an address sees them. States are live, failed and left;
 /// a key is known once the node has a link to the member.
 ///
-/// The node must allow this client's key (--identity). With -o json an array a line:
-/// [{"name": "a", "state": "live", "address": "10.0.0.1:7400", "key": "np1..."}].
+/// The node must allow this client's key (--identity). With -o json an array, and of `watch` one a line. With -o ndjson an
+/// object a line: {"name": "a", "state": "live", "address": "10.0.0.1:7400", "key": "np1..."}; of `watch` each line is
+/// {"members": [...]} with all of them.
 #[derive(Debug, Args)]
 pub(crate) struct Members {
     #[command(flatten)]
@@ -87,7 +88,7 @@ pub(crate) async fn get(command: Get, output: Output, signals: &mut Signals) -> 
     let (found, place) = until(signals, asked).await?;
     if output.is_json() {
         let rows: Vec<_> = found.iter().map(row).collect();
-        output.json(&rows)?;
+        output.list(&rows)?;
     } else {
         let line = |node: &str, value: &str| format!("{} {}\n", escape(node, MAX_NAME), escape(value, MAX_VALUE));
         let lines: String = found.iter().map(|entry| line(&entry.node, &entry.value)).collect();
@@ -136,7 +137,7 @@ pub(crate) async fn members(command: Members, output: Output, signals: &mut Sign
         connected.client.close().await;
         Ok(members)
     };
-    table::print(&until(signals, asked).await?, output, false)
+    table::print(&until(signals, asked).await?, output)
 }
 
 pub(crate) async fn watch(command: Members, output: Output, signals: &mut Signals) -> Result<(), Failure> {
@@ -145,7 +146,7 @@ pub(crate) async fn watch(command: Members, output: Output, signals: &mut Signal
         let mut tables = node.watch().await.map_err(|error| failed("watch", &connected, error))?;
         let mut again = false;
         while let Some(members) = tables.next().await {
-            table::print(&members.map_err(|error| failed("watch", &connected, error))?, output, again)?;
+            table::refresh(&members.map_err(|error| failed("watch", &connected, error))?, output, again)?;
             again = true;
         }
         let line = format!("watch of {}: the node has left its cluster; ask another", connected.place);

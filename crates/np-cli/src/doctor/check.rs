@@ -64,12 +64,15 @@ impl Check {
     }
 }
 
-/// Whether this machine's clock can be right: `now` in seconds since 1970, nothing where it stands before that.
-pub(crate) fn clock(now: Option<u64>) -> Check {
+/// Whether this machine's clock can be right: `now` in seconds since 1970, nothing where it stands before that. Unless it is
+/// `compared` with a server's, nobody has looked for seconds.
+pub(crate) fn clock(now: Option<u64>, compared: bool) -> Check {
     const SET: &str =
         "set the clock (timedatectl set-ntp true, or chrony): servers refuse clients whose clock is 5 s off";
+    const UNCOMPARED: &str = "a time at which np exists, not compared with a server's: `np doctor ADDR` compares them";
     match now {
-        Some(now) if YEARS.contains(&now) => Check::ok("clock", "a time at which np exists"),
+        Some(now) if YEARS.contains(&now) && compared => Check::ok("clock", "a time at which np exists"),
+        Some(now) if YEARS.contains(&now) => Check::ok("clock", UNCOMPARED),
         Some(now) if now < YEARS.start => {
             Check::new("clock", State::Fail, format!("stands {} days before 2026", (YEARS.start - now) / 86_400), SET)
         }
@@ -250,12 +253,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_cannot_be_right_fails() {
-        is(&clock(Some(1_800_000_000)), State::Ok, "", "");
-        is(&clock(Some(1_767_225_600)), State::Ok, "", "");
-        is(&clock(Some(1_767_225_599)), State::Fail, "0 days before 2026", "NTP".to_lowercase().as_str());
-        is(&clock(Some(0)), State::Fail, "20454 days before 2026", "timedatectl");
-        is(&clock(Some(4_102_444_800)), State::Fail, "2100", "timedatectl");
-        is(&clock(None), State::Fail, "1970", "timedatectl");
+        is(&clock(Some(1_800_000_000), true), State::Ok, "", "");
+        is(&clock(Some(1_767_225_600), true), State::Ok, "", "");
+        is(&clock(Some(1_767_225_599), true), State::Fail, "0 days before 2026", "NTP".to_lowercase().as_str());
+        is(&clock(Some(0), true), State::Fail, "20454 days before 2026", "timedatectl");
+        is(&clock(Some(4_102_444_800), true), State::Fail, "2100", "timedatectl");
+        is(&clock(None, true), State::Fail, "1970", "timedatectl");
+        is(&clock(Some(1_800_000_000), false), State::Ok, "`np doctor ADDR` compares", "");
+        is(&clock(None, false), State::Fail, "1970", "timedatectl");
     }
 
     #[test]

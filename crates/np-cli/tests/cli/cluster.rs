@@ -19,27 +19,27 @@ mod abuse;
 mod parted;
 
 /// The interval of the tests that are not about time.
-const QUICK: &str = "200ms";
+pub(crate) const QUICK: &str = "200ms";
 
 /// Key files, a list of members, and the nodes that run.
-struct House {
-    folder: Folder,
-    runtime: Runtime,
+pub(crate) struct House {
+    pub(crate) folder: Folder,
+    pub(crate) runtime: Runtime,
     members: String,
     operator: Identity,
     interval: &'static str,
 }
 
-struct Node {
-    name: String,
-    serve: Serve,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) serve: Serve,
     /// As others dial it, without its key.
-    place: String,
+    pub(crate) place: String,
 }
 
 impl House {
     /// A list with the nodes and an operator.
-    fn new(names: &[&str], interval: &'static str) -> Self {
+    pub(crate) fn new(names: &[&str], interval: &'static str) -> Self {
         let folder = Folder::new();
         let mut lines = String::new();
         for name in names {
@@ -53,7 +53,7 @@ impl House {
     }
 
     /// Starts a node, at a place of before or at a new one.
-    fn start(&self, name: &str, place: Option<&str>, seeds: &[&str], more: &[&str]) -> Node {
+    pub(crate) fn start(&self, name: &str, place: Option<&str>, seeds: &[&str], more: &[&str]) -> Node {
         let key = self.folder.arg(&format!("{name}.key"));
         let listen = place.unwrap_or("tcp://127.0.0.1:0");
         let mut command = np(["cluster", "run", "--name", name, "--listen", listen, "--identity", &key]);
@@ -67,7 +67,7 @@ impl House {
     }
 
     /// Starts nodes that all ask the first.
-    fn start_all(&self, names: &[&str]) -> Vec<Node> {
+    pub(crate) fn start_all(&self, names: &[&str]) -> Vec<Node> {
         let first = self.start(names[0], None, &[], &[]);
         let seed = first.place.clone();
         let others = names[1..].iter().map(|name| self.start(name, None, &[&seed], &[]));
@@ -82,7 +82,7 @@ impl House {
     }
 
     /// Waits until each of these nodes sees it so, and says how long that took.
-    async fn until(&self, nodes: &[Node], held: impl Fn(&[Member]) -> bool) -> Duration {
+    pub(crate) async fn until(&self, nodes: &[Node], held: impl Fn(&[Member]) -> bool) -> Duration {
         let begun = Instant::now();
         for node in nodes {
             let mut tables: MemberTables = self.client(node).await.watch().await.unwrap();
@@ -100,7 +100,7 @@ impl House {
 
     /// Waits until each of these nodes has this for a key, by the nodes' names; others may have it, too: what was
     /// on its way to a node that stood still is read when it goes on.
-    async fn until_all_have(&self, nodes: &[Node], key: &str, wanted: &[(&str, &str)]) -> Duration {
+    pub(crate) async fn until_all_have(&self, nodes: &[Node], key: &str, wanted: &[(&str, &str)]) -> Duration {
         let begun = Instant::now();
         let wanted: BTreeMap<&str, &str> = wanted.iter().copied().collect();
         for node in nodes {
@@ -120,14 +120,14 @@ impl House {
     }
 
     /// The program's own commands, as the operator.
-    fn ask(&self, command: &str, node: &Node, more: &[&str]) -> crate::support::Ran {
+    pub(crate) fn ask(&self, command: &str, node: &Node, more: &[&str]) -> crate::support::Ran {
         let key = self.folder.arg("operator.key");
         run(["cluster", command, "--identity", &key, node.serve.address()].iter().chain(more))
     }
 }
 
 /// So many members live, and the others are all so.
-fn live(count: usize, others: MemberState) -> impl Fn(&[Member]) -> bool {
+pub(crate) fn live(count: usize, others: MemberState) -> impl Fn(&[Member]) -> bool {
     move |members| {
         let lives = members.iter().filter(|member| member.state == MemberState::Live).count();
         lives == count && members.iter().all(|member| member.state == MemberState::Live || member.state == others)
@@ -407,6 +407,22 @@ fn a_client_of_a_service_loses_no_idempotent_call_while_a_member_is_killed() {
         let gone = Client::builder("cluster:orders").resolver(watcher.resolver()).connect().await;
         assert!(gone.is_err());
     });
+}
+
+#[test]
+fn others_learn_the_service_and_the_zone_of_a_node() {
+    let house = House::new(&["a", "b"], QUICK);
+    let a = house.start("a", None, &[], &["--service", "orders", "--zone", "eu-1"]);
+    let b = house.start("b", None, &[&a.place], &[]);
+    let told = |name: &'static str, service: &'static str, zone: &'static str| {
+        move |members: &[Member]| {
+            let is_told = |it: &Member| it.attributes.service == service && it.attributes.zone == zone;
+            members.iter().any(|member| member.name == name && is_told(member))
+        }
+    };
+    let nodes = [a, b];
+    house.runtime.block_on(house.until(&nodes, told("a", "orders", "eu-1")));
+    house.runtime.block_on(house.until(&nodes, told("b", "", "")));
 }
 
 #[test]

@@ -5,8 +5,17 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Folder, House, finish, np};
+use crate::support::{Folder, House, Ran, finish, np};
 use crate::wire::{conversation_in, packets, pcap};
+
+#[cfg(unix)]
+mod cluster;
+#[cfg(unix)]
+mod commands;
+mod mask;
+mod narrow;
+
+use self::mask::{masked, shown, squeezed};
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/screens"))
@@ -36,10 +45,14 @@ const HINT: &str = "if it is meant: NP_SCREENS=write cargo test -p np-cli --test
 
 /// What a run prints on a screen of so many columns, its name as it was called on every system.
 fn screen(columns: usize, arguments: &[&str]) -> String {
+    String::from_utf8(ran_in(columns, arguments).out).unwrap().replace("np.exe", "np")
+}
+
+/// A run on such a screen.
+fn ran_in(columns: usize, arguments: &[&str]) -> Ran {
     let mut command = np(arguments);
     command.env("COLUMNS", columns.to_string()).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
-    let ran = finish(command.spawn().unwrap());
-    String::from_utf8(ran.out).unwrap().replace("np.exe", "np")
+    finish(command.spawn().unwrap())
 }
 
 /// The commands that a help lists.
@@ -62,28 +75,6 @@ fn helps(words: &[String]) {
     for command in commands(&help) {
         helps(&[words, &[command]].concat());
     }
-}
-
-/// Figures differ from run to run; what stands around them does not.
-fn masked(text: &str) -> String {
-    let mut out = String::new();
-    for ch in text.chars() {
-        match ch {
-            '0'..='9' | '.' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// The same, of tables whose columns are as wide as their figures. A busy machine has times in other units.
-fn squeezed(text: &str) -> String {
-    let line = |line: &str| {
-        let words = line.split_whitespace().map(|word| if ["µs", "ms", "s"].contains(&word) { "TIME" } else { word });
-        words.collect::<Vec<_>>().join(" ")
-    };
-    masked(text).lines().map(line).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
@@ -118,20 +109,28 @@ fn the_table_of_the_doctor_is_as_it_was() {
     let house = House::start(|builder| builder);
     let files = Folder::new();
     files.secret("a.key", "nonsense");
-    let mut command = np(["doctor", &house.address, "--max-connections", "10", "--key-file", "a.key"]);
-    command.env("COLUMNS", "80").env_remove("NO_COLOR").current_dir(files.path(""));
-    let out = String::from_utf8(finish(command.spawn().unwrap()).out).unwrap();
-    // Limits are this machine's.
-    let rows = out.lines().take_while(|line| !line.contains("open files"));
-    is_screen("doctor", &masked(&rows.map(|line| format!("{line}\n")).collect::<String>()));
+    // What this machine allows is not what another does.
+    files.file("np.toml", "[transport]\nreceive_buffer = 131072\nsend_buffer = 65536\n");
+    let doctor = r#"ulimit -n 1024 && exec "$0" doctor "$@""#;
+    let screen = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", doctor, env!("CARGO_BIN_EXE_np"), "--config", "np.toml"]).args(arguments);
+        command.env("COLUMNS", "80").env_remove("NO_COLOR").current_dir(files.path(""));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let ran = finish(command.spawn().unwrap());
+        shown(&format!("{}{}", String::from_utf8(ran.out).unwrap(), ran.err), &files)
+    };
+    let whole =
+        screen(&[&house.address, "--max-connections", "10", "--key-file", "a.key", "--listen", "tcp://127.0.0.1:0"]);
+    is_screen("doctor", &whole);
+    is_screen("doctor-alone", &screen(&[]));
 }
 
 #[test]
 fn tables_of_figures_are_as_they_were() {
     let house = House::start(|builder| builder.status_for(np_facade::Policy::anyone()));
     let status = screen(100, &["status", &house.address, "--interval", "10ms"]);
-    let names: String = status.lines().map(|line| format!("{}\n", line.split_whitespace().next().unwrap())).collect();
-    is_screen("status-names", &names);
+    is_screen("status", &squeezed(&status));
     let ping = screen(100, &["ping", &house.address, "--count", "2", "--interval", "0ms"]);
     is_screen("ping", &squeezed(&ping));
     let files = Folder::new();
@@ -145,11 +144,12 @@ fn tables_of_figures_are_as_they_were() {
 fn the_rows_of_the_demo_are_as_they_were() {
     let files = Folder::new();
     let out = screen(0, &["demo", "--file", &files.file("empty", "")]);
-    // Figures stand behind the first three columns.
-    let head = |line: &str| line.chars().take(46).collect::<String>().trim_end().to_owned();
-    // Behind the rows their number is told, and how long they took.
-    let rows = out.lines().filter(|line| !line.contains(" rows ok in "));
-    let rows: String = rows.map(|line| format!("{}\n", masked(&head(line)))).collect();
+    // The second part of an item is aligned; figures stand behind it.
+    let row = |line: &str| match line.char_indices().nth(49) {
+        Some((at, _)) => format!("{}{}", masked(&line[..at]), squeezed(&shown(&line[at..], &files))),
+        None => squeezed(line),
+    };
+    let rows: String = out.lines().map(row).collect();
     if cfg!(unix) {
         is_screen("demo", &rows);
     }
@@ -190,6 +190,8 @@ fn every_list_is_a_value_a_line_in_ndjson() {
     assert!(runs.len() == 3 && runs[2]["schema"] == 1 && runs[2].get("runs").is_none());
     let rows = lines(&["demo", "--file", &files.file("empty", "")]);
     assert!(rows.len() == 32 && rows.iter().all(|row| row["ok"] == true && row["name"].is_string()));
+    #[cfg(unix)]
+    cluster::lists_are_a_value_a_line();
 }
 
 /// A file of a command that is no more is a mistake.
