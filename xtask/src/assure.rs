@@ -1,7 +1,7 @@
 //! How far the tests reach, and what they miss: coverage, mutants, miri, timing, residue, each a step that writes its
 //! figures to docs/ASSURANCE.md.
 //!
-//! Owns the arguments and the order; a step that lacks a tool says so, on the page too, and the next one runs.
+//! Owns the arguments and the order; a step that lacks a tool says so and leaves its figures as they were, and the next one runs.
 
 mod coverage;
 mod lcov;

@@ -252,7 +252,7 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
             name: NAME,
             command: "cargo xtask fuzz --all --minutes N",
             result: format!(
-                "{} targets, {} executions, {} of them with the address sanitizer, in {:.0} minutes of processor time, {} crashes, {} hangs",
+                "{} targets, {} executions, {} of them with the address sanitizer, in {:.0} minutes of processor time; {} crashes and {} hangs found, ever",
                 rows.len(),
                 grouped(sum.executions),
                 grouped(sum.sanitized),
@@ -268,7 +268,7 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
 
 fn table(rows: &BTreeMap<String, Row>) -> String {
     let mut text =
-        "| target | executions | sanitized | per CPU second | CPU minutes | peak memory | corpus | crashes | hangs | last run |\n\
+        "| target | executions | sanitized | per CPU second | CPU minutes | peak memory | corpus | crashes found | hangs found | last run |\n\
                     |---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     for (name, row) in rows {

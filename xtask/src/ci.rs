@@ -125,6 +125,7 @@ const STEPS: &[Step] = &[
         name: "interop",
         work: Work::Optional(|workspace| Ok(if interop::run(workspace)? { Outcome::Passed } else { Outcome::Skipped })),
     },
+    Step { name: "dissector", work: Work::Optional(dissector) },
     Step {
         name: "fuzz-smoke",
         work: Work::Optional(|workspace| {
@@ -253,6 +254,19 @@ fn evidence(workspace: &Workspace) -> Result<(), Failure> {
         println!("SKIPPED extra vectors: EXTRA_VECTORS names no folder of them");
     }
     Ok(())
+}
+
+/// The dissector for Wireshark by tshark, beside `np inspect`. Its tests pass without tshark, so that it is asked for here.
+///
+/// Of the whole workspace, as the tests were compiled.
+fn dissector(workspace: &Workspace) -> Result<Outcome, Failure> {
+    if !process::works("tshark", &["--version"]) {
+        println!("SKIPPED dissector: tshark is not installed (https://www.wireshark.org/download.html)");
+        return Ok(Outcome::Skipped);
+    }
+    let arguments = ["test", "--workspace", "--test", "cli", "--locked", "dissector"];
+    process::run_cargo(&workspace.root, &arguments, &[])?;
+    Ok(Outcome::Passed)
 }
 
 /// Licences, duplicates and sources of the dependencies.

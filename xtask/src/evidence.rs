@@ -46,10 +46,12 @@ pub(crate) fn read(workspace: &Workspace, name: &str) -> Result<Value, Failure> 
 /// Stores what a check came to and puts it into the page.
 pub(crate) fn write(workspace: &Workspace, section: &Section<'_>) -> Result<(), Failure> {
     let date = today();
+    let commit = commit(workspace);
+    let at = commit.as_str().map(|commit| format!(" at {commit}")).unwrap_or_default();
     let whole = json!({
         "date": date,
         "command": section.command,
-        "commit": commit(workspace),
+        "commit": commit,
         "result": section.result,
         "figures": section.figures,
     });
@@ -57,7 +59,7 @@ pub(crate) fn write(workspace: &Workspace, section: &Section<'_>) -> Result<(), 
     fs::write(path(workspace, section.name), format!("{whole:#}\n"))?;
     let page = workspace.root.join(PAGE);
     let text = fs::read_to_string(&page).map_err(|error| format!("{PAGE}: {error}"))?;
-    let head = format!("{date}, `{}`: {}", section.command, section.result);
+    let head = format!("{date}{at}, `{}`: {}", section.command, section.result);
     let body = [head.as_str(), section.text.trim()].join("\n\n");
     fs::write(&page, replaced(&text, section.name, body.trim())?)?;
     println!("{}: {}", section.name, section.result);

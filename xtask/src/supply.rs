@@ -56,13 +56,19 @@ pub(crate) fn semver(workspace: &Workspace) -> Result<(), Failure> {
         println!("SKIPPED semver: cargo-semver-checks is not installed (cargo install cargo-semver-checks --locked)");
         return Ok(());
     }
-    let tags = Command::new("git").args(["tag", "--list", "v*"]).current_dir(&workspace.root).output()?;
-    let Some(release) = newest(&String::from_utf8_lossy(&tags.stdout)) else {
+    let Some(release) = newest(&earlier_tags(&workspace.root)?) else {
         println!("SKIPPED semver: there is no tag v* of a release to compare with");
         return Ok(());
     };
     println!("semver: against {release}");
     process::run_cargo(&workspace.root, &["semver-checks", "--workspace", "--baseline-rev", &release], &[])
+}
+
+/// The tags of releases before this commit: its own would be compared with itself.
+fn earlier_tags(root: &Path) -> Result<String, Failure> {
+    let arguments = ["tag", "--list", "v*", "--no-contains", "HEAD"];
+    let tags = Command::new("git").args(arguments).current_dir(root).output()?;
+    Ok(String::from_utf8_lossy(&tags.stdout).into_owned())
 }
 
 /// The tag with the highest version; tags of other forms, and of what comes before a release, are none.
@@ -83,6 +89,22 @@ mod tests {
     fn the_newest_release_is_that_of_the_highest_version() {
         assert_eq!(newest("v0.9.0\nv0.10.0\nv0.10.0-rc.1\nvendor\nv1\n"), Some("v0.10.0".to_owned()));
         assert_eq!(newest(""), None);
+    }
+
+    #[test]
+    fn the_tag_of_a_release_is_not_compared_with_itself() -> Result<(), Failure> {
+        let folder = tempfile::tempdir()?;
+        let git = |arguments: &[&str]| {
+            let settings = ["-c", "user.name=np", "-c", "user.email=np@example.org", "-c", "tag.gpgSign=false"];
+            Command::new("git").args(settings).args(arguments).current_dir(folder.path()).output()
+        };
+        git(&["init", "--quiet"])?;
+        for tag in ["v0.1.0", "v0.2.0"] {
+            git(&["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message", tag])?;
+            git(&["tag", tag])?;
+        }
+        assert_eq!(earlier_tags(folder.path())?.trim(), "v0.1.0");
+        Ok(())
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! Each node writes its own keys and no others; all nodes have all keys after a few rounds of gossip. `docs/CLUSTER.md` tells
 //! what that is good for and what it is not.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod attributes;
 mod clock;
 mod cluster;

@@ -4,6 +4,8 @@
 //! drawn and sockets are polled. It must never decide what a byte means (the session does), who is welcome (the policy
 //! does) or what a method answers (handlers do).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod accept;
 mod alarm;
 mod allowance;

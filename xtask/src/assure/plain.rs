@@ -14,7 +14,8 @@ const RESIDUE: [&[&str]; 2] = [
     &["test", "--locked", "-p", "np-noise", "--features", "aws-lc", "--test", "residue"],
     &["test", "--locked", "-p", "np-facade", "--test", "residue"],
 ];
-const TIMING: &[&str] = &["run", "--release", "--locked", "-p", "np-noise", "--example", "timing"];
+const TIMING: &[&str] =
+    &["run", "--release", "--locked", "-p", "np-noise", "--features", "aws-lc", "--example", "timing"];
 
 /// A t value above this is a leak, by the usual rule; on a machine that is not quiet it is a reason to look again.
 const SUSPICIOUS: f64 = 4.5;

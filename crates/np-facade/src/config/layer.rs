@@ -110,9 +110,10 @@ impl Layer {
         let message = match (known.contains(&name), is_table) {
             (true, _) => format!("is a table: write [{name}], and its settings below"),
             (false, true) => {
-                format!("there is no such table; did you mean [{}]?", nearest(name, known.iter().copied()))
+                let near = nearest(name, known.iter().copied()).map(|table| format!("[{table}]"));
+                format!("there is no such table{}", guess(near))
             }
-            (false, false) => format!("stands in no table; did you mean {}?", nearest_key(name)),
+            (false, false) => format!("stands in no table{}", guess(nearest_key(None, name))),
         };
         self.problems.push(ConfigProblem { place, key: Some(name.to_owned()), message });
     }
@@ -205,21 +206,34 @@ pub(super) fn find(table: &str, name: &str) -> Option<&'static Entry> {
 
 fn unknown(table: &str, name: &str, place: String) -> ConfigProblem {
     let key = format!("{table}.{name}");
-    let message = format!("there is no such setting; did you mean {}?", nearest_key(&key));
+    let message = format!("there is no such setting{}", guess(nearest_key(Some(table), name)));
     ConfigProblem { place, key: Some(key), message }
 }
 
 /// The setting whose name is the most like this one: of the same table if it has one that is like it, or else of all.
-fn nearest_key(key: &str) -> String {
-    let keys: Vec<String> = ENTRIES.iter().map(Entry::key).collect();
-    let name = key.rsplit('.').next().unwrap_or(key);
+fn nearest_key(table: Option<&str>, name: &str) -> Option<String> {
+    let name = name.rsplit('.').next().unwrap_or(name);
     // The right name in the wrong table.
-    let same = ENTRIES.iter().find(|entry| entry.name == name).map(Entry::key);
-    same.unwrap_or_else(|| nearest(key, keys.iter().map(String::as_str)).to_owned())
+    let same = || ENTRIES.iter().find(|entry| entry.name == name);
+    let in_table = |wanted: Option<&str>| {
+        let names = ENTRIES.iter().filter(move |entry| wanted.is_none_or(|table| table == entry.table));
+        let near = nearest(name, names.clone().map(|entry| entry.name))?;
+        names.clone().find(|entry| entry.name == near)
+    };
+    let near = table.and_then(|table| in_table(Some(table)));
+    same().or(near).or_else(|| in_table(None)).map(Entry::key)
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
-    known.min_by_key(|known| strsim::osa_distance(name, known)).unwrap_or_default()
+/// The name that is the most like this one, where no more than a third of it differs.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.map(|known| (strsim::osa_distance(name, known), known));
+    let (distance, known) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= name.chars().count().max(known.chars().count())).then_some(known)
+}
+
+/// The end of a message about a name that does not exist.
+fn guess(near: Option<String>) -> String {
+    near.map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
 /// A value by itself.
