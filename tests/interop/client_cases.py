@@ -256,6 +256,15 @@ def version():
     in_clear("version", known(min_version=2, max_version=3, version=2))
 
 
+@case(GROUP, "the same by its first seven bytes, and with others of its own")
+def early_version():
+    # The server answers while the preface is shorter than one of version 1, and where byte 37 means something else.
+    for first in (b"np\r\n\x02\x03\x02", b"np\r\n\x01\x02\x02" + b"\xff" * 40):
+        in_clear("version", first=first)
+    with Serving(listen="tcp://127.0.0.1:0?mode=danger-plaintext", allow=("anonymous",)) as server:
+        in_clear("version", first=b"np\r\n\x02\x02\x02", server=server)
+
+
 @case(GROUP, "an unknown suite and pattern: incompatible")
 def unknown_numbers():
     for at, number in ((7, 99), (8, 99), (7, 0)):

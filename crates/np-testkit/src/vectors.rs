@@ -112,29 +112,57 @@ fn preface(suite: Suite, pattern: Pattern) -> Preface {
 fn prefaces() -> Vec<PrefaceVector> {
     let mut all: Vec<_> = Pattern::ALL
         .iter()
-        .map(|pattern| preface_vector(pattern.name(), preface(Suite::ChaChaPoly, *pattern)))
+        .map(|pattern| preface_vector(pattern.name(), &preface(Suite::ChaChaPoly, *pattern)))
         .collect();
-    all.push(preface_vector("XX in 25519_AESGCM_SHA256", preface(Suite::AesGcm, Pattern::XX)));
+    all.push(preface_vector("XX in 25519_AESGCM_SHA256", &preface(Suite::AesGcm, Pattern::XX)));
     let xx = || preface(Suite::ChaChaPoly, Pattern::XX);
-    let wrong: [(&'static str, Preface); 6] = [
-        ("a version that nobody speaks yet", Preface { min_version: 2, max_version: 3, version: 2, ..xx() }),
-        ("an unknown suite", Preface { suite: 99, ..xx() }),
-        ("an unknown pattern", Preface { pattern: 99, ..xx() }),
-        ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }),
-        ("a key id in a pattern without one", Preface { key_id: vec![1], ..xx() }),
-        ("KK without the client's key", Preface { key_id: Vec::new(), ..preface(Suite::ChaChaPoly, Pattern::KK) }),
+    let kk = || preface(Suite::ChaChaPoly, Pattern::KK);
+    let newer = Preface { min_version: 2, max_version: 3, version: 2, ..xx() };
+    let wrong: [(&'static str, Preface, CloseCode); 6] = [
+        ("a version that nobody speaks yet", newer.clone(), CloseCode::Version),
+        ("an unknown suite", Preface { suite: 99, ..xx() }, CloseCode::Incompatible),
+        ("an unknown pattern", Preface { pattern: 99, ..xx() }, CloseCode::Incompatible),
+        ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }, CloseCode::Malformed),
+        ("a key id in a pattern without one", Preface { key_id: vec![1], ..xx() }, CloseCode::Malformed),
+        ("KK without the client's key", Preface { key_id: Vec::new(), ..kk() }, CloseCode::Malformed),
     ];
-    all.extend(wrong.into_iter().map(|(about, preface)| preface_vector(about, preface)));
-    let mut magic = encoded(&xx());
-    magic[0] = b'N';
-    all.push(PrefaceVector { about: "a wrong magic", fields: None, refused: refusal(&magic), bytes: hex(&magic) });
+    all.extend(wrong.into_iter().map(|(about, preface, code)| {
+        let fields = Some(fields(&preface));
+        PrefaceVector { fields, ..refused(about, &encoded(&preface), code) }
+    }));
+    all.extend(refused_early(&encoded(&xx()), &encoded(&newer)));
     all
 }
 
-fn preface_vector(about: &'static str, preface: Preface) -> PrefaceVector {
-    let bytes = encoded(&preface);
-    let refused = refusal(&bytes);
-    let fields = PrefaceFields {
+/// Prefaces that are refused before they are whole, from one of version 1 and one of a version that nobody speaks yet.
+fn refused_early(good: &[u8], newer: &[u8]) -> [PrefaceVector; 4] {
+    let (mut magic, mut long_id) = (good.to_vec(), good[..Preface::FIXED].to_vec());
+    magic[0] = b'N';
+    long_id[Preface::FIXED - 1] = 65;
+    let newer = &newer[..7];
+    // Read as a preface of version 1, its key id would be too long.
+    let longer = [newer, &[0xff; 40]].concat();
+    [
+        refused("a wrong magic", &magic, CloseCode::Malformed),
+        refused("a key id above 64 bytes, found at its length", &long_id, CloseCode::LimitExceeded),
+        refused("a version that nobody speaks yet, by the seven bytes that each has", newer, CloseCode::Version),
+        refused("the same, before bytes that have another meaning there", &longer, CloseCode::Version),
+    ]
+}
+
+fn refused(about: &'static str, bytes: &[u8], code: CloseCode) -> PrefaceVector {
+    let refused = refusal(bytes);
+    assert!(refused.as_ref().is_some_and(|text| text.starts_with(code.name())), "{about}: {refused:?}");
+    PrefaceVector { about, fields: None, bytes: hex(bytes), refused }
+}
+
+fn preface_vector(about: &'static str, preface: &Preface) -> PrefaceVector {
+    let bytes = encoded(preface);
+    PrefaceVector { about, fields: Some(fields(preface)), bytes: hex(&bytes), refused: refusal(&bytes) }
+}
+
+fn fields(preface: &Preface) -> PrefaceFields {
+    PrefaceFields {
         min_version: preface.min_version,
         max_version: preface.max_version,
         version: preface.version,
@@ -144,8 +172,7 @@ fn preface_vector(about: &'static str, preface: Preface) -> PrefaceVector {
         nonce: hex(&preface.nonce),
         hint: hex(&preface.hint),
         key_id: hex(&preface.key_id),
-    };
-    PrefaceVector { about, fields: Some(fields), bytes: hex(&bytes), refused }
+    }
 }
 
 fn encoded(preface: &Preface) -> Vec<u8> {
