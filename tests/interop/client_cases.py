@@ -499,6 +499,12 @@ def breaks(code, *frames, name="np.echo", server=None):
     return ends(session, code)
 
 
+def passes(limit, *frames):
+    """As `breaks`, by a limit that the CLOSE names."""
+    closed = breaks("limit-exceeded", *frames)
+    assert f"limit {limit} " in closed.text, closed.text
+
+
 def request(**fields):
     return head("REQUEST", **{"method": 0, "remaining_ms": None, **fields})
 
@@ -548,11 +554,12 @@ PROTOCOL = {
     "GO_AWAY for more than was opened": (Frame("GO_AWAY", accepted=1, code=0),),
     "GO_AWAY twice": (Frame("GO_AWAY", accepted=0, code=0),) * 2,
 }
+# The frame, and the limit that the text of the CLOSE names.
 LIMITS = {
-    "a method's name of 129 bytes": Frame("METHOD", number=1, name="a" * 129),
-    "metadata of 8,193 bytes": request(metadata=[("a", bytes(8_192))]),
-    "33 pairs of metadata": request(metadata=[(f"k{at}", b"") for at in range(33)]),
-    "a text of 1,025 bytes": Frame("CLOSE", code=0, text="a" * 1_025),
+    "a method's name of 129 bytes": (Frame("METHOD", number=1, name="a" * 129), "method name"),
+    "metadata of 8,193 bytes": (request(metadata=[("a", bytes(8_192))]), "metadata"),
+    "33 pairs of metadata": (request(metadata=[(f"k{at}", b"") for at in range(33)]), "metadata"),
+    "a text of 1,025 bytes": (Frame("CLOSE", code=0, text="a" * 1_025), "text"),
 }
 
 for _about, _frame in MALFORMED.items():
@@ -561,16 +568,16 @@ for _about, _frame in MALFORMED.items():
     )
 for _about, _frames in PROTOCOL.items():
     case(GROUP, f"protocol: {_about}", code="protocol", frames=_frames)(lambda code, frames: breaks(code, *frames))
-for _about, _frame in LIMITS.items():
-    case(GROUP, f"limit-exceeded: {_about}", code="limit-exceeded", frames=(_frame,))(
-        lambda code, frames: breaks(code, *frames)
+for _about, (_frame, _limit) in LIMITS.items():
+    case(GROUP, f"limit-exceeded, by its name: {_about}", limit=_limit, frames=(_frame,))(
+        lambda limit, frames: passes(limit, *frames)
     )
 
 
 @case(GROUP, "limit-exceeded: the 1,025th method name")
 def too_many_names():
     names = b"".join(encode_frame(Frame("METHOD", number=at, name=f"m{at}")) for at in range(1, 1_025))
-    breaks("limit-exceeded", names)
+    passes("method names", names)
 
 
 @case(GROUP, "protocol: DATA after FIN, FIN within a message")
@@ -608,7 +615,7 @@ def flood():
             record = b"".join(encode_frame(Frame("PING", token=at)) for at in range(start, start + 500))
             session.link.write_record(record)
 
-    ends(session, "flood", pour)
+    assert "limit pings " in ends(session, "flood", pour).text
 
 
 # --- refusals of calls --------------------------------------------------------------------------------------------------

@@ -283,6 +283,7 @@ def endings():
         except Truncated:
             pass
         assert code == vector["closes"], f"{vector['about']}: {code}, not {vector['closes']}"
+        assert vector.get("limit", "") in session.closed.text, f"{vector['about']}: {session.closed.text}"
         assert link.sock.output.endswith(wire.encode_frame(Frame("CLOSE", code=wire.CLOSE[code], text=session.closed.text)))
 
 

@@ -108,11 +108,14 @@ impl Session {
         }
     }
 
-    /// Ends the connection over an error: the peer gets its coarse code, the application the error.
+    /// Ends the connection over an error: the peer gets its coarse code and the limit that it passed, the application the
+    /// error.
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         if self.reads() {
             let code = error.close_code();
-            self.finish_all(error, Phase::Failing(code, String::new()));
+            // One code stands for many limits, and a peer that keeps to the protocol has to know which one to heed.
+            let text = if let ConnectionError::Limit(hit) = &error { hit.to_string() } else { String::new() };
+            self.finish_all(error, Phase::Failing(code, text));
         }
     }
 

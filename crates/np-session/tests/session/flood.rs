@@ -51,11 +51,12 @@ fn check_flood(limit: LimitName, height: impl Fn(u64) -> u64, act: impl Fn(&mut 
         let size = queued + events.len() * size_of::<Event>();
         assert!(size <= GROWTH, "{} events, {size} bytes", events.len());
         act(&mut talk, allowed);
-        let error: ConnectionError = LimitHit { limit, allowed, seen: allowed + 1 }.into();
+        let hit = LimitHit { limit, allowed, seen: allowed + 1 };
+        let error: ConnectionError = hit.into();
         assert_eq!(talk.session.error(), Some(&error));
         assert_eq!(error.close_code(), CloseCode::Flood);
         let heard = talk.hear();
-        assert_eq!(frames(&heard).last(), Some(&Frame::Close { code: CloseCode::Flood, text: "" }));
+        assert_eq!(frames(&heard).last(), Some(&Frame::Close { code: CloseCode::Flood, text: &hit.to_string() }));
     }
 }
 

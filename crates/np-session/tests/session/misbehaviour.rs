@@ -35,7 +35,7 @@ fn compressed(id: StreamId, body: &[u8], raw: u32) -> Frame<'_> {
     Frame::Compressed { id, encoding: Encoding::Lz4 { raw }, end: false, body }
 }
 
-/// After its error a session says CLOSE with the code of the error and is silent.
+/// After its error a session says CLOSE with the code of the error, and the limit where it was one, and is silent.
 #[track_caller]
 fn check_end(talk: &mut Dialogue, error: &ConnectionError) {
     assert_eq!(talk.session.error(), Some(error));
@@ -45,7 +45,8 @@ fn check_end(talk: &mut Dialogue, error: &ConnectionError) {
     talk.session.release(1 << 20);
     talk.session.ping();
     let heard = talk.hear();
-    assert_eq!(frames(&heard), [Frame::Close { code: error.close_code(), text: "" }]);
+    let text = if let ConnectionError::Limit(hit) = error { hit.to_string() } else { String::new() };
+    assert_eq!(frames(&heard), [Frame::Close { code: error.close_code(), text: &text }]);
     talk.say(&[Frame::Ping(2)]);
     assert!(talk.hear().is_empty() && talk.events().is_empty() && talk.session.is_closed());
     assert!(talk.session.open(request(1)).is_err());
