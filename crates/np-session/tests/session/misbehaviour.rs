@@ -166,6 +166,20 @@ fn a_pong_counts_once() {
     check_end(&mut talk, &Misbehaved::Pong.into());
 }
 
+/// It has its token as soon as it is asked for.
+#[test]
+fn a_pong_for_a_ping_that_has_not_left() {
+    let mut talk = busy();
+    let sent = talk.session.ping();
+    talk.hear();
+    talk.events();
+    let waits = talk.session.ping();
+    talk.say(&[Frame::Pong(sent)]);
+    assert_eq!(talk.events(), [Event::Pong { token: sent }]);
+    talk.say(&[Frame::Pong(waits)]);
+    check_end(&mut talk, &Misbehaved::Pong.into());
+}
+
 #[test]
 fn a_key_update_that_is_not_the_last_of_its_record() {
     let mut talk = busy();
