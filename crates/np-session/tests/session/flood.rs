@@ -230,6 +230,58 @@ fn calls_that_are_cancelled_right_after_they_are_opened() {
     check_flood(LimitName::CancelledCalls, |acts| acts, act);
 }
 
+/// A call with so much time, which is then over.
+fn expire(talk: &mut Dialogue, millis: u64) {
+    talk.say(&[Frame::Open(Open { remaining: RemainingTime::Millis(millis), ..Open::new(OpenKind::Request) })]);
+    talk.now = talk.now + Duration::from_millis(millis);
+    talk.session.handle_timeout(talk.now);
+}
+
+#[test]
+fn calls_that_have_no_time() {
+    let act = |talk: &mut Dialogue, at| {
+        expire(talk, 0);
+        if talk.session.error().is_none() {
+            // Its caller's own clock comes later, and cancels no second call.
+            talk.say(&[Frame::Cancel { id: theirs(1 + at), status: Status::DeadlineExceeded }]);
+            assert_eq!(end_cancelled(talk), 1);
+        }
+    };
+    check_flood(LimitName::CancelledCalls, |acts| acts, act);
+    let mut talk = Dialogue::open(Side::Responder, &with(256));
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    talk.events();
+    let over = (0..400).any(|_| {
+        expire(&mut talk, 19);
+        let over = talk.session.error().is_some();
+        if !over {
+            end_cancelled(&mut talk);
+        }
+        over
+    });
+    assert!(over, "19 ms are as good as none, and time alone fills the budget");
+}
+
+#[test]
+fn calls_that_had_their_time_or_their_answer_cost_nothing() {
+    let mut talk = Dialogue::open(Side::Responder, &with(256));
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    talk.events();
+    for _ in 0..1_000 {
+        expire(&mut talk, 20);
+        assert_eq!(end_cancelled(&mut talk), 1);
+    }
+    for _ in 0..1_000 {
+        talk.say(&[Frame::Open(Open { remaining: RemainingTime::Millis(0), ..Open::new(OpenKind::Request) })]);
+        let (key, ..) = opened(&talk.events())[0];
+        talk.session.respond(key, Answer::from(body(1, 0, 9))).unwrap();
+        // The answer has not left yet, and its time is over.
+        talk.session.handle_timeout(talk.now);
+        talk.hear();
+    }
+    assert_eq!(talk.session.error(), None);
+}
+
 #[test]
 fn a_cancelled_call_keeps_its_slot_until_its_work_has_ended() {
     let mut talk = Dialogue::open(Side::Responder, &Limits { max_calls: 3, ..Limits::default() });
