@@ -286,6 +286,7 @@ def sends(*frames):
 def breaks(code, exit_code, frames, arguments):
     closed, _ = answers(sends(*frames), exit_code, arguments=arguments)
     assert closed.code == CLOSE[code], closed
+    assert code != "limit-exceeded" or "limit max_message " in closed.text, closed.text
 
 
 ECHO, STREAM = ("np.echo", "hello"), ("--stream", "np.echo-stream", "-")

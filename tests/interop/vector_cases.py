@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from np_protocol import compress, noise, text, wire
-from np_protocol.link import Direction, Host, Link, Truncated
+from np_protocol.link import ClearRefusal, Direction, Hello, Host, Link, Truncated
 from np_protocol.observer import Observer
 from np_protocol.session import Session
 from np_protocol.wire import Frame, Refused
@@ -47,7 +47,7 @@ def prefaces():
             reader = wire.Reader(data)
             preface = wire.Preface.read(reader.bytes)
             host.now = lambda preface=preface: preface.time
-            host.check(preface)
+            (wire.check_plain if vector.get("plain") else host.check)(preface)
         except Refused as error:
             refused = error.code
         assert (vector["refused"] or "").partition(":")[0] == (refused or ""), f"{vector['about']}: {refused}"
@@ -68,7 +68,8 @@ def conversation(vector):
     def field(name):
         return bytes.fromhex(vector[name]) if name in vector else None
 
-    prologue = field("prologue")
+    prologue, outer = field("prologue"), field("outer_binding") or b""
+    assert prologue.endswith(outer)
     preface = wire.Preface.read(wire.Reader(prologue).bytes)
     pattern, psk = vector["pattern"], field("psk")
     assert preface.pattern == noise.NUMBERS[pattern]
@@ -92,7 +93,7 @@ def conversation(vector):
         writer, reader = (client, server) if at % 2 == 0 else (server, client)
         sent = payload if at == 1 else b""
         message = writer.write(sent, find)
-        whole = (prologue if at == 0 else b"") + wire.handshake_frame(0x02, message)
+        whole = (prologue[:len(prologue) - len(outer)] if at == 0 else b"") + wire.handshake_frame(0x02, message)
         assert whole.hex() == one["bytes"], f"{vector['protocol_name']}: {one['what']}"
         assert reader.read(message, find) == sent
     assert client.hash == server.hash == field("handshake_hash")
@@ -254,6 +255,44 @@ class Quiet:
         pass
 
 
+@case(GROUP, "handshakes.json: what either side makes of bytes before the first record")
+def handshakes():
+    for vector in vectors("handshakes.json"):
+        link = Link(Script())
+        link.sock.input = bytes.fromhex(vector["bytes"])
+        result = (client_reads if vector["to"] == "initiator" else server_reads)(link, vector["pattern"])
+        assert result == vector["result"], f"{vector['about']}: {result}"
+
+
+TIME = 1_800_000_000_000
+
+
+def client_reads(link, pattern):
+    hello = Hello(pattern, static=bytes([0x11] * 32), ephemeral=bytes([0x33] * 32), time=TIME, nonce=bytes([0x55] * 16))
+    try:
+        link.connect(hello)
+    except ClearRefusal as refusal:
+        return f"is refused: {refusal.code}"
+    except (Refused, noise.NotAuthentic):
+        return "refuses"
+    return "goes on"
+
+
+def server_reads(link, pattern):
+    host = Host(bytes([0x22] * 32), patterns=(pattern,))
+    host.now, host.ephemeral = (lambda: TIME), (lambda: bytes([0x44] * 32))
+    try:
+        link.accept(host)
+    except (Refused, noise.NotAuthentic):
+        said = link.sock.output
+        assert len(said) == 3 + int.from_bytes(said[1:3], "big"), "one frame, and nothing after it"
+        if said[0] == 0x02:
+            return "refuses without a word"
+        codes = {number: name for name, number in wire.CLOSE.items()}
+        return f"refuses in clear: {codes[int.from_bytes(said[3:5], 'big')]}"
+    return "goes on"
+
+
 def scripted():
     link = Link(Script())
     link.send, link.receive, link.sealed = Direction(noise.Cipher(1)), Direction(noise.Cipher(1)), False
@@ -283,6 +322,7 @@ def endings():
         except Truncated:
             pass
         assert code == vector["closes"], f"{vector['about']}: {code}, not {vector['closes']}"
+        assert vector.get("limit", "") in session.closed.text, f"{vector['about']}: {session.closed.text}"
         assert link.sock.output.endswith(wire.encode_frame(Frame("CLOSE", code=wire.CLOSE[code], text=session.closed.text)))
 
 

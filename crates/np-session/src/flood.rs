@@ -31,7 +31,7 @@ const KINDS: usize = Act::Late as usize + 1;
 pub(crate) enum Act {
     /// A PING.
     Ping,
-    /// A CANCEL of a call that was hardly begun.
+    /// A CANCEL of a call that was hardly begun, or a call that had hardly any time.
     Cancel,
     /// A DATA that says nothing.
     EmptyData,

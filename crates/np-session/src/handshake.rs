@@ -34,7 +34,7 @@ pub use config::{InitiatorConfig, ResponderConfig, ResponderKeys, client_key, se
 pub use export::ConnectionKeys;
 use export::Export;
 pub use outer::Outer;
-use rules::{Taken, first_message, offered, take_message, unauthentic, wrong_keys};
+use rules::{Taken, first_message, offered, spoken, take_message, unauthentic, wrong_keys};
 
 /// What a handshake tells its driver.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,7 +242,7 @@ impl Handshake {
         outer_binding: Option<[u8; 32]>,
         input: &mut BytesMut,
     ) -> Result<(), ConnectionError> {
-        let whole = match Preface::decode(input)? {
+        let whole = match spoken(input)? {
             None => None,
             Some((preface, size)) => {
                 let terms = offered(&preface, &config)?;

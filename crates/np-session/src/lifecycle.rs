@@ -1,9 +1,10 @@
 //! How things end: deadlines, drain, close, loss.
 
-use np_types::{CallError, CloseCode, ConnectionError, Outcome, Status, Time};
+use np_types::{CallError, CloseCode, ConnectionError, LimitHit, Outcome, Status, Time};
 
 use np_wire::OpenKind;
 
+use crate::flood::{Act, QUICK};
 use crate::inbound::CROSSING;
 use crate::session::{Phase, Session};
 use crate::stream::Stream;
@@ -13,7 +14,7 @@ impl Session {
     /// Acts on every deadline that has been reached at `now`, and on a peer that has gone silent.
     ///
     /// A call of this side fails and is cancelled at the peer; a call of the peer is reported as cancelled, and its
-    /// handler must be stopped.
+    /// handler must be stopped. A peer that goes on to open calls without time for their work is refused (`flood`).
     pub fn handle_timeout(&mut self, now: Time) {
         self.check_alive(now);
         if self.earliest.is_none_or(|at| at > now) {
@@ -28,7 +29,9 @@ impl Session {
                 continue;
             }
             if stream.deadline.passed(now) {
-                self.expire(key);
+                if let Err(hit) = self.expire(key) {
+                    return self.fail(hit.into());
+                }
             } else if let Some(at) = stream.deadline.time() {
                 earliest = Some(earliest.map_or(at, |other| other.min(at)));
             }
@@ -36,9 +39,9 @@ impl Session {
         self.earliest = earliest;
     }
 
-    fn expire(&mut self, key: StreamKey) {
+    fn expire(&mut self, key: StreamKey) -> Result<(), LimitHit> {
         let Some(stream) = self.table.stream(key) else {
-            return;
+            return Ok(());
         };
         if stream.local {
             let outcome = self.outcome(stream);
@@ -46,9 +49,12 @@ impl Session {
             let error = CallError { status: Status::DeadlineExceeded, text: text.into(), outcome, cause: None };
             self.events.push_back(Event::Failed { key, error });
             self.abandon(key, Status::DeadlineExceeded);
-        } else {
-            self.cancel_work(key, Status::DeadlineExceeded);
+            return Ok(());
         }
+        // Whoever gives no time opens a call and cancels it by one frame.
+        let hasty = !stream.is_answered() && stream.deadline.time().is_some_and(|at| at.since(stream.since) < QUICK);
+        self.cancel_work(key, Status::DeadlineExceeded);
+        if hasty { self.flood.spend(Act::Cancel) } else { Ok(()) }
     }
 
     /// Tells the application to stop working for a call of the peer.
@@ -108,11 +114,14 @@ impl Session {
         }
     }
 
-    /// Ends the connection over an error: the peer gets its coarse code, the application the error.
+    /// Ends the connection over an error: the peer gets its coarse code and the limit that it passed, the application the
+    /// error.
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         if self.reads() {
             let code = error.close_code();
-            self.finish_all(error, Phase::Failing(code, String::new()));
+            // One code stands for many limits, and a peer that keeps to the protocol has to know which one to heed.
+            let text = if let ConnectionError::Limit(hit) = &error { hit.to_string() } else { String::new() };
+            self.finish_all(error, Phase::Failing(code, text));
         }
     }
 

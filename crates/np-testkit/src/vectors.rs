@@ -4,6 +4,8 @@
 mod compression;
 mod endings;
 mod frames;
+mod handshakes;
+mod prefaces;
 mod rekeys;
 mod sessions;
 
@@ -27,6 +29,8 @@ const SERVER_EPHEMERAL: u8 = 0x44;
 const NONCE: u8 = 0x55;
 const PSK: u8 = 0x66;
 const PSK_ID: &str = "team";
+/// What stands for the value of a TLS exporter.
+const EXPORTED: [u8; 32] = [0x88; 32];
 const TIME: u64 = 1_800_000_000_000;
 
 /// A file of vectors.
@@ -47,7 +51,8 @@ pub struct File {
 #[must_use]
 pub fn files() -> Vec<File> {
     vec![
-        file("prefaces.json", &prefaces()),
+        file("prefaces.json", &prefaces::prefaces()),
+        file("handshakes.json", &handshakes::handshakes()),
         file("conversations.json", &conversations()),
         file("records.json", &Suite::ALL.map(records)),
         file("rekeys.json", &Suite::ALL.map(rekeys::rekeys)),
@@ -63,30 +68,6 @@ fn file(name: &'static str, content: &impl Serialize) -> File {
     let mut text = serde_json::to_string_pretty(content).expect("plain data");
     text.push('\n');
     File { name, text }
-}
-
-/// A preface and what a server makes of it.
-#[derive(Debug, Serialize)]
-struct PrefaceVector {
-    about: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<PrefaceFields>,
-    bytes: String,
-    /// The error of a server that offers every pattern and suite; none where it goes on.
-    refused: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct PrefaceFields {
-    min_version: u8,
-    max_version: u8,
-    version: u8,
-    suite: u8,
-    pattern: u8,
-    time: u64,
-    nonce: String,
-    hint: String,
-    key_id: String,
 }
 
 fn preface(suite: Suite, pattern: Pattern) -> Preface {
@@ -109,55 +90,10 @@ fn preface(suite: Suite, pattern: Pattern) -> Preface {
     }
 }
 
-fn prefaces() -> Vec<PrefaceVector> {
-    let mut all: Vec<_> = Pattern::ALL
-        .iter()
-        .map(|pattern| preface_vector(pattern.name(), preface(Suite::ChaChaPoly, *pattern)))
-        .collect();
-    all.push(preface_vector("XX in 25519_AESGCM_SHA256", preface(Suite::AesGcm, Pattern::XX)));
-    let xx = || preface(Suite::ChaChaPoly, Pattern::XX);
-    let wrong: [(&'static str, Preface); 6] = [
-        ("a version that nobody speaks yet", Preface { min_version: 2, max_version: 3, version: 2, ..xx() }),
-        ("an unknown suite", Preface { suite: 99, ..xx() }),
-        ("an unknown pattern", Preface { pattern: 99, ..xx() }),
-        ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }),
-        ("a key id in a pattern without one", Preface { key_id: vec![1], ..xx() }),
-        ("KK without the client's key", Preface { key_id: Vec::new(), ..preface(Suite::ChaChaPoly, Pattern::KK) }),
-    ];
-    all.extend(wrong.into_iter().map(|(about, preface)| preface_vector(about, preface)));
-    let mut magic = encoded(&xx());
-    magic[0] = b'N';
-    all.push(PrefaceVector { about: "a wrong magic", fields: None, refused: refusal(&magic), bytes: hex(&magic) });
-    all
-}
-
-fn preface_vector(about: &'static str, preface: Preface) -> PrefaceVector {
-    let bytes = encoded(&preface);
-    let refused = refusal(&bytes);
-    let fields = PrefaceFields {
-        min_version: preface.min_version,
-        max_version: preface.max_version,
-        version: preface.version,
-        suite: preface.suite,
-        pattern: preface.pattern,
-        time: preface.time.0,
-        nonce: hex(&preface.nonce),
-        hint: hex(&preface.hint),
-        key_id: hex(&preface.key_id),
-    };
-    PrefaceVector { about, fields: Some(fields), bytes: hex(&bytes), refused }
-}
-
 fn encoded(preface: &Preface) -> Vec<u8> {
     let mut bytes = Vec::new();
     preface.encode(&mut bytes);
     bytes
-}
-
-fn refusal(bytes: &[u8]) -> Option<String> {
-    let mut server = Handshake::responder(&offering(Pattern::ALL.to_vec()));
-    server.handle_bytes(&mut BytesMut::from(bytes));
-    server.error().map(|error| format!("{}: {error}", error.close_code()))
 }
 
 /// A server that takes every suite, in these patterns.
@@ -181,6 +117,9 @@ struct Conversation {
     server_ephemeral_secret: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     psk: Option<String>,
+    /// The value of the TLS exporter, where the handshake runs inside TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outer_binding: Option<String>,
     prologue: String,
     handshake_hash: String,
     said: Vec<Said>,
@@ -206,20 +145,25 @@ pub struct Said {
 fn conversations() -> Vec<Conversation> {
     let by_key = [Pattern::XXpsk3, Pattern::IKpsk2].map(|pattern| (pattern, ""));
     let all = Pattern::ALL.into_iter().map(|pattern| (pattern, PSK_ID));
-    let chacha = all.clone().chain(by_key).map(|(pattern, psk_id)| conversation(Suite::ChaChaPoly, pattern, psk_id));
-    chacha.chain(all.map(|(pattern, psk_id)| conversation(Suite::AesGcm, pattern, psk_id))).collect()
+    let chacha =
+        all.clone().chain(by_key).map(|(pattern, psk_id)| conversation(Suite::ChaChaPoly, pattern, psk_id, None));
+    let aes = all.map(|(pattern, psk_id)| conversation(Suite::AesGcm, pattern, psk_id, None));
+    let inside = [Pattern::XX, Pattern::IK].map(|pattern| conversation(Suite::ChaChaPoly, pattern, "", Some(EXPORTED)));
+    chacha.chain(aes).chain(inside).collect()
 }
 
 /// What two peers with the keys of the page say to each other in a pattern and 25519_ChaChaPoly_SHA256.
 #[must_use]
 pub fn said(pattern: Pattern) -> Vec<Said> {
-    conversation(Suite::ChaChaPoly, pattern, PSK_ID).said
+    conversation(Suite::ChaChaPoly, pattern, PSK_ID, None).said
 }
 
-fn conversation(suite: Suite, pattern: Pattern, psk_id: &'static str) -> Conversation {
-    let (mut said, ends) = shake(suite, pattern, psk_id);
+fn conversation(suite: Suite, pattern: Pattern, psk_id: &'static str, outer: Option<[u8; 32]>) -> Conversation {
+    let (mut said, ends) = shake(suite, pattern, psk_id, outer);
     let [mut client, mut server] = ends.map(|end| end.into_session(Limits::default(), Time::ZERO).expect("it is done"));
-    let mut keys = listen(suite, pattern, psk_id, &said);
+    let first = encoded(&Preface { key_id: key_id(pattern, psk_id), ..preface(suite, pattern) });
+    let prologue = [&first[..], outer.as_ref().map_or(&[], <[u8; 32]>::as_slice)].concat();
+    let mut keys = listen(suite, pattern, (&first, &prologue), &said);
     let binding = hex(client.binding());
     said.push(say("initiator", "SETTINGS", &mut client, &mut server));
     said.push(say("responder", "SETTINGS", &mut server, &mut client));
@@ -227,7 +171,6 @@ fn conversation(suite: Suite, pattern: Pattern, psk_id: &'static str) -> Convers
     decrypt(&mut said, &mut keys);
     assert_eq!(binding, hex(&keys.hash), "the session and the bare handshake agree");
     let (client, server) = (pair(CLIENT).public(), pair(SERVER).public());
-    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(suite, pattern) };
     Conversation {
         protocol_name: format!("Noise_{}_{}", pattern.name(), suite.noise_name()),
         pattern: pattern.name(),
@@ -239,7 +182,8 @@ fn conversation(suite: Suite, pattern: Pattern, psk_id: &'static str) -> Convers
         client_ephemeral_secret: hex(&[CLIENT_EPHEMERAL; 32]),
         server_ephemeral_secret: hex(&[SERVER_EPHEMERAL; 32]),
         psk: pattern.needs_psk().then(|| hex(&[PSK; 32])),
-        prologue: hex(&encoded(&preface)),
+        outer_binding: outer.map(|binding| hex(&binding)),
+        prologue: hex(&prologue),
         handshake_hash: binding,
         said,
     }
@@ -250,27 +194,31 @@ fn key_id(pattern: Pattern, psk_id: &str) -> Vec<u8> {
 }
 
 /// Both handshakes, done, and what was said on the way.
-fn shake(suite: Suite, pattern: Pattern, psk_id: &str) -> (Vec<Said>, [Handshake; 2]) {
-    let psk = Psk::from_bytes([PSK; 32]);
-    let mut client = Handshake::initiator(InitiatorConfig {
-        crypto: Crypto { suite, ..Crypto::default() },
-        pattern,
-        local: pattern.needs_local_static(Role::Initiator).then_some(&pair(CLIENT)),
-        server_key: pattern.needs_remote_static_up_front().then(|| pair(SERVER).public()),
-        psk: pattern.needs_psk().then_some(&psk),
-        psk_id: if pattern.needs_psk() { psk_id.as_bytes() } else { &[] },
-        time: UnixMillis(TIME),
-        nonce: [NONCE; 16],
-        ephemeral: secret(CLIENT_EPHEMERAL),
-    })
-    .expect("the keys are those of the pattern");
-    let mut server = Handshake::responder(&offering(vec![pattern]));
+fn shake(suite: Suite, pattern: Pattern, psk_id: &str, outer: Option<[u8; 32]>) -> (Vec<Said>, [Handshake; 2]) {
+    let mut client = initiator(suite, pattern, psk_id, outer);
+    let mut server = Handshake::responder_bound(&offering(vec![pattern]), outer);
     let mut said = vec![pass("initiator", "preface, message 1", &mut client, &mut server)];
     said.push(pass("responder", "message 2", &mut server, &mut client));
     if pattern.messages() == 3 {
         said.push(pass("initiator", "message 3", &mut client, &mut server));
     }
     (said, [client, server])
+}
+
+fn initiator(suite: Suite, pattern: Pattern, psk_id: &str, outer: Option<[u8; 32]>) -> Handshake {
+    let (psk, own) = (Psk::from_bytes([PSK; 32]), pair(CLIENT));
+    let config = InitiatorConfig {
+        crypto: Crypto { suite, ..Crypto::default() },
+        pattern,
+        local: pattern.needs_local_static(Role::Initiator).then_some(&own),
+        server_key: pattern.needs_remote_static_up_front().then(|| pair(SERVER).public()),
+        psk: pattern.needs_psk().then_some(&psk),
+        psk_id: if pattern.needs_psk() { psk_id.as_bytes() } else { &[] },
+        time: UnixMillis(TIME),
+        nonce: [NONCE; 16],
+        ephemeral: secret(CLIENT_EPHEMERAL),
+    };
+    Handshake::initiator_bound(config, outer).expect("the keys are those of the pattern")
 }
 
 fn pass(who: &'static str, what: &'static str, from: &mut Handshake, to: &mut Handshake) -> Said {
@@ -299,7 +247,7 @@ fn decide(handshake: &mut Handshake) {
             }
             HandshakeEvent::Psk(_) => handshake.provide_psk(&psk).expect("a client waits"),
             HandshakeEvent::Peer(_) => handshake.admit().expect("a peer waits"),
-            HandshakeEvent::Done => {}
+            HandshakeEvent::Done | HandshakeEvent::Failed(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -338,20 +286,8 @@ fn call_and_close(client: &mut Session, server: &mut Session) -> Vec<Said> {
 }
 
 /// The same handshake from its bytes, without a session: the responder's keys.
-fn listen(suite: Suite, pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffic {
-    let psk = Psk::from_bytes([PSK; 32]);
-    let preface = Preface { key_id: key_id(pattern, psk_id), ..preface(suite, pattern) };
-    let prologue = encoded(&preface);
-    let server = pair(SERVER);
-    let keys = Keys {
-        local: pattern.needs_local_static(Role::Responder).then_some(&server),
-        remote: client_key(&preface),
-        psk: pattern.needs_psk().then_some(&psk),
-    };
-    let ephemeral = secret(SERVER_EPHEMERAL);
-    let crypto = Crypto { suite, ..Crypto::default() };
-    let noise = Noise::with(crypto, pattern, Role::Responder, &prologue, keys, ephemeral);
-    let mut noise = noise.expect("the keys fit");
+fn listen(suite: Suite, pattern: Pattern, (first, prologue): (&[u8], &[u8]), said: &[Said]) -> Traffic {
+    let mut noise = responder(suite, pattern, prologue);
     for one in said {
         let bytes = unhex(&one.bytes);
         if one.from == "responder" {
@@ -359,13 +295,24 @@ fn listen(suite: Suite, pattern: Pattern, psk_id: &str, said: &[Said]) -> Traffi
             noise.write_message(&choices, &mut Vec::new()).expect("its turn");
             continue;
         }
-        let rest = bytes.strip_prefix(&prologue[..]).unwrap_or(&bytes);
+        let rest = bytes.strip_prefix(first).unwrap_or(&bytes);
         let Ok(Some((HandshakeFrame::Message(message), _))) = decode_handshake_frame(rest) else {
             panic!("not a handshake message: {}", one.what);
         };
         noise.read_message(message, &mut Vec::new()).expect("it is authentic");
     }
     noise.finish().expect("the last message")
+}
+
+fn responder(suite: Suite, pattern: Pattern, prologue: &[u8]) -> Noise {
+    let (psk, server) = (Psk::from_bytes([PSK; 32]), pair(SERVER));
+    let keys = Keys {
+        local: pattern.needs_local_static(Role::Responder).then_some(&server),
+        remote: client_key(&preface(suite, pattern)),
+        psk: pattern.needs_psk().then_some(&psk),
+    };
+    let crypto = Crypto { suite, ..Crypto::default() };
+    Noise::with(crypto, pattern, Role::Responder, prologue, keys, secret(SERVER_EPHEMERAL)).expect("the keys fit")
 }
 
 /// Adds number and plaintext to what was said in records.

@@ -19,8 +19,8 @@ pub use encode::{encode_frame, encode_frame_head, encode_open, encode_response};
 pub use error::WireError;
 pub use frame::{Encoding, Frame, FrameKind, Open, OpenKind, RemainingTime, Response, Trailers};
 pub use preface::{
-    Choices, HandshakeFrame, MAGIC, MAX_HANDSHAKE_MESSAGE, MAX_KEY_ID, Preface, Refusal, decode_handshake_frame,
-    encode_handshake_message, encode_refusal,
+    Choices, HandshakeFrame, MAGIC, MAX_HANDSHAKE_MESSAGE, MAX_KEY_ID, Preface, Refusal, Versions,
+    decode_handshake_frame, encode_handshake_message, encode_refusal,
 };
 pub use reader::{MAX_VARINT, Reader, put_varint, varint_len};
 pub use record::{MAX_FIRST_RECORD, MAX_PLAINTEXT, MAX_RECORD, RECORD_HEAD, TAG, record_len};

@@ -21,6 +21,45 @@ const REFUSAL: u8 = 0x03;
 const REFUSAL_HEAD: usize = 4;
 const MAX_REFUSAL_TEXT: usize = 256;
 
+/// What the first seven bytes of every preface say, whatever its version: these keep their place and meaning.
+///
+/// ```
+/// use np_wire::Versions;
+/// let newer = b"np\r\n\x02\x03\x02";
+/// assert_eq!(Versions::decode(newer)?, Some(Versions { min: 2, max: 3, used: 2 }));
+/// assert_eq!(Versions::decode(&newer[..6])?, None);
+/// # Ok::<(), np_wire::WireError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// The lowest version the client speaks.
+    pub min: u8,
+    /// The highest version the client speaks.
+    pub max: u8,
+    /// The version that message 1 uses, and the rest of the preface.
+    pub used: u8,
+}
+
+impl Versions {
+    /// Reads them; `None` while bytes are missing. A wrong magic is found at its first wrong byte.
+    ///
+    /// # Errors
+    /// When the bytes begin no preface, or the version used is outside the range.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, WireError> {
+        if bytes.iter().zip(MAGIC).any(|(byte, magic)| *byte != magic) {
+            return Err(Malformed::Magic.into());
+        }
+        let Some(&[min, max, used]) = bytes.get(MAGIC.len()..).and_then(|range| range.first_chunk()) else {
+            return Ok(None);
+        };
+        if (min..=max).contains(&used) {
+            Ok(Some(Self { min, max, used }))
+        } else {
+            Err(Malformed::Value("the version range").into())
+        }
+    }
+}
+
 /// The client's first bytes. All of them, as encoded, are the prologue of the handshake.
 ///
 /// ```
@@ -76,19 +115,13 @@ impl Preface {
 
     /// Reads a preface and how many bytes it takes; `None` while bytes are missing.
     ///
-    /// A wrong magic is found at its first wrong byte, a wrong version range before the rest is there.
+    /// The fields stand as they do in version 1: [`Versions::decode`] tells before whether they do. A wrong magic is found
+    /// at its first wrong byte, a wrong version range before the rest is there.
     ///
     /// # Errors
     /// When the bytes are no preface, or the id is longer than 64 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, WireError> {
-        if bytes.iter().zip(MAGIC).any(|(byte, magic)| *byte != magic) {
-            return Err(Malformed::Magic.into());
-        }
-        if let Some(&[min, max, version]) = bytes.get(4..7).and_then(|range| range.first_chunk())
-            && !(min..=max).contains(&version)
-        {
-            return Err(Malformed::Value("the version range").into());
-        }
+        Versions::decode(bytes)?;
         let Some(id_len) = bytes.get(Self::FIXED - 1).copied().map(usize::from) else {
             return Ok(None);
         };

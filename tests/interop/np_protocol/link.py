@@ -108,15 +108,16 @@ class Link:
             handshake = host.handshake(preface, pattern)
             first = self._take_handshake((0x02,))[1]
             self._read_empty(handshake, first, host)
+            choices = bytes([1, preface.suite, preface.pattern])
+            # A point of low order is met here.
+            answer = handshake.write(choices, host.psk_of_key if pattern == "IKpsk2" else None)
         except noise.NotAuthentic as error:
             self.write(wire.clear_refusal("authentication", "handshake message 1 did not open"))
             raise Refused("authentication", "message 1") from error
         except Refused as error:
             self.write(wire.clear_refusal(error.code, error.why))
             raise
-        find = host.psk_of_key if pattern == "IKpsk2" else None
-        choices = bytes([1, preface.suite, preface.pattern])
-        self.write(wire.handshake_frame(0x02, handshake.write(choices, find)))
+        self.write(wire.handshake_frame(0x02, answer))
         if not handshake.over:
             self._read_empty(handshake, self._take_handshake((0x02,))[1], host)
         self.psk_id = preface.key_id if "psk" in pattern else None
@@ -138,7 +139,7 @@ class Link:
     @staticmethod
     def _read_empty(handshake, message, host):
         if handshake.read(message, host.psk_of_key):
-            raise Refused("protocol", "a payload in message 1 or 3")
+            raise wire.malformed("a payload in message 1 or 3")
 
     def _finish(self, handshake, pattern, peer_key):
         send, receive = handshake.split()

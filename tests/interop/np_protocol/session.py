@@ -378,7 +378,7 @@ class Session:
         call.metadata = frame.metadata
         self._body_begins(call, frame)
         if self._too_large(call):
-            raise Refused("limit-exceeded", "a response beyond max_message")
+            raise Refused("limit-exceeded", "max_message")
         self._grant(call)
         return self._body_goes_on(call, frame.body)
 

@@ -166,6 +166,14 @@ def check_key_id(pattern, hint, key_id):
         raise malformed("a key id that the pattern does not take")
 
 
+def check_plain(preface):
+    """Refuses what has no place in a mode without a handshake of keys."""
+    if preface.suite or preface.pattern:
+        raise Refused("incompatible", "this server has no handshake of keys")
+    if preface.hint != bytes(4) or preface.key_id:
+        raise malformed("a hint or a key id where there are no keys")
+
+
 def is_psk_id(key_id):
     return 1 <= len(key_id) <= MAX_KEY_ID and all(0x21 <= byte <= 0x7E for byte in key_id)
 

@@ -73,7 +73,7 @@ impl Handshake {
     }
 
     pub(super) fn outer_preface(&mut self, outer: Outer, input: &mut BytesMut) -> Result<(), ConnectionError> {
-        let Some((preface, size)) = Preface::decode(input)? else {
+        let Some((preface, size)) = super::rules::spoken(input)? else {
             *self.state = State::AwaitOuterPreface { outer };
             return Ok(());
         };
@@ -114,10 +114,6 @@ impl Handshake {
 }
 
 fn check(preface: &Preface) -> Result<(), ConnectionError> {
-    if preface.version != VERSION {
-        let (min, max) = (preface.min_version, preface.max_version);
-        return Err(Incompatible::Version { min, max, ours: VERSION }.into());
-    }
     if preface.pattern != NONE {
         return Err(Incompatible::Pattern(preface.pattern).into());
     }

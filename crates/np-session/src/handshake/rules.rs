@@ -3,7 +3,7 @@
 use bytes::{Buf as _, BytesMut};
 use np_noise::{Handshake as Noise, Pattern, Suite};
 use np_types::{CloseCode, ConnectionError, Incompatible, Malformed, Misbehaved, Misuse, VERSION};
-use np_wire::{HandshakeFrame, Preface, Refusal, Side, decode_handshake_frame};
+use np_wire::{HandshakeFrame, Preface, Refusal, Side, Versions, decode_handshake_frame};
 
 use super::config::{ResponderConfig, check_names};
 
@@ -36,12 +36,20 @@ pub(super) fn take_message(
     Ok(Taken::Whole)
 }
 
-/// The suite and the pattern of a preface, if version, suite and pattern are spoken here.
-pub(super) fn offered(preface: &Preface, config: &ResponderConfig) -> Result<(Suite, Pattern), ConnectionError> {
-    let Preface { min_version: min, max_version: max, version, suite, pattern, .. } = *preface;
-    if version != VERSION {
-        return Err(Incompatible::Version { min, max, ours: VERSION }.into());
+/// Reads a preface of a version that is spoken here. Another version is found at the seventh byte: what stands behind it,
+/// and how long that is, is that version's own affair.
+pub(super) fn spoken(input: &[u8]) -> Result<Option<(Preface, usize)>, ConnectionError> {
+    match Versions::decode(input)? {
+        Some(Versions { min, max, used }) if used != VERSION => {
+            Err(Incompatible::Version { min, max, ours: VERSION }.into())
+        }
+        _ => Ok(Preface::decode(input)?),
     }
+}
+
+/// The suite and the pattern of a preface, if they are spoken here.
+pub(super) fn offered(preface: &Preface, config: &ResponderConfig) -> Result<(Suite, Pattern), ConnectionError> {
+    let Preface { suite, pattern, .. } = *preface;
     let offered = Suite::from_wire(suite).filter(|suite| config.suites.contains(suite));
     let suite = offered.ok_or(Incompatible::Suite(suite))?;
     let offered = Pattern::from_wire(pattern).filter(|pattern| config.patterns.contains(pattern));

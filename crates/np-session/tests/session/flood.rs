@@ -51,11 +51,12 @@ fn check_flood(limit: LimitName, height: impl Fn(u64) -> u64, act: impl Fn(&mut 
         let size = queued + events.len() * size_of::<Event>();
         assert!(size <= GROWTH, "{} events, {size} bytes", events.len());
         act(&mut talk, allowed);
-        let error: ConnectionError = LimitHit { limit, allowed, seen: allowed + 1 }.into();
+        let hit = LimitHit { limit, allowed, seen: allowed + 1 };
+        let error: ConnectionError = hit.into();
         assert_eq!(talk.session.error(), Some(&error));
         assert_eq!(error.close_code(), CloseCode::Flood);
         let heard = talk.hear();
-        assert_eq!(frames(&heard).last(), Some(&Frame::Close { code: CloseCode::Flood, text: "" }));
+        assert_eq!(frames(&heard).last(), Some(&Frame::Close { code: CloseCode::Flood, text: &hit.to_string() }));
     }
 }
 
@@ -227,6 +228,58 @@ fn calls_that_are_cancelled_right_after_they_are_opened() {
         }
     };
     check_flood(LimitName::CancelledCalls, |acts| acts, act);
+}
+
+/// A call with so much time, which is then over.
+fn expire(talk: &mut Dialogue, millis: u64) {
+    talk.say(&[Frame::Open(Open { remaining: RemainingTime::Millis(millis), ..Open::new(OpenKind::Request) })]);
+    talk.now = talk.now + Duration::from_millis(millis);
+    talk.session.handle_timeout(talk.now);
+}
+
+#[test]
+fn calls_that_have_no_time() {
+    let act = |talk: &mut Dialogue, at| {
+        expire(talk, 0);
+        if talk.session.error().is_none() {
+            // Its caller's own clock comes later, and cancels no second call.
+            talk.say(&[Frame::Cancel { id: theirs(1 + at), status: Status::DeadlineExceeded }]);
+            assert_eq!(end_cancelled(talk), 1);
+        }
+    };
+    check_flood(LimitName::CancelledCalls, |acts| acts, act);
+    let mut talk = Dialogue::open(Side::Responder, &with(256));
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    talk.events();
+    let over = (0..400).any(|_| {
+        expire(&mut talk, 19);
+        let over = talk.session.error().is_some();
+        if !over {
+            end_cancelled(&mut talk);
+        }
+        over
+    });
+    assert!(over, "19 ms are as good as none, and time alone fills the budget");
+}
+
+#[test]
+fn calls_that_had_their_time_or_their_answer_cost_nothing() {
+    let mut talk = Dialogue::open(Side::Responder, &with(256));
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    talk.events();
+    for _ in 0..1_000 {
+        expire(&mut talk, 20);
+        assert_eq!(end_cancelled(&mut talk), 1);
+    }
+    for _ in 0..1_000 {
+        talk.say(&[Frame::Open(Open { remaining: RemainingTime::Millis(0), ..Open::new(OpenKind::Request) })]);
+        let (key, ..) = opened(&talk.events())[0];
+        talk.session.respond(key, Answer::from(body(1, 0, 9))).unwrap();
+        // The answer has not left yet, and its time is over.
+        talk.session.handle_timeout(talk.now);
+        talk.hear();
+    }
+    assert_eq!(talk.session.error(), None);
 }
 
 #[test]

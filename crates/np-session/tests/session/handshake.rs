@@ -111,9 +111,12 @@ fn first_flights_that_are_refused_get_one_refusal_in_clear() {
     let suite = flight(Preface { suite: 9, ..preface() });
     let mut long = flight(preface());
     long.extend_from_slice(&[2, 0x04, 0x01]);
-    let cases: [(&[u8], CloseCode); 5] = [
+    let cases: [(&[u8], CloseCode); 7] = [
         (b"GET / HTTP/1.1\r\n", CloseCode::Malformed),
         (&newer, CloseCode::Version),
+        // Shorter than a preface of version 1, and one whose byte 37 would be a key id that is too long there.
+        (&newer[..7], CloseCode::Version),
+        (&[&newer[..7], &[0xff; 40]].concat(), CloseCode::Version),
         (&suite, CloseCode::Incompatible),
         (&long, CloseCode::LimitExceeded),
         (b"x", CloseCode::Malformed),
@@ -125,6 +128,20 @@ fn first_flights_that_are_refused_get_one_refusal_in_clear() {
         assert_eq!(used, out.len());
         assert!(matches!(frame, HandshakeFrame::Refusal(ref refusal) if refusal.code == code), "{frame:?}");
     }
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_found_at_the_seventh_byte() {
+    let mut handshake = Handshake::responder(&ResponderConfig::new(vec![Pattern::XX]));
+    let mut input = BytesMut::new();
+    for byte in b"np\r\n\x02\x04" {
+        input.extend_from_slice(&[*byte]);
+        handshake.handle_bytes(&mut input);
+        assert_eq!(handshake.error(), None);
+    }
+    input.extend_from_slice(&[3]);
+    handshake.handle_bytes(&mut input);
+    assert_eq!(handshake.error(), Some(&Incompatible::Version { min: 2, max: 4, ours: 1 }.into()));
 }
 
 fn initiator() -> Handshake {

@@ -35,7 +35,7 @@ fn compressed(id: StreamId, body: &[u8], raw: u32) -> Frame<'_> {
     Frame::Compressed { id, encoding: Encoding::Lz4 { raw }, end: false, body }
 }
 
-/// After its error a session says CLOSE with the code of the error and is silent.
+/// After its error a session says CLOSE with the code of the error, and the limit where it was one, and is silent.
 #[track_caller]
 fn check_end(talk: &mut Dialogue, error: &ConnectionError) {
     assert_eq!(talk.session.error(), Some(error));
@@ -45,7 +45,8 @@ fn check_end(talk: &mut Dialogue, error: &ConnectionError) {
     talk.session.release(1 << 20);
     talk.session.ping();
     let heard = talk.hear();
-    assert_eq!(frames(&heard), [Frame::Close { code: error.close_code(), text: "" }]);
+    let text = if let ConnectionError::Limit(hit) = error { hit.to_string() } else { String::new() };
+    assert_eq!(frames(&heard), [Frame::Close { code: error.close_code(), text: &text }]);
     talk.say(&[Frame::Ping(2)]);
     assert!(talk.hear().is_empty() && talk.events().is_empty() && talk.session.is_closed());
     assert!(talk.session.open(request(1)).is_err());
@@ -162,6 +163,20 @@ fn a_pong_counts_once() {
     talk.say(&[Frame::Pong(token)]);
     assert_eq!(talk.events(), [Event::Pong { token }]);
     talk.say(&[Frame::Pong(token)]);
+    check_end(&mut talk, &Misbehaved::Pong.into());
+}
+
+/// It has its token as soon as it is asked for.
+#[test]
+fn a_pong_for_a_ping_that_has_not_left() {
+    let mut talk = busy();
+    let sent = talk.session.ping();
+    talk.hear();
+    talk.events();
+    let waits = talk.session.ping();
+    talk.say(&[Frame::Pong(sent)]);
+    assert_eq!(talk.events(), [Event::Pong { token: sent }]);
+    talk.say(&[Frame::Pong(waits)]);
     check_end(&mut talk, &Misbehaved::Pong.into());
 }
 

@@ -161,6 +161,10 @@ fn a_preface_of_another_mode_is_refused() {
     assert_eq!(preface(|_| {}), None);
     let other = Incompatible::Version { min: 1, max: 2, ours: 1 };
     assert_eq!(preface(|it| (it.version, it.max_version) = (2, 2)), Some(other.into()));
+    // Such a preface may be shorter than one of version 1.
+    let mut server = Handshake::responder_inside(outer(None));
+    server.handle_bytes(&mut BytesMut::from(&b"np\r\n\x01\x02\x02"[..]));
+    assert_eq!(server.error(), Some(&other.into()));
     assert_eq!(preface(|it| it.suite = 1), Some(Incompatible::Suite(1).into()));
     assert_eq!(preface(|it| it.pattern = 1), Some(Incompatible::Pattern(1).into()));
     assert_eq!(preface(|it| it.hint = [1; 4]), Some(key.into()));

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use np_session::{Event, OpenCall, OpenKind, Side};
-use np_types::{CloseCode, Metadata, Status, Time};
-use np_wire::{Encoding, Frame, Open, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
+use np_types::{CloseCode, ConnectionError, Metadata, Status, Time};
+use np_wire::{Encoding, Frame, Frames, Open, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,6 +26,9 @@ pub(super) struct Ending {
     plaintext: String,
     /// The code of the CLOSE that the reader sends.
     closes: &'static str,
+    /// The limit that the text of this CLOSE names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
 }
 
 pub(super) fn endings() -> Vec<Ending> {
@@ -90,6 +93,14 @@ fn to_responder() -> Vec<(&'static str, Vec<Frame<'static>>)> {
         ("a large message whole", vec![METHOD, request(None, LONG)]),
         ("COMPRESSED within a request", vec![METHOD, request(Some(9), b""), compressed()]),
         ("COMPRESSED within a message", vec![METHOD, stream(), data(first(), b"a", false, false), compressed()]),
+        (
+            "a message that is to grow above max_message",
+            vec![
+                METHOD,
+                stream(),
+                Frame::Compressed { id: first(), encoding: Encoding::Lz4 { raw: 8_193 }, end: true, body: &LONG[..33] },
+            ],
+        ),
         ("bytes of a stream without credit", vec![METHOD, stream(), data(first(), LONG, false, true)]),
         ("data after FIN", vec![METHOD, stream(), data(first(), b"", true, false), data(first(), b"a", false, true)]),
         (
@@ -192,8 +203,14 @@ fn ending(
     let Some(Event::Closed(error)) = talk.events().pop() else {
         panic!("{about}: the connection goes on");
     };
-    let settings = sorted(of_settings(&crate::settings(&small())));
-    Ending { about, to, opened, settings, plaintext: hex(&plaintext(frames)), closes: error.close_code().name() }
+    let limit = if let ConnectionError::Limit(hit) = &error { Some(hit.limit.name()) } else { None };
+    if let Some(limit) = limit {
+        let heard = talk.hear();
+        let last = Frames::new(&heard).last();
+        assert!(matches!(last, Some(Ok(Frame::Close { text, .. })) if text.contains(limit)), "{about}: {last:?}");
+    }
+    let (settings, plaintext) = (sorted(of_settings(&crate::settings(&small()))), hex(&plaintext(frames)));
+    Ending { about, to, opened, settings, plaintext, closes: error.close_code().name(), limit }
 }
 
 fn plaintext(frames: &[Frame<'_>]) -> Vec<u8> {
