@@ -11,7 +11,7 @@ use std::time::Duration;
 use np_facade::prelude::*;
 
 /// Was: the crate's dispatcher, a table from a message's name to its handler. Here it is the application's own, in a few
-/// lines, because a match over the enum does as well; see `04_custom_messages`.
+/// lines, because a match over the enum does as well; see `17_custom_messages`.
 #[derive(Default)]
 struct Dispatcher {
     handlers: BTreeMap<String, Box<MessageHandler>>,

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let server = start_server(Arc::clone(&started), Arc::clone(&finish)).await?;
     let address = server.addresses().first().ok_or("no address")?.to_string();
-    // Else a call that is refused would wait for the server to come back: example 12.
+    // Else a call that is refused would wait for the server to come back: example 08.
     let client = Client::builder(&address).auto_reconnect(false).connect().await?;
 
     let worker = client.clone();
