@@ -49,7 +49,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ("bench", "np beside its peers (`bench peers`), instructions (`bench guard`), system calls (`bench syscalls`)"),
     ("cluster-sim", "how a cluster grows, simulated: `--nodes 10,50`, `--minutes N`, `--loss 5`, `--write`"),
     ("vectors", "writes the protocol's vectors to docs/vectors"),
-    ("pictures", "draws the screens of the documents from their stored output: docs/pictures"),
+    ("pictures", "draws the screens of the documents from their stored output, and the rooms: docs/pictures"),
     ("minimal-versions", "builds a copy with the lowest versions that the manifests allow (needs a nightly cargo)"),
     ("semver", "the public API beside that of the last release (needs cargo-semver-checks)"),
     ("sbom", "every package that is linked or builds, as CycloneDX: `sbom --out FILE --package NAME --target TRIPLE`"),

@@ -1,6 +1,8 @@
-//! Pictures of terminals: each text under `docs/pictures` drawn as an SVG beside it.
+//! Pictures of the documents, as SVG under `docs/pictures`: screens of the program, and the rooms.
 //!
 //! Owns how a line looks; what stands in the texts is the stored output of the program, and no word is added to it.
+
+mod rooms;
 
 use std::fs;
 
@@ -10,6 +12,10 @@ use crate::workspace::{File, Workspace};
 /// Where the texts are, and where their pictures go.
 const FOLDER: &str = "docs/pictures/";
 
+/// The screens that tests hold, of which the documents show these.
+const SCREENS: &str = "crates/np-cli/tests/screens/";
+const SHOWN: [&str; 2] = ["doctor", "inspect-opened"];
+
 /// The width of a letter and the height of a line, in pixels.
 const LETTER: f64 = 7.25;
 const LINE: usize = 18;
@@ -18,9 +24,9 @@ const MARGIN: usize = 16;
 /// Above the text, where a window has its buttons.
 const TITLE: usize = 30;
 
-/// Draws every text of the folder anew.
+/// Draws every picture anew.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
-    for (path, picture) in drawn(&workspace.files()?) {
+    for (path, picture) in drawn(workspace, &workspace.files()?) {
         let place = workspace.root.join(&path);
         let changed = fs::read_to_string(&place).ok().as_deref() != Some(picture.as_str());
         fs::write(&place, &picture)?;
@@ -30,9 +36,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 }
 
 /// The path of each picture, and what belongs there.
-pub(crate) fn drawn(files: &[File]) -> Vec<(String, String)> {
-    let texts = files.iter().filter_map(|file| Some((file.path.strip_prefix(FOLDER)?.strip_suffix(".txt")?, file)));
-    texts.map(|(name, file)| (format!("{FOLDER}{name}.svg"), draw(name, &file.text))).collect()
+pub(crate) fn drawn(workspace: &Workspace, files: &[File]) -> Vec<(String, String)> {
+    let named = |folder| {
+        let name = move |file: &'_ File| Some(file.path.strip_prefix(folder)?.strip_suffix(".txt")?.to_owned());
+        files.iter().filter_map(move |file| Some((name(file)?, file)))
+    };
+    let shown = named(SCREENS).filter(|(name, _)| SHOWN.contains(&name.as_str()));
+    let screens = named(FOLDER).chain(shown).map(|(name, file)| (draw(&name, &file.text), name));
+    let rooms = (rooms::draw(&workspace.packages), "rooms".to_owned());
+    screens.chain([rooms]).map(|(picture, name)| (format!("{FOLDER}{name}.svg"), picture)).collect()
 }
 
 fn draw(name: &str, text: &str) -> String {
@@ -101,7 +113,7 @@ fn parts(line: &str) -> Vec<(usize, &str)> {
     parts
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -125,11 +137,29 @@ mod tests {
         assert_eq!(svg.matches("<text").count(), 3);
     }
 
+    /// The picture of the README is of a run with figures, and its rows are those that the tests of the program hold.
+    #[test]
+    fn the_picture_of_the_demo_has_the_rows_of_the_demo() -> Result<(), Failure> {
+        let files = Workspace::open()?.files()?;
+        let rows = |path: &str| -> Vec<String> {
+            let text = files.iter().find(|file| file.path == path).map(|file| file.text.as_str()).unwrap_or_default();
+            let rows = text.lines().filter(|line| line.starts_with('✓'));
+            let figures = |part: &str| part.replace(|letter: char| letter == '#' || letter.is_ascii_digit(), "");
+            rows.map(|row| parts(row).iter().take(4).map(|(_, part)| figures(part)).collect::<Vec<_>>().join(" "))
+                .collect()
+        };
+        let stored = rows("docs/pictures/demo.txt");
+        assert!(stored.len() > 20);
+        assert_eq!(stored, rows("crates/np-cli/tests/screens/demo.txt"));
+        Ok(())
+    }
+
     #[test]
     fn the_pictures_of_the_documents_are_what_the_command_draws() -> Result<(), Failure> {
-        let files = Workspace::open()?.files()?;
-        let drawn = drawn(&files);
-        assert!(!drawn.is_empty());
+        let workspace = Workspace::open()?;
+        let files = workspace.files()?;
+        let drawn = drawn(&workspace, &files);
+        assert_eq!(drawn.len(), 2 + SHOWN.len());
         for (path, picture) in drawn {
             let stored = files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
             assert!(stored == Some(picture.as_str()), "{path} is old: cargo xtask pictures");

@@ -24,7 +24,7 @@ pub(crate) use build::Unread;
 pub use problem::{ConfigError, ConfigProblem, ConfigSource};
 pub use reload::Reload;
 pub(crate) use reload::{End, Running};
-pub use settings::{ClientConfig, ClusterConfig, LogFormat, LogLevel, LoggingConfig, ServerConfig, TransportConfig};
+pub use settings::{ClientConfig, LogFormat, LogLevel, LoggingConfig, ServerConfig, TransportConfig};
 
 use layer::Layer;
 use problem::ConfigProblem as Problem;
@@ -65,8 +65,6 @@ pub struct Config {
     pub transport: TransportConfig,
     /// `[logging]`
     pub logging: LoggingConfig,
-    /// `[cluster]`
-    pub cluster: ClusterConfig,
     /// The file that was read.
     file: Option<PathBuf>,
     /// Where the layers have set a setting, and to what: a setting that has another value by now was set by code.

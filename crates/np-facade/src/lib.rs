@@ -53,7 +53,7 @@ pub use client::resolver::{ResolveError, Resolver};
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use config::{
-    ClientConfig, ClusterConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig,
+    ClientConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig,
     Reload, ServerConfig, TransportConfig,
 };
 pub use crypto::{default_suite, provider};

@@ -318,14 +318,6 @@ settings! {
         /// How each line is written: `text` for people, `json` for programs.
         format: LogFormat = LogFormat::Text, Choice(LogFormat::ALL), Restart, |to, it| to.1 = *it;
     }
-
-    /// `[cluster]`: no settings so far.
-    ///
-    /// ```
-    /// assert_eq!(np_facade::Config::default().cluster, np_facade::ClusterConfig::default());
-    /// ```
-    cluster: ClusterConfig => () {
-    }
 }
 
 const U32: u64 = u32::MAX as u64;
