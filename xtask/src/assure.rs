@@ -7,7 +7,7 @@ mod coverage;
 mod lcov;
 mod miri;
 mod mutants;
-mod plain;
+pub(crate) mod plain;
 mod tree;
 mod wilson;
 
@@ -81,7 +81,7 @@ fn nightly() -> Command {
 }
 
 /// A command's output, where it ended well.
-fn output(mut command: Command, spelled: &str) -> Result<String, Failure> {
+pub(crate) fn output(mut command: Command, spelled: &str) -> Result<String, Failure> {
     let output = command.output().map_err(|error| format!("`{spelled}` does not start: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

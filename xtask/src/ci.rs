@@ -3,13 +3,14 @@
 //! Owns the list of steps. The flags of the compiler are the same in all of them, so nothing is compiled twice for one
 //! purpose. The first failure ends the run and names the command that repeats it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::fuzz::{self, Smoke};
 use crate::process;
 use crate::workspace::Workspace;
-use crate::{examples, interop, layers, tidy};
+use crate::{assure, examples, interop, layers, tidy};
 
 /// One step: its name and its work.
 struct Step {
@@ -264,8 +265,14 @@ fn dissector(workspace: &Workspace) -> Result<Outcome, Failure> {
         println!("SKIPPED dissector: tshark is not installed (https://www.wireshark.org/download.html)");
         return Ok(Outcome::Skipped);
     }
-    let arguments = ["test", "--workspace", "--test", "cli", "--locked", "dissector"];
-    process::run_cargo(&workspace.root, &arguments, &[])?;
+    let arguments = ["test", "--workspace", "--test", "cli", "--locked", "dissector::"];
+    let mut command = Command::new(process::cargo());
+    command.args(arguments).current_dir(&workspace.root);
+    let text = assure::output(command, &process::spell(&arguments, &[]))?;
+    print!("{text}");
+    if assure::plain::passed_tests(&text) == 0 {
+        return Err("no test of the dissector ran".into());
+    }
     Ok(Outcome::Passed)
 }
 

@@ -153,7 +153,7 @@ impl<J: Judge> Establish<'_, J> {
         let mut out = Vec::new();
         loop {
             // Nothing large before the connection's task has asked what memory there is.
-            session.set_shortage(Shortage::Grants);
+            session.set_shortage(Shortage::Grants, 0);
             session.handle_bytes(self.clock.now(), &mut input);
             while let Some(event) = session.poll_event() {
                 match event {

@@ -3,9 +3,9 @@
 //! Credit bounds each connection by itself; this bounds all of them, by two rules. What applications have and have not done
 //! with they make free: at the limit those connections are not read whose applications hold much. What is half-way in, and
 //! answers on their way, only the peer makes free, by moving on: it may come to half of the limit. Beyond that no large
-//! message is granted, who holds much gets no call taken, and who holds much and does not move it is cut, so that peers who
-//! keep memory by doing nothing pay for it and nobody else does. Whoever holds little goes on. It must never know what is
-//! held.
+//! message is granted, who holds more than its part gets no call taken, and is cut if it does not move that, so that peers
+//! who keep memory by doing nothing pay for it and nobody else does: as long as too much is held, somebody holds more than a
+//! part. It must never know what is held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +14,7 @@ use std::time::Duration;
 use np_session::Shortage;
 use np_types::Time;
 
-/// A connection of which the application holds no more than this, in bytes, always reads on; one that waits for its peer with
-/// no more is never cut for that.
+/// A connection of which the application holds no more than this, in bytes, always reads on.
 const FREE: usize = 64 << 10;
 /// How soon a connection that has stopped looks again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -32,12 +31,14 @@ pub(crate) struct Memory {
     used: AtomicUsize,
     /// The part of it that only peers make free.
     waits: AtomicUsize,
+    /// How many connections there are.
+    shares: AtomicUsize,
 }
 
 impl Memory {
     pub(crate) fn new(most: Option<usize>) -> Arc<Self> {
         let most = AtomicUsize::new(most.unwrap_or(usize::MAX));
-        Arc::new(Self { most, used: AtomicUsize::new(0), waits: AtomicUsize::new(0) })
+        Arc::new(Self { most, used: AtomicUsize::new(0), waits: AtomicUsize::new(0), shares: AtomicUsize::new(0) })
     }
 
     /// Sets how much there may be. What connections hold is counted as they next read.
@@ -50,14 +51,25 @@ impl Memory {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether what waits for peers is beyond its part.
-    fn is_short(&self) -> bool {
-        self.waits.load(Ordering::Acquire) > self.most.load(Ordering::Acquire) / 2
+    /// How much more may wait for peers, before it is too much.
+    fn spare(&self) -> usize {
+        let part = self.most.load(Ordering::Acquire) / 2;
+        part.saturating_sub(self.waits.load(Ordering::Acquire))
     }
 
-    /// The share of one more connection.
+    /// The part of a connection of what may wait for peers, and no more than is little in any case.
+    fn part(&self) -> usize {
+        (self.most.load(Ordering::Acquire) / 2 / self.shares.load(Ordering::Relaxed).max(1)).min(FREE)
+    }
+
+    fn has_limit(&self) -> bool {
+        self.most.load(Ordering::Acquire) != usize::MAX
+    }
+
+    /// The share of one more connection. Nothing large is to be granted before it has been noted for the first time.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
-        Share { all: Some(Arc::clone(self)), ..Share::default() }
+        self.shares.fetch_add(1, Ordering::Relaxed);
+        Share { all: Some(Arc::clone(self)), shortage: Shortage::Grants, ..Share::default() }
     }
 }
 
@@ -73,6 +85,8 @@ pub(crate) struct Holding {
     pub(crate) moved: u64,
     /// Whether a message of the peer waits to be granted.
     pub(crate) asks: bool,
+    /// Whether the peer could move it.
+    pub(crate) has_credit: bool,
 }
 
 /// What one connection holds of it; nothing is counted where there is no limit.
@@ -85,16 +99,15 @@ pub(crate) struct Share {
     /// When the peer was told last that this side lives.
     shown: Time,
     shortage: Shortage,
-    /// While memory is short and much waits for the peer: since when it is watched, how much waited, and had been moved.
+    /// While more than a part waits for the peer: since when, how much waited then, and had been moved.
     watched: Option<(Time, usize, u64)>,
 }
 
 impl Share {
     /// Whether there is a limit, or something is left to be taken back of what was counted while there was one.
     pub(crate) fn counts(&self) -> bool {
-        let is_limited = |all: &Arc<Memory>| all.most.load(Ordering::Acquire) != usize::MAX;
         let is_held = self.holding.all > 0 || self.is_stopped() || self.shortage != Shortage::None;
-        is_held || self.all.as_ref().is_some_and(is_limited)
+        is_held || self.all.as_ref().is_some_and(|all| all.has_limit())
     }
 
     /// Notes what the connection holds now; gives whether it may read on.
@@ -102,26 +115,33 @@ impl Share {
         let Some(all) = &self.all else {
             return true;
         };
+        let holding = if all.has_limit() { holding } else { Holding::default() };
         replace(&all.used, self.holding.all, holding.all);
         replace(&all.waits, self.holding.waits, holding.waits);
         self.holding = holding;
-        let much = holding.waits > FREE;
-        self.shortage = match (all.is_short(), much) {
-            (false, _) => Shortage::None,
-            (true, false) => Shortage::Grants,
-            (true, true) => Shortage::Calls,
-        };
-        self.watched = match self.shortage {
-            Shortage::Calls => self.watched.or(Some((now, holding.waits, holding.moved))),
-            _ => None,
-        };
         let reads = holding.taken <= FREE || all.used.load(Ordering::Acquire) <= all.most.load(Ordering::Acquire);
         if reads {
             self.since = None;
         } else if self.since.is_none() {
             (self.since, self.shown) = (Some(now), now);
         }
+        let much = holding.waits > all.part();
+        self.shortage = match (all.spare(), much) {
+            (1.., _) => Shortage::None,
+            (0, false) => Shortage::Grants,
+            (0, true) => Shortage::Calls,
+        };
+        self.watch(now, much);
         reads
+    }
+
+    /// Begins to watch whoever has more than its part, or begins anew once half of what waited has moved.
+    fn watch(&mut self, now: Time, much: bool) {
+        let Holding { waits, moved, has_credit, .. } = self.holding;
+        let since = self.watched.filter(|(_, waited, before)| moved.saturating_sub(*before) < (waited / 2) as u64);
+        // What this side does not read, or has given no credit for, the peer cannot move.
+        let could = !self.is_stopped() && has_credit;
+        self.watched = (much && could).then(|| since.unwrap_or((now, waits, moved)));
     }
 
     /// What the peer may not add, as noted last.
@@ -129,22 +149,15 @@ impl Share {
         self.shortage
     }
 
-    /// Whether the peer has kept memory that is short for half of `span`, and has moved less than half of it meanwhile.
-    pub(crate) fn keeps(&mut self, now: Time, span: Duration) -> bool {
-        let Some((since, waited, moved)) = self.watched else {
-            return false;
-        };
-        // While this side does not read, the peer cannot move.
-        if self.is_stopped() {
-            self.watched = None;
-            return false;
-        }
-        if now.since(since) < span / 2 {
-            return false;
-        }
-        let Holding { waits, moved: by_now, .. } = self.holding;
-        self.watched = Some((now, waits, by_now));
-        by_now - moved < (waited / 2) as u64
+    /// For how many bytes large messages may be granted before this is noted again.
+    pub(crate) fn spare(&self) -> u64 {
+        self.all.as_ref().map_or(u64::MAX, |all| all.spare() as u64)
+    }
+
+    /// Whether memory is short, and the peer has kept more than its part of it for half of `span` without moving half of that.
+    pub(crate) fn keeps(&self, now: Time, span: Duration) -> bool {
+        let is_late = self.watched.is_some_and(|(since, ..)| now.since(since) >= span / 2);
+        is_late && self.shortage == Shortage::Calls
     }
 
     /// Whether it is time to tell the peer that this side lives, though it does not read.
@@ -166,7 +179,7 @@ impl Share {
         if self.is_stopped() || waits {
             return Some(now + AGAIN);
         }
-        (self.all.is_some() && self.holding.waits > FREE).then(|| now + LOOKS)
+        self.watched.map(|_| now + LOOKS)
     }
 
     /// Whether it has not read for as long as that.
@@ -178,6 +191,9 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.note(Time::ZERO, Holding::default());
+        if let Some(all) = &self.all {
+            all.shares.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -194,20 +210,19 @@ fn replace(count: &AtomicUsize, old: usize, new: usize) {
 mod tests {
     use std::time::Duration;
 
-    use np_types::Time;
-
     use np_session::Shortage;
+    use np_types::Time;
 
     use super::{FREE, Holding, Memory, Share};
 
     /// So much at all, and of that with the application.
     fn holds(all: usize, taken: usize) -> Holding {
-        Holding { all, taken, ..Holding::default() }
+        Holding { all, taken, has_credit: true, ..Holding::default() }
     }
 
     /// So much that waits for the peer, and what it has moved.
     fn waits(waits: usize, moved: u64) -> Holding {
-        Holding { all: waits, waits, moved, ..Holding::default() }
+        Holding { all: waits, waits, moved, has_credit: true, ..Holding::default() }
     }
 
     #[test]
@@ -233,7 +248,8 @@ mod tests {
     fn a_limit_that_changes_counts_for_those_who_are_there() {
         let memory = Memory::new(None);
         let mut one = memory.share();
-        assert!(!one.counts(), "nothing is counted");
+        assert!(one.counts() && one.note(Time::ZERO, holds(FREE, FREE)) && one.shortage() == Shortage::None);
+        assert!(!one.counts() && memory.held() == 0, "nothing is counted");
         memory.set(Some(FREE));
         assert!(one.counts() && !one.note(Time::ZERO, holds(2 * FREE, 2 * FREE)));
         memory.set(Some(2 * FREE));
@@ -242,62 +258,96 @@ mod tests {
         assert!(!one.note(Time::ZERO, holds(2 * FREE, 2 * FREE)));
         memory.set(None);
         assert!(one.counts() && one.note(Time::ZERO, holds(2 * FREE, 2 * FREE)) && !one.is_stopped());
-        assert!(one.counts() && one.note(Time::ZERO, holds(0, 0)) && !one.counts());
+        assert!(!one.counts() && memory.held() == 0);
         memory.set(Some(FREE));
         let mut other = memory.share();
         assert!(one.note(Time::ZERO, waits(FREE, 0)) && other.note(Time::ZERO, waits(0, 0)));
         memory.set(None);
         assert!(other.counts(), "a message may wait for memory");
         assert!(other.note(Time::ZERO, waits(0, 0)) && other.shortage() == Shortage::None && !other.counts());
+        let late = memory.share();
+        assert!(late.counts(), "its session waits to be told");
     }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    const SPAN: Duration = Duration::from_secs(20);
 
     #[test]
     fn who_keeps_memory_that_is_short_and_does_not_move_it_is_told_apart() {
         let memory = Memory::new(Some(10 * FREE));
         let (mut idle, mut busy, mut small) = (memory.share(), memory.share(), memory.share());
-        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let span = Duration::from_secs(20);
-        for (share, much) in [(&mut idle, 2 * FREE), (&mut busy, 3 * FREE), (&mut small, FREE)] {
-            assert!(share.note(at(0), waits(much, 0)));
-        }
-        assert!(!idle.keeps(at(60), span), "there is enough for all");
-        assert_eq!(small.shortage(), Shortage::Grants);
-        for (share, much) in [(&mut idle, 2 * FREE), (&mut busy, 3 * FREE)] {
-            assert!(share.note(at(60), waits(much, 0)) && share.shortage() == Shortage::Calls);
-            assert!(!share.keeps(at(69), span));
-        }
         let half = (3 * FREE / 2) as u64;
-        assert!(busy.note(at(70), waits(3 * FREE, half)) && !busy.keeps(at(70), span), "it has moved the half");
-        assert!(idle.note(at(70), waits(2 * FREE, FREE as u64 - 1)) && idle.keeps(at(70), span));
-        assert!(small.note(at(70), waits(FREE, 0)) && !small.keeps(at(1_000), span), "a little is nobody's concern");
-        // Each span has its own count.
-        assert!(busy.note(at(80), waits(3 * FREE, half + 1)) && busy.keeps(at(80), span));
+        assert!(idle.note(at(0), waits(2 * FREE, 0)) && busy.note(at(0), waits(2 * FREE, 0)));
+        assert!(small.note(at(0), waits(FREE / 2, 0)) && small.shortage() == Shortage::None);
+        assert!(!idle.keeps(at(60), SPAN), "there is enough for all");
+        // A little more, and it is short: who has done nothing until then is late already.
+        assert!(busy.note(at(60), waits(3 * FREE, FREE as u64)) && busy.shortage() == Shortage::Calls);
+        assert!(idle.note(at(60), waits(2 * FREE, FREE as u64 - 1)) && idle.keeps(at(60), SPAN));
+        assert!(!busy.keeps(at(69), SPAN), "it has moved half of what it had");
+        assert!(busy.note(at(69), waits(3 * FREE, FREE as u64 + half)) && !busy.keeps(at(78), SPAN));
+        assert!(busy.keeps(at(79), SPAN), "and nothing since");
+        assert!(small.note(at(79), waits(FREE / 2, 0)) && small.shortage() == Shortage::Grants);
+        assert!(!small.keeps(at(1_000), SPAN), "a part is nobody's concern");
         drop(idle);
-        assert!(busy.note(at(81), waits(3 * FREE, half + 1)) && busy.shortage() == Shortage::None);
-        assert!(!busy.keeps(at(1_000), span), "the memory is no longer short");
+        assert!(busy.note(at(81), waits(3 * FREE, FREE as u64 + half)) && busy.shortage() == Shortage::None);
+        assert!(!busy.keeps(at(1_000), SPAN), "the memory is no longer short");
+    }
+
+    /// Or thousands of connections could keep it for ever, each a little.
+    #[test]
+    fn of_those_who_keep_all_together_somebody_keeps_more_than_a_part() {
+        let memory = Memory::new(Some(4 * FREE));
+        let mut all: Vec<Share> = (0..40).map(|_| memory.share()).collect();
+        for share in &mut all {
+            assert!(share.note(at(0), waits(FREE / 20, 0)) && share.due(at(0)).is_none(), "each its part");
+        }
+        let mut more = memory.share();
+        assert!(more.note(at(0), waits(FREE / 10, 0)) && more.keeps(at(10), SPAN));
+        for share in &mut all {
+            assert!(share.note(at(1), waits(FREE / 20, 0)) && share.keeps(at(11), SPAN), "parts are smaller by now");
+        }
+        drop(more);
+        drop(all);
+        assert_eq!(memory.part(), FREE);
     }
 
     #[test]
-    fn nobody_is_watched_who_is_not_read() {
+    fn a_pause_in_the_shortage_gives_nobody_more_time() {
+        let memory = Memory::new(Some(10 * FREE));
+        let (mut idle, mut other) = (memory.share(), memory.share());
+        for (second, more) in [(0, 3 * FREE), (5, 0), (9, 3 * FREE)] {
+            assert!(other.note(at(second), waits(more, 0)));
+            assert!(idle.note(at(second), waits(4 * FREE, 0)) && !idle.keeps(at(second), SPAN));
+        }
+        assert!(idle.keeps(at(10), SPAN));
+    }
+
+    #[test]
+    fn nobody_is_watched_who_cannot_move() {
         let memory = Memory::new(Some(FREE));
         let mut one = memory.share();
-        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let both = Holding { all: 4 * FREE, taken: 2 * FREE, waits: 2 * FREE, ..Holding::default() };
-        assert!(!one.note(at(0), both) && one.shortage() == Shortage::Calls);
-        assert!(!one.keeps(at(100), Duration::from_secs(20)));
-        assert!(one.note(at(100), waits(2 * FREE, 0)) && !one.keeps(at(105), Duration::from_secs(20)));
-        assert!(one.keeps(at(110), Duration::from_secs(20)));
+        let unread = Holding { all: 4 * FREE, taken: 2 * FREE, ..waits(2 * FREE, 0) };
+        assert!(!one.note(at(0), unread) && one.shortage() == Shortage::Calls);
+        assert!(!one.keeps(at(100), SPAN));
+        let starved = Holding { has_credit: false, ..waits(2 * FREE, 0) };
+        assert!(one.note(at(100), starved) && !one.keeps(at(200), SPAN));
+        assert!(one.note(at(200), waits(2 * FREE, 0)) && !one.keeps(at(209), SPAN));
+        assert!(one.keeps(at(210), SPAN));
     }
 
     #[test]
     fn who_may_have_to_go_or_to_be_granted_looks_again() {
         let memory = Memory::new(Some(10 * FREE));
         let (mut one, mut other) = (memory.share(), memory.share());
-        let now = Time::ZERO;
-        assert!(one.note(now, waits(FREE, 0)) && one.due(now).is_none());
-        assert!(one.note(now, waits(FREE + 1, 0)) && one.due(now) == Some(now + super::LOOKS));
-        assert!(other.note(now, waits(9 * FREE, 0)));
-        assert!(one.note(now, Holding { asks: true, ..waits(0, 0) }) && one.due(now) == Some(now + super::AGAIN));
-        assert!(one.note(now, waits(0, 0)) && one.due(now).is_none());
+        assert_eq!((one.shortage(), one.spare()), (Shortage::Grants, 5 * FREE as u64), "not noted yet");
+        assert!(one.note(at(0), waits(FREE, 0)) && one.due(at(0)).is_none());
+        assert_eq!((one.shortage(), one.spare()), (Shortage::None, 4 * FREE as u64));
+        assert!(one.note(at(0), waits(FREE + 1, 0)) && one.due(at(0)) == Some(at(0) + super::LOOKS));
+        assert!(other.note(at(0), waits(9 * FREE, 0)) && other.spare() == 0);
+        assert!(one.note(at(0), Holding { asks: true, ..waits(0, 0) }) && one.due(at(0)) == Some(at(0) + super::AGAIN));
+        assert!(one.note(at(0), waits(0, 0)) && one.due(at(0)).is_none());
     }
 }

@@ -133,7 +133,7 @@ pub(crate) fn start(
     let book = Book::new(info.audit.telemetry.clone(), side, established.opening.is_none());
     fate.opens(established.opening.is_some());
     if !share.counts() {
-        established.session.set_shortage(Shortage::None);
+        established.session.set_shortage(Shortage::None, u64::MAX);
     }
     established.session.keep_alive(lifetime.heartbeat_interval, now);
     let task = Box::new(Task {
@@ -414,8 +414,9 @@ impl Task {
         let taken = size(self.session.held_by_application()) + self.bell.whole() + unpacked;
         let waits = size(self.session.held_bytes() - self.session.held_by_application());
         let (moved, asks) = (self.session.moved_bytes(), self.session.waits_for_grants());
-        let reads = self.share.note(self.now, Holding { all: held, taken, waits, moved, asks });
-        self.session.set_shortage(self.share.shortage());
+        let has_credit = self.session.peer_has_credit();
+        let reads = self.share.note(self.now, Holding { all: held, taken, waits, moved, asks, has_credit });
+        self.session.set_shortage(self.share.shortage(), self.share.spare());
         if !reads {
             self.session.note_heard(self.now);
             if self.share.shows_life(self.now) {

@@ -53,8 +53,8 @@ pub use client::resolver::{ResolveError, Resolver};
 pub use client::{Call, Client};
 pub use client_builder::ClientBuilder;
 pub use config::{
-    ClientConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig,
-    Reload, ServerConfig, TransportConfig,
+    ClientConfig, Config, ConfigError, ConfigProblem, ConfigSource, LogFormat, LogLevel, LoggingConfig, Reload,
+    ServerConfig, TransportConfig,
 };
 pub use crypto::{default_suite, provider};
 pub use error::{Error, ErrorKind};

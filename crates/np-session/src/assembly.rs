@@ -6,7 +6,7 @@ use np_types::{ConnectionError, Misbehaved, Status};
 use crate::flood::Act;
 use crate::session::Session;
 use crate::stream::{Assembly, Head};
-use crate::{Answer, Event, Shortage, StreamKey};
+use crate::{Answer, Event, StreamKey};
 
 /// Why a request is refused that handlers have no room for.
 pub(crate) const CALL_BUDGET: &str = "limit call_budget reached; try again later";
@@ -48,7 +48,7 @@ impl Session {
         let assembly = Assembly { head: head.map(Box::new), total, buffer: body.bytes.to_vec(), large, granted: false };
         if self.table.stream(key).is_some() {
             self.assembling += body.len();
-            self.arrived += body.len();
+            self.moved += body.len();
         }
         if let Some(stream) = self.table.stream_mut(key) {
             stream.assembly = Some(Box::new(assembly));
@@ -62,7 +62,7 @@ impl Session {
 
     /// Grants whole messages as far as the reassembly budget goes.
     pub(crate) fn grant_waiting(&mut self) {
-        while self.shortage == Shortage::None
+        while self.may_grant()
             && let Some((key, bytes)) = self.budget.next_grant()
         {
             let granted = self.table.stream_mut(key).is_some_and(|stream| {
@@ -76,6 +76,7 @@ impl Session {
                 true
             });
             if granted {
+                self.spare = self.spare.saturating_sub(u64::from(bytes));
                 self.mark_control(key);
             } else {
                 self.budget.give_back(bytes);
@@ -104,7 +105,7 @@ impl Session {
         }
         assembly.buffer.extend_from_slice(body.bytes);
         let large = assembly.large;
-        self.arrived += body.len();
+        self.moved += body.len();
         match body.len() {
             0 if !whole => self.flood.spend(Act::EmptyData)?,
             bytes => self.flood.piece(bytes, whole)?,

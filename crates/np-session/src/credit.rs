@@ -110,6 +110,11 @@ impl ReceiveWindow {
         self.held
     }
 
+    /// Whether the peer may send anything of a body, as far as the connection goes.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.available > 0
+    }
+
     /// As [`Self::release`], for bytes that the application has taken: the window may grow.
     pub(crate) fn consume(&mut self, bytes: u64, round: Option<u32>) {
         let grown = self.growth.consumed(u32::try_from(bytes).unwrap_or(u32::MAX), round);

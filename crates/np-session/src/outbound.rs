@@ -366,6 +366,9 @@ impl Session {
         let Head { method, codec, encoding, metadata, mut body } = head;
         let piece = body.split_to(first);
         self.count_head(key, first);
+        if !local {
+            self.moved += first as u64;
+        }
         let frame = if local {
             Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body: &piece })
         } else {
@@ -405,6 +408,8 @@ impl Session {
             return;
         };
         let (kind, grant, heavy) = (stream.kind, stream.grant, stream.heavy);
+        // Or the last message of a stream whose work is done.
+        let is_answer = kind == OpenKind::Request || stream.pending.trailers.is_some();
         let as_it_comes = grant == Grant::AsItComes || kind == OpenKind::Stream;
         let allowed = if as_it_comes {
             let credit = stream.send_credit.min(self.send_window.open_credit());
@@ -432,6 +437,9 @@ impl Session {
         let room = self.sender.room(out).saturating_sub(HEAD);
         let piece = rest.split_to(allowed.min(self.turn(now, room)));
         self.count_piece(now, heavy, piece.len());
+        if id.opener() != self.side && is_answer {
+            self.moved += piece.len() as u64;
+        }
         let last = rest.is_empty();
         // On a stream the flag `fin` stands alone, at the end of the caller's direction.
         let end = last && !(kind == OpenKind::Stream && fin);

@@ -90,9 +90,11 @@ pub struct Session {
     pub(crate) budget: ReassemblyBudget,
     /// Bytes of small messages that are put together; large ones have a budget of their own.
     pub(crate) assembling: u64,
-    /// Bytes of messages in pieces that came, ever.
-    pub(crate) arrived: u64,
+    /// Bytes of messages in pieces that came, and of answers that left, ever.
+    pub(crate) moved: u64,
     pub(crate) shortage: Shortage,
+    /// Bytes of large messages that may be granted yet.
+    pub(crate) spare: u64,
     pub(crate) flood: Flood,
     pub(crate) control: Control,
     /// Streams with control frames; each stands there at most once.
@@ -231,8 +233,9 @@ impl Session {
             receive_window: ReceiveWindow::new(limits.connection_window, limits.max_window),
             budget: ReassemblyBudget::new(limits.reassembly_budget),
             assembling: 0,
-            arrived: 0,
+            moved: 0,
             shortage: Shortage::None,
+            spare: u64::MAX,
             flood: Flood::new(&limits, now),
             control: Control { settings: true, ..Control::default() },
             control_ready: Seldom::default(),

@@ -22,7 +22,8 @@ pub enum Shortage {
 }
 
 impl Session {
-    /// Sets what the peer may not add for now. Messages that waited are granted when it is [`Shortage::None`] again.
+    /// Sets what the peer may not add for now, and for how many bytes larger messages may be granted meanwhile; the one that
+    /// comes to the end of them is granted whole. A session begins with nothing short.
     ///
     /// ```
     /// # use np_noise::{ReceiveCipher, SendCipher, Traffic};
@@ -31,14 +32,22 @@ impl Session {
     /// # let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
     /// # let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
     /// let mut session = Session::danger_from_traffic(Side::Responder, Limits::default(), traffic, Time::ZERO);
-    /// session.set_shortage(Shortage::Grants);
-    /// assert!(!session.waits_for_grants());
+    /// session.set_shortage(Shortage::Grants, 0);
+    /// assert!(!session.waits_for_grants() && session.moved_bytes() == 0);
     /// ```
-    pub fn set_shortage(&mut self, shortage: Shortage) {
-        self.shortage = shortage;
-        if shortage == Shortage::None {
-            self.grant_waiting();
-        }
+    pub fn set_shortage(&mut self, shortage: Shortage, spare: u64) {
+        (self.shortage, self.spare) = (shortage, spare);
+        self.grant_waiting();
+    }
+
+    pub(crate) fn may_grant(&self) -> bool {
+        self.shortage == Shortage::None && self.spare > 0
+    }
+
+    /// Whether the peer has credit of the connection left: without it nothing that it has begun can go on.
+    #[must_use]
+    pub const fn peer_has_credit(&self) -> bool {
+        self.receive_window.is_open()
     }
 
     /// Whether a message of the peer waits to be granted.
@@ -47,12 +56,12 @@ impl Session {
         self.budget.has_waiting()
     }
 
-    /// Bytes that the peer has moved, ever, of what only it makes free: of messages half-way in those that came, and of
-    /// answers those that left with their call. What stands is [`Session::held_bytes`] less
+    /// Bytes that the peer has moved, ever, of what only it makes free: of messages in pieces those that came, and of answers
+    /// those that left. What stands is [`Session::held_bytes`] less
     /// [`Session::held_by_application`].
     #[must_use]
     pub const fn moved_bytes(&self) -> u64 {
-        self.arrived + self.table.freed_bytes()
+        self.moved
     }
 
     /// Makes a request of the peer count for `bytes`, or gives why it is refused.

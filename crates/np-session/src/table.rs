@@ -59,8 +59,6 @@ pub(crate) struct Table {
     held: u64,
     /// The part of it that the application has not answered.
     at_work: u64,
-    /// Bytes of calls that were answered, and are gone.
-    freed: u64,
 }
 
 impl Table {
@@ -72,11 +70,6 @@ impl Table {
     /// Bytes of calls that the application has not answered.
     pub(crate) const fn at_work_bytes(&self) -> u64 {
         self.at_work
-    }
-
-    /// Bytes that calls of the peer held when they left, answered.
-    pub(crate) const fn freed_bytes(&self) -> u64 {
-        self.freed
     }
 
     /// A call was answered, or ended: what it holds waits for the peer from now on.
@@ -147,7 +140,6 @@ impl Table {
         };
         self.held -= stream.held;
         self.at_work -= stream.at_work;
-        self.freed += stream.held - stream.at_work;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         if let Some(id) = stream.id {
@@ -166,7 +158,7 @@ impl Table {
     pub(crate) fn rest(&mut self) {
         if self.is_empty() && !self.slots.is_empty() {
             let highest = self.slots.iter().map(|slot| slot.generation).max().unwrap_or_default();
-            *self = Self { floor: highest.wrapping_add(1), freed: self.freed, ..Self::default() };
+            *self = Self { floor: highest.wrapping_add(1), ..Self::default() };
         }
     }
 

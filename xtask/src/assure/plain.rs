@@ -84,7 +84,7 @@ fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<String, Failure> {
 }
 
 /// The tests that passed, over all of `test result: ok. 3 passed; ...`.
-pub(super) fn passed_tests(text: &str) -> u64 {
+pub(crate) fn passed_tests(text: &str) -> u64 {
     let counts =
         text.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u64>().ok());
     counts.sum::<u64>()

@@ -73,9 +73,10 @@ pub struct AcceptorConfig {
     /// the application holds more than 64 KiB (requests that it has not answered, messages of streams that it has not
     /// taken) are not read, and are cut (`limit-exceeded`) when that lasts as long as `progress_timeout`. What one turn has
     /// read is let through. What only peers can make free (messages half-way in, by their whole size once they are granted,
-    /// and answers on their way) may come to half of it: beyond that no message larger than a stream window is granted,
-    /// connections of which more than 64 KiB wait so get no call taken (`unavailable`, not processed), and one that moves
-    /// less than half of that in half of `progress_timeout` is cut. Default: no limit but that of each connection.
+    /// and answers on their way) may come to half of it, and a message more of each that asks at that moment. Beyond that no
+    /// message larger than a stream window is granted; a connection of which more waits so than its part (that half divided by
+    /// the number of connections, at most 64 KiB) gets no call taken (`unavailable`, not processed), and is cut if less than
+    /// half of it has moved in half of `progress_timeout`. Default: no limit but that of each connection.
     pub max_memory: Option<usize>,
     /// What happens to a call beyond one of these two. Default: it is refused as safe to send again.
     pub when_full: WhenFull,
