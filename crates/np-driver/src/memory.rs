@@ -69,7 +69,7 @@ impl Memory {
     /// The share of one more connection. Nothing large is to be granted before it has been noted for the first time.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         self.shares.fetch_add(1, Ordering::Relaxed);
-        Share { all: Some(Arc::clone(self)), shortage: Shortage::Grants, ..Share::default() }
+        Share { all: Some(Arc::clone(self)), limited: true, shortage: Shortage::Grants, ..Share::default() }
     }
 }
 
@@ -93,6 +93,8 @@ pub(crate) struct Holding {
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     all: Option<Arc<Memory>>,
+    /// Whether there was a limit when this was noted last.
+    limited: bool,
     holding: Holding,
     /// Since when the connection does not read.
     since: Option<Time>,
@@ -104,10 +106,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Whether there is a limit, or something is left to be taken back of what was counted while there was one.
+    /// Whether there is a limit, or was one when this was noted last: then it is noted once more, and the session told.
     pub(crate) fn counts(&self) -> bool {
-        let is_held = self.holding.all > 0 || self.is_stopped() || self.shortage != Shortage::None;
-        is_held || self.all.as_ref().is_some_and(|all| all.has_limit())
+        self.limited || self.all.as_ref().is_some_and(|all| all.has_limit())
     }
 
     /// Notes what the connection holds now; gives whether it may read on.
@@ -115,7 +116,8 @@ impl Share {
         let Some(all) = &self.all else {
             return true;
         };
-        let holding = if all.has_limit() { holding } else { Holding::default() };
+        self.limited = all.has_limit();
+        let holding = if self.limited { holding } else { Holding::default() };
         replace(&all.used, self.holding.all, holding.all);
         replace(&all.waits, self.holding.waits, holding.waits);
         self.holding = holding;
@@ -151,7 +153,7 @@ impl Share {
 
     /// For how many bytes large messages may be granted before this is noted again.
     pub(crate) fn spare(&self) -> u64 {
-        self.all.as_ref().map_or(u64::MAX, |all| all.spare() as u64)
+        self.all.as_ref().filter(|_| self.limited).map_or(u64::MAX, |all| all.spare() as u64)
     }
 
     /// Whether memory is short, and the peer has kept more than its part of it for half of `span` without moving half of that.
@@ -265,6 +267,12 @@ mod tests {
         memory.set(None);
         assert!(other.counts(), "a message may wait for memory");
         assert!(other.note(Time::ZERO, waits(0, 0)) && other.shortage() == Shortage::None && !other.counts());
+        // Whoever holds nothing is told all the same: what was left to grant is no limit any more.
+        memory.set(Some(FREE));
+        assert!(other.note(Time::ZERO, holds(0, 0)) && other.spare() < u64::MAX);
+        memory.set(None);
+        assert!(other.counts() && other.note(Time::ZERO, holds(0, 0)));
+        assert!(other.spare() == u64::MAX && !other.counts());
         let late = memory.share();
         assert!(late.counts(), "its session waits to be told");
     }

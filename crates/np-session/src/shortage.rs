@@ -44,10 +44,11 @@ impl Session {
         self.shortage == Shortage::None && self.spare > 0
     }
 
-    /// Whether the peer has credit of the connection left: without it nothing that it has begun can go on.
+    /// Whether the peer can go on with what it has begun: it has credit of the connection left, or has begun messages of a stream
+    /// window or less, for which a sender keeps credit.
     #[must_use]
     pub const fn peer_has_credit(&self) -> bool {
-        self.receive_window.is_open()
+        self.receive_window.is_open() || self.assembling > 0
     }
 
     /// Whether a message of the peer waits to be granted.
