@@ -73,3 +73,27 @@ impl Session {
         self.hold(key, bytes).then_some(()).ok_or(CALL_BUDGET)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    use np_types::{Limits, Time};
+    use np_wire::Side;
+
+    use crate::Session;
+
+    /// Or a window full of small messages that are never finished would excuse whoever filled it.
+    #[test]
+    fn a_full_window_excuses_nobody_who_has_begun_small_messages() {
+        let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+        let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+        let limits = Limits::default();
+        let window = u64::from(limits.connection_window);
+        let mut session = Session::danger_from_traffic(Side::Responder, limits, traffic, Time::ZERO);
+        assert!(session.peer_has_credit());
+        session.receive_window.receive(window).unwrap();
+        assert!(!session.peer_has_credit());
+        session.assembling = 1;
+        assert!(session.peer_has_credit());
+    }
+}
