@@ -244,14 +244,11 @@ impl Doorbell {
         }
     }
 
-    /// Bytes of whole messages that are kept without credit.
-    pub(crate) fn whole(&self) -> usize {
-        self.whole.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that are kept without credit.
-    pub(crate) fn uncredited(&self) -> usize {
-        self.uncredited.load(Ordering::Relaxed)
+    /// Bytes that are kept without credit, and the part of them that is of whole messages. A reader that takes one in this
+    /// moment repays it before it is no longer whole: read the other way round, so it never looks like a message in part.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        let whole = self.whole.load(Ordering::Acquire);
+        (self.uncredited.load(Ordering::Acquire).max(whole), whole)
     }
 
     pub(crate) fn take_leftover(&self) -> usize {

@@ -1,11 +1,11 @@
 //! What the connections of a server hold together, and which of them stop reading at its limit.
 //!
 //! Credit bounds each connection by itself; this bounds all of them, by two rules. What applications have and have not done
-//! with they make free: at the limit those connections are not read whose applications hold much. What is half-way in, and
-//! answers on their way, only the peer makes free, by moving on: it may come to half of the limit. Beyond that no large
-//! message is granted, who holds more than its part gets no call taken, and is cut if it does not move that, so that peers
-//! who keep memory by doing nothing pay for it and nobody else does: as long as too much is held, somebody holds more than a
-//! part. It must never know what is held.
+//! with they make free: at the limit those connections are not read whose applications hold much. All the rest, what is
+//! half-way in and what is on its way out, only the peer makes free, by moving on: it may come to half of the limit. Beyond
+//! that no large message is granted, who holds its part or more gets no call taken, and is cut if it does not move that, so
+//! that peers who keep memory by doing nothing pay for it and nobody else does: as long as too much is held, somebody holds
+//! a part. It must never know what is held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +16,9 @@ use np_types::Time;
 
 /// A connection of which the application holds no more than this, in bytes, always reads on.
 const FREE: usize = 64 << 10;
-/// How soon a connection that has stopped looks again.
+/// How soon a connection that has stopped, or keeps a message waiting, looks again; later the longer that lasts.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How soon a connection that waits for its peer with more than that looks how the others fare.
+/// How soon it does at the latest, and a connection that waits for its peer with a part or more looks how the others fare.
 const LOOKS: Duration = Duration::from_secs(1);
 /// How often a connection that has stopped tells its peer that it lives: well within the usual heartbeat.
 const SHOWS_LIFE: Duration = Duration::from_secs(5);
@@ -57,9 +57,10 @@ impl Memory {
         part.saturating_sub(self.waits.load(Ordering::Acquire))
     }
 
-    /// The part of a connection of what may wait for peers, and no more than is little in any case.
+    /// The part of a connection of what may wait for peers, and no more than is little in any case; never nothing, which
+    /// everybody would hold.
     fn part(&self) -> usize {
-        (self.most.load(Ordering::Acquire) / 2 / self.shares.load(Ordering::Relaxed).max(1)).min(FREE)
+        (self.most.load(Ordering::Acquire) / 2 / self.shares.load(Ordering::Relaxed).max(1)).clamp(1, FREE)
     }
 
     fn has_limit(&self) -> bool {
@@ -79,14 +80,56 @@ pub(crate) struct Holding {
     pub(crate) all: usize,
     /// What of it the application has and has not done with.
     pub(crate) taken: usize,
-    /// What of it only the peer makes free.
-    pub(crate) waits: usize,
-    /// What the peer has moved of that, ever.
+    /// What the peer has moved of the rest, ever.
     pub(crate) moved: u64,
     /// Whether a message of the peer waits to be granted.
     pub(crate) asks: bool,
-    /// Whether the peer could move it.
-    pub(crate) has_credit: bool,
+    /// Whether the peer could move any of it: nothing that the application has is in its way.
+    pub(crate) can_move: bool,
+}
+
+impl Holding {
+    /// What only the peer makes free: all that the application does not have.
+    const fn waits(&self) -> usize {
+        self.all.saturating_sub(self.taken)
+    }
+}
+
+/// The time of a connection that keeps its part or more.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    since: Time,
+    /// What waited then, and had been moved.
+    waited: usize,
+    moved: u64,
+    /// For how long of it the peer could not move, and since when it cannot.
+    excused: Duration,
+    stuck: Option<Time>,
+}
+
+impl Watch {
+    const fn new(now: Time, holding: &Holding) -> Self {
+        Self { since: now, waited: holding.waits(), moved: holding.moved, excused: Duration::ZERO, stuck: None }
+    }
+
+    /// Whether half of what waited has moved since.
+    fn is_over(&self, moved: u64) -> bool {
+        moved.saturating_sub(self.moved) >= self.waited.div_ceil(2) as u64
+    }
+
+    /// Stops its time while the peer is stuck.
+    fn note(&mut self, now: Time, stuck: bool) {
+        if let Some(since) = self.stuck.take() {
+            self.excused += now.since(since);
+        }
+        self.stuck = stuck.then_some(now);
+    }
+
+    /// For how long it could have moved. Applications that are in its way for longer than `most` excuse it for no more.
+    fn lasts(&self, now: Time, most: Duration) -> Duration {
+        let stuck = self.stuck.map_or(Duration::ZERO, |since| now.since(since));
+        now.since(self.since).saturating_sub((self.excused + stuck).min(most))
+    }
 }
 
 /// What one connection holds of it; nothing is counted where there is no limit.
@@ -101,8 +144,10 @@ pub(crate) struct Share {
     /// When the peer was told last that this side lives.
     shown: Time,
     shortage: Shortage,
-    /// While more than a part waits for the peer: since when, how much waited then, and had been moved.
-    watched: Option<(Time, usize, u64)>,
+    /// Since when a message waits for memory.
+    asked: Option<Time>,
+    /// While a part or more waits for the peer.
+    watched: Option<Watch>,
 }
 
 impl Share {
@@ -119,7 +164,7 @@ impl Share {
         self.limited = all.has_limit();
         let holding = if self.limited { holding } else { Holding::default() };
         replace(&all.used, self.holding.all, holding.all);
-        replace(&all.waits, self.holding.waits, holding.waits);
+        replace(&all.waits, self.holding.waits(), holding.waits());
         self.holding = holding;
         let reads = holding.taken <= FREE || all.used.load(Ordering::Acquire) <= all.most.load(Ordering::Acquire);
         if reads {
@@ -127,23 +172,28 @@ impl Share {
         } else if self.since.is_none() {
             (self.since, self.shown) = (Some(now), now);
         }
-        let much = holding.waits > all.part();
+        let much = holding.waits() >= all.part();
         self.shortage = match (all.spare(), much) {
             (1.., _) => Shortage::None,
             (0, false) => Shortage::Grants,
             (0, true) => Shortage::Calls,
         };
+        let asks = holding.asks && self.shortage != Shortage::None;
+        self.asked = asks.then(|| self.asked.unwrap_or(now));
         self.watch(now, much);
         reads
     }
 
-    /// Begins to watch whoever has more than its part, or begins anew once half of what waited has moved.
+    /// Begins to watch whoever has its part or more, or begins anew once half of what waited has moved.
     fn watch(&mut self, now: Time, much: bool) {
-        let Holding { waits, moved, has_credit, .. } = self.holding;
-        let since = self.watched.filter(|(_, waited, before)| moved.saturating_sub(*before) < (waited / 2) as u64);
         // What this side does not read, or has given no credit for, the peer cannot move.
-        let could = !self.is_stopped() && has_credit;
-        self.watched = (much && could).then(|| since.unwrap_or((now, waits, moved)));
+        let stuck = self.is_stopped() || !self.holding.can_move;
+        self.watched = much.then(|| {
+            let goes_on = self.watched.filter(|watch| !watch.is_over(self.holding.moved));
+            let mut watch = goes_on.unwrap_or_else(|| Watch::new(now, &self.holding));
+            watch.note(now, stuck);
+            watch
+        });
     }
 
     /// What the peer may not add, as noted last.
@@ -156,9 +206,10 @@ impl Share {
         self.all.as_ref().filter(|_| self.limited).map_or(u64::MAX, |all| all.spare() as u64)
     }
 
-    /// Whether memory is short, and the peer has kept more than its part of it for half of `span` without moving half of that.
+    /// Whether memory is short, and the peer has kept its part of it or more for half of `span` without moving half of that,
+    /// `span` at most not counted in which it could not.
     pub(crate) fn keeps(&self, now: Time, span: Duration) -> bool {
-        let is_late = self.watched.is_some_and(|(since, ..)| now.since(since) >= span / 2);
+        let is_late = self.watched.is_some_and(|watch| watch.lasts(now, span) >= span / 2);
         is_late && self.shortage == Shortage::Calls
     }
 
@@ -175,13 +226,10 @@ impl Share {
         self.since.is_some()
     }
 
-    /// When to look again: soon where the connection does not read, or a message waits for memory.
+    /// When to look again: soon where the connection has just stopped reading, or a message begun to wait for memory.
     pub(crate) fn due(&self, now: Time) -> Option<Time> {
-        let waits = self.holding.asks && self.shortage != Shortage::None;
-        if self.is_stopped() || waits {
-            return Some(now + AGAIN);
-        }
-        self.watched.map(|_| now + LOOKS)
+        let soon = self.since.or(self.asked).map(|since| now.since(since).clamp(AGAIN, LOOKS));
+        soon.or(self.watched.map(|_| LOOKS)).map(|after| now + after)
     }
 
     /// Whether it has not read for as long as that.
@@ -219,12 +267,12 @@ mod tests {
 
     /// So much at all, and of that with the application.
     fn holds(all: usize, taken: usize) -> Holding {
-        Holding { all, taken, has_credit: true, ..Holding::default() }
+        Holding { all, taken, can_move: true, ..Holding::default() }
     }
 
     /// So much that waits for the peer, and what it has moved.
     fn waits(waits: usize, moved: u64) -> Holding {
-        Holding { all: waits, waits, moved, has_credit: true, ..Holding::default() }
+        Holding { all: waits, moved, can_move: true, ..Holding::default() }
     }
 
     #[test]
@@ -306,16 +354,26 @@ mod tests {
 
     /// Or thousands of connections could keep it for ever, each a little.
     #[test]
-    fn of_those_who_keep_all_together_somebody_keeps_more_than_a_part() {
+    fn of_those_who_keep_all_together_somebody_keeps_a_part() {
         let memory = Memory::new(Some(4 * FREE));
-        let mut all: Vec<Share> = (0..40).map(|_| memory.share()).collect();
+        let mut all: Vec<Share> = (0..32).map(|_| memory.share()).collect();
         for share in &mut all {
-            assert!(share.note(at(0), waits(FREE / 20, 0)) && share.due(at(0)).is_none(), "each its part");
+            assert!(
+                share.note(at(0), waits(FREE / 16 - 1, 0)) && share.due(at(0)).is_none(),
+                "each less than its part"
+            );
+        }
+        // The half is passed by no byte, and nobody has more than another.
+        for share in &mut all {
+            assert!(share.note(at(0), waits(FREE / 16, 0)));
+        }
+        for share in &mut all {
+            assert!(share.note(at(0), waits(FREE / 16, 0)) && share.keeps(at(10), SPAN), "each its part");
         }
         let mut more = memory.share();
-        assert!(more.note(at(0), waits(FREE / 10, 0)) && more.keeps(at(10), SPAN));
+        assert!(more.note(at(0), waits(FREE / 8, 0)) && more.keeps(at(10), SPAN));
         for share in &mut all {
-            assert!(share.note(at(1), waits(FREE / 20, 0)) && share.keeps(at(11), SPAN), "parts are smaller by now");
+            assert!(share.note(at(1), waits(FREE / 16, 0)) && share.keeps(at(11), SPAN), "parts are smaller by now");
         }
         drop(more);
         drop(all);
@@ -333,17 +391,34 @@ mod tests {
         assert!(idle.keeps(at(10), SPAN));
     }
 
+    /// Ten seconds count, whatever stands between them.
     #[test]
-    fn nobody_is_watched_who_cannot_move() {
-        let memory = Memory::new(Some(FREE));
+    fn the_time_of_who_cannot_move_stands_still() {
+        let unread = Holding { all: 4 * FREE, taken: 2 * FREE, ..waits(0, 0) };
+        let starved = Holding { can_move: false, ..waits(2 * FREE, 0) };
+        for stuck in [unread, starved] {
+            let memory = Memory::new(Some(FREE));
+            let mut one = memory.share();
+            for (second, holding) in [(0, waits(2 * FREE, 0)), (4, stuck), (9, stuck), (12, waits(2 * FREE, 0))] {
+                one.note(at(second), holding);
+                assert!(one.shortage() == Shortage::Calls && !one.keeps(at(second + 3), SPAN), "{second}");
+            }
+            assert!(!one.keeps(at(17), SPAN) && one.keeps(at(18), SPAN));
+            one.note(at(17), stuck);
+            assert!(!one.keeps(at(28), SPAN), "20 seconds are excused");
+            assert!(one.keeps(at(30), SPAN), "and no more");
+            one.note(at(31), Holding { moved: FREE as u64, ..stuck });
+            assert!(!one.keeps(at(60), SPAN) && one.keeps(at(61), SPAN), "but it has moved half");
+        }
+    }
+
+    #[test]
+    fn nothing_is_nobodys_part() {
+        let memory = Memory::new(Some(0));
         let mut one = memory.share();
-        let unread = Holding { all: 4 * FREE, taken: 2 * FREE, ..waits(2 * FREE, 0) };
-        assert!(!one.note(at(0), unread) && one.shortage() == Shortage::Calls);
-        assert!(!one.keeps(at(100), SPAN));
-        let starved = Holding { has_credit: false, ..waits(2 * FREE, 0) };
-        assert!(one.note(at(100), starved) && !one.keeps(at(200), SPAN));
-        assert!(one.note(at(200), waits(2 * FREE, 0)) && !one.keeps(at(209), SPAN));
-        assert!(one.keeps(at(210), SPAN));
+        assert!(one.note(at(0), waits(0, 0)) && one.shortage() == Shortage::Grants && one.due(at(0)).is_none());
+        assert!(one.note(at(0), waits(1, 0)) && one.shortage() == Shortage::Calls);
+        assert!(one.note(at(9), waits(1, 0)) && one.keeps(at(10), SPAN), "of one byte a half is one");
     }
 
     #[test]
@@ -351,11 +426,18 @@ mod tests {
         let memory = Memory::new(Some(10 * FREE));
         let (mut one, mut other) = (memory.share(), memory.share());
         assert_eq!((one.shortage(), one.spare()), (Shortage::Grants, 5 * FREE as u64), "not noted yet");
-        assert!(one.note(at(0), waits(FREE, 0)) && one.due(at(0)).is_none());
-        assert_eq!((one.shortage(), one.spare()), (Shortage::None, 4 * FREE as u64));
-        assert!(one.note(at(0), waits(FREE + 1, 0)) && one.due(at(0)) == Some(at(0) + super::LOOKS));
+        assert!(one.note(at(0), waits(FREE - 1, 0)) && one.due(at(0)).is_none());
+        assert_eq!((one.shortage(), one.spare()), (Shortage::None, 4 * FREE as u64 + 1));
+        assert!(one.note(at(0), waits(FREE, 0)) && one.due(at(0)) == Some(at(0) + super::LOOKS));
         assert!(other.note(at(0), waits(9 * FREE, 0)) && other.spare() == 0);
-        assert!(one.note(at(0), Holding { asks: true, ..waits(0, 0) }) && one.due(at(0)) == Some(at(0) + super::AGAIN));
-        assert!(one.note(at(0), waits(0, 0)) && one.due(at(0)).is_none());
+        // The longer it waits, the less often it looks.
+        let asks = Holding { asks: true, ..waits(0, 0) };
+        let mut now = at(1);
+        for millis in [50, 50, 100, 200, 400, 800, 1_000, 1_000] {
+            assert!(one.note(now, asks) && one.due(now) == Some(now + Duration::from_millis(millis)), "{millis}");
+            now = now + Duration::from_millis(millis);
+        }
+        assert!(one.note(now, waits(0, 0)) && one.due(now).is_none());
+        assert!(one.note(now, asks) && one.due(now) == Some(now + super::AGAIN));
     }
 }

@@ -331,8 +331,8 @@ impl Source {
             state.uncredited -= repaid;
             let taken = repaid.min(state.whole);
             state.whole -= taken;
-            self.cell.bell.taken(taken);
             self.cell.bell.repay(repaid);
+            self.cell.bell.taken(taken);
             if state.incoming.is_empty() {
                 let held = std::mem::take(&mut state.partial_held);
                 if self.cell.borrow(&mut state, held) {

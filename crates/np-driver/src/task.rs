@@ -348,8 +348,9 @@ impl Task {
         more |= self.feed_waiting();
         more |= self.handing.waits();
         more |= self.session.error().is_some() && self.close_until.is_none();
-        // What was written last sets a time that the alarm, which came before, does not know.
-        more |= self.rest_at.is_some_and(|rest| self.timer.as_ref().is_none_or(|(armed, _)| *armed > rest));
+        // What was written last, or is held since, sets a time that the alarm, which came before, does not know.
+        let due = [self.rest_at, self.share.due(self.now)].into_iter().flatten().min();
+        more |= due.is_some_and(|due| self.timer.as_ref().is_none_or(|(armed, _)| *armed > due));
         if self.session.opened() == 0 {
             // Many connections that come at once, and are not called at once, share what each needs for a moment alone.
             self.session.rest(self.now);
@@ -409,13 +410,13 @@ impl Task {
         }
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let unpacked = self.info.bodies.held();
-        let waiting = self.bell.uncredited() + self.input.len() + self.out.len() - self.written;
-        let held = size(self.session.held_bytes()) + unpacked + waiting;
-        let taken = size(self.session.held_by_application()) + self.bell.whole() + unpacked;
-        let waits = size(self.session.held_bytes() - self.session.held_by_application());
+        let unwritten = self.out.len() - self.written;
+        let (kept, whole) = self.bell.kept();
+        let all = size(self.session.held_bytes()) + unpacked + kept + self.input.len() + unwritten;
+        let taken = size(self.session.held_by_application()) + unpacked + whole;
         let (moved, asks) = (self.session.moved_bytes(), self.session.waits_for_grants());
-        let has_credit = self.session.peer_has_credit();
-        let reads = self.share.note(self.now, Holding { all: held, taken, waits, moved, asks, has_credit });
+        let can_move = unwritten > 0 || self.session.peer_can_move();
+        let reads = self.share.note(self.now, Holding { all, taken, moved, asks, can_move });
         self.session.set_shortage(self.share.shortage(), self.share.spare());
         if !reads {
             self.session.note_heard(self.now);

@@ -402,6 +402,10 @@ impl Session {
         stream.message_size = if end { 0 } else { seen };
         stream.receive_credit = left;
         stream.peer_finished = fin;
+        // What came whole was never half-way in.
+        if !end || seen > body.len() {
+            self.moved += body.len();
+        }
         self.flood.piece(body.len(), end || fin)?;
         if end && body.len() > 0 {
             self.flood.message();

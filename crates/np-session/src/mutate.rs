@@ -123,6 +123,8 @@ impl Session {
         };
         stream.pending.trailers = Some(Box::new((status, text.to_owned(), metadata)));
         let waits = waits.is_some_and(|bytes| self.hold(key, bytes));
+        // What waits from now on counts for its call.
+        self.table.sends(key, 0);
         self.table.answered(key);
         if waits {
             // The message before it leaves first, or its end comes with its deadline: as with an answer, that stays.
@@ -184,6 +186,7 @@ impl Session {
         if !self.is_writable(key) {
             return Err(Misuse::State("the stream still holds a message, or is finished"));
         }
+        self.table.sends(key, message.len());
         if let Some(stream) = self.table.stream_mut(key) {
             stream.heavy = message.len() > SMALL || stream.priority == Priority::Bulk;
             stream.outgoing = Outgoing::Body { rest: message, encoding, fin: false };
@@ -299,6 +302,7 @@ impl Session {
     /// Nothing of a message's body leaves any more; a reservation that was not used goes back.
     pub(crate) fn stop_sending(&mut self, key: StreamKey) {
         self.send_window.forget(key);
+        self.table.sends(key, 0);
         let Some(stream) = self.table.stream_mut(key) else {
             return;
         };

@@ -366,9 +366,6 @@ impl Session {
         let Head { method, codec, encoding, metadata, mut body } = head;
         let piece = body.split_to(first);
         self.count_head(key, first);
-        if !local {
-            self.moved += first as u64;
-        }
         let frame = if local {
             Frame::Open(Open { kind, method, codec, encoding, remaining, total, metadata, body: &piece })
         } else {
@@ -408,8 +405,6 @@ impl Session {
             return;
         };
         let (kind, grant, heavy) = (stream.kind, stream.grant, stream.heavy);
-        // Or the last message of a stream whose work is done.
-        let is_answer = kind == OpenKind::Request || stream.pending.trailers.is_some();
         let as_it_comes = grant == Grant::AsItComes || kind == OpenKind::Stream;
         let allowed = if as_it_comes {
             let credit = stream.send_credit.min(self.send_window.open_credit());
@@ -437,9 +432,6 @@ impl Session {
         let room = self.sender.room(out).saturating_sub(HEAD);
         let piece = rest.split_to(allowed.min(self.turn(now, room)));
         self.count_piece(now, heavy, piece.len());
-        if id.opener() != self.side && is_answer {
-            self.moved += piece.len() as u64;
-        }
         let last = rest.is_empty();
         // On a stream the flag `fin` stands alone, at the end of the caller's direction.
         let end = last && !(kind == OpenKind::Stream && fin);
@@ -537,6 +529,7 @@ impl Session {
 
     /// A stream's message has left; the next may come, or the end that waited for it.
     fn message_done(&mut self, key: StreamKey) {
+        self.table.sends(key, 0);
         let Some(stream) = self.table.stream_mut(key) else {
             return;
         };

@@ -90,7 +90,7 @@ pub struct Session {
     pub(crate) budget: ReassemblyBudget,
     /// Bytes of small messages that are put together; large ones have a budget of their own.
     pub(crate) assembling: u64,
-    /// Bytes of messages in pieces that came, and of answers that left, ever.
+    /// Bytes of messages in pieces that came, and of all that left, ever.
     pub(crate) moved: u64,
     pub(crate) shortage: Shortage,
     /// Bytes of large messages that may be granted yet.
@@ -332,6 +332,7 @@ impl Session {
     /// From this the session knows which calls cannot have reached the peer.
     pub fn handle_written(&mut self, bytes: usize) {
         self.sender.written(bytes as u64);
+        self.moved += bytes as u64;
         while let Some(key) = self.one_way.front().copied() {
             match self.table.stream(key).and_then(|stream| stream.complete_in) {
                 Some(number) if !self.sender.is_written(number) => return,
@@ -419,11 +420,11 @@ impl Session {
         self.schedule.openings()
     }
 
-    /// Bytes of bodies that the peer makes this side hold: those that wait for their rest or for the application, and those
-    /// of calls at work, their answers included.
+    /// Bytes of bodies that the peer makes this side hold: those that wait for their rest or for the application, those of
+    /// calls at work, their answers included, and messages of streams that have not left as a whole.
     #[must_use]
     pub const fn held_bytes(&self) -> u64 {
-        self.receive_window.held() + self.budget.used() + self.table.held_bytes()
+        self.receive_window.held() + self.budget.used() + self.table.held_bytes() + self.table.unsent_bytes()
     }
 
     /// The part of [`Session::held_bytes`] that the application has and has not done with: requests that it has not

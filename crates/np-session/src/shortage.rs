@@ -44,11 +44,11 @@ impl Session {
         self.shortage == Shortage::None && self.spare > 0
     }
 
-    /// Whether the peer can go on with what it has begun: it has credit of the connection left, or has begun messages of a stream
-    /// window or less, for which a sender keeps credit.
+    /// Whether the peer can make any of what waits for it free: it has credit of the connection left, has begun messages of a
+    /// stream window or less, for which a sender keeps credit, or has something to take. If not, the application has it all.
     #[must_use]
-    pub const fn peer_has_credit(&self) -> bool {
-        self.receive_window.is_open() || self.assembling > 0
+    pub const fn peer_can_move(&self) -> bool {
+        self.receive_window.is_open() || self.assembling > 0 || self.table.leaving_bytes() > 0
     }
 
     /// Whether a message of the peer waits to be granted.
@@ -57,9 +57,8 @@ impl Session {
         self.budget.has_waiting()
     }
 
-    /// Bytes that the peer has moved, ever, of what only it makes free: of messages in pieces those that came, and of answers
-    /// those that left. What stands is [`Session::held_bytes`] less
-    /// [`Session::held_by_application`].
+    /// Bytes that the peer has moved, ever, of what only it makes free: of messages in pieces those that came, and all that
+    /// the transport took. What stands is [`Session::held_bytes`] less [`Session::held_by_application`].
     #[must_use]
     pub const fn moved_bytes(&self) -> u64 {
         self.moved
@@ -90,10 +89,10 @@ mod tests {
         let limits = Limits::default();
         let window = u64::from(limits.connection_window);
         let mut session = Session::danger_from_traffic(Side::Responder, limits, traffic, Time::ZERO);
-        assert!(session.peer_has_credit());
+        assert!(session.peer_can_move());
         session.receive_window.receive(window).unwrap();
-        assert!(!session.peer_has_credit());
+        assert!(!session.peer_can_move());
         session.assembling = 1;
-        assert!(session.peer_has_credit());
+        assert!(session.peer_can_move());
     }
 }

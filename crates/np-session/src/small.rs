@@ -108,7 +108,6 @@ impl Session {
         encode_response(out, &Response { id, codec, encoding, total: None, metadata: Metadata::new(), body });
         self.schedule.next_ready(Priority::Interactive);
         self.count_small(now, size);
-        self.moved += size as u64;
         self.finish_remote(key, Status::Ok);
         true
     }

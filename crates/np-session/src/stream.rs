@@ -102,6 +102,8 @@ pub(crate) struct Stream {
     pub(crate) held: u64,
     /// The part of it that the application has not answered; kept by the table.
     pub(crate) at_work: u64,
+    /// Bytes of a stream's message that has not left as a whole; kept by the table.
+    pub(crate) unsent: u64,
     /// Whether what it sends is a large message, which the pace may hold.
     pub(crate) heavy: bool,
     /// Whether a stream's message, or a part of one, went either way.
@@ -156,6 +158,7 @@ impl Stream {
             message_encoding: Encoding::Plain,
             held: 0,
             at_work: 0,
+            unsent: 0,
             heavy: false,
             talked: false,
             consumed: 0,

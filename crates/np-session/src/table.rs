@@ -59,6 +59,8 @@ pub(crate) struct Table {
     held: u64,
     /// The part of it that the application has not answered.
     at_work: u64,
+    /// Bytes of streams' messages that have not left as a whole.
+    unsent: u64,
 }
 
 impl Table {
@@ -70,6 +72,24 @@ impl Table {
     /// Bytes of calls that the application has not answered.
     pub(crate) const fn at_work_bytes(&self) -> u64 {
         self.at_work
+    }
+
+    /// Bytes that wait to leave: of answers, and of streams' messages.
+    pub(crate) const fn leaving_bytes(&self) -> u64 {
+        self.held - self.at_work + self.unsent
+    }
+
+    /// Bytes of messages that streams have to send.
+    pub(crate) const fn unsent_bytes(&self) -> u64 {
+        self.unsent
+    }
+
+    /// A stream has so much to send, in place of what it had.
+    pub(crate) fn sends(&mut self, key: StreamKey, bytes: usize) {
+        if let Some(stream) = stream_in(&mut self.slots, key) {
+            let bytes = bytes as u64;
+            self.unsent = self.unsent - std::mem::replace(&mut stream.unsent, bytes) + bytes;
+        }
     }
 
     /// A call was answered, or ended: what it holds waits for the peer from now on.
@@ -140,6 +160,7 @@ impl Table {
         };
         self.held -= stream.held;
         self.at_work -= stream.at_work;
+        self.unsent -= stream.unsent;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
         if let Some(id) = stream.id {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use np_session::{Answer, Event, OpenCall, OpenKind, Priority, Session, StreamKey};
+use np_session::{Answer, Event, OpenCall, OpenKind, Priority, Session, Shortage, StreamKey};
 use np_types::{CallError, CloseCode, Deadline, Metadata, MethodName, Outcome, Status, Time};
 
 use crate::{Application, Rng};
@@ -31,6 +31,8 @@ pub enum Action {
     Ping,
     /// Renews the key.
     UpdateKey,
+    /// Takes no more of what this names while memory is short, and grants so many bytes of large messages meanwhile.
+    Shortage(Shortage, u64),
     /// Accepts no more calls.
     GoAway,
     /// Ends the connection.
@@ -116,6 +118,8 @@ pub struct Actor {
     pub executed: BTreeMap<u64, u32>,
     /// Calls that the session refused at once, for the reasons that it gave.
     pub refused: Vec<CallError>,
+    /// Whether there was a time when it took no calls, for want of memory.
+    pub refused_calls: bool,
     /// Rules that were broken.
     pub violations: Vec<String>,
     /// Whether the connection's end was told.
@@ -159,6 +163,7 @@ impl Actor {
             served: BTreeMap::new(),
             executed: BTreeMap::new(),
             refused: Vec::new(),
+            refused_calls: false,
             violations: Vec::new(),
             closed: false,
             pings: (0, 0),
@@ -191,6 +196,10 @@ impl Actor {
         match action {
             Action::Ping => self.pings.0 = session.ping(),
             Action::UpdateKey => session.update_key(),
+            Action::Shortage(shortage, spare) => {
+                self.refused_calls |= shortage == Shortage::Calls;
+                session.set_shortage(shortage, spare);
+            }
             Action::GoAway => session.go_away(CloseCode::Drained),
             Action::Close => session.close(CloseCode::Normal, "the script ends here"),
             Action::Open { number, kind, method, sizes, deadline, cancel } => {

@@ -211,13 +211,13 @@ pub(crate) fn check_rest(peers: &mut [Peer<Actor>; 2], quiet: bool, limits: &[Li
     if !quiet {
         broken.push("the run did not come to rest".to_owned());
     }
-    for peer in peers.iter() {
+    for (at, peer) in peers.iter().enumerate() {
         if let Some(error) = peer.error() {
             broken.push(format!("{:?} ended without a reason: {error}", peer.side));
             return;
         }
         for call in peer.app.calls.values().filter(|call| !call.cancelled) {
-            check_answer(call, broken);
+            check_answer(call, peers[1 - at].app.refused_calls, broken);
         }
         if peer.app.pings.0 != peer.app.pings.1 {
             broken.push(format!("{:?} pinged {} and heard {}", peer.side, peer.app.pings.0, peer.app.pings.1));
@@ -233,18 +233,21 @@ pub(crate) fn check_rest(peers: &mut [Peer<Actor>; 2], quiet: bool, limits: &[Li
 pub(crate) fn check_held<A: Application>(peers: &mut [Peer<A>; 2], limits: &[Limits; 2], broken: &mut Vec<String>) {
     let held = peers.each_mut().map(|peer| {
         let session = peer.session();
-        (session.is_idle(), format!("{session:?}"))
+        (session.is_idle(), session.held_bytes(), format!("{session:?}"))
     });
-    for (at, (idle, state)) in held.iter().enumerate() {
+    for (at, (idle, bytes, state)) in held.iter().enumerate() {
+        if *bytes > 0 {
+            broken.push(format!("peer {at} holds {bytes} bytes: {state}"));
+        }
         if !idle {
             broken.push(format!("peer {at} is not idle: {state}"));
         }
-        check_credit(at, state, &held[1 - at].1, &limits[at], broken);
+        check_credit(at, state, &held[1 - at].2, &limits[at], broken);
     }
 }
 
-/// A call that nobody gave up, on a healthy network.
-fn check_answer(call: &CallRecord, broken: &mut Vec<String>) {
+/// A call that nobody gave up, on a healthy network; its callee may have had no memory for it.
+fn check_answer(call: &CallRecord, may_refuse: bool, broken: &mut Vec<String>) {
     let fine = match (call.method, call.results.as_slice()) {
         ("fail", [CallResult::Failed(Outcome::Answered, Status::Failed)]) => true,
         // The nested call may have found its queue full.
@@ -252,6 +255,9 @@ fn check_answer(call: &CallRecord, broken: &mut Vec<String>) {
         ("note", [CallResult::Sent]) | ("chat", [CallResult::Ended]) => true,
         ("echo" | "nest", [CallResult::Answered]) => true,
         (_, [CallResult::Failed(_, Status::DeadlineExceeded)]) => call.has_deadline,
+        (_, [CallResult::Failed(Outcome::NotProcessed, Status::Unavailable)]) => may_refuse,
+        // It had said something before it knew.
+        ("chat", [CallResult::Failed(Outcome::Unknown, Status::Unavailable)]) => may_refuse,
         _ => false,
     };
     if !fine {

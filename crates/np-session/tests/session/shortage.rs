@@ -1,10 +1,10 @@
 //! What the peer may not add while the memory of all connections is short, and what counts as moved.
 
 use np_session::{Answer, Event, Shortage};
-use np_testkit::{Setup, body};
-use np_types::{Limits, Status};
+use np_testkit::{Pair, Recorder, Setup, body};
+use np_types::{CloseCode, Limits, Metadata, Status};
 
-use crate::help::{opened, request, small};
+use crate::help::{data, opened, request, small, stream};
 
 /// The status and the text of the one call that failed.
 fn failed(events: &[Event]) -> (Status, String) {
@@ -71,37 +71,120 @@ fn no_call_is_taken_for_whom_memory_is_short_and_what_is_open_goes_on() {
     assert_eq!(opened(&pair.events(1)).len(), 1);
 }
 
-/// What came of messages in pieces, and answers as they leave: not what came whole, nor what the application has.
+/// What a peer is sent besides: records, heads, credit.
+const BESIDE: u64 = 300;
+
+/// What came of messages in pieces, and all that leaves, with its metadata: not what came whole, nor what the application has.
 #[test]
 fn what_the_peer_moves_of_what_waits_for_it_is_counted() {
-    for size in [700, 1_500, 5_000] {
+    let mut metadata = Metadata::new();
+    metadata.insert("k", &[7; 2_000]).unwrap();
+    for size in [0, 700, 1_500, 5_000] {
         let mut pair = Setup::with_limits(&small()).connect();
-        pair.client().open(request(10)).unwrap();
+        pair.client().open(request(1_000)).unwrap();
         pair.settle();
         let (key, .., credit) = opened(&pair.events(1)).remove(0);
-        assert_eq!(pair.server().moved_bytes(), 0);
         pair.server().release(credit);
-        pair.server().respond(key, Answer { body: body(1, 0, size), ..Answer::default() }).unwrap();
+        let before = pair.server().moved_bytes();
+        assert!(before < BESIDE, "{before}");
+        let answer = Answer { body: body(1, 0, size), metadata: metadata.clone(), ..Answer::default() };
+        pair.server().respond(key, answer).unwrap();
+        let waits = pair.server().held_bytes() - pair.server().held_by_application();
         pair.settle();
-        assert_eq!((pair.server().moved_bytes(), pair.client().open_here()), (size as u64, 0));
+        let moved = pair.server().moved_bytes() - before;
+        assert!(pair.client().open_here() == 0 && waits == size as u64 + 2_001, "{waits}");
+        assert!(moved >= waits && moved < waits + BESIDE, "{moved} of {waits}");
     }
     // A small one in pieces, and a large one.
     for size in [200_000, 300_000] {
         let mut pair = Setup::default().connect();
         pair.client().open(request(size)).unwrap();
         pair.settle();
-        assert_eq!(pair.server().moved_bytes(), size as u64);
+        let moved = pair.server().moved_bytes();
+        assert!(moved >= size as u64 && moved < size as u64 + BESIDE, "{moved}");
         assert_eq!(pair.server().held_bytes() - pair.server().held_by_application(), 0);
-        assert!(pair.server().peer_has_credit());
+        assert!(pair.server().peer_can_move());
     }
 }
 
+/// As messages of calls: what comes in pieces, and what leaves.
 #[test]
-fn a_peer_whose_window_is_full_has_no_credit() {
+fn what_the_peer_moves_of_messages_of_streams_is_counted() {
+    for (size, pieces) in [(100, false), (1_000, false), (3_000, true)] {
+        let mut pair = Setup::with_limits(&small()).connect();
+        let key = pair.client().open(stream()).unwrap();
+        pair.settle();
+        let theirs = opened(&pair.events(1)).remove(0).0;
+        pair.client().send(key, body(1, 0, size)).unwrap();
+        pair.settle();
+        let mut came = 0;
+        while came < size {
+            let bytes = data(&pair.events(1)).len();
+            assert!(bytes > 0, "{came} of {size}");
+            came += bytes;
+            pair.server().consumed(theirs, bytes);
+            pair.settle();
+        }
+        let moved = pair.server().moved_bytes();
+        assert_eq!(moved > BESIDE, pieces, "{size}: {moved}");
+    }
+}
+
+/// A message counts from when it is given until it has left as a whole, or its stream is over.
+#[test]
+fn what_a_stream_has_to_send_waits_for_the_peer() {
+    enum End {
+        Credit,
+        Cancel,
+        Cut,
+        Close,
+    }
+    for end in [End::Credit, End::Cancel, End::Cut, End::Close] {
+        let mut pair = Setup::with_limits(&small()).connect();
+        let key = pair.client().open(stream()).unwrap();
+        pair.settle();
+        let theirs = opened(&pair.events(1)).remove(0).0;
+        pair.server().send(theirs, body(1, 0, 3_000)).unwrap();
+        pair.settle();
+        let waits = |pair: &mut Pair<Recorder>| (pair.server().held_bytes(), pair.server().held_by_application());
+        assert_eq!(waits(&mut pair), (3_000, 0));
+        match end {
+            End::Credit => pair.client().consumed(key, 1_024),
+            End::Cancel => pair.client().cancel(key),
+            End::Cut => pair.server().cut(theirs, Status::Failed, "").unwrap(),
+            End::Close => pair.client().close(CloseCode::Normal, ""),
+        }
+        pair.settle();
+        if matches!(end, End::Cancel) {
+            pair.server().end(theirs, Status::Cancelled, "", Metadata::new()).unwrap();
+        }
+        pair.settle();
+        if matches!(end, End::Credit) {
+            pair.client().consumed(key, 1_024);
+            pair.settle();
+        }
+        assert_eq!(waits(&mut pair), (0, 0));
+    }
+}
+
+/// But to take what it is sent it needs none of this side's.
+#[test]
+fn a_peer_whose_window_is_full_cannot_move_unless_it_has_something_to_take() {
     let mut pair = Setup::with_limits(&small()).connect();
+    pair.client().open(stream()).unwrap();
     for _ in 0..4 {
         pair.client().open(request(1_024)).unwrap();
     }
     pair.settle();
-    assert!(!pair.server().peer_has_credit());
+    assert!(!pair.server().peer_can_move());
+    let calls = opened(&pair.events(1));
+    pair.server().send(calls[0].0, body(1, 0, 3_000)).unwrap();
+    assert!(pair.server().peer_can_move());
+    pair.settle();
+    assert!(pair.server().peer_can_move(), "it waits for credit of the peer's");
+    pair.server().cut(calls[0].0, Status::Failed, "").unwrap();
+    pair.settle();
+    assert!(!pair.server().peer_can_move());
+    pair.server().respond(calls[1].0, Answer { body: body(1, 0, 3_000), ..Answer::default() }).unwrap();
+    assert!(pair.server().peer_can_move());
 }

@@ -1,5 +1,5 @@
 //! Two sessions and their applications, joined by a line that the input works: it calls, streams, cancels, passes some
-//! bytes on or all, lets time pass, renews keys, drains, closes and cuts. What holds for every simulation holds here: each
+//! bytes on or all, lets time pass, renews keys, runs short of memory, drains, closes and cuts. What holds for every simulation holds here: each
 //! call ends once and by what was done; where nothing broke, everything is answered and every credit is back. Owns the
 //! operations; the model is the simulator's.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use np_noise::{ReceiveCipher, SendCipher, Traffic};
-use np_session::{OpenKind, Session, Side};
+use np_session::{OpenKind, Session, Shortage, Side};
 use np_types::{ConnectionError, Limits, Time};
 
 use super::input::Input;
@@ -128,6 +128,7 @@ impl Line {
             11 if input.u8() > 0xe0 => self.end(at, Action::GoAway),
             12 if input.u8() > 0xe0 => self.end(at, Action::Close),
             13 if input.u8() > 0xf0 => self.cut(),
+            14 => self.run_short(at, input),
             _ => drop(self.turn()),
         }
     }
@@ -156,6 +157,13 @@ impl Line {
             self.peers[at].app.add(Step { at: self.now, action });
             self.peers[at].advance(self.now);
         }
+    }
+
+    /// A peer's memory is short, or no longer.
+    fn run_short(&mut self, at: usize, input: &mut Input<'_>) {
+        let (choice, spare) = (input.u8(), u64::from(input.u8()) << 8);
+        let shortage = [Shortage::None, Shortage::Grants, Shortage::Calls][usize::from(choice % 3)];
+        self.act(at, Action::Shortage(shortage, spare));
     }
 
     fn end(&mut self, at: usize, action: Action) {
@@ -228,6 +236,8 @@ impl Line {
     /// Lets the rest happen and holds the run against the model; gives whether calls were made on a line that stayed
     /// whole, and the taps.
     pub(super) fn judge(mut self, limits: &[Limits; 2]) -> (bool, Option<[Tap; 2]>) {
+        // What waits for memory is to get it in the end.
+        (0..2).for_each(|at| self.act(at, Action::Shortage(Shortage::None, u64::MAX)));
         let quiet = self.rest();
         let mut broken = Vec::new();
         let whole = !self.cut && !self.ended;
