@@ -229,7 +229,7 @@ impl Share {
     /// When to look again: soon where the connection has just stopped reading, or a message begun to wait for memory.
     pub(crate) fn due(&self, now: Time) -> Option<Time> {
         let soon = self.since.or(self.asked).map(|since| now.since(since).clamp(AGAIN, LOOKS));
-        soon.or(self.watched.map(|_| LOOKS)).map(|after| now + after)
+        soon.or_else(|| self.watched.map(|_| LOOKS)).map(|after| now + after)
     }
 
     /// Whether it has not read for as long as that.
