@@ -112,7 +112,10 @@ async fn idler(at: &Address) -> ByHand {
 /// Reads until the server ends the connection; gives when, and why.
 async fn ended(hand: &mut ByHand) -> (Instant, ConnectionError) {
     let mut input = BytesMut::new();
-    while hand.session.error().is_none() && hand.link.io.read_buf(&mut input).await.unwrap() != 0 {
+    while hand.session.error().is_none() {
+        // Long after anybody is cut.
+        let read = timeout(PATIENCE * 5, hand.link.io.read_buf(&mut input)).await;
+        assert_ne!(read.expect("it is never cut").unwrap(), 0);
         hand.session.handle_bytes(hand.clock.now(), &mut input);
     }
     (Instant::now(), hand.session.error().unwrap().clone())
