@@ -135,6 +135,7 @@ impl Session {
 
     fn emit_ping(&mut self, now: Time, out: &mut Vec<u8>, token: u64) {
         self.emit(now, out, &Frame::Ping(token), HEAD);
+        self.pings.leaves();
         self.pace.mark(token, now);
     }
 

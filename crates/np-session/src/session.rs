@@ -125,20 +125,27 @@ pub struct Session {
     pub(crate) went_straight: u64,
 }
 
-/// Pings that were sent: tokens count up, and pongs answer the latest or an earlier one.
+/// Pings: tokens count up, and pongs answer the latest that left or an earlier one. Every token leaves.
 #[derive(Debug, Default)]
 pub(crate) struct PingState {
-    sent: u64,
+    given: u64,
+    /// At most one behind `given`.
+    left: u64,
     answered: u64,
     /// The tokens that the application waits for, oldest first; the session's own stand between them.
     asked: Seldom<u64>,
 }
 
 impl PingState {
-    /// The token of the next ping.
+    /// The token of the next ping to leave: whoever asks while one waits shares it.
     pub(crate) const fn next(&mut self) -> u64 {
-        self.sent += 1;
-        self.sent
+        self.given = self.left + 1;
+        self.given
+    }
+
+    /// The ping with the token that was given last leaves.
+    pub(crate) const fn leaves(&mut self) {
+        self.left = self.given;
     }
 
     /// The token of the next ping, whose answer the application is told.
@@ -155,7 +162,7 @@ impl PingState {
 
     /// A pong came; gives the last ping of the application that it answers.
     pub(crate) fn answer(&mut self, token: u64) -> Result<Option<u64>, Misbehaved> {
-        if token <= self.answered || token > self.sent {
+        if token <= self.answered || token > self.left {
             return Err(Misbehaved::Pong);
         }
         self.answered = token;

@@ -170,6 +170,16 @@ fn a_ping_of_the_application_is_answered_beside_the_sessions_own() {
     assert!(talk.events().contains(&Event::Pong { token: asked }));
 }
 
+/// The session's own pings share a token too: the one for a round that of a sign of life.
+#[test]
+fn a_round_begins_with_the_ping_that_waits() {
+    let (mut talk, _) = measuring();
+    talk.session.show_life();
+    assert!(talk.hears(&Frame::Ping(1)));
+    talk.say(&[Frame::Pong(1)]);
+    assert!(talk.session.error().is_none());
+}
+
 #[test]
 fn a_stream_of_the_callers_own_grows_too() {
     let mut talk = Dialogue::open(Side::Initiator, &windows(1 << 20));

@@ -180,6 +180,23 @@ fn a_pong_for_a_ping_that_has_not_left() {
     check_end(&mut talk, &Misbehaved::Pong.into());
 }
 
+/// Whoever asks while a ping waits shares it. So no token is given that never leaves, and could be answered all the same.
+#[test]
+fn every_token_of_a_ping_leaves() {
+    let mut talk = busy();
+    let sent = talk.session.ping();
+    talk.hear();
+    talk.session.show_life();
+    let shared = [talk.session.ping(), talk.session.ping()];
+    assert_eq!(shared, [sent + 1; 2]);
+    let heard = talk.hear();
+    let left: Vec<_> = frames(&heard).into_iter().filter(|frame| matches!(frame, Frame::Ping(_))).collect();
+    assert_eq!(left, [Frame::Ping(sent + 1)]);
+    talk.events();
+    talk.say(&[Frame::Pong(sent + 1)]);
+    assert_eq!(talk.events(), [Event::Pong { token: sent + 1 }], "both are answered by it");
+}
+
 #[test]
 fn a_key_update_that_is_not_the_last_of_its_record() {
     let mut talk = busy();
