@@ -206,6 +206,7 @@ local f = {
   record = ProtoField.uint32("np.record", "Record"),
   length = ProtoField.uint16("np.record.length", "Length"),
   sealed = ProtoField.bytes("np.record.sealed", "Sealed frames and tag"),
+  unknown = ProtoField.bytes("np.unknown", "Of a version that is not known here"),
   kind = ProtoField.uint8("np.frame", "Frame", base.HEX, KINDS),
   stream = ProtoField.uint64("np.stream", "Stream id"),
   size = ProtoField.uint32("np.frame.length", "Payload length"),
@@ -383,12 +384,25 @@ end
 
 -- The pieces of a direction.
 
+-- The version that is known here, and the kind of a refusal in clear.
+local VERSION, REFUSAL = 1, 3
+
+-- Whether what comes is of a version that is not known here. A server that does not know it either refuses in clear.
+local function is_unknown(conn, dir, tvb, at)
+  return dir.next == "unknown" or (conn.unknown and tvb(at, 1):uint() ~= REFUSAL)
+end
+
 -- How many bytes the next piece takes; where that is not known yet, how many it takes to know.
-local function measure(dir, tvb, at)
+local function measure(conn, dir, tvb, at)
   local left = tvb:len() - at
   if dir.next == "preface" then
+    if left < 7 then return nil, 7 - left end
+    -- How long the preface of another version is, nobody can tell here.
+    if tvb(at + 6, 1):uint() ~= VERSION then return 7 end
     if left < 38 then return nil, 38 - left end
     return 38 + tvb(at + 37, 1):uint()
+  elseif is_unknown(conn, dir, tvb, at) then
+    return left
   elseif dir.next == "records" then
     if left < 2 then return nil, 2 - left end
     return 2 + tvb(at, 2):uint()
@@ -398,6 +412,11 @@ local function measure(dir, tvb, at)
 end
 
 local function take_preface(conn, tvb, at)
+  if tvb(at + 6, 1):uint() ~= VERSION then
+    conn.unknown = true
+    conn.client.next = "unknown"
+    return
+  end
   conn.suite, conn.pattern = tvb(at + 7, 1):uint(), tvb(at + 8, 1):uint()
   conn.clear = conn.suite == 0 and conn.pattern == 0
   local found = keys[tvb(at + 17, 16):bytes():tohex(true)]
@@ -412,6 +431,8 @@ local function take(conn, dir, tvb, at, size)
   local piece = { size = size, what = dir.next }
   if dir.next == "preface" then
     take_preface(conn, tvb, at)
+  elseif is_unknown(conn, dir, tvb, at) then
+    dir.next, piece.what = "unknown", "unknown"
   elseif dir.next == "records" then
     piece.what = "record"
     dir.record = dir.record + 1
@@ -429,7 +450,7 @@ local function take(conn, dir, tvb, at, size)
     end
   else
     piece.number = dir.next
-    piece.what = tvb(at, 1):uint() == 3 and "refusal" or "message"
+    piece.what = tvb(at, 1):uint() == REFUSAL and "refusal" or "message"
     -- XX and XXpsk3 have a third message.
     local three = conn.pattern == 1 or conn.pattern == 5
     dir.next = (dir.next == 1 and three) and 3 or "records"
@@ -480,6 +501,11 @@ local function show(piece, side, range, tree)
     title = "Preface"
     sub:add(f.preface, range(0, 4))
     sub:add(f.min, range(4, 1)); sub:add(f.max, range(5, 1)); sub:add(f.version, range(6, 1))
+    if range(6, 1):uint() ~= VERSION then
+      title = "Preface of a version that is not known here"
+      sub:set_text("np, " .. side .. ": " .. title)
+      return title
+    end
     sub:add(f.suite, range(7, 1)); sub:add(f.pattern, range(8, 1)); sub:add(f.time, range(9, 8))
     sub:add(f.nonce, range(17, 16)); sub:add(f.hint, range(33, 4))
     if piece.size > 38 then sub:add(f.key_id, range(38, piece.size - 38)) end
@@ -497,6 +523,9 @@ local function show(piece, side, range, tree)
     sub:add(f.length, range(0, 2))
     if piece.size > 2 then sub:add(f.sealed, range(2, piece.size - 2)) end
     if piece.frames then title = title .. ": " .. show_frames(piece, range, sub) end
+  elseif piece.what == "unknown" then
+    title = "of a version that is not known here"
+    sub:add(f.unknown, range)
   else
     title = "broken"
     sub:add_proto_expert_info(broken)
@@ -517,7 +546,7 @@ function np.dissector(tvb, pinfo, tree)
     local piece = conn.pieces[place]
     if not piece then
       if pinfo.visited then break end
-      local size, missing = measure(dir, tvb, at)
+      local size, missing = measure(conn, dir, tvb, at)
       missing = missing or (size > tvb:len() - at and size - (tvb:len() - at))
       if missing then
         pinfo.desegment_offset, pinfo.desegment_len = at, missing

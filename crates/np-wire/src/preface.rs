@@ -26,7 +26,9 @@ const MAX_REFUSAL_TEXT: usize = 256;
 /// ```
 /// use np_wire::Versions;
 /// let newer = b"np\r\n\x02\x03\x02";
-/// assert_eq!(Versions::decode(newer)?, Some(Versions { min: 2, max: 3, used: 2 }));
+/// let versions = Versions { min: 2, max: 3, used: 2 };
+/// assert_eq!(Versions::decode(newer)?, Some(versions));
+/// assert!(!versions.is_spoken());
 /// assert_eq!(Versions::decode(&newer[..6])?, None);
 /// # Ok::<(), np_wire::WireError>(())
 /// ```
@@ -41,6 +43,9 @@ pub struct Versions {
 }
 
 impl Versions {
+    /// How many bytes they take, the magic before them included.
+    pub const SIZE: usize = MAGIC.len() + 3;
+
     /// Reads them; `None` while bytes are missing. A wrong magic is found at its first wrong byte.
     ///
     /// # Errors
@@ -57,6 +62,12 @@ impl Versions {
         } else {
             Err(Malformed::Value("the version range").into())
         }
+    }
+
+    /// Whether the rest stands as [`Preface::decode`] reads it: of another version nobody can tell even how long it is.
+    #[must_use]
+    pub const fn is_spoken(self) -> bool {
+        self.used == VERSION
     }
 }
 
@@ -115,7 +126,7 @@ impl Preface {
 
     /// Reads a preface and how many bytes it takes; `None` while bytes are missing.
     ///
-    /// The fields stand as they do in version 1: [`Versions::decode`] tells before whether they do. A wrong magic is found
+    /// The fields stand as they do in version 1: [`Versions::is_spoken`] tells before whether they do. A wrong magic is found
     /// at its first wrong byte, a wrong version range before the rest is there.
     ///
     /// # Errors

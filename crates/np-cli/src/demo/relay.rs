@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use np_facade::raw::transport::{Io, Listener, connect};
-use np_facade::raw::wire::{Preface, RECORD_HEAD, decode_handshake_frame, record_len};
+use np_facade::raw::wire::{Preface, RECORD_HEAD, Versions, decode_handshake_frame, record_len};
 use np_facade::{Address, BindOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
@@ -109,19 +109,24 @@ async fn relay(listener: Listener, server: Address, ways: Arc<Ways>) {
     };
     let (from_client, to_client) = tokio::io::split(client.io);
     let (from_server, to_server) = tokio::io::split(server.io);
-    // The client opens with a preface and two handshake messages (XX), the server with one.
-    let up = Opening { preface: true, messages: 2 };
-    let down = Opening { preface: false, messages: 1 };
+    let (up, down) = (Opening::Preface, Opening::Messages(FROM_SERVER));
     tokio::join!(
         pass(from_client, to_server, up, ways.of(Way::ToServer)),
         pass(from_server, to_client, down, ways.of(Way::ToClient)),
     );
 }
 
+/// The handshake messages of each side in XX, behind the client's preface.
+const FROM_CLIENT: u8 = 2;
+const FROM_SERVER: u8 = 1;
+
 /// What comes before the first record, as far as it has not come yet.
-struct Opening {
-    preface: bool,
-    messages: u8,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Preface,
+    Messages(u8),
+    /// Of a version that is not known here: nobody can tell where anything ends.
+    Unknown,
 }
 
 async fn pass(mut from: ReadHalf<Box<dyn Io>>, mut to: WriteHalf<Box<dyn Io>>, mut opening: Opening, tap: &Tap) {
@@ -149,16 +154,47 @@ async fn pass(mut from: ReadHalf<Box<dyn Io>>, mut to: WriteHalf<Box<dyn Io>>, m
 
 /// The length of the whole unit at the front of the buffer, and whether it is a record.
 fn next_unit(buffer: &[u8], opening: &mut Opening) -> Option<(usize, bool)> {
-    if opening.preface {
-        let (_, length) = Preface::decode(buffer).ok()??;
-        opening.preface = false;
-        return Some((length, false));
+    if *opening == Opening::Preface && !Versions::decode(buffer).ok()??.is_spoken() {
+        *opening = Opening::Unknown;
     }
-    if opening.messages > 0 {
-        let (_, length) = decode_handshake_frame(buffer).ok()??;
-        opening.messages -= 1;
-        return Some((length, false));
+    match opening {
+        Opening::Preface => {
+            let (_, length) = Preface::decode(buffer).ok()??;
+            *opening = Opening::Messages(FROM_CLIENT);
+            Some((length, false))
+        }
+        Opening::Messages(left @ 1..) => {
+            let (_, length) = decode_handshake_frame(buffer).ok()??;
+            *left -= 1;
+            Some((length, false))
+        }
+        Opening::Messages(0) => {
+            let length = record_len(buffer, 0).ok()?? + RECORD_HEAD;
+            (buffer.len() >= length).then_some((length, true))
+        }
+        Opening::Unknown => (!buffer.is_empty()).then_some((buffer.len(), false)),
     }
-    let length = record_len(buffer, 0).ok()?? + RECORD_HEAD;
-    (buffer.len() >= length).then_some((length, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FROM_CLIENT, Opening, next_unit};
+
+    /// Its bytes stand where a key id of version 1 would be longer than any may be, and where one would be waited for.
+    #[test]
+    fn a_preface_of_another_version_passes_as_it_comes() {
+        for byte in [0xff, 40] {
+            let mut opening = Opening::Preface;
+            let mut flight = b"np\r\n\x02\x02\x02".to_vec();
+            assert_eq!(next_unit(&flight[..6], &mut opening), None, "its versions have not come");
+            flight.resize(38, byte);
+            assert_eq!(next_unit(&flight, &mut opening), Some((38, false)));
+            assert_eq!(next_unit(&[], &mut opening), None);
+            assert_eq!(next_unit(&[byte], &mut opening), Some((1, false)));
+        }
+        let mut opening = Opening::Preface;
+        let ours = [b"np\r\n\x01\x02\x01".as_slice(), &[0; 31]].concat();
+        assert_eq!(next_unit(&ours, &mut opening), Some((38, false)));
+        assert_eq!(opening, Opening::Messages(FROM_CLIENT));
+    }
 }

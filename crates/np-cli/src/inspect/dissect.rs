@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use np_facade::raw::noise::ReceiveCipher;
 use np_facade::raw::wire::{
-    Choices, Frame as WireFrame, HandshakeFrame, MAX_FIRST_RECORD, Preface, RECORD_HEAD, TAG, decode_frame,
+    Choices, Frame as WireFrame, HandshakeFrame, MAX_FIRST_RECORD, Preface, RECORD_HEAD, TAG, Versions, decode_frame,
     decode_handshake_frame, record_len,
 };
 use np_facade::{Pattern, Suite, escape};
@@ -60,6 +60,8 @@ pub(super) struct About {
     pub(super) nonce: Option<[u8; 16]>,
     pub(super) pattern: Option<Pattern>,
     pub(super) suite: Option<Suite>,
+    /// Whether the client speaks a version that is not known here.
+    pub(super) foreign: bool,
     /// Whether records are not sealed at all.
     pub(super) in_clear: bool,
     /// Whether the key log opened records.
@@ -82,7 +84,7 @@ struct Walk<'a> {
 }
 
 /// A break means that nothing more can be said of a direction.
-type Step = ControlFlow<()>;
+type Step<T = ()> = ControlFlow<(), T>;
 
 impl<'a> Walk<'a> {
     const fn new(side: Side, bytes: &'a [u8]) -> Self {
@@ -99,18 +101,27 @@ impl<'a> Walk<'a> {
     }
 
     /// What is there cannot be read.
-    fn error(&mut self, why: impl std::fmt::Display) -> Step {
+    fn error<T>(&mut self, why: impl std::fmt::Display) -> Step<T> {
         let why = escape(&why.to_string(), MAX_TEXT);
         self.push("error", None, self.rest().len(), vec![("why", json!(why))]);
-        Step::Break(())
+        ControlFlow::Break(())
+    }
+
+    /// What is there is of a version that is not known here.
+    fn opaque<T>(&mut self) -> Step<T> {
+        if !self.rest().is_empty() {
+            let why = "of a version that this program does not know";
+            self.push("unknown", None, self.rest().len(), vec![("why", json!(why))]);
+        }
+        ControlFlow::Break(())
     }
 
     /// What is there goes on elsewhere: the capture ends within it, or bytes are missing.
-    fn partly(&mut self, of: &str) -> Step {
+    fn partly<T>(&mut self, of: &str) -> Step<T> {
         if !self.rest().is_empty() {
             self.push("partial", None, self.rest().len(), vec![("of", json!(of))]);
         }
-        Step::Break(())
+        ControlFlow::Break(())
     }
 }
 
@@ -149,15 +160,7 @@ impl Dissector<'_> {
         if let Some(size) = proxy_header(walk.rest()) {
             walk.push("proxy", None, size, Fields::new());
         }
-        self.room()?;
-        let preface = match Preface::decode(walk.rest()) {
-            Ok(Some((preface, size))) => {
-                walk.push("preface", None, size, frames::preface(&preface));
-                preface
-            }
-            Ok(None) => return walk.partly("a preface"),
-            Err(error) => return walk.error(error),
-        };
+        let preface = self.preface(walk, about)?;
         about.nonce = Some(preface.nonce);
         about.in_clear = (preface.suite, preface.pattern) == (0, 0);
         if !about.in_clear {
@@ -173,9 +176,34 @@ impl Dissector<'_> {
         self.records(walk, about)
     }
 
+    /// The preface, of which a version that is not known here has only the first bytes in common with this one.
+    fn preface(&mut self, walk: &mut Walk<'_>, about: &mut About) -> Step<Preface> {
+        self.room()?;
+        if let Ok(Some(versions)) = Versions::decode(walk.rest())
+            && !versions.is_spoken()
+        {
+            about.foreign = true;
+            walk.push("preface", None, Versions::SIZE, frames::versions(versions));
+            self.room()?;
+            return walk.opaque();
+        }
+        match Preface::decode(walk.rest()) {
+            Ok(Some((preface, size))) => {
+                walk.push("preface", None, size, frames::preface(&preface));
+                Step::Continue(preface)
+            }
+            Ok(None) => walk.partly("a preface"),
+            Err(error) => walk.error(error),
+        }
+    }
+
     fn server(&mut self, walk: &mut Walk<'_>, about: &mut About) -> Step {
         if walk.bytes.is_empty() {
             return Step::Break(());
+        }
+        if about.foreign && !matches!(decode_handshake_frame(walk.rest()), Ok(Some((HandshakeFrame::Refusal(_), _)))) {
+            self.room()?;
+            return walk.opaque();
         }
         // Alone, its length tells: choices in clear have three bytes, message 2 has a key.
         let alone = about.nonce.is_none();

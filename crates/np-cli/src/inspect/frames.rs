@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use np_facade::raw::wire::{
     Choices, Encoding, Frame, FrameKind, Open, OpenKind, Preface, Refusal, RemainingTime, Response, Settings,
-    Side as WireSide, StreamId, Trailers,
+    Side as WireSide, StreamId, Trailers, Versions,
 };
 use np_facade::{Codec, Metadata, Pattern, Suite, escape};
 use serde_json::{Value, json};
@@ -15,15 +15,19 @@ use super::dissect::{Fields, MAX_TEXT, Side};
 /// The names of methods that are remembered of one direction: as many as the protocol allows.
 const MAX_NAMES: usize = 1_024;
 
+/// What a preface says in every version.
+pub(super) fn versions(versions: Versions) -> Fields {
+    vec![("version", json!(versions.used)), ("versions", json!(format!("{} to {}", versions.min, versions.max)))]
+}
+
 pub(super) fn preface(preface: &Preface) -> Fields {
-    let mut fields = vec![
-        ("version", json!(preface.version)),
-        ("versions", json!(format!("{} to {}", preface.min_version, preface.max_version))),
+    let mut fields = versions(Versions { min: preface.min_version, max: preface.max_version, used: preface.version });
+    fields.extend([
         ("suite", suite(preface.suite)),
         ("pattern", pattern(preface.pattern)),
         ("time_ms", json!(preface.time.0)),
         ("nonce", hex(&preface.nonce)),
-    ];
+    ]);
     if preface.hint != [0; 4] {
         fields.push(("hint", hex(&preface.hint)));
     }

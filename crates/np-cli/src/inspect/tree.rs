@@ -33,6 +33,7 @@ impl Shown {
         head.extend(self.about.pattern.map(|pattern| ("pattern", json!(pattern.name()))));
         head.extend(self.about.suite.map(|suite| ("suite", json!(suite.as_str()))));
         let records = match &self.about {
+            about if about.foreign => "of a version that is not known",
             about if about.in_clear => "in clear",
             about if about.opened => "opened by the key log",
             _ => "sealed",

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use crate::support::{Folder, run};
-use crate::wire::{Conversation, conversation_in, packets, pcap, pcapng};
+use crate::wire::{Conversation, Said, conversation_in, packets, pcap, pcapng};
 
 /// What tshark shows of a capture: these fields, a line for each packet of np. None where there is no tshark.
 fn tshark(capture: &str, keys: Option<&str>, more: &[&str]) -> Option<String> {
@@ -115,6 +115,25 @@ fn the_dissector_survives_bytes_that_are_not_np() {
             return;
         }
         conversation.said[at].bytes[place] ^= 0xff;
+    }
+}
+
+#[test]
+fn the_dissector_reads_only_the_versions_of_a_version_that_it_does_not_know() {
+    let folder = Folder::new();
+    let mut conversation = conversation_in("Noise_XX_25519_ChaChaPoly_SHA256");
+    conversation.said[0].bytes[4..7].copy_from_slice(&[2, 3, 2]);
+    for (answer, wanted) in [(&[3, 0, 4, 0, 6, 1, 1][..], "server: Refusal"), (&[2, 0, 1, 9], "server: of a version")] {
+        conversation.said.truncate(1);
+        conversation.said.push(Said { client: false, bytes: answer.to_vec() });
+        let [capture, keys] = files(&folder, &conversation, 11);
+        let Some(all) = tshark(&capture, Some(&keys), &["-V"]) else { return };
+        let list = tshark(&capture, Some(&keys), &[]).unwrap();
+        assert!(list.contains("client: Preface of a version") && list.contains(wanted), "{list}");
+        assert!(all.contains("Highest version: 3") && all.contains("Of a version that is not known here: "), "{all}");
+        for name in ["Suite:", "Nonce:", "Handshake message:", "[Malformed", "These bytes are not np"] {
+            assert!(!all.contains(name), "{name} in {all}");
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! `np inspect`: the vectors of the protocol, a real conversation with its key log, and what is none.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Folder, House, finish, np, run, run_with_input};
-use crate::wire::{Conversation, LINKS, Recorder, conversation_in, conversations, hex, packets, pcap, pcapng};
+use crate::wire::{Conversation, LINKS, Recorder, Said, conversation_in, conversations, hex, packets, pcap, pcapng};
 
 const XX: &str = "Noise_XX_25519_ChaChaPoly_SHA256";
 
@@ -282,4 +282,31 @@ fn a_refusal_in_clear_and_records_in_clear_are_shown() {
     // Choices of the mode danger-plaintext, then a record of one ping.
     let text = run_with_input(["inspect", "-"], &[2, 0, 3, 1, 0, 0, 0, 3, 0x20, 1, 9]).ok();
     assert!(text.contains("records in clear") && text.contains("PING") && text.contains("token 9"), "{text}");
+}
+
+/// Behind the versions another version may put what it likes: here what would be no preface of version 1, and what would be
+/// one with a key and records.
+#[test]
+fn of_a_version_that_is_not_known_only_the_versions_are_read() {
+    let folder = Folder::new();
+    let known = conversation_in(XX);
+    for rest in [[0xff; 80].as_slice(), &known.of(true)[7..]] {
+        let client = [b"np\r\n\x02\x03\x02", rest].concat();
+        let mut refusal = Vec::new();
+        np_facade::raw::wire::encode_refusal(&mut refusal, np_facade::CloseCode::Version, "");
+        // A server of version 1 refuses in clear; what one of the other version says is its own affair.
+        for (server, wanted) in [(refusal, "refusal"), (known.of(false), "unknown")] {
+            let said = [(true, &client), (false, &server)].map(|(client, bytes)| Said { client, bytes: bytes.clone() });
+            let file = folder.file("np.pcap", pcap(&packets(&said, 1, 9_000, 50), 1, false));
+            let connection = opened(&folder, &file, &known);
+            let items = connection["items"].as_array().unwrap();
+            let seen: Vec<_> = items.iter().map(|item| (item["what"].as_str().unwrap(), &item["size"])).collect();
+            assert_eq!(seen, [("preface", &json!(7)), ("unknown", &json!(rest.len())), (wanted, &json!(server.len()))]);
+            assert_eq!((&items[0]["version"], &items[0]["versions"]), (&json!(2), &json!("2 to 3")), "{connection}");
+            assert!(items[0].get("suite").is_none() && connection.get("suite").is_none(), "{connection}");
+            assert_eq!(connection["records"], "of a version that is not known");
+        }
+        let text = run_with_input(["inspect", "-"], &client).ok();
+        assert!(text.contains("versions 2 to 3") && text.contains("does not know"), "{text}");
+    }
 }

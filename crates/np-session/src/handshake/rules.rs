@@ -40,7 +40,7 @@ pub(super) fn take_message(
 /// and how long that is, is that version's own affair.
 pub(super) fn spoken(input: &[u8]) -> Result<Option<(Preface, usize)>, ConnectionError> {
     match Versions::decode(input)? {
-        Some(Versions { min, max, used }) if used != VERSION => {
+        Some(versions @ Versions { min, max, .. }) if !versions.is_spoken() => {
             Err(Incompatible::Version { min, max, ours: VERSION }.into())
         }
         _ => Ok(Preface::decode(input)?),
