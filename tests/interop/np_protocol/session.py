@@ -51,7 +51,7 @@ class Call:
 class Session:
     """A connection that is past its handshake. `serve` names the methods that this side answers."""
 
-    def __init__(self, link, initiator, settings=None, serve=None, greet=True):
+    def __init__(self, link, initiator, settings=None, serve=None, greet=True, useless_acts=None):
         self.link, self.initiator = link, initiator
         self.settings, self.peer = {**DEFAULTS, **(settings or {})}, None
         self.serve = serve or {}
@@ -65,6 +65,7 @@ class Session:
         self.control = []
         self.closed = None
         self.counts = collections.Counter()
+        self.acts, self.useless_acts = collections.Counter(), useless_acts
         self.expanded = 0
         if greet:
             link.write_record(encode_frame(Frame("SETTINGS", settings=self.settings)))
@@ -197,6 +198,12 @@ class Session:
     def _act(self, frame):
         getattr(self, "_on_" + frame.kind.lower())(frame)
 
+    def _useless(self, kind):
+        """Counts an act that is legal and of no use, where a budget is given. Neither time nor work fills it again here."""
+        self.acts[kind] += 1
+        if self.useless_acts is not None and self.acts[kind] > self.useless_acts:
+            raise Refused("flood", f"limit {kind} of {self.useless_acts} reached")
+
     def _on_padding(self, frame):
         pass
 
@@ -217,6 +224,7 @@ class Session:
 
     def _on_ping(self, frame):
         self.pong = frame.token
+        self._useless("pings")
 
     def _on_pong(self, frame):
         if frame.token not in self.pings:
@@ -238,6 +246,7 @@ class Session:
 
     def _on_call_allowance(self, frame):
         self.allowance = frame.calls
+        self._useless("call allowances")
 
     # --- calls of the peer ---
 
@@ -414,6 +423,8 @@ class Session:
         if frame.fin and call.own:
             raise Refused("protocol", "a FIN of the callee")
         self._spend(call, frame.body, of_stream=True)
+        if not (frame.body or frame.fin or frame.end):
+            self._useless("empty data")
         if call.incoming is None and (frame.body or frame.end):
             call.incoming = Message(0, 0, None, None, False)
         if call.incoming:

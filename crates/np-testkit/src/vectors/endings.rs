@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use np_session::{Event, OpenCall, OpenKind, Side};
-use np_types::{CloseCode, ConnectionError, Metadata, Status, Time};
+use np_types::{CloseCode, ConnectionError, Limits, Metadata, Status, Time};
 use np_wire::{Encoding, Frame, Frames, Open, RemainingTime, Response, Settings, StreamId, Trailers, encode_frame};
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +23,9 @@ pub(super) struct Ending {
     opened: Option<&'static str>,
     /// The settings of the reader; those of the writer are the same.
     settings: Value,
+    /// The useless acts of each kind that the reader takes from a writer that does nothing else, where they are what ends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    useless_acts: Option<u32>,
     plaintext: String,
     /// The code of the CLOSE that the reader sends.
     closes: &'static str,
@@ -34,6 +37,7 @@ pub(super) struct Ending {
 pub(super) fn endings() -> Vec<Ending> {
     let mut all: Vec<_> = to_responder().into_iter().map(|(about, frames)| responder_ends(about, &frames)).collect();
     all.extend(first_records());
+    all.extend(floods());
     all.extend(to_initiator().into_iter().map(|(about, kind, frames)| initiator_ends(about, kind, &frames)));
     all
 }
@@ -163,6 +167,28 @@ fn first_records() -> Vec<Ending> {
     .into()
 }
 
+/// The fewest useless acts of a kind that a reader may take.
+const ACTS: u32 = 256;
+
+/// One act more than the budget of its kind: the last alone ends the connection.
+fn floods() -> [Ending; 3] {
+    let stream = Frame::Open(Open { remaining: RemainingTime::Unlimited, ..Open::new(OpenKind::Stream) });
+    let empty = [METHOD, stream].into_iter().chain((0..=ACTS).map(|_| data(first(), b"", false, false)));
+    [
+        ("more pings than are of use", (0..=ACTS).map(|at| Frame::Ping(u64::from(at) + 1)).collect()),
+        ("more allowances than are of use", (0..=ACTS).map(Frame::CallAllowance).collect()),
+        ("more empty data than is of use", empty.collect::<Vec<_>>()),
+    ]
+    .map(|(about, frames)| {
+        let limits = Limits { useless_acts: ACTS, ..small() };
+        let [mut fewer, mut talk] = [0, 1].map(|_| Dialogue::open_with(Side::Responder, &limits, &small()));
+        fewer.say(frames.split_last().map(|(_, before)| before).unwrap_or_default());
+        assert!(fewer.session.error().is_none(), "{about}: a frame less ends it too");
+        talk.say(&frames);
+        Ending { useless_acts: Some(ACTS), ..ending(about, "responder", None, &mut talk, &frames) }
+    })
+}
+
 fn responder_ends(about: &'static str, frames: &[Frame<'_>]) -> Ending {
     let mut talk = Dialogue::open_with(Side::Responder, &small(), &small());
     if frames == [Frame::KeyUpdate] {
@@ -210,7 +236,8 @@ fn ending(
         assert!(matches!(last, Some(Ok(Frame::Close { text, .. })) if text.contains(limit)), "{about}: {last:?}");
     }
     let (settings, plaintext) = (sorted(of_settings(&crate::settings(&small()))), hex(&plaintext(frames)));
-    Ending { about, to, opened, settings, plaintext, closes: error.close_code().name(), limit }
+    let closes = error.close_code().name();
+    Ending { about, to, opened, settings, useless_acts: None, plaintext, closes, limit }
 }
 
 fn plaintext(frames: &[Frame<'_>]) -> Vec<u8> {
