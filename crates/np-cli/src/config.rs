@@ -6,6 +6,7 @@ use clap::Args;
 use np_facade::{Config, ConfigSource};
 use serde_json::{Map, json};
 
+use crate::counted::counted;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -46,7 +47,8 @@ pub(crate) fn check(command: &Check, output: Output) -> Result<(), Failure> {
     let config = load(Some(&command.file))?;
     let set = config.settings().filter(|(.., source)| *source != ConfigSource::Default).count();
     let file = np_facade::escape_path(&command.file);
-    output.line(&format!("{file}: {set} settings, all of which can be used"), &json!({ "file": file, "settings": set }))
+    let settings = counted(set, "setting, which", "settings, all of which");
+    output.line(&format!("{file}: {settings} can be used"), &json!({ "file": file, "settings": set }))
 }
 
 /// Prints a configuration.

@@ -22,6 +22,7 @@ use self::input::Input;
 use self::keys::Keys;
 use self::packet::Skipped;
 use self::tree::Shown;
+use crate::counted::counted;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::screen;
@@ -118,9 +119,8 @@ fn inspect(command: &Inspect) -> Result<Found, Failure> {
         Input::Server(bytes) => of_bytes(&mut dissector, Side::Server, bytes),
     };
     if dissector.left == 0 {
-        found
-            .notes
-            .push(format!("limit --limit of {} pieces and frames reached: what follows is left out", command.limit));
+        let limit = counted(command.limit, "piece or frame", "pieces and frames");
+        found.notes.push(format!("limit --limit of {limit} reached: what follows is left out"));
     }
     Ok(found)
 }
@@ -220,8 +220,13 @@ impl Summary {
 
     fn text(&self, of_np: usize) -> String {
         format!(
-            "capture: {} packets, {} of TCP, {} fragments, {} malformed; {} connections, {of_np} of np, {} of TLS",
-            self.packets, self.tcp, self.fragments, self.malformed, self.connections, self.tls
+            "capture: {}, {} of TCP, {}, {} malformed; {}, {of_np} of np, {} of TLS",
+            counted(self.packets, "packet", "packets"),
+            self.tcp,
+            counted(self.fragments, "fragment", "fragments"),
+            self.malformed,
+            counted(self.connections, "connection", "connections"),
+            self.tls
         )
     }
 

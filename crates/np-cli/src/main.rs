@@ -14,6 +14,7 @@ mod command;
 mod compress;
 mod config;
 mod connect;
+mod counted;
 mod demo;
 mod describe;
 mod descriptors;

@@ -3,6 +3,8 @@
 use std::env;
 use std::time::Duration;
 
+use crate::counted::counted;
+
 /// The service manager, where there is one that listens.
 #[derive(Debug, Default)]
 pub(crate) struct Manager {
@@ -21,7 +23,7 @@ impl Manager {
 
     /// The server is ready; from now on the manager also hears that it is alive, as often as it asks for.
     pub(crate) fn ready(&self, addresses: usize) {
-        self.tell(&format!("READY=1\nSTATUS=serving at {addresses} addresses"));
+        self.tell(&format!("READY=1\nSTATUS=serving at {}", counted(addresses, "address", "addresses")));
         #[cfg(unix)]
         if let (Some(line), Some(period)) = (&self.line, watchdog()) {
             let line = line.clone();

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::args::ConnectArgs;
 use crate::connect::{Connected, Target, connect};
+use crate::counted::counted;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::signals::{Signals, interrupted};
@@ -98,9 +99,8 @@ fn report(place: &str, mut times: Vec<Duration>, output: Output) -> Result<(), F
     let last = times.len().saturating_sub(1);
     let (min, median, max) = (at(0), at(last / 2), at(last));
     let text = format!(
-        "{} {}, min/median/max {} / {} / {}",
-        times.len(),
-        if times.len() == 1 { "reply" } else { "replies" },
+        "{}, min/median/max {} / {} / {}",
+        counted(times.len(), "reply", "replies"),
         show_span(min),
         show_span(median),
         show_span(max)

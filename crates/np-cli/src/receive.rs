@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::counted::counted;
 use crate::files::{CHUNK, Kept, Offer, Wanted};
 
 /// The longest name of a file, in bytes: room for what stands behind it while it is not whole.
@@ -47,8 +48,9 @@ impl Receiver {
         let offer: Offer = stream.recv_as().await.ok_or_else(|| refused("no file was offered"))??;
         if offer.size > self.most {
             let text = format!(
-                "limit --receive-max reached: the file has {} bytes where {} are allowed",
-                offer.size, self.most
+                "limit --receive-max of {} reached: the file has {}",
+                counted(self.most, "byte", "bytes"),
+                counted(offer.size, "byte", "bytes")
             );
             return Err(CallError::answered(Status::LimitReached, text));
         }

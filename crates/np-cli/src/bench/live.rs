@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::tally::Tally;
+use crate::counted::counted;
 use crate::output;
 use crate::screen;
 use crate::span::show_span;
@@ -77,7 +78,7 @@ struct Moment {
 impl Moment {
     fn line(&self, workload: &str, colour: bool, width: Option<usize>) -> String {
         let share = self.share.clamp(0.0, 1.0);
-        let errors = format!("{} errors", self.errors);
+        let errors = counted(self.errors, "error", "errors");
         let figures =
             format!("{:.0} calls/s, p50 {}, p99 {}, {errors}", self.rate, show_span(self.p50), show_span(self.p99));
         let line = screen::with_bar(&format!("{workload} {:3.0} %", share * 100.0), share, &figures, width);

@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio::net::TcpSocket;
 
 use super::tally::MAX_REASON;
+use crate::counted::counted;
 use crate::screen;
 
 /// The header of a report.
@@ -57,7 +58,8 @@ impl Machine {
         let bytes = |bytes: Option<u32>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} B"));
         let Self { version, profile, os, arch, cores, suite, provider, .. } = self;
         let slow = if *profile == "debug" { "  (a debug build: its figures say nothing of np's speed)" } else { "" };
-        let program = format!("np {version}, {profile} build, {cores} cores, {os} {arch}{slow}");
+        let cores = counted(cores, "core", "cores");
+        let program = format!("np {version}, {profile} build, {cores}, {os} {arch}{slow}");
         let sockets = format!(
             "{suite} by {provider}, socket buffers {} out, {} in, tuned by the system",
             bytes(self.socket_send_bytes),

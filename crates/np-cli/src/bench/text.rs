@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::report::{Bucket, Latency, Percentile, Report, Run};
 use crate::columns::{self, Column};
+use crate::counted::counted;
 use crate::output;
 use crate::progress::show_bytes;
 use crate::screen;
@@ -69,8 +70,8 @@ pub(super) fn run(run: &Run, address: &str, style: Style) -> String {
     let figures = &run.figures;
     let mut text = title(run, style);
     let line = format!(
-        "{address}: {} calls in {:.2} s: {} calls/s answered, {}/s each way{}",
-        figures.calls,
+        "{address}: {} in {:.2} s: {} calls/s answered, {}/s each way{}",
+        counted(figures.calls, "call", "calls"),
         figures.secs,
         figures.calls_per_second.unwrap_or_default(),
         show_bytes(run.bytes_per_second as u64),

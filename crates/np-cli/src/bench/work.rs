@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::load::Work;
 use crate::connect::Dialer;
+use crate::counted::counted;
 use crate::failure::Failure;
 
 /// The byte that bodies are made of.
@@ -32,7 +33,8 @@ fn check(answer: &Bytes, body: usize) -> Result<(), CallError> {
     if answer.len() == body {
         return Ok(());
     }
-    let text = format!("{} bytes came back where {body} were sent", answer.len());
+    let [came, sent] = [answer.len(), body].map(|bytes| counted(bytes, "byte", "bytes"));
+    let text = format!("{came} came back for {sent}");
     Err(CallError::answered(Status::Internal, text))
 }
 

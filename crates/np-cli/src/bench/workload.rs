@@ -2,6 +2,7 @@
 
 use np_facade::Limits;
 
+use crate::counted::counted;
 use crate::progress::show_bytes;
 
 /// Bytes of a body of A, B, E and `small`.
@@ -54,14 +55,11 @@ impl Workload {
     /// In words, for people.
     pub(super) fn describe(&self) -> String {
         let bytes = show_bytes(self.body as u64);
-        let connections = match self.connections {
-            1 => "1 connection".to_owned(),
-            many => format!("{many} connections"),
-        };
+        let connections = counted(self.connections, "connection", "connections");
         match self.kind {
             Kind::Calls => format!("{connections}, {} in flight on each, {bytes} there and back", self.in_flight),
             Kind::SetUp => format!("connect, handshake, {bytes} there and back, close; {} at once", self.connections),
-            Kind::Idle => format!("{connections} that do nothing"),
+            Kind::Idle => counted(self.connections, "connection that does nothing", "connections that do nothing"),
             Kind::Stream => format!("1 stream, messages of {bytes} there and back, {} in flight", self.in_flight),
         }
     }

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::counted::counted;
+
 /// What a preface's time may differ from the server's, in milliseconds.
 const SKEW: i64 = 5_000;
 /// Half of that: the rest may be gone within weeks on a clock that nobody sets.
@@ -74,7 +76,8 @@ pub(crate) fn clock(now: Option<u64>, compared: bool) -> Check {
         Some(now) if YEARS.contains(&now) && compared => Check::ok("clock", "a time at which np exists"),
         Some(now) if YEARS.contains(&now) => Check::ok("clock", UNCOMPARED),
         Some(now) if now < YEARS.start => {
-            Check::new("clock", State::Fail, format!("stands {} days before 2026", (YEARS.start - now) / 86_400), SET)
+            let days = counted((YEARS.start - now) / 86_400, "day", "days");
+            Check::new("clock", State::Fail, format!("stands {days} before 2026"), SET)
         }
         Some(_) => Check::new("clock", State::Fail, "stands behind the year 2100", SET),
         None => Check::new("clock", State::Fail, "stands before 1970", SET),
@@ -183,9 +186,10 @@ pub(crate) fn descriptors(soft: Option<u64>, hard: Option<u64>, connections: u64
     let wanted = connections.saturating_add(BESIDE);
     let shown = |limit: Option<u64>| limit.map_or_else(|| "any number".to_owned(), |limit| limit.to_string());
     let found = format!(
-        "{} at once, up to {} where asked for; {connections} connections take {wanted}",
+        "{} at once, up to {} where asked for; {} {wanted}",
         shown(soft),
-        shown(hard)
+        shown(hard),
+        counted(connections, "connection takes", "connections take")
     );
     let below = |limit: Option<u64>, height: u64| limit.is_some_and(|limit| limit < height);
     if below(hard, LEAST_DESCRIPTORS) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use np_facade::ErrorKind;
 
 use super::dissect::{is_client, is_server};
+use crate::counted::counted;
 use crate::failure::Failure;
 
 /// What was given.
@@ -34,7 +35,8 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
         Failure::usage(format!("{}: cannot be read: {error}; check its name and who may read it", shown()))
     })?;
     if bytes.len() as u64 > most {
-        let line = format!("{}: limit --max-size of {most} bytes reached; raise it, or cut the file", shown());
+        let most = counted(most, "byte", "bytes");
+        let line = format!("{}: limit --max-size of {most} reached; raise it, or cut the file", shown());
         return Err(Failure::new(ErrorKind::Limit, line));
     }
     Ok(bytes)
@@ -72,7 +74,8 @@ fn unhex(bytes: &[u8]) -> Option<Result<Vec<u8>, String>> {
         return None;
     }
     if !digits.len().is_multiple_of(2) {
-        return Some(Err(format!("holds {} hexadecimal digits, an odd number: one is missing", digits.len())));
+        let digits = counted(digits.len(), "hexadecimal digit", "hexadecimal digits");
+        return Some(Err(format!("holds {digits}, an odd number: one is missing")));
     }
     let value = |digit: &u8| char::from(*digit).to_digit(16).unwrap_or_default() as u8;
     Some(Ok(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | value(digit))).collect()))

@@ -241,10 +241,10 @@ fn what_holds_nothing_of_np_says_what_it_holds_and_what_to_do() {
     run(["inspect", &file]).fails(2, &["is no capture", "3c 68 74 6d", "tcpdump"]);
     let file = folder.file("empty", "");
     run(["inspect", &file]).fails(2, &["holds nothing"]);
-    let other = vec![crate::wire::Said { client: true, bytes: b"GET / HTTP/1.1\r\n\r\n".to_vec() }];
+    let other = vec![Said { client: true, bytes: b"GET / HTTP/1.1\r\n\r\n".to_vec() }];
     let file = folder.file("http.pcap", pcap(&packets(&other, 1, 80, 1_400), 1, false));
-    run(["inspect", &file]).fails(2, &["no connection of np", "1 connections, 0 of np", "begin the capture before"]);
-    let tls = vec![crate::wire::Said { client: true, bytes: vec![0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5] }];
+    run(["inspect", &file]).fails(2, &["no connection of np", "1 connection, 0 of np", "begin the capture before"]);
+    let tls = vec![Said { client: true, bytes: vec![0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5] }];
     let file = folder.file("tls.pcap", pcap(&packets(&tls, 1, 443, 1_400), 1, false));
     run(["inspect", &file]).fails(2, &["1 of TLS", "inside TLS cannot be seen"]);
     let file = folder.file("usb.pcap", pcap(&[vec![1, 2, 3]], 189, false));

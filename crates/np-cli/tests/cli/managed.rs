@@ -42,7 +42,7 @@ fn check_manager(name: &str, manager: &UnixDatagram) {
         .env("WATCHDOG_USEC", "200000")
         .spawn()
         .unwrap();
-    assert_eq!(hear(manager), "READY=1\nSTATUS=serving at 1 addresses");
+    assert_eq!(hear(manager), "READY=1\nSTATUS=serving at 1 address");
     assert!(first_line(&mut child).starts_with("listening "), "ready means that it listens");
     for _ in 0..3 {
         assert_eq!(hear(manager), "WATCHDOG=1");
