@@ -83,7 +83,8 @@ impl<F: Future + Unpin> AtWork<F> {
         }
     }
 
-    /// The next output. What is woken while this is called has its turn with the next call.
+    /// The next output, to be asked for until there is none: the owner is sure to be woken again only then. What is woken
+    /// meanwhile has its turn behind all that were woken before.
     pub(crate) fn poll_next(&mut self, owner: &Waker) -> Poll<F::Output> {
         if self.due == 0 {
             self.woken.owner.register(owner);
@@ -195,12 +196,31 @@ mod tests {
     fn one_that_wakes_itself_leaves_the_others_their_turn() {
         let (owner, mut at_work) = (Waker::noop(), AtWork::new());
         let mut turns = 0;
-        let busy = std::future::poll_fn(|cx| {
+        let busy = std::future::poll_fn(move |cx| {
             turns += 1;
             cx.waker().wake_by_ref();
             if turns < 4 { Poll::Pending } else { Poll::Ready(8) }
         });
-        assert_eq!(at_work.enter(owner, Box::pin(busy)), Err(0));
-        assert_eq!([(); 3].map(|()| at_work.poll_next(owner)), [Poll::Pending, Poll::Pending, Poll::Ready(8)]);
+        assert_eq!(at_work.enter(owner, busy.boxed()), Err(0));
+        let (sender, other) = waits(1);
+        assert_eq!(at_work.enter(owner, other), Err(1));
+        sender.send(()).unwrap();
+        assert_eq!([(); 3].map(|()| at_work.poll_next(owner)), [Poll::Ready(1), Poll::Pending, Poll::Ready(8)]);
+    }
+
+    #[test]
+    fn who_comes_into_a_place_before_the_others_waits_behind_those_who_were_woken_before() {
+        let (owner, mut at_work) = (Waker::noop(), AtWork::new());
+        let enter = |at_work: &mut AtWork<_>, place, number| {
+            let (sender, future) = waits(number);
+            assert_eq!(at_work.enter(owner, future), Err(place));
+            sender
+        };
+        for sender in [0, 1, 2].map(|place| enter(&mut at_work, place, place)) {
+            sender.send(()).unwrap();
+        }
+        assert_eq!(at_work.poll_next(owner), Poll::Ready(0));
+        enter(&mut at_work, 0, 9).send(()).unwrap();
+        assert_eq!([(); 3].map(|()| at_work.poll_next(owner)), [1, 2, 9].map(Poll::Ready));
     }
 }
