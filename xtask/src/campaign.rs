@@ -32,7 +32,7 @@ struct Wanted {
     targets: Vec<String>,
     seconds: u32,
     executions: u64,
-    /// Without the address sanitizer.
+    /// Without the address sanitizer, where a target is not about C.
     plain: bool,
 }
 
@@ -123,7 +123,8 @@ fn once(root: &Path, target: &str, wanted: &Wanted) -> Result<(Row, bool), Failu
     let artifacts = root.join("fuzz/artifacts").join(target);
     let before = (found(&artifacts, &["crash-", "oom-", "leak-"]), found(&artifacts, &["timeout-", "slow-unit-"]));
     let (begun, spent) = (Instant::now(), children_cpu());
-    let arguments = fuzz::with(wanted.plain, fuzz::arguments(root, target, wanted.seconds)?);
+    let plain = fuzz::is_plain(target, wanted.plain);
+    let arguments = fuzz::with(plain, fuzz::arguments(root, target, wanted.seconds)?);
     let mut child = fuzz::command(root, &arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -143,7 +144,7 @@ fn once(root: &Path, target: &str, wanted: &Wanted) -> Result<(Row, bool), Failu
     let row = Row {
         runs: 1,
         executions,
-        sanitized: if wanted.plain { 0 } else { executions },
+        sanitized: if plain { 0 } else { executions },
         seconds: begun.elapsed().as_secs_f64(),
         cpu_seconds: children_cpu() - spent,
         peak_mb: statistic("peak_rss_mb"),

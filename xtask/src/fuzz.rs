@@ -19,6 +19,13 @@ const SECONDS: u32 = 2;
 /// Campaigns have it, but those that ask for `--plain`.
 const PLAIN: [&str; 2] = ["--sanitizer", "none"];
 
+/// Targets that are about C, of which it says nothing that no crate here is unsafe: campaigns have the sanitizer for them
+/// whatever they ask for.
+const ABOUT_C: [&str; 1] = ["compress"];
+
+/// With the sanitizer, C is compiled for it too. Without that only what C does by `malloc`, `memcpy` and the like is looked at.
+const C_FLAGS: (&str, &str) = ("CFLAGS", "-fsanitize=address");
+
 /// How the smoke is built.
 const QUICK: [(&str, &str); 2] = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")];
 
@@ -68,6 +75,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Smoke, Failure> {
     }
     println!("fuzz smoke: {} targets, {seconds} s each: {}", targets.len(), targets.join(", "));
     Ok(Smoke::Ran)
+}
+
+/// Whether a target is to be without a sanitizer in a campaign that asks for that, or does not.
+pub(crate) fn is_plain(target: &str, asked: bool) -> bool {
+    asked && !ABOUT_C.contains(&target)
 }
 
 /// A command of cargo-fuzz, without a sanitizer where it is to be plain.
@@ -166,6 +178,10 @@ pub(crate) fn command(root: &Path, arguments: &[String]) -> Command {
         .env_remove("CARGO_MANIFEST_PATH")
         .env_remove("RUSTUP_TOOLCHAIN")
         .current_dir(root);
+    // Compilers of Windows have other words for it. Who sets the variable knows better.
+    if cfg!(unix) && !arguments.iter().any(|word| word == PLAIN[0]) && std::env::var_os(C_FLAGS.0).is_none() {
+        command.env(C_FLAGS.0, C_FLAGS.1);
+    }
     command
 }
 
@@ -203,6 +219,20 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let words = with(true, arguments(folder.path(), "wire", 7)?);
         assert_eq!(words.get(..4).map(|words| words.join(" ")).as_deref(), Some("run --sanitizer none wire"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_about_c_has_the_sanitizer_always_and_its_c_too() -> Result<(), Failure> {
+        assert!(is_plain("codec", true) && !is_plain("codec", false) && !is_plain("compress", true));
+        let folder = tempfile::tempdir()?;
+        for plain in [false, true] {
+            let words = with(plain, arguments(folder.path(), "compress", 7)?);
+            let command = command(folder.path(), &words);
+            let flags = command.get_envs().find(|(name, _)| *name == C_FLAGS.0).and_then(|(_, value)| value);
+            let wanted = !plain && cfg!(unix) && std::env::var_os(C_FLAGS.0).is_none();
+            assert_eq!(flags.is_some(), wanted, "{plain}");
+        }
         Ok(())
     }
 
