@@ -407,8 +407,11 @@ fn session_ops() -> Vec<Seed> {
         seeds.push(good(format!("{name}_renewed"), work(&renewed)));
         // Large and small calls while no more is granted, while none is taken, and after that.
         let calls = [by(0, 0), 0, 0x0b, 0xb0, by(0, 0), 0, 0, 9, by(0, 5), 0x30, 9, 9, 3, 0, 1, 1, 15, 15, 10, 40];
-        let short = [0u8, 1, 2, 0, 1].map(|short| [&[by(1, 14), short, 9][..], &calls].concat()).concat();
+        let short = [0u8, 1, 2, 0].map(|short| [&[by(1, 14), short, 9][..], &calls].concat()).concat();
         seeds.push(good(format!("{name}_short"), [&[flag, 0x3c, 0x3c][..], &short].concat()));
+        // It waits until the end, and nothing else comes that would have it granted.
+        let waits = [15, 15, 15, by(1, 14), 1, 0, by(0, 0), 0, 0x0b, 0xb0, 15, 15, 15];
+        seeds.push(good(format!("{name}_waits_for_memory"), [&[flag, 0x3c, 0x3c][..], &waits].concat()));
         let bytewise = [by(0, 0), 0, 0, 40, by(0, 8), 0, 1, by(1, 9), 0, 1, by(1, 8), 0, 3, by(0, 9), 0, 3].repeat(12);
         seeds.push(good(format!("{name}_byte_by_byte"), work(&bytewise)));
         seeds.push(bad(format!("{name}_drained"), work(&[by(0, 0), 0, 1, 1, 15, by(1, 11), 0xff, by(0, 0), 0, 1, 1])));
