@@ -2,10 +2,10 @@
 //!
 //! Credit bounds each connection by itself; this bounds all of them, by two rules. What applications have and have not done
 //! with they make free: at the limit those connections are not read whose applications hold much. All the rest, what is
-//! half-way in and what is on its way out, only the peer makes free, by moving on: it may come to half of the limit. Beyond
-//! that no large message is granted, who holds its part or more gets no call taken, and is cut if it does not move that, so
-//! that peers who keep memory by doing nothing pay for it and nobody else does: as long as too much is held, somebody holds
-//! a part. It must never know what is held.
+//! half-way in and what is on its way out, only the peer makes free, by moving on: it may come to half of the limit, and what
+//! is beyond that stops nobody. Then no large message is granted, who holds its part or more gets no call taken, and who
+//! holds half a part or more is cut if it does not move that: those who hold less have half of that half together at most. It
+//! must never know what is held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use np_types::Time;
 const FREE: usize = 64 << 10;
 /// How soon a connection that has stopped, or keeps a message waiting, looks again; later the longer that lasts.
 const AGAIN: Duration = Duration::from_millis(50);
-/// How soon it does at the latest, and a connection that waits for its peer with a part or more looks how the others fare.
+/// How soon it does at the latest, and a connection that waits for its peer with half a part or more looks how the others fare.
 const LOOKS: Duration = Duration::from_secs(1);
 /// How often a connection that has stopped tells its peer that it lives: well within the usual heartbeat.
 const SHOWS_LIFE: Duration = Duration::from_secs(5);
@@ -53,8 +53,16 @@ impl Memory {
 
     /// How much more may wait for peers, before it is too much.
     fn spare(&self) -> usize {
-        let part = self.most.load(Ordering::Acquire) / 2;
-        part.saturating_sub(self.waits.load(Ordering::Acquire))
+        let half = self.most.load(Ordering::Acquire) / 2;
+        half.saturating_sub(self.waits.load(Ordering::Acquire))
+    }
+
+    /// Whether what counts comes to more than there may be. What waits for peers beyond the half does not count: who has to
+    /// move that, is watched for it, and nobody else is to pay.
+    fn is_full(&self) -> bool {
+        let most = self.most.load(Ordering::Acquire);
+        let beyond = self.waits.load(Ordering::Acquire).saturating_sub(most / 2);
+        self.used.load(Ordering::Acquire).saturating_sub(beyond) > most
     }
 
     /// The part of a connection of what may wait for peers, and no more than is little in any case; never nothing, which
@@ -84,8 +92,10 @@ pub(crate) struct Holding {
     pub(crate) moved: u64,
     /// Whether a message of the peer waits to be granted.
     pub(crate) asks: bool,
-    /// Whether the peer could move any of it: nothing that the application has is in its way.
-    pub(crate) can_move: bool,
+    /// What of the rest was read, and is no whole record yet: that has a time of its own.
+    pub(crate) unread: usize,
+    /// How much the peer could move now, at most: applications may have what it would need for more.
+    pub(crate) movable: u64,
 }
 
 impl Holding {
@@ -93,13 +103,23 @@ impl Holding {
     const fn waits(&self) -> usize {
         self.all.saturating_sub(self.taken)
     }
+
+    /// What of it counts as kept.
+    const fn kept(&self) -> usize {
+        self.waits().saturating_sub(self.unread)
+    }
+
+    /// Whether applications are in the way of half of it.
+    const fn is_stuck(&self) -> bool {
+        self.movable < self.kept().div_ceil(2) as u64
+    }
 }
 
-/// The time of a connection that keeps its part or more.
+/// The time of a connection that keeps half its part or more.
 #[derive(Debug, Clone, Copy)]
 struct Watch {
     since: Time,
-    /// What waited then, and had been moved.
+    /// What was kept then, and had been moved.
     waited: usize,
     moved: u64,
     /// For how long of it the peer could not move, and since when it cannot.
@@ -109,7 +129,7 @@ struct Watch {
 
 impl Watch {
     const fn new(now: Time, holding: &Holding) -> Self {
-        Self { since: now, waited: holding.waits(), moved: holding.moved, excused: Duration::ZERO, stuck: None }
+        Self { since: now, waited: holding.kept(), moved: holding.moved, excused: Duration::ZERO, stuck: None }
     }
 
     /// Whether half of what waited has moved since.
@@ -146,7 +166,7 @@ pub(crate) struct Share {
     shortage: Shortage,
     /// Since when a message waits for memory.
     asked: Option<Time>,
-    /// While a part or more waits for the peer.
+    /// While half a part or more waits for the peer.
     watched: Option<Watch>,
 }
 
@@ -166,28 +186,29 @@ impl Share {
         replace(&all.used, self.holding.all, holding.all);
         replace(&all.waits, self.holding.waits(), holding.waits());
         self.holding = holding;
-        let reads = holding.taken <= FREE || all.used.load(Ordering::Acquire) <= all.most.load(Ordering::Acquire);
+        let reads = holding.taken <= FREE || !all.is_full();
         if reads {
             self.since = None;
         } else if self.since.is_none() {
             (self.since, self.shown) = (Some(now), now);
         }
-        let much = holding.waits() >= all.part();
-        self.shortage = match (all.spare(), much) {
+        let (kept, part) = (holding.kept(), all.part());
+        self.shortage = match (all.spare(), kept >= part) {
             (1.., _) => Shortage::None,
             (0, false) => Shortage::Grants,
             (0, true) => Shortage::Calls,
         };
         let asks = holding.asks && self.shortage != Shortage::None;
         self.asked = asks.then(|| self.asked.unwrap_or(now));
-        self.watch(now, much);
+        self.watch(now, kept >= part.div_ceil(2));
         reads
     }
 
-    /// Begins to watch whoever has its part or more, or begins anew once half of what waited has moved.
+    /// Begins to watch whoever has half its part or more, or begins anew once half of what it kept has moved. It is watched long
+    /// before it pays: or who has nearly a part would never be, nor who has it but for a moment.
     fn watch(&mut self, now: Time, much: bool) {
         // What this side does not read, or has given no credit for, the peer cannot move.
-        let stuck = self.is_stopped() || !self.holding.can_move;
+        let stuck = self.is_stopped() || self.holding.is_stuck();
         self.watched = much.then(|| {
             let goes_on = self.watched.filter(|watch| !watch.is_over(self.holding.moved));
             let mut watch = goes_on.unwrap_or_else(|| Watch::new(now, &self.holding));
@@ -206,11 +227,11 @@ impl Share {
         self.all.as_ref().filter(|_| self.limited).map_or(u64::MAX, |all| all.spare() as u64)
     }
 
-    /// Whether memory is short, and the peer has kept its part of it or more for half of `span` without moving half of that,
-    /// `span` at most not counted in which it could not.
+    /// Whether memory is short, and the peer has kept half its part of it or more for half of `span` without moving half of
+    /// that, `span` at most not counted in which it could not.
     pub(crate) fn keeps(&self, now: Time, span: Duration) -> bool {
         let is_late = self.watched.is_some_and(|watch| watch.lasts(now, span) >= span / 2);
-        is_late && self.shortage == Shortage::Calls
+        is_late && self.shortage != Shortage::None
     }
 
     /// Whether it is time to tell the peer that this side lives, though it does not read.
@@ -267,12 +288,12 @@ mod tests {
 
     /// So much at all, and of that with the application.
     fn holds(all: usize, taken: usize) -> Holding {
-        Holding { all, taken, can_move: true, ..Holding::default() }
+        Holding { all, taken, movable: u64::MAX, ..Holding::default() }
     }
 
     /// So much that waits for the peer, and what it has moved.
     fn waits(waits: usize, moved: u64) -> Holding {
-        Holding { all: waits, moved, can_move: true, ..Holding::default() }
+        Holding { all: waits, moved, movable: u64::MAX, ..Holding::default() }
     }
 
     #[test]
@@ -337,7 +358,8 @@ mod tests {
         let (mut idle, mut busy, mut small) = (memory.share(), memory.share(), memory.share());
         let half = (3 * FREE / 2) as u64;
         assert!(idle.note(at(0), waits(2 * FREE, 0)) && busy.note(at(0), waits(2 * FREE, 0)));
-        assert!(small.note(at(0), waits(FREE / 2, 0)) && small.shortage() == Shortage::None);
+        let little = FREE / 2 - 1;
+        assert!(small.note(at(0), waits(little, 0)) && small.shortage() == Shortage::None);
         assert!(!idle.keeps(at(60), SPAN), "there is enough for all");
         // A little more, and it is short: who has done nothing until then is late already.
         assert!(busy.note(at(60), waits(3 * FREE, FREE as u64)) && busy.shortage() == Shortage::Calls);
@@ -345,8 +367,8 @@ mod tests {
         assert!(!busy.keeps(at(69), SPAN), "it has moved half of what it had");
         assert!(busy.note(at(69), waits(3 * FREE, FREE as u64 + half)) && !busy.keeps(at(78), SPAN));
         assert!(busy.keeps(at(79), SPAN), "and nothing since");
-        assert!(small.note(at(79), waits(FREE / 2, 0)) && small.shortage() == Shortage::Grants);
-        assert!(!small.keeps(at(1_000), SPAN), "a part is nobody's concern");
+        assert!(small.note(at(79), waits(little, 0)) && small.shortage() == Shortage::Grants);
+        assert!(!small.keeps(at(1_000), SPAN), "half a part is nobody's concern");
         drop(idle);
         assert!(busy.note(at(81), waits(3 * FREE, FREE as u64 + half)) && busy.shortage() == Shortage::None);
         assert!(!busy.keeps(at(1_000), SPAN), "the memory is no longer short");
@@ -359,8 +381,8 @@ mod tests {
         let mut all: Vec<Share> = (0..32).map(|_| memory.share()).collect();
         for share in &mut all {
             assert!(
-                share.note(at(0), waits(FREE / 16 - 1, 0)) && share.due(at(0)).is_none(),
-                "each less than its part"
+                share.note(at(0), waits(FREE / 32 - 1, 0)) && share.due(at(0)).is_none(),
+                "each less than half its part"
             );
         }
         // The half is passed by no byte, and nobody has more than another.
@@ -380,6 +402,41 @@ mod tests {
         assert_eq!(memory.part(), FREE);
     }
 
+    /// However much peers keep, and by however many connections after each other.
+    #[test]
+    fn what_peers_keep_beyond_the_half_stops_nobody() {
+        let memory = Memory::new(Some(10 * FREE));
+        let (mut peer, mut one) = (memory.share(), memory.share());
+        assert!(peer.note(at(0), waits(20 * FREE, 0)) && one.note(at(0), holds(5 * FREE, 5 * FREE)));
+        assert!(!one.note(at(0), holds(5 * FREE + 1, 5 * FREE + 1)), "the other half is there for applications");
+        drop(peer);
+        assert!(one.note(at(0), holds(10 * FREE, 10 * FREE)));
+    }
+
+    #[test]
+    fn half_a_record_is_nobodys_part() {
+        let memory = Memory::new(Some(2 * FREE));
+        let mut one = memory.share();
+        let half = Holding { unread: FREE / 2 + 1, ..waits(FREE, 0) };
+        assert!(one.note(at(0), half) && one.shortage() == Shortage::Grants && one.due(at(0)).is_none());
+        let half = Holding { unread: FREE / 2, ..waits(FREE, 0) };
+        assert!(one.note(at(0), half) && one.shortage() == Shortage::Grants && one.keeps(at(10), SPAN));
+        assert!(one.note(at(0), waits(FREE, 0)) && one.shortage() == Shortage::Calls);
+    }
+
+    /// Nor does it help that others go, for as long as what is kept is more than half a part.
+    #[test]
+    fn who_has_less_than_a_part_for_a_moment_is_watched_on() {
+        let memory = Memory::new(Some(10 * FREE));
+        let (mut one, _other) = (memory.share(), memory.share());
+        for (second, kept) in [(0, 6 * FREE), (5, FREE / 2), (9, 6 * FREE)] {
+            assert!(one.note(at(second), waits(kept, 0)) && !one.keeps(at(second), SPAN));
+        }
+        assert!(one.keeps(at(10), SPAN));
+        assert!(one.note(at(10), waits(FREE / 2 - 1, 0)) && one.note(at(10), waits(6 * FREE, 0)));
+        assert!(!one.keeps(at(19), SPAN) && one.keeps(at(20), SPAN), "little is forgiven");
+    }
+
     #[test]
     fn a_pause_in_the_shortage_gives_nobody_more_time() {
         let memory = Memory::new(Some(10 * FREE));
@@ -395,7 +452,7 @@ mod tests {
     #[test]
     fn the_time_of_who_cannot_move_stands_still() {
         let unread = Holding { all: 4 * FREE, taken: 2 * FREE, ..waits(0, 0) };
-        let starved = Holding { can_move: false, ..waits(2 * FREE, 0) };
+        let starved = Holding { movable: FREE as u64 - 1, ..waits(2 * FREE, 0) };
         for stuck in [unread, starved] {
             let memory = Memory::new(Some(FREE));
             let mut one = memory.share();
@@ -426,9 +483,9 @@ mod tests {
         let memory = Memory::new(Some(10 * FREE));
         let (mut one, mut other) = (memory.share(), memory.share());
         assert_eq!((one.shortage(), one.spare()), (Shortage::Grants, 5 * FREE as u64), "not noted yet");
-        assert!(one.note(at(0), waits(FREE - 1, 0)) && one.due(at(0)).is_none());
-        assert_eq!((one.shortage(), one.spare()), (Shortage::None, 4 * FREE as u64 + 1));
-        assert!(one.note(at(0), waits(FREE, 0)) && one.due(at(0)) == Some(at(0) + super::LOOKS));
+        assert!(one.note(at(0), waits(FREE / 2 - 1, 0)) && one.due(at(0)).is_none());
+        assert_eq!((one.shortage(), one.spare()), (Shortage::None, 9 * FREE as u64 / 2 + 1));
+        assert!(one.note(at(0), waits(FREE / 2, 0)) && one.due(at(0)) == Some(at(0) + super::LOOKS));
         assert!(other.note(at(0), waits(9 * FREE, 0)) && other.spare() == 0);
         // The longer it waits, the less often it looks.
         let asks = Holding { asks: true, ..waits(0, 0) };

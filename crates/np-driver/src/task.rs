@@ -415,8 +415,8 @@ impl Task {
         let all = size(self.session.held_bytes()) + unpacked + kept + self.input.len() + unwritten;
         let taken = size(self.session.held_by_application()) + unpacked + whole;
         let (moved, asks) = (self.session.moved_bytes(), self.session.waits_for_grants());
-        let can_move = unwritten > 0 || self.session.peer_can_move();
-        let reads = self.share.note(self.now, Holding { all, taken, moved, asks, can_move });
+        let (unread, movable) = (self.input.len(), self.session.movable_bytes());
+        let reads = self.share.note(self.now, Holding { all, taken, moved, asks, unread, movable });
         self.session.set_shortage(self.share.shortage(), self.share.spare());
         if !reads {
             self.session.note_heard(self.now);

@@ -277,7 +277,7 @@ impl Session {
 
     /// Asks the peer for a sign of life; gives the token that [`Event::Pong`] will carry.
     ///
-    /// Pings that were not sent yet are one: the latest. Each that is not answered holds eight bytes.
+    /// Pings that were not sent yet are one, with one token. Each time that it is asked holds eight bytes until it is answered.
     ///
     /// [`Event::Pong`]: crate::Event::Pong
     pub fn ping(&mut self) -> u64 {

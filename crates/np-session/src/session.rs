@@ -125,7 +125,8 @@ pub struct Session {
     pub(crate) went_straight: u64,
 }
 
-/// Pings: tokens count up, and pongs answer the latest that left or an earlier one. Every token leaves.
+/// Pings: tokens count up, and pongs answer the latest that left or an earlier one. Every token leaves
+/// before there is another.
 #[derive(Debug, Default)]
 pub(crate) struct PingState {
     given: u64,

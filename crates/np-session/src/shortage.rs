@@ -44,11 +44,12 @@ impl Session {
         self.shortage == Shortage::None && self.spare > 0
     }
 
-    /// Whether the peer can make any of what waits for it free: it has credit of the connection left, has begun messages of a
-    /// stream window or less, for which a sender keeps credit, or has something to take. If not, the application has it all.
+    /// How much of what waits for the peer it can make free now, at most, in bytes: all while it has credit of the connection
+    /// left. Else what it has begun of messages of a stream window or less, for which a sender keeps credit, and what it has to
+    /// take; the application has what it would need for the rest.
     #[must_use]
-    pub const fn peer_can_move(&self) -> bool {
-        self.receive_window.is_open() || self.assembling > 0 || self.table.leaving_bytes() > 0
+    pub const fn movable_bytes(&self) -> u64 {
+        if self.receive_window.is_open() { u64::MAX } else { self.assembling + self.table.leaving_bytes() }
     }
 
     /// Whether a message of the peer waits to be granted.
@@ -89,10 +90,10 @@ mod tests {
         let limits = Limits::default();
         let window = u64::from(limits.connection_window);
         let mut session = Session::danger_from_traffic(Side::Responder, limits, traffic, Time::ZERO);
-        assert!(session.peer_can_move());
+        assert_eq!(session.movable_bytes(), u64::MAX);
         session.receive_window.receive(window).unwrap();
-        assert!(!session.peer_can_move());
-        session.assembling = 1;
-        assert!(session.peer_can_move());
+        assert_eq!(session.movable_bytes(), 0);
+        session.assembling = 7;
+        assert_eq!(session.movable_bytes(), 7);
     }
 }

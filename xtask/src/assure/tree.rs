@@ -20,6 +20,12 @@ type Tests = &'static [&'static str];
 const STAGES: &[(&str, &[Tests])] = &[
     ("crates/np-dispatch/", &[&["--lib"], &["--tests"]]),
     ("crates/np-driver/src/half_open.rs", &[&["--lib"], DRIVER_REST]),
+    (
+        "crates/np-driver/src/memory.rs",
+        &[&["--lib", "--", "memory::"], &["--test", "kept"], &["--lib", "--test", "slow"], DRIVER_REST],
+    ),
+    ("crates/np-driver/src/progress.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
+    ("crates/np-driver/src/call_limits.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
     ("crates/np-driver/", &[&["--lib"], &["--test", "sources"], DRIVER_REST]),
     ("crates/np-noise/src/replay.rs", &[&["--lib", "--test", "replay"]]),
     (
@@ -38,6 +44,14 @@ const STAGES: &[(&str, &[Tests])] = &[
         ],
     ),
     (
+        "crates/np-session/src/shortage.rs",
+        &[&["--lib", "--test", "session", "--", "shortage::"], SESSION, SESSION_REST],
+    ),
+    (
+        "crates/np-session/src/credit.rs",
+        &[&["--lib", "--test", "session", "--", "credit::", "budgets::"], SESSION, SESSION_REST],
+    ),
+    (
         "crates/np-session/src/flood.rs",
         &[&["--lib", "--", "flood::"], &["--test", "session", "--", "flood::"], SESSION, SESSION_REST],
     ),
@@ -49,6 +63,7 @@ const STAGES: &[(&str, &[Tests])] = &[
             SESSION_REST,
         ],
     ),
+    ("crates/np-trust/src/known.rs", &[&["--lib"]]),
     ("crates/np-trust/", &[&["--lib", "--", "--skip", "known::"], &["--lib"]]),
     ("crates/np-types/", &[&["--lib"]]),
     ("crates/np-wire/", &[&["--lib", "--tests"]]),

@@ -103,7 +103,7 @@ fn what_the_peer_moves_of_what_waits_for_it_is_counted() {
         let moved = pair.server().moved_bytes();
         assert!(moved >= size as u64 && moved < size as u64 + BESIDE, "{moved}");
         assert_eq!(pair.server().held_bytes() - pair.server().held_by_application(), 0);
-        assert!(pair.server().peer_can_move());
+        assert_eq!(pair.server().movable_bytes(), u64::MAX);
     }
 }
 
@@ -167,6 +167,25 @@ fn what_a_stream_has_to_send_waits_for_the_peer() {
     }
 }
 
+/// The end of a stream whose message has not left takes it over, and what this side opened and gives up it does not send.
+#[test]
+fn what_is_not_sent_any_more_waits_for_nobody_and_nothing_waits_twice() {
+    let mut pair = Setup::with_limits(&small()).connect();
+    let key = pair.client().open(stream()).unwrap();
+    pair.settle();
+    let theirs = opened(&pair.events(1)).remove(0).0;
+    pair.server().send(theirs, body(1, 0, 3_000)).unwrap();
+    pair.client().send(key, body(1, 0, 3_000)).unwrap();
+    pair.settle();
+    assert_eq!([pair.server().held_bytes(), pair.client().held_bytes()].map(|held| held > 2_000), [true; 2]);
+    let (before, taken) = (pair.server().held_bytes(), pair.server().held_by_application());
+    pair.server().end(theirs, Status::Ok, "", Metadata::new()).unwrap();
+    assert!(pair.server().held_bytes() <= before && pair.server().held_by_application() == taken);
+    let before = pair.client().held_bytes();
+    pair.client().cancel(key);
+    assert_eq!(before - pair.client().held_bytes(), 3_000);
+}
+
 /// But to take what it is sent it needs none of this side's.
 #[test]
 fn a_peer_whose_window_is_full_cannot_move_unless_it_has_something_to_take() {
@@ -176,15 +195,15 @@ fn a_peer_whose_window_is_full_cannot_move_unless_it_has_something_to_take() {
         pair.client().open(request(1_024)).unwrap();
     }
     pair.settle();
-    assert!(!pair.server().peer_can_move());
+    assert_eq!(pair.server().movable_bytes(), 0);
     let calls = opened(&pair.events(1));
     pair.server().send(calls[0].0, body(1, 0, 3_000)).unwrap();
-    assert!(pair.server().peer_can_move());
+    assert_eq!(pair.server().movable_bytes(), 3_000);
     pair.settle();
-    assert!(pair.server().peer_can_move(), "it waits for credit of the peer's");
+    assert_eq!(pair.server().movable_bytes(), 3_000, "it waits for credit of the peer's");
     pair.server().cut(calls[0].0, Status::Failed, "").unwrap();
     pair.settle();
-    assert!(!pair.server().peer_can_move());
+    assert_eq!(pair.server().movable_bytes(), 0);
     pair.server().respond(calls[1].0, Answer { body: body(1, 0, 3_000), ..Answer::default() }).unwrap();
-    assert!(pair.server().peer_can_move());
+    assert_eq!(pair.server().movable_bytes(), 3_000);
 }
