@@ -80,8 +80,14 @@ fn scarce(config: &mut AcceptorConfig) {
 
 /// A server that clients move by hand.
 async fn open(name: &str) -> (Acceptor, Address) {
+    open_with(name, MOST).await
+}
+
+/// One whose connections may hold so much together.
+async fn open_with(name: &str, most: usize) -> (Acceptor, Address) {
     let mut config = AcceptorConfig::without_identity(Policy::anonymous(), router());
     scarce(&mut config);
+    config.max_memory = Some(most);
     let mut acceptor = Acceptor::new(config).unwrap();
     let at: Address = format!("mem:{name}?mode=danger-plaintext").parse().unwrap();
     acceptor.listen(Listener::bind(&at, &BindOptions::default()).await.unwrap()).unwrap();
@@ -155,6 +161,22 @@ async fn who_begins_messages_and_sends_nothing_is_cut_and_nobody_beside_it_is() 
     }
     sleep(PATIENCE * 3).await;
     honest.ping().await;
+}
+
+/// What came of a record counts for nobody's part until it is whole, be it more than one: its calls are taken.
+#[tokio::test(start_paused = true)]
+async fn a_record_in_two_parts_is_not_kept_while_memory_is_short() {
+    let (_acceptor, at) = open_with("kept-record", 128 << 10).await;
+    let (_idle, mut hand) = (idler(&at).await, ByHand::connect(&at).await);
+    // A part is 32 KiB.
+    let record = begin(&mut hand, "size", 40_000);
+    let (most, rest) = record.split_at(36_000);
+    for part in [most, rest] {
+        hand.link.io.write_all(part).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+    }
+    let answered = |event: &Event| matches!(event, Event::Answered { answer, .. } if answer.body == "40000");
+    assert!(settle(&mut hand).await.iter().any(answered));
 }
 
 /// Answers that wait for credit are held as messages half-way in are: who does not take them gets no more, and is cut.
