@@ -461,6 +461,8 @@ mod tests {
                 assert!(one.shortage() == Shortage::Calls && !one.keeps(at(second + 3), SPAN), "{second}");
             }
             assert!(!one.keeps(at(17), SPAN) && one.keeps(at(18), SPAN));
+            one.note(at(14), Holding { movable: FREE as u64, ..waits(2 * FREE, 0) });
+            assert!(!one.keeps(at(17), SPAN) && one.keeps(at(18), SPAN), "half of it is enough");
             one.note(at(17), stuck);
             assert!(!one.keeps(at(28), SPAN), "20 seconds are excused");
             assert!(one.keeps(at(30), SPAN), "and no more");

@@ -168,7 +168,8 @@ mod tests {
         assert_eq!(psks.by_key(&ada), Some(&psk(5)));
         assert_eq!(psks.by_key(&eve), Some(&psk(4)));
         assert_eq!(psks.by_key(&PublicKey::from_bytes([3; 32])), None);
-        assert!(!psks.is_empty() && Psks::new().is_empty());
+        let some = [psks, Psks::new().with_id("a", psk(1)).unwrap(), Psks::new().with_key(ada, psk(3))];
+        assert!(some.iter().all(|psks| !psks.is_empty()) && Psks::new().is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tests of the file of known peers.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::thread;
 use np_types::{KeyError, PublicKey, SecretKey, UnixMillis};
 use tempfile::TempDir;
 
-use super::{KnownPeer, KnownPeers, KnownPeersProblem};
+use super::{KnownPeer, KnownPeers, KnownPeersError, KnownPeersProblem};
 
 const NOW: UnixMillis = UnixMillis(1_772_323_200_000);
 const DB: &str = "tcp://db:4711";
@@ -116,6 +117,38 @@ fn what_is_no_list_is_refused_by_name() {
     fs::remove_file(&place.path).unwrap();
     fs::create_dir(&place.path).unwrap();
     assert!(matches!(KnownPeers::open(&place.path).unwrap_err().problem, KnownPeersProblem::NotFile));
+}
+
+/// A path through a file leads nowhere, and is no list that is not there yet. Windows does not tell them apart.
+#[cfg(unix)]
+#[test]
+fn a_path_through_a_file_is_refused() {
+    let place = with("");
+    let error = KnownPeers::open(&place.path.join("known_peers")).unwrap_err();
+    assert!(matches!(error.problem, KnownPeersProblem::Read(_)), "{error}");
+}
+
+#[test]
+fn an_error_has_the_one_behind_it_as_its_source() {
+    let source = |problem| KnownPeersError { path: PathBuf::new(), problem }.source().map(ToString::to_string);
+    let io = || std::io::Error::other("the disk is gone");
+    for problem in [KnownPeersProblem::Read(io()), KnownPeersProblem::Write(io())] {
+        assert_eq!(source(problem), Some("the disk is gone".to_owned()));
+    }
+    let error = "np1".parse::<PublicKey>().unwrap_err();
+    assert_eq!(source(KnownPeersProblem::Key { line: 1, error: error.clone() }), Some(error.to_string()));
+    assert_eq!(source(KnownPeersProblem::Full), None);
+}
+
+/// Or whoever reads a list that others write would need to write beside it, and would wait for them.
+#[test]
+fn a_key_that_is_known_needs_no_lock() {
+    let place = with(&format!("{DB} {}\n", key(1)));
+    assert_eq!(place.known.first_use(DB, &key(1), NOW).unwrap(), KnownPeer::Known);
+    place.known.remember(DB, &key(1)).unwrap();
+    assert!(!place.path.with_file_name("known_peers.lock").exists());
+    place.known.remember(DB, &key(2)).unwrap();
+    assert!(place.path.with_file_name("known_peers.lock").exists());
 }
 
 #[test]
