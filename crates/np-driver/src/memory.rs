@@ -402,6 +402,17 @@ mod tests {
         assert_eq!(memory.part(), FREE);
     }
 
+    /// Or its peer would take this side for dead.
+    #[test]
+    fn who_is_not_read_is_told_every_five_seconds_that_this_side_lives() {
+        let memory = Memory::new(Some(FREE));
+        let mut one = memory.share();
+        assert!(one.note(at(9), holds(FREE, FREE)) && !one.shows_life(at(60)));
+        assert!(!one.note(at(60), holds(2 * FREE, 2 * FREE)));
+        let shown = [60, 64, 65, 69, 70, 76, 80, 81].map(|second| one.shows_life(at(second)));
+        assert_eq!(shown, [false, false, true, false, true, true, false, true]);
+    }
+
     /// However much peers keep, and by however many connections after each other.
     #[test]
     fn what_peers_keep_beyond_the_half_stops_nobody() {
