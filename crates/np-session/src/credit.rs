@@ -211,4 +211,16 @@ mod tests {
             assert_eq!((window.credit(), window.may_grow()), (credit, may_grow), "{consumed}");
         }
     }
+
+    #[test]
+    fn what_came_is_held_until_its_memory_is_free_again() {
+        let mut window = ReceiveWindow::new(1_000, 1_000);
+        window.receive(5).unwrap();
+        window.receive(2).unwrap();
+        assert_eq!(window.held(), 7);
+        window.release(3);
+        assert_eq!(window.held(), 4);
+        assert_eq!(window.receive(994), Err(Misbehaved::Credit));
+        assert_eq!(window.held(), 4, "what was refused is not held");
+    }
 }
