@@ -70,7 +70,14 @@ fn monitors_get_what_they_ask_for_and_no_more() {
     assert!(ask(&host, "\u{1b}[2J\r\n\r\n").starts_with("HTTP/1.1 400 "));
     let large = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(8 << 10));
     assert!(ask(&host, &large).starts_with("HTTP/1.1 431 "));
-    // Thirty-two that say nothing hold every place; one more is closed, and those go on.
+}
+
+#[test]
+fn one_monitor_more_than_there_are_places_is_closed_and_the_others_go_on() {
+    let folder = Folder::new();
+    // Nobody asked this server before: one whose answer is just done would hold a place for a moment more.
+    let (_serve, host) = monitored(&folder, &[]);
+    // Thirty-two that say nothing hold every place.
     let mut silent: Vec<_> = (0..32).map(|_| TcpStream::connect(&host).unwrap()).collect();
     let mut more = TcpStream::connect(&host).unwrap();
     let read = more.read(&mut [0; 1]);
