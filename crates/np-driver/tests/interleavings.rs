@@ -478,6 +478,27 @@ fn a_budget_is_never_overdrawn() {
     assert!(bell.borrow(100, 100));
 }
 
+/// A message that came whole waits for its reader alone: in no moment of his taking it do its bytes look as if the peer still
+/// had to bring the rest.
+fn a_whole_message_never_looks_like_one_in_part() {
+    let (mut line, mut stream) = Line::new();
+    for (body, end) in pieces(&[900]) {
+        line.arrive(body, end, false);
+    }
+    let (all, whole) = line.bell.kept();
+    assert!(all > 0 && whole == all, "{whole} of {all}");
+    let reader = thread::spawn(move || block_on(stream.recv()).unwrap().unwrap().len());
+    loop {
+        let (all, whole) = line.bell.kept();
+        assert_eq!(all, whole);
+        if all == 0 {
+            break;
+        }
+        thread::yield_now();
+    }
+    assert_eq!(reader.join().unwrap(), 900);
+}
+
 /// Calls that several connections make at one moment are as many as the rate allows, and no fewer.
 fn a_rate_is_shared_to_the_last_act() {
     let shared = Arc::new((Bucket::default(), Tap::default()));
@@ -505,6 +526,7 @@ const SCENES: &[(&str, fn())] = &[
     ("whoever_is_at_work_is_never_left_asleep", whoever_is_at_work_is_never_left_asleep),
     ("places_are_never_too_many_and_whoever_waits_gets_one", places_are_never_too_many_and_whoever_waits_gets_one),
     ("a_budget_is_never_overdrawn", a_budget_is_never_overdrawn),
+    ("a_whole_message_never_looks_like_one_in_part", a_whole_message_never_looks_like_one_in_part),
     ("a_rate_is_shared_to_the_last_act", a_rate_is_shared_to_the_last_act),
 ];
 

@@ -1,6 +1,7 @@
 //! A server under a service manager: what it tells, the sockets that it takes over, and the files that come for this.
 
 use std::io::{BufRead as _, BufReader};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +9,45 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Folder, finish, np, run, send};
+use crate::support::{Folder, Ran, finish, np, run, send};
+
+/// A server that ends with the test that started it, however that ends.
+struct Started(Option<Child>);
+
+impl Started {
+    fn of(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    /// What came of it, once it has ended by itself.
+    fn finish(mut self) -> Ran {
+        finish(self.0.take().unwrap())
+    }
+}
+
+impl Deref for Started {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Started {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
 
 /// The next words that differ from signs of life.
 fn words(manager: &UnixDatagram) -> String {
@@ -37,11 +76,8 @@ fn check_manager(name: &str, manager: &UnixDatagram) {
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let folder = Folder::new();
     let (key, _) = folder.key("server.key");
-    let mut child = np(["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key, "--allow", "anyone"])
-        .env("NOTIFY_SOCKET", name)
-        .env("WATCHDOG_USEC", "200000")
-        .spawn()
-        .unwrap();
+    let mut command = np(["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key, "--allow", "anyone"]);
+    let mut child = Started::of(command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "200000"));
     assert_eq!(hear(manager), "READY=1\nSTATUS=serving at 1 address");
     assert!(first_line(&mut child).starts_with("listening "), "ready means that it listens");
     for _ in 0..3 {
@@ -74,25 +110,25 @@ fn a_manager_that_cannot_be_told_stops_no_server() {
     let gone = folder.arg("gone");
     for (name, said) in [("relative", "NOTIFY_SOCKET"), (&*gone, "was not told")] {
         let arguments = ["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key, "--allow", "anyone"];
-        let mut child = np(arguments).env("NOTIFY_SOCKET", name).spawn().unwrap();
+        let mut child = Started::of(np(arguments).env("NOTIFY_SOCKET", name));
         let line = first_line(&mut child);
         assert_eq!(run(["call", line.strip_prefix("listening ").unwrap(), "np.echo", "hello"]).ok(), "hello");
         send(&child, Signal::TERM);
-        let ran = finish(child);
+        let ran = child.finish();
         assert!(ran.code == Some(0) && ran.err.contains(said), "{}", ran.err);
     }
 }
 
 /// Starts `np serve` as a manager does that has bound a socket: it is the file 3 of the process.
-fn activated(socket: OwnedFd, listen: &str, key: &str) -> Child {
+fn activated(socket: OwnedFd, listen: &str, key: &str) -> Started {
     let script = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --listen "$1" --identity "$2" --allow anyone"#;
-    Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", script, env!("CARGO_BIN_EXE_np"), listen, key])
         .stdin(Stdio::from(socket))
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    Started::of(&mut command)
 }
 
 #[test]
@@ -124,12 +160,14 @@ fn sockets_that_no_argument_names_are_refused() {
     let folder = Folder::new();
     let (key, _) = folder.key("server.key");
     let socket = || OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    finish(activated(socket(), "tcp://127.0.0.1:0", &key)).fails(2, &["LISTEN_FDS", "no --listen names", "127.0.0.1:"]);
+    activated(socket(), "tcp://127.0.0.1:0", &key)
+        .finish()
+        .fails(2, &["LISTEN_FDS", "no --listen names", "127.0.0.1:"]);
     let datagrams = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-    finish(activated(datagrams, "tcp://127.0.0.1:0", &key)).fails(2, &["LISTEN_FDS", "no socket that listens"]);
+    activated(datagrams, "tcp://127.0.0.1:0", &key).finish().fails(2, &["LISTEN_FDS", "no socket that listens"]);
     // They are for the process that LISTEN_PID names.
     let arguments = ["serve", "--listen", "tcp://127.0.0.1:0", "--identity", &key, "--allow", "anyone"];
-    let mut child = np(arguments).env("LISTEN_FDS", "7").env("LISTEN_PID", "1").spawn().unwrap();
+    let mut child = Started::of(np(arguments).env("LISTEN_FDS", "7").env("LISTEN_PID", "1"));
     assert!(first_line(&mut child).starts_with("listening "));
     send(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(0));
