@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use np_facade::{
-    Address, ClientAuth, Config, Fingerprint, KeyFileMode, Scheme, ServerConfig, TlsClient, TlsServer, TlsVersion,
-};
+use np_facade::{Address, ClientAuth, Config, Fingerprint, Scheme, ServerConfig, TlsClient, TlsServer, TlsVersion};
 
 use crate::args::KeyMode;
 use crate::failure::Failure;
@@ -183,6 +181,8 @@ pub(crate) fn requires_certificates(server: &ServerConfig) -> bool {
 #[cfg(unix)]
 fn check_private(argument: &str, key: &Path, mode: KeyMode) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use np_facade::KeyFileMode;
     // What cannot be looked at is refused by whoever reads it.
     let Ok(meta) = std::fs::metadata(key) else { return Ok(()) };
     let bits = meta.permissions().mode() & 0o777;

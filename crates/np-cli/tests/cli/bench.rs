@@ -6,9 +6,12 @@ use std::process::Stdio;
 
 use np_facade::{CallError, Client, Limits, WhenFull};
 use serde_json::Value;
+#[cfg(unix)]
 use tokio::runtime::Runtime;
 
-use crate::support::{Folder, House, Serve, finish, np, run};
+#[cfg(unix)]
+use crate::support::finish;
+use crate::support::{Folder, House, Serve, np, run};
 
 /// The counts, which must add up.
 #[track_caller]

@@ -8,7 +8,9 @@ use np_facade::raw::transport::{BindOptions, ConnectOptions, Listener, TlsClient
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::{Folder, Ran, np, run};
+#[cfg(unix)]
+use crate::support::np;
+use crate::support::{Folder, Ran, run};
 
 const FILES: [&str; 6] = ["ca-key.pem", "ca.pem", "client-key.pem", "client.pem", "server-key.pem", "server.pem"];
 

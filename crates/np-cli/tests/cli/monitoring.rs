@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 #[cfg(unix)]
 use np_facade::Client;
+#[cfg(unix)]
 use serde_json::Value;
 
 use crate::support::{Folder, Serve, run};
