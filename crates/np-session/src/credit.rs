@@ -192,7 +192,8 @@ impl ReassemblyBudget {
 mod tests {
     use np_types::Misbehaved;
 
-    use super::{ReceiveWindow, SendWindow};
+    use super::{ReassemblyBudget, ReceiveWindow, SendWindow};
+    use crate::StreamKey;
 
     #[test]
     fn credit_is_capped_below_two_to_the_62nd() {
@@ -222,5 +223,37 @@ mod tests {
         assert_eq!(window.held(), 4);
         assert_eq!(window.receive(994), Err(Misbehaved::Credit));
         assert_eq!(window.held(), 4, "what was refused is not held");
+    }
+
+    #[test]
+    fn a_frame_of_credit_is_due_with_a_quarter_of_the_window_and_never_with_nothing() {
+        let mut window = ReceiveWindow::new(8, 8);
+        window.release(1);
+        assert!(!window.is_due());
+        window.release(1);
+        assert!(window.is_due());
+        // A quarter of this one is nothing, which nobody sends a frame for.
+        let mut small = ReceiveWindow::new(3, 3);
+        assert!(!small.is_due());
+        small.release(1);
+        assert!(small.is_due());
+    }
+
+    #[test]
+    fn queues_in_which_nobody_waits_give_their_memory_back() {
+        let key = StreamKey::NONE;
+        let mut window = SendWindow::default();
+        assert!(!window.reserve(key, 1));
+        window.forget(key);
+        assert!(window.waiting.capacity() > 0);
+        window.rest();
+        assert_eq!(window.waiting.capacity(), 0);
+        let mut budget = ReassemblyBudget::new(1);
+        budget.ask(key, 1);
+        budget.rest();
+        assert_eq!(budget.next_grant(), Some((key, 1)), "one that waits stays");
+        assert!(budget.waiting.capacity() > 0);
+        budget.rest();
+        assert_eq!(budget.waiting.capacity(), 0);
     }
 }

@@ -231,6 +231,21 @@ fn the_last_message_of_a_stream_that_gets_no_credit_is_bounded_and_ends() {
     }
 }
 
+/// Room that was promised is taken: the message counts as a whole before its bytes have come, and until it is given up.
+#[test]
+fn what_was_granted_is_held_before_it_has_come() {
+    let limits = Limits { stream_window: 1_024, ..tight() };
+    limits.validate().unwrap();
+    let mut talk = Dialogue::open(Side::Responder, &limits);
+    let head = Open { total: Some(4_000), ..Open::new(OpenKind::Request) };
+    talk.say(&[Frame::Method { number: 0, name: "m" }, Frame::Open(head)]);
+    assert_eq!((talk.session.held_bytes(), talk.session.held_by_application()), (4_000, 0));
+    talk.say(&[Frame::Data { id: theirs(0), fin: false, end: false, body: &[7; 1_000] }]);
+    assert_eq!(talk.session.held_bytes(), 4_000, "what came of it took no more");
+    talk.say(&[Frame::Cancel { id: theirs(0), status: Status::Cancelled }]);
+    assert_eq!(talk.session.held_bytes(), 0);
+}
+
 /// As one that came whole: its body and its metadata, which together may be more than there is room for.
 #[test]
 fn a_request_that_came_in_pieces_counts_with_its_metadata() {
