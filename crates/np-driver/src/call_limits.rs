@@ -261,7 +261,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use np_types::{PeerIdentity, PublicKey, Time};
 
-    use super::{CallLimits, WhenFull};
+    use super::{CallLimits, CallPlaces, Gauge, WhenFull};
 
     fn peer(byte: u8) -> PeerIdentity {
         PeerIdentity::Noise(PublicKey::from_bytes([byte; 32]))
@@ -325,5 +325,48 @@ mod tests {
         assert!(one.enter().now_or_never().is_none());
         drop(third);
         one.enter().await;
+    }
+
+    #[test]
+    fn what_is_in_use_and_what_ever_was_is_told() {
+        let limits = CallLimits::new(5, 3, WhenFull::Refuse);
+        let places = limits.of(&peer(1), Time::ZERO);
+        assert_eq!(limits.counts(), (0, 0));
+        let held = places.try_enter().unwrap();
+        drop(places.try_enter().unwrap());
+        places.count(4);
+        assert_eq!((limits.counts(), format!("{:?}", limits.server)), ((1, 6), "max_server_calls 1/5".to_owned()));
+        let own = places.gauges[0].as_ref().unwrap();
+        assert!(own.is_used() && !Gauge::new("other", 1).is_used());
+        drop(held);
+        assert!(!own.is_used() && limits.counts() == (0, 6));
+    }
+
+    #[test]
+    fn whoever_waits_is_counted_and_a_client_has_no_limit() {
+        let limits = CallLimits::new(1, 1, WhenFull::Wait);
+        let places = limits.of(&peer(1), Time::ZERO);
+        let held = places.enter().now_or_never().unwrap();
+        let mut waits = Box::pin(places.enter());
+        assert_eq!(places.waiting(), 0);
+        assert!((&mut waits).now_or_never().is_none());
+        assert_eq!(places.waiting(), 1);
+        drop((waits, held));
+        assert_eq!(places.waiting(), 0);
+        assert!(places.waits() && !CallLimits::new(1, 1, WhenFull::Refuse).of(&peer(1), Time::ZERO).waits());
+        let client = CallPlaces::default();
+        let _held = [client.try_enter().unwrap(), client.enter().now_or_never().unwrap()];
+        assert!(client.try_enter().is_ok() && client.keeps_rate(Time::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_rate_is_of_the_identity_and_of_nobody_else() {
+        let limits = CallLimits::new(9, 9, WhenFull::Refuse);
+        let places = limits.of(&peer(1), Time::ZERO);
+        (0..9).for_each(|_| assert!(places.keeps_rate(Time::ZERO).is_ok()));
+        limits.set_per_second(Some(1));
+        let taken = [(); 3].map(|()| limits.of(&peer(1), Time::ZERO).keeps_rate(Time::ZERO));
+        assert_eq!(taken[2], Err("max_peer_calls_per_second"));
+        assert!(limits.of(&peer(2), Time::ZERO).keeps_rate(Time::ZERO).is_ok());
     }
 }

@@ -25,6 +25,10 @@ const STAGES: &[(&str, &[Tests])] = &[
         &[&["--lib", "--", "memory::"], &["--test", "kept"], &["--lib", "--test", "slow"], DRIVER_REST],
     ),
     ("crates/np-driver/src/progress.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
+    (
+        "crates/np-driver/src/accept/judge.rs",
+        &[&["--test", "handshakes", "--test", "refusals", "--test", "patterns", "--test", "sources"], DRIVER_REST],
+    ),
     ("crates/np-driver/src/call_limits.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
     ("crates/np-driver/", &[&["--lib"], &["--test", "sources"], DRIVER_REST]),
     ("crates/np-noise/src/replay.rs", &[&["--lib", "--test", "replay"]]),
