@@ -1,10 +1,14 @@
 //! Records as bytes: splits, flipped bits, padding, and keys that are renewed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use np_session::{Answer, Event, OpenKind};
+use np_noise::{
+    AgreementKey, CipherKey, Crypto, NoiseError, Provider, ReceiveCipher, RustCrypto, SendCipher, Suite, Traffic,
+};
+use np_session::{Answer, Event, OpenKind, Session};
 use np_testkit::{Dialogue, Setup, body};
-use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, Status, Time};
+use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, SecretKey, Status, Time};
 use np_wire::{Frame, Open, Side, StreamId};
 
 use crate::help::{echo, first_call, frames, opened, request, stream};
@@ -147,6 +151,88 @@ fn a_rest_at_any_moment_takes_nothing_away() {
     }
     talk.session.rest(Time::ZERO);
     assert!(talk.session.is_idle() && talk.session.opened() == 3 && talk.session.held_bytes() == 0);
+}
+
+/// Counts the keys that are prepared, each until it is dropped.
+#[derive(Debug)]
+struct Counting(AtomicUsize);
+
+struct Counted(&'static Counting, Box<dyn CipherKey>);
+
+impl Counting {
+    fn count(&'static self, key: Box<dyn CipherKey>) -> Box<dyn CipherKey> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::new(Counted(self, key))
+    }
+}
+
+impl Provider for &'static Counting {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn agreement_key(&self, secret: &SecretKey) -> Box<dyn AgreementKey> {
+        RustCrypto.agreement_key(secret)
+    }
+
+    fn cipher_key(&self, suite: Suite, key: &[u8; 32]) -> Box<dyn CipherKey> {
+        self.count(RustCrypto.cipher_key(suite, key))
+    }
+}
+
+impl CipherKey for Counted {
+    fn seal_in_place(&self, nonce: &[u8; 12], ad: &[u8], text: &mut [u8]) -> Result<[u8; 16], NoiseError> {
+        self.1.seal_in_place(nonce, ad, text)
+    }
+
+    fn open_in_place(&self, nonce: &[u8; 12], ad: &[u8], record: &mut [u8]) -> Result<(), NoiseError> {
+        self.1.open_in_place(nonce, ad, record)
+    }
+
+    fn renewed(&self, key: &[u8; 32]) -> Box<dyn CipherKey> {
+        self.0.count(self.1.renewed(key))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_rest_keeps_no_prepared_key_of_either_direction() {
+    static KEYS: Counting = Counting(AtomicUsize::new(0));
+    static PROVIDER: &Counting = &KEYS;
+    let prepared = || KEYS.0.load(Ordering::Relaxed);
+    let session = |side, crypto, [one, other]: [u8; 2]| {
+        let send = SendCipher::danger_with(crypto, [one; 32]);
+        let receive = ReceiveCipher::danger_with(crypto, [other; 32]);
+        let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+        Session::danger_from_traffic(side, Limits::default(), traffic, Time::ZERO)
+    };
+    let counted = Crypto { provider: &PROVIDER, ..Crypto::default() };
+    let mut here = session(Side::Responder, counted, [1, 2]);
+    let mut there = session(Side::Initiator, Crypto::default(), [2, 1]);
+    let pass = |from: &mut Session, to: &mut Session| {
+        let mut out = Vec::new();
+        assert!(from.poll_transmit(Time::ZERO, &mut out));
+        from.handle_written(out.len());
+        to.handle_bytes(Time::ZERO, &mut bytes::BytesMut::from(&out[..]));
+    };
+    // The settings of both sides, then a sign of life.
+    for round in 0..2 {
+        here.rest(Time::ZERO);
+        assert_eq!(prepared(), 0, "{round}");
+        pass(&mut there, &mut here);
+        assert_eq!(prepared(), 1, "the key that opens, {round}");
+        here.rest(Time::ZERO);
+        assert_eq!(prepared(), 0, "{round}");
+        pass(&mut here, &mut there);
+        assert_eq!(prepared(), 1, "the key that seals, {round}");
+        there.ping();
+    }
+    assert!(here.error().is_none() && there.error().is_none());
 }
 
 #[test]
