@@ -41,6 +41,20 @@ const WHOLE: &[&str] = &[
     "crates/np-driver/src/progress.rs",
     "crates/np-driver/src/call_limits.rs",
     "crates/np-driver/src/accept/judge.rs",
+    "crates/np-driver/src/accept/places.rs",
+    "crates/np-driver/src/allowance.rs",
+    "crates/np-driver/src/identities.rs",
+    "crates/np-driver/src/lifetime.rs",
+    "crates/np-session/src/methods.rs",
+    "crates/np-session/src/handshake/outer.rs",
+    "crates/np-compress/src/budget.rs",
+    "crates/np-dispatch/src/codec/depth.rs",
+    "crates/np-trust/src/key_file.rs",
+    "crates/np-trust/src/watch.rs",
+    "crates/np-transport/src/tls/verify.rs",
+    "crates/np-transport/src/tls/identity.rs",
+    "crates/np-cluster/src/signing.rs",
+    "crates/np-cluster/src/engine/gate.rs",
 ];
 /// Elsewhere: so many, by this seed.
 const SAMPLED: [&str; 3] = ["np-noise", "np-session", "np-wire"];

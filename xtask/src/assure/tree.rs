@@ -18,6 +18,9 @@ type Tests = &'static [&'static str];
 /// For the mutants of a file or folder, first the tests that notice most of them, then more for what those missed. A
 /// mutant that passes all of them is missed. Where two hold, the first does.
 const STAGES: &[(&str, &[Tests])] = &[
+    ("crates/np-cluster/src/engine/gate", &[&["--lib", "--", "tests::abuse::", "engine::"], &["--lib"]]),
+    ("crates/np-cluster/", &[&["--lib", "--", "tests::keys::"], &["--lib"]]),
+    ("crates/np-compress/", &[&["--lib", "--tests"]]),
     ("crates/np-dispatch/", &[&["--lib"], &["--tests"]]),
     ("crates/np-driver/src/half_open.rs", &[&["--lib"], DRIVER_REST]),
     (
@@ -29,6 +32,8 @@ const STAGES: &[(&str, &[Tests])] = &[
         "crates/np-driver/src/accept/judge.rs",
         &[&["--test", "handshakes", "--test", "refusals", "--test", "patterns", "--test", "sources"], DRIVER_REST],
     ),
+    ("crates/np-driver/src/allowance.rs", &[&["--lib"], &["--test", "slow", "--test", "calls"], DRIVER_REST]),
+    ("crates/np-driver/src/lifetime.rs", &[&["--lib", "--test", "lifetime"], DRIVER_REST]),
     ("crates/np-driver/src/call_limits.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
     ("crates/np-driver/", &[&["--lib"], &["--test", "sources"], DRIVER_REST]),
     ("crates/np-noise/src/replay.rs", &[&["--lib", "--test", "replay"]]),
@@ -67,6 +72,7 @@ const STAGES: &[(&str, &[Tests])] = &[
             SESSION_REST,
         ],
     ),
+    ("crates/np-transport/", &[&["--lib", "--tests", "--features", "dev-certificates"]]),
     ("crates/np-trust/src/known.rs", &[&["--lib"]]),
     ("crates/np-trust/", &[&["--lib", "--", "--skip", "known::"], &["--lib"]]),
     ("crates/np-types/", &[&["--lib"]]),
