@@ -16,6 +16,11 @@ pub struct Transports;
 #[doc = include_str!("../../docs/EXACTLY_ONCE.md")]
 pub struct ExactlyOnce;
 
+/// The page about clusters, for its code blocks.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/CLUSTER.md")]
+pub struct Clusters;
+
 /// The page for whoever comes from another library, for its code blocks.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/MIGRATING.md")]

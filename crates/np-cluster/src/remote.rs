@@ -187,3 +187,46 @@ impl MemberTables {
         Some(rows.map(|rows| rows.into_iter().map(Row::into_member).collect()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use np_facade::encode;
+
+    use super::{Entry, Question, Row};
+    use crate::attributes::Attributes;
+    use crate::member::{Member, MemberState};
+
+    fn bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+        encode(value).unwrap().to_vec()
+    }
+
+    /// `docs/CLUSTER.md`, "What a node is asked".
+    #[test]
+    fn the_words_of_a_node_are_the_bytes_of_its_page() {
+        let attributes = Attributes {
+            service: "s".to_owned(),
+            version: "v".to_owned(),
+            zone: String::new(),
+            addresses: vec!["t".to_owned()],
+        };
+        let member = |state, address: &str, key: Option<&str>| {
+            let (name, address) = ("n".to_owned(), address.parse().unwrap());
+            let key = key.map(ToOwned::to_owned);
+            Member { name, state, address, key, attributes: attributes.clone(), generation: 300 }
+        };
+        let told = [1, b's', 1, b'v', 0, 1, 1, b't', 0xac, 0x02];
+        let live = member(MemberState::Live, "10.0.0.1:7400", Some("k"));
+        let place = [1, b'n', 0, 0, 10, 0, 0, 1, 0xe8, 0x39, 1, 1, b'k'];
+        assert_eq!(bytes(&vec![Row::of(&live)]), [&[1][..], &place, &told].concat());
+        for (state, number) in [(MemberState::Failed, 1), (MemberState::Left, 2)] {
+            let row = bytes(&Row::of(&member(state, "[::1]:1", None)));
+            let place = [&[1, b'n', number, 1][..], &[0; 15], &[1, 1, 0]].concat();
+            assert_eq!(row, [&place[..], &told].concat());
+        }
+        let question = |node: Option<&str>| Question { key: "k".to_owned(), node: node.map(ToOwned::to_owned) };
+        assert_eq!(bytes(&question(None)), [1, b'k', 0]);
+        assert_eq!(bytes(&question(Some("n"))), [1, b'k', 1, 1, b'n']);
+        let entry = Entry { node: "n".to_owned(), value: "v".to_owned(), signed: true, known: false, valid: true };
+        assert_eq!(bytes(&entry), [1, b'n', 1, b'v', 1, 0, 1]);
+    }
+}

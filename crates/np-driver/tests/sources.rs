@@ -155,6 +155,7 @@ async fn limits_of_zero_are_refused_by_name() {
 }
 
 /// What became of the connections of a flood.
+#[cfg(any(target_os = "linux", windows))]
 #[derive(Debug, Default)]
 struct Flood {
     /// Told that their source has had its share.
@@ -164,6 +165,7 @@ struct Flood {
 }
 
 /// Sends recorded first flights from one source, one connection each.
+#[cfg(any(target_os = "linux", windows))]
 async fn flood(address: np_transport::Address, source: String, flights: Vec<Vec<u8>>) -> Flood {
     let options = np_transport::ConnectOptions {
         source: Some(source.parse().unwrap()),

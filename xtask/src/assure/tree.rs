@@ -30,7 +30,10 @@ const STAGES: &[(&str, &[Tests])] = &[
     ("crates/np-driver/src/progress.rs", &[&["--lib"], &["--test", "slow"], DRIVER_REST]),
     (
         "crates/np-driver/src/accept/judge.rs",
-        &[&["--test", "handshakes", "--test", "refusals", "--test", "patterns", "--test", "sources"], DRIVER_REST],
+        &[
+            &["--lib", "--test", "handshakes", "--test", "refusals", "--test", "patterns", "--test", "sources"],
+            DRIVER_REST,
+        ],
     ),
     ("crates/np-driver/src/allowance.rs", &[&["--lib"], &["--test", "slow", "--test", "calls"], DRIVER_REST]),
     ("crates/np-driver/src/lifetime.rs", &[&["--lib", "--test", "lifetime"], DRIVER_REST]),

@@ -21,6 +21,8 @@ const NO_LIMIT: &str = "max_age";
 const NOTES: &str = "crates/np-cli/src/inspect";
 /// Cells of a row about a code that crosses the wire: number, name, meaning, cause and remedy.
 const WIRE_CELLS: usize = 5;
+/// Of a row about any other code: its name, what happened, why, and the remedy.
+const CELLS: usize = 4;
 
 /// What the first cells of the page have to say, and where it comes from.
 struct Wanted {
@@ -52,9 +54,12 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         if !first.contains(", ") && (gone || numbered) {
             findings.push(Finding::new(&page.path, *line, format!("there is no code {first}")));
         }
-        let scant = cells.len() < WIRE_CELLS || cells.iter().any(String::is_empty);
-        if scant && known.contains(&(first, second)) {
-            let message = format!("{first} needs a name, a meaning, a cause and a remedy, each in its cell");
+        let on_the_wire = known.contains(&(first, second));
+        let told = names(first).all(|name| known.contains(&(name, None)));
+        let wanted = if on_the_wire { WIRE_CELLS } else { CELLS };
+        if (on_the_wire || told) && (cells.len() < wanted || cells.iter().any(String::is_empty)) {
+            let message =
+                format!("{first} needs a meaning, a cause and a remedy, each in its cell: {wanted} cells in all");
             findings.push(Finding::new(&page.path, *line, message));
         }
     }
@@ -68,8 +73,7 @@ fn missing(wanted: &[Wanted], rows: &[(usize, Vec<String>)]) -> Vec<Finding> {
     for one in wanted.iter().filter(|one| seen.insert((&one.cell, &one.name))) {
         let told = rows.iter().any(|(_, cells)| {
             let name = one.name.as_ref().is_none_or(|name| cells.get(1) == Some(name));
-            cells.first().is_some_and(|cell| cell.split(", ").any(|part| part.split(" (").next() == Some(&one.cell)))
-                && name
+            cells.first().is_some_and(|cell| names(cell).any(|told| told == one.cell)) && name
         });
         if !told {
             let name = one.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
@@ -78,6 +82,11 @@ fn missing(wanted: &[Wanted], rows: &[(usize, Vec<String>)]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The codes that a first cell is about: some have a row together, some are followed by what they wrap.
+fn names(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split(", ").filter_map(|part| part.split(" (").next())
 }
 
 /// The cells of all rows, without back quotes.
@@ -194,9 +203,9 @@ mod tests {
                          impl LimitName {\n    fn name() { match self { Self::Pings => \"pings\", } }\n}\nfn other() {}\n";
     const ERRORS: &str = "//! D.\npub enum Error { Address(A), NoAddress, }\nmatch self {\n    Self::Remote => 1,\n    Self::Io => io(),\n}\n";
     const CLUSTERS: &str = "//! D.\npub enum ClusterError { Address(A), #[error(\"x\")] Keys { limit: usize, }, }\n";
-    const GOOD: &str = "| code | what |\n|---|---|\n| `NP-IO` | x |\n| `0x10` | malformed | x | y | z |\n\
-                        | 0 | ok | x | y | z |\n| `pings` | x |\n| `Address` (`AddressError`), `NoAddress` | x |\n| 1 | x |\n\
-                        | `ClusterError::Address` | x |\n| `ClusterError::Keys` | x |\n";
+    const GOOD: &str = "| code | what |\n|---|---|\n| `NP-IO` | x | y | z |\n| `0x10` | malformed | x | y | z |\n\
+                        | 0 | ok | x | y | z |\n| `pings` | x | y | z |\n| `Address` (`AddressError`), `NoAddress` | x | y | z |\n| 1 | x | y | z |\n\
+                        | `ClusterError::Address` | x | y | z |\n| `ClusterError::Keys` | x | y | z |\n";
 
     fn found(page: &str) -> Vec<String> {
         let files = [
@@ -223,14 +232,14 @@ mod tests {
     #[test]
     fn a_code_without_a_row_is_found() {
         for (row, code) in [
-            ("| `NP-IO` | x |\n", "NP-IO"),
+            ("| `NP-IO` | x | y | z |\n", "NP-IO"),
             ("| `0x10` | malformed | x | y | z |\n", "0x10 malformed"),
             ("| 0 | ok | x | y | z |\n", "0 ok"),
-            ("| `pings` | x |\n", "pings"),
-            ("| `Address` (`AddressError`), `NoAddress` | x |\n", "Address"),
-            ("| 1 | x |\n", "for 1 of"),
-            ("| `ClusterError::Address` | x |\n", "ClusterError::Address"),
-            ("| `ClusterError::Keys` | x |\n", "ClusterError::Keys"),
+            ("| `pings` | x | y | z |\n", "pings"),
+            ("| `Address` (`AddressError`), `NoAddress` | x | y | z |\n", "Address"),
+            ("| 1 | x | y | z |\n", "for 1 of"),
+            ("| `ClusterError::Address` | x | y | z |\n", "ClusterError::Address"),
+            ("| `ClusterError::Keys` | x | y | z |\n", "ClusterError::Keys"),
         ] {
             let without = found(&GOOD.replace(row, ""));
             assert!(without.first().is_some_and(|one| one.contains(code)), "{without:?}");
@@ -261,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn a_code_of_a_program_without_cause_or_remedy_is_found() {
+        for (row, short) in [
+            ("| `pings` | x | y | z |\n", "| `pings` | x | z |\n"),
+            ("| 1 | x | y | z |\n", "| 1 | x | | z |\n"),
+            ("`NoAddress` | x | y | z |\n", "`NoAddress` | x | |\n"),
+        ] {
+            let without = found(&GOOD.replace(row, short));
+            assert!(matches!(without.as_slice(), [one] if one.contains("needs a meaning")), "{without:?}");
+        }
+    }
+
+    #[test]
     fn a_limit_that_an_error_names_without_a_row_is_found() {
         for (path, line, name) in [
             ("crates/np-a/src/a.rs", "const FULL: &str = \"limit codec_depth reached; try again\";", "codec_depth"),
@@ -277,7 +298,7 @@ mod tests {
         ] {
             let without = found_in(path, line, "");
             assert!(matches!(without.as_slice(), [one] if one.contains(&format!("for {name} of"))), "{without:?}");
-            assert_eq!(found_in(path, line, &format!("| `{name}` | x |\n")), [""; 0], "{name}");
+            assert_eq!(found_in(path, line, &format!("| `{name}` | x | y | z |\n")), [""; 0], "{name}");
         }
     }
 

@@ -7,8 +7,6 @@ use crate::counted::counted;
 
 /// What a preface's time may differ from the server's, in milliseconds.
 const SKEW: i64 = 5_000;
-/// Half of that: the rest may be gone within weeks on a clock that nobody sets.
-const SKEW_SOON: i64 = SKEW / 2;
 /// 2026-01-01 and 2100-01-01, in seconds since 1970: np is younger than the first.
 const YEARS: std::ops::Range<u64> = 1_767_225_600..4_102_444_800;
 /// What a server opens beside its connections.
@@ -139,11 +137,8 @@ fn skew(ahead: Option<i64>) -> Check {
         Some(ahead) => format!("{:.1} s behind this machine's", ahead as f64 / 1e3),
         None => "too far from this machine's".to_owned(),
     };
-    let advice = format!(
-        "set both clocks by NTP (timedatectl set-ntp true, or chrony); up to {} s are taken, and {} s are worth a look",
-        SKEW / 1_000,
-        SKEW_SOON / 1_000
-    );
+    let advice =
+        format!("set both clocks by NTP (timedatectl set-ntp true, or chrony); up to {} s are taken", SKEW / 1_000);
     Check::new("clock of the server", State::Fail, found, advice)
 }
 

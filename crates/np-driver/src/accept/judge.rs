@@ -174,3 +174,24 @@ fn no_randomness(handshake: &mut Handshake) -> Result<(), Misuse> {
     handshake.refuse(CloseCode::Internal, "", "the operating system gave no randomness");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use np_noise::ReplayError;
+    use np_types::CloseCode;
+
+    use super::Refused;
+
+    #[test]
+    fn a_first_flight_that_is_no_good_is_refused_by_the_code_of_its_reason() {
+        for (error, expected) in [
+            (ReplayError::Skew { measured: 5_001 }, CloseCode::ClockSkew),
+            (ReplayError::ClockSetBack { wait: 1 }, CloseCode::ClockSkew),
+            (ReplayError::Seen, CloseCode::Replay),
+            (ReplayError::Full, CloseCode::ReplayGuardFull),
+        ] {
+            let Refused { code, text } = error.into();
+            assert_eq!((code, text), (expected, error.to_string()));
+        }
+    }
+}

@@ -45,8 +45,10 @@ pub(super) fn prefaces() -> Vec<PrefaceVector> {
     let xx = || preface(Suite::ChaChaPoly, Pattern::XX);
     let kk = || preface(Suite::ChaChaPoly, Pattern::KK);
     let newer = Preface { min_version: 2, max_version: 3, version: 2, ..xx() };
-    let wrong: [(&'static str, Preface, CloseCode); 6] = [
+    let wrong: [(&'static str, Preface, CloseCode); 8] = [
         ("a version that nobody speaks yet", newer.clone(), CloseCode::Version),
+        ("a version below its range", Preface { min_version: 2, max_version: 3, ..xx() }, CloseCode::Malformed),
+        ("a version above its range", Preface { version: 2, ..xx() }, CloseCode::Malformed),
         ("an unknown suite", Preface { suite: 99, ..xx() }, CloseCode::Incompatible),
         ("an unknown pattern", Preface { pattern: 99, ..xx() }, CloseCode::Incompatible),
         ("a hint in a pattern without one", Preface { hint: [1; 4], ..xx() }, CloseCode::Malformed),

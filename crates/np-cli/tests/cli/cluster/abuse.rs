@@ -5,7 +5,9 @@ use np_facade::{Client, Identity};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{House, Node, QUICK, live};
+#[cfg(target_os = "linux")]
+use super::Node;
+use super::{House, QUICK, live};
 use crate::support::{Serve, np, run};
 
 #[test]
