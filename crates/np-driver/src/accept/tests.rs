@@ -14,9 +14,11 @@ use np_trust::Policy;
 use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::{Instant, timeout};
 
-use super::{Acceptor, AcceptorConfig, SHORTAGE_PAUSE, Source};
+use super::judge::ClientJudge;
+use super::{Acceptor, AcceptorConfig, MAX_REFUSALS, SHORTAGE_PAUSE, Source};
 use crate::connect::{ConnectorConfig, connect};
 use crate::entropy::random_secret_key;
+use crate::establish::Judge as _;
 
 /// Fails as told, and then waits for ever.
 struct Script(Arc<Mutex<VecDeque<TransportError>>>);
@@ -159,4 +161,30 @@ async fn a_nonce_is_kept_of_peers_that_are_proven_and_allowed_and_of_nobody_else
         assert_eq!(nonces_after(Policy::allow_keys([]), pattern, "stranger").await, (false, 0), "{pattern:?}");
     }
     assert_eq!(nonces_after(Policy::anonymous(), Pattern::NK, "anonymous").await, (true, 0));
+}
+
+#[tokio::test]
+async fn a_peer_that_is_refused_gives_its_place_back_and_is_listened_to_while_there_is_leave() {
+    let identity = Keypair::from_secret(random_secret_key().unwrap());
+    let acceptor = Acceptor::new(AcceptorConfig::new(identity, Policy::anyone(), Router::new())).unwrap();
+    let (shared, settings) = (&acceptor.shared, acceptor.shared.settings());
+    let (place, _evicted) = shared.half_open.enter().unwrap();
+    let judge = || ClientJudge {
+        shared,
+        settings: &settings,
+        place: &place,
+        inside: false,
+        preface: None,
+        psk: None,
+        lingers: None,
+    };
+    let mut first = judge();
+    assert_eq!(shared.half_open.count(), 1);
+    assert!(first.leave() && first.lingers.is_some());
+    assert_eq!(shared.half_open.count(), 0);
+    let _others = shared.refusals.try_acquire_many(MAX_REFUSALS as u32 - 1).unwrap();
+    let mut one_more = judge();
+    assert!(!one_more.leave() && one_more.lingers.is_none());
+    drop(first);
+    assert!(one_more.leave());
 }
