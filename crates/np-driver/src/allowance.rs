@@ -86,4 +86,15 @@ mod tests {
         // A peer is never told that it may open nothing: nothing would tell it of the end of that.
         assert_eq!(allowance.full(at(700), 0), Some(1));
     }
+
+    #[test]
+    fn it_is_looked_at_again_a_step_later_while_fewer_are_allowed() {
+        let mut allowance = Allowance::new(10);
+        let at = |steps: u32| Time::ZERO + STEP * steps;
+        assert_eq!(allowance.due(), None, "nothing was lowered");
+        assert_eq!((allowance.full(at(1), 4), allowance.due()), (Some(4), Some(at(2))));
+        allowance.wait(at(5));
+        assert_eq!(allowance.due(), Some(at(6)), "calls still waited then");
+        assert_eq!((allowance.free(at(6)), allowance.due()), (Some(10), None));
+    }
 }

@@ -262,6 +262,7 @@ mod tests {
     use np_types::{PeerIdentity, PublicKey, Time};
 
     use super::{CallLimits, CallPlaces, Gauge, WhenFull};
+    use crate::sync::Ordering;
 
     fn peer(byte: u8) -> PeerIdentity {
         PeerIdentity::Noise(PublicKey::from_bytes([byte; 32]))
@@ -351,8 +352,11 @@ mod tests {
         assert_eq!(places.waiting(), 0);
         assert!((&mut waits).now_or_never().is_none());
         assert_eq!(places.waiting(), 1);
+        let at_server = || limits.server.waiting.load(Ordering::SeqCst);
+        let of_its_own = || places.gauges[0].as_ref().unwrap().waiting.load(Ordering::SeqCst);
+        assert_eq!((of_its_own(), at_server()), (1, 0), "its own limit comes first");
         drop((waits, held));
-        assert_eq!(places.waiting(), 0);
+        assert_eq!((places.waiting(), of_its_own(), at_server()), (0, 0, 0));
         assert!(places.waits() && !CallLimits::new(1, 1, WhenFull::Refuse).of(&peer(1), Time::ZERO).waits());
         let client = CallPlaces::default();
         let _held = [client.try_enter().unwrap(), client.enter().now_or_never().unwrap()];

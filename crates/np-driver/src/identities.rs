@@ -150,4 +150,17 @@ mod tests {
         assert!(!house.calls(1, now));
         assert!(Arc::ptr_eq(&stays, &house.of(0, now)));
     }
+
+    #[test]
+    fn the_table_is_looked_through_each_time_that_it_has_doubled() {
+        let mut house = House::new(1);
+        let mut held = Vec::new();
+        let looks: Vec<usize> = (0..200)
+            .map(|name| {
+                held.push(house.of(name, Time::ZERO));
+                house.identities.look_at
+            })
+            .collect();
+        assert_eq!([looks[0], looks[63], looks[64], looks[191], looks[192]], [64, 64, 192, 192, 448]);
+    }
 }

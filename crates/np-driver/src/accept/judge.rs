@@ -178,9 +178,10 @@ fn no_randomness(handshake: &mut Handshake) -> Result<(), Misuse> {
 #[cfg(test)]
 mod tests {
     use np_noise::ReplayError;
+    use np_session::{Handshake, ResponderConfig};
     use np_types::CloseCode;
 
-    use super::Refused;
+    use super::{Refused, no_randomness};
 
     #[test]
     fn a_first_flight_that_is_no_good_is_refused_by_the_code_of_its_reason() {
@@ -193,5 +194,14 @@ mod tests {
             let Refused { code, text } = error.into();
             assert_eq!((code, text), (expected, error.to_string()));
         }
+    }
+
+    #[test]
+    fn without_randomness_a_client_is_refused() {
+        let mut handshake = Handshake::responder(&ResponderConfig::new(Vec::new()));
+        no_randomness(&mut handshake).unwrap();
+        assert_eq!(handshake.error().map(|error| error.close_code()), Some(CloseCode::Internal));
+        let mut out = Vec::new();
+        assert!(handshake.poll_transmit(&mut out) && !out.is_empty(), "it is told");
     }
 }
