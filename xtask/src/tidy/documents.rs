@@ -141,6 +141,9 @@ fn check_claims(claims: &File, files: &[File], known: &BTreeSet<&str>, findings:
         let cells: Vec<&str> = text.trim().trim_matches('|').split('|').map(str::trim).collect();
         if !text.trim_start().starts_with('|') {
             column = None;
+            let gone = markdown::code_spans(text).filter(|span| is_sentence(span) && !functions.contains(*span));
+            findings
+                .extend(gone.map(|span| Finding::new(&claims.path, line, format!("the test `{span}` does not exist"))));
             continue;
         }
         let Some(at) = column else {
@@ -157,6 +160,11 @@ fn check_claims(claims: &File, files: &[File], known: &BTreeSet<&str>, findings:
             findings.push(Finding::new(&claims.path, line, message));
         }
     }
+}
+
+/// Whether a name is as long as those of tests are, and of no setting.
+fn is_sentence(name: &str) -> bool {
+    name.matches('_').count() > 4 && name.chars().all(is_word)
 }
 
 fn judge_claim(cell: &str, functions: &BTreeSet<String>, known: &BTreeSet<&str>) -> Vec<String> {
@@ -328,6 +336,18 @@ mod tests {
                 assert_eq!(found.len(), 1, "{row}: {found:?}");
                 assert!(found.concat().starts_with(&format!("{page}:5: ")));
             }
+        }
+    }
+
+    #[test]
+    fn a_test_that_a_sentence_names_and_that_does_not_exist_is_found() {
+        let code = ("crates/np-a/tests/a.rs", "#[test]\nfn it_holds_for_each_of_them() {}\n");
+        for (line, count) in [
+            ("Held by `it_holds_for_each_of_them`, as `np_a::name` is.", 0),
+            ("Held by `it_held_for_each_of_them_once`.", 1),
+            ("`max_source_handshakes_per_second` is a setting.", 0),
+        ] {
+            assert_eq!(found(&[("docs/CLAIMS.md", &format!("# C\n\n{line}\n")), code]).len(), count, "{line}");
         }
     }
 
