@@ -21,6 +21,7 @@ const STAGES: &[(&str, &[Tests])] = &[
     ("crates/np-cluster/src/engine/gate", &[&["--lib", "--", "tests::abuse::", "engine::"], &["--lib"]]),
     ("crates/np-cluster/", &[&["--lib", "--", "tests::keys::"], &["--lib"]]),
     ("crates/np-compress/", &[&["--lib", "--tests"]]),
+    ("crates/np-dispatch/src/codec", &[&["--lib", "--features", "json,msgpack"]]),
     ("crates/np-dispatch/", &[&["--lib"], &["--tests"]]),
     ("crates/np-driver/src/half_open.rs", &[&["--lib"], DRIVER_REST]),
     (

@@ -259,3 +259,64 @@ proptest! {
         }
     }
 }
+
+/// Reads of a list, or of a map, how many elements it is said to have.
+#[derive(Debug, PartialEq)]
+struct Expected<const MAP: bool>(Option<usize>);
+
+impl<'de, const MAP: bool> Deserialize<'de> for Expected<MAP> {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Look<const MAP: bool>;
+
+        impl<'de, const MAP: bool> serde::de::Visitor<'de> for Look<MAP> {
+            type Value = Expected<MAP>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("elements")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
+                Ok(Expected(elements.size_hint()))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
+                Ok(Expected(elements.size_hint()))
+            }
+        }
+
+        if MAP { reader.deserialize_map(Look::<MAP>) } else { reader.deserialize_seq(Look::<MAP>) }
+    }
+}
+
+/// A reader may make room for as many as that.
+#[test]
+fn elements_are_expected_as_announced_and_no_more_than_the_body_can_hold_in_all() {
+    type List = Expected<false>;
+    assert_eq!(decode(Codec::Postcard, &[3]), Ok(Expected::<false>(Some(3))));
+    // 5,000 twice, in two bytes each.
+    let body = [0x88, 0x27, 0x88, 0x27];
+    let most = body.len() + MAX_EMPTY;
+    assert_eq!(decode::<(List, List)>(Codec::Postcard, &body), Ok((Expected(Some(most)), Expected(Some(0)))));
+    let after_five = (Expected(Some(5)), Expected(Some(3 + MAX_EMPTY - 5)));
+    assert_eq!(decode::<(List, List)>(Codec::Postcard, &[5, 0x88, 0x27]), Ok(after_five));
+    #[cfg(feature = "msgpack")]
+    assert_eq!(decode(Codec::MessagePack, &[0x83]), Ok(Expected::<true>(Some(3))));
+}
+
+#[test]
+fn codecs_for_people_and_for_machines_write_addresses_each_in_its_way() {
+    let address: std::net::IpAddr = "10.0.0.1".parse().unwrap();
+    for &codec in TYPED {
+        let body = encode_as(codec, &address).unwrap();
+        assert_eq!(decode(codec, &body), Ok(address), "{codec}");
+        let is_text = body.windows(8).any(|part| part == b"10.0.0.1");
+        assert_eq!(is_text, codec == Codec::Json, "{codec}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_variant_without_a_value_may_have_a_null_in_json() {
+    assert_eq!(decode(Codec::Json, br#"{"Point":null}"#), Ok(Shape::Point));
+    assert!(decode::<Shape>(Codec::Json, br#"{"Point":1}"#).is_err());
+}
