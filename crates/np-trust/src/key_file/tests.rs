@@ -29,6 +29,25 @@ impl Folder {
     }
 }
 
+#[test]
+fn modes_are_looked_at_where_there_are_some() {
+    assert_eq!(super::checks_mode(), cfg!(unix));
+}
+
+#[test]
+fn an_error_wraps_what_the_system_or_the_key_said() {
+    use std::error::Error as _;
+
+    let folder = Folder::new();
+    let wrapped = |error: &KeyFileError| error.source().map(ToString::to_string);
+    assert_eq!(wrapped(&read(&folder.path()).unwrap_err()), None, "it is not there, which says all");
+    let wrong = read(&folder.with("no key\n")).unwrap_err();
+    let KeyFileProblem::Key { error, .. } = &wrong.problem else { panic!("{wrong}") };
+    assert_eq!(wrapped(&wrong), Some(error.to_string()));
+    let problem = KeyFileProblem::Read(std::io::ErrorKind::TimedOut.into());
+    assert!(wrapped(&KeyFileError { path: folder.path(), problem }).is_some());
+}
+
 fn key() -> SecretKey {
     SecretKey::from_bytes([7; 32])
 }
@@ -179,6 +198,14 @@ mod unix {
             assert_eq!(may_hold_secret(mode, root, root).is_ok(), both, "{mode:o}");
             assert!(may_hold_secret(mode, other, me).is_err(), "{mode:o}");
             assert!(may_hold_secret(mode, other, root).is_err(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused_for_that_and_not_for_its_mode() {
+        for (owner, user) in [(0, 1000), (1001, 1000)] {
+            let problem = may_hold_secret(0o600, owner, user).unwrap_err();
+            assert!(matches!(problem, KeyFileProblem::Owner { owner: found, .. } if found == owner), "{problem:?}");
         }
     }
 

@@ -59,6 +59,17 @@ fn list(keys: &[u8]) -> AllowList {
 }
 
 #[test]
+fn the_last_list_is_that_of_the_last_look() {
+    let watched = Watched::new();
+    let last = || (*watched.list.last()).clone();
+    assert_eq!(last(), list(&[1]));
+    write(&watched.path, &[1, 2]);
+    assert_eq!(last(), list(&[1]), "nobody has looked since");
+    assert_eq!(watched.settled(), list(&[1, 2]));
+    assert_eq!(last(), list(&[1, 2]));
+}
+
+#[test]
 fn a_change_counts_at_the_next_look() {
     let watched = Watched::new();
     assert_eq!(watched.settled(), list(&[1]));
