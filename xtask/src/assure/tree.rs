@@ -76,7 +76,13 @@ const STAGES: &[(&str, &[Tests])] = &[
             SESSION_REST,
         ],
     ),
-    ("crates/np-transport/", &[&["--lib", "--tests", "--features", "dev-certificates"]]),
+    (
+        "crates/np-transport/src/tls",
+        &[
+            &["--lib", "--test", "tls", "--features", "dev-certificates"],
+            &["--tests", "--features", "dev-certificates"],
+        ],
+    ),
     ("crates/np-trust/src/known.rs", &[&["--lib"]]),
     ("crates/np-trust/", &[&["--lib", "--", "--skip", "known::"], &["--lib"]]),
     ("crates/np-types/", &[&["--lib"]]),
