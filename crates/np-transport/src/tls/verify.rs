@@ -183,3 +183,16 @@ pub(super) fn authorities(
         Err(error) => Err(TlsSetupError::Provider(error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use np_types::Fingerprint;
+
+    use super::WrongPin;
+
+    #[test]
+    fn a_key_that_is_not_pinned_is_shown() {
+        let key = Fingerprint([0xab; 32]);
+        assert_eq!(WrongPin(key).to_string(), format!("the key {key} is not pinned"));
+    }
+}

@@ -1,15 +1,17 @@
 //! What two ends agree on: version, suite, group, protocol, and the value that binds what is inside to the channel.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use np_transport::{
-    Failure, SecurityMode, TlsClient, TlsError, TlsServer, TlsSetupError, TlsSuite, TlsVersion, connect,
+    ClientAuth, Failure, SecurityMode, TlsClient, TlsError, TlsServer, TlsSetupError, TlsSuite, TlsVersion, connect,
 };
 use np_types::PeerIdentity;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -291,4 +293,34 @@ async fn a_tls_listener_needs_a_certificate() {
     assert_eq!(error.failure(), Failure::Usage);
     assert!(error.to_string().contains("--cert"), "{error}");
     assert!(matches!(TlsServer::builder().build(), Err(TlsSetupError::NoCertificate)));
+}
+
+/// Notes whose certificates the server takes, and shows none.
+#[derive(Debug, Default)]
+struct Asked(Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().unwrap() = authorities.iter().map(|name| name.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// So that a client which has several certificates knows which one to show.
+#[tokio::test]
+async fn a_server_that_asks_for_certificates_names_their_authority() {
+    let (ca, leaf) = pair();
+    let server = leaf.server().client_ca_pem(Ca::named("of clients").pem()).client_auth(ClientAuth::Optional);
+    let listener = listen(server.build().unwrap()).await;
+    let asked = Arc::new(Asked::default());
+    let mut config = foreign_client(&ca, rustls::DEFAULT_VERSIONS, &[b"np/1"]);
+    config.client_auth_cert_resolver = Arc::clone(&asked) as Arc<dyn ResolvesClientCert>;
+    let (client, server) = tokio::join!(dial(bare(&listener).port().unwrap(), config), listener.accept());
+    let _ends = (client.unwrap(), server.unwrap());
+    let names = asked.0.lock().unwrap().clone();
+    assert!(matches!(&names[..], [name] if name.ends_with(b"of clients")), "{names:?}");
 }
