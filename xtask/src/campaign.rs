@@ -253,7 +253,7 @@ fn store(workspace: &Workspace, rows: &BTreeMap<String, Row>) -> Result<(), Fail
             name: NAME,
             command: "cargo xtask fuzz --all --minutes N",
             result: format!(
-                "{} targets, {} executions, {} of them with the address sanitizer, in {:.0} minutes of processor time; found ever, and mended: crashes {}, hangs {}",
+                "{} targets, {} executions, {} of them with the address sanitizer, in {:.0} minutes of processor time; found ever: crashes {}, hangs {}",
                 rows.len(),
                 grouped(sum.executions),
                 grouped(sum.sanitized),

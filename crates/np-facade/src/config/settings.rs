@@ -98,8 +98,8 @@ settings! {
         /// What happens to a call beyond `max_server_calls` or `max_identity_calls`: `refuse` at once, as safe to send again, or `wait` until its deadline.
         when_full: WhenFull = WhenFull::Refuse, WHEN_FULL, Restart, |to, it| to.accept().when_full = *it;
         /// How many bytes of messages all connections may hold together, or `off`. Above it those that hold much are not read, and
-        /// are cut when that lasts as long as `operation_timeout`. Half of it may wait for clients; more of that comes on top of
-        /// it, and who keeps much of it without moving it is cut after half of that time.
+        /// are cut when that lasts as long as `operation_timeout`. Up to half of it may be bytes that wait for clients; what waits
+        /// beyond that half comes on top of it, and who keeps much there and does not move it is cut after half of that time.
         max_memory: Option<usize> = None, Maybe(Size(1, 1 << 50), "off"), Live, |to, it| to.accept().max_memory = *it;
         /// How many first flights are remembered against replay.
         replay_capacity: usize = 100_000, Count(10_000, MOST), Restart, |to, it| to.accept().replay_capacity = *it;
