@@ -36,8 +36,12 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     if let Some(index) = files.iter().find(|file| file.path == INDEX) {
         check_index(index, files, &mut findings);
     }
+    let functions = test_names(files);
     for claims in files.iter().filter(|file| CLAIMS.contains(&file.path.as_str())) {
-        check_claims(claims, files, &known, &mut findings);
+        check_claims(claims, &functions, &known, &mut findings);
+    }
+    for page in files.iter().filter(|file| file.extension() == "md") {
+        check_sentences(page, &functions, &mut findings);
     }
     if let Some(protocol) = files.iter().find(|file| file.path == PROTOCOL) {
         check_protocol(protocol, files, &mut findings);
@@ -134,16 +138,12 @@ fn check_rooms(file: &File, known: &BTreeSet<&str>, findings: &mut Vec<Finding>)
 }
 
 /// Every row of a table with a column headed "test" names a function that exists, or says which issue will bring it.
-fn check_claims(claims: &File, files: &[File], known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
-    let functions = test_names(files);
+fn check_claims(claims: &File, functions: &BTreeSet<String>, known: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
     let mut column = None;
     for (line, text) in markdown::outside(&claims.text) {
         let cells: Vec<&str> = text.trim().trim_matches('|').split('|').map(str::trim).collect();
         if !text.trim_start().starts_with('|') {
             column = None;
-            let gone = markdown::code_spans(text).filter(|span| is_sentence(span) && !functions.contains(*span));
-            findings
-                .extend(gone.map(|span| Finding::new(&claims.path, line, format!("the test `{span}` does not exist"))));
             continue;
         }
         let Some(at) = column else {
@@ -156,15 +156,23 @@ fn check_claims(claims: &File, files: &[File], known: &BTreeSet<&str>, findings:
         if cell.chars().all(|c| matches!(c, '-' | ':')) && !cell.is_empty() {
             continue;
         }
-        for message in judge_claim(cell, &functions, known) {
+        for message in judge_claim(cell, functions, known) {
             findings.push(Finding::new(&claims.path, line, message));
         }
     }
 }
 
-/// Whether a name is as long as those of tests are, and of no setting.
+/// A test that a sentence names exists.
+fn check_sentences(page: &File, functions: &BTreeSet<String>, findings: &mut Vec<Finding>) {
+    for (line, text) in markdown::outside(&page.text).filter(|(_, text)| !text.trim_start().starts_with('|')) {
+        let gone = markdown::code_spans(text).filter(|span| is_sentence(span) && !functions.contains(*span));
+        findings.extend(gone.map(|span| Finding::new(&page.path, line, format!("the test `{span}` does not exist"))));
+    }
+}
+
+/// Whether a name is as long as those of tests are, and that of no setting, nor of what counts its refusals.
 fn is_sentence(name: &str) -> bool {
-    name.matches('_').count() > 4 && name.chars().all(is_word)
+    name.matches('_').count() > 4 && name.chars().all(is_word) && !name.starts_with("refused_max_")
 }
 
 fn judge_claim(cell: &str, functions: &BTreeSet<String>, known: &BTreeSet<&str>) -> Vec<String> {

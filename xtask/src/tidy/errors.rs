@@ -19,6 +19,8 @@ const REFUSERS: [&str; 2] = ["crates/np-dispatch/src/", "crates/np-driver/src/"]
 const NO_LIMIT: &str = "max_age";
 /// What this command says of a capture is a note, and no error.
 const NOTES: &str = "crates/np-cli/src/inspect";
+/// Exit codes of no error: that all went well, and that a signal ended it.
+const BESIDE: [&str; 2] = ["0", "130"];
 /// Cells of a row about a code that crosses the wire: number, name, meaning, cause and remedy.
 const WIRE_CELLS: usize = 5;
 /// Of a row about any other code: its name, what happened, why, and the remedy.
@@ -45,7 +47,7 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let rows: Vec<(usize, Vec<String>)> = rows(&page.text);
     let known: BTreeSet<(&str, Option<&str>)> =
         wanted.iter().map(|one| (one.cell.as_str(), one.name.as_deref())).collect();
-    let mut findings = missing(&wanted, &rows);
+    let mut findings = missing(&wanted, &known, &rows);
     for (line, cells) in &rows {
         let (first, second) = (cells.first().map_or("", String::as_str), cells.get(1).map(String::as_str));
         let gone = (first.starts_with("NP-") || first.starts_with(OF_CLUSTER)) && !known.contains(&(first, None));
@@ -67,12 +69,15 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
 }
 
 /// The codes without a row, each once.
-fn missing(wanted: &[Wanted], rows: &[(usize, Vec<String>)]) -> Vec<Finding> {
+fn missing(wanted: &[Wanted], known: &BTreeSet<(&str, Option<&str>)>, rows: &[(usize, Vec<String>)]) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
     for one in wanted.iter().filter(|one| seen.insert((&one.cell, &one.name))) {
         let told = rows.iter().any(|(_, cells)| {
-            let name = one.name.as_ref().is_none_or(|name| cells.get(1) == Some(name));
+            // A status may have the number of an exit code, and is no row of that.
+            let on_the_wire =
+                || known.contains(&(cells.first().map_or("", String::as_str), cells.get(1).map(String::as_str)));
+            let name = one.name.as_ref().map_or_else(|| !on_the_wire(), |name| cells.get(1) == Some(name));
             cells.first().is_some_and(|cell| names(cell).any(|told| told == one.cell)) && name
         });
         if !told {
@@ -126,7 +131,7 @@ fn facade_codes(text: &str) -> Vec<String> {
     let codes = text.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => "));
     let codes = codes.map(|(_, value)| value.trim_end_matches(','));
     let codes = codes.filter(|code| code.parse::<u8>().is_ok()).map(str::to_owned);
-    variants(text, "Error").into_iter().chain(codes).collect()
+    variants(text, "Error").into_iter().chain(codes).chain(BESIDE.map(str::to_owned)).collect()
 }
 
 fn variants(text: &str, name: &str) -> Vec<String> {
@@ -198,14 +203,14 @@ fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
 mod tests {
     use super::*;
 
-    const CODES: &str = "//! D.\nwire_codes! {\n    /// D.\n    Malformed = 0x10, \"malformed\";\n    Ok = 0, \"ok\";\n}\n\
+    const CODES: &str = "//! D.\nwire_codes! {\n    /// D.\n    Malformed = 0x10, \"malformed\";\n    Ok = 0, \"ok\";\n    Failed = 1, \"failed\";\n}\n\
                          fn code() { match self { Self::Io => \"NP-IO\", } }\n\
                          impl LimitName {\n    fn name() { match self { Self::Pings => \"pings\", } }\n}\nfn other() {}\n";
     const ERRORS: &str = "//! D.\npub enum Error { Address(A), NoAddress, }\nmatch self {\n    Self::Remote => 1,\n    Self::Io => io(),\n}\n";
     const CLUSTERS: &str = "//! D.\npub enum ClusterError { Address(A), #[error(\"x\")] Keys { limit: usize, }, }\n";
     const GOOD: &str = "| code | what |\n|---|---|\n| `NP-IO` | x | y | z |\n| `0x10` | malformed | x | y | z |\n\
-                        | 0 | ok | x | y | z |\n| `pings` | x | y | z |\n| `Address` (`AddressError`), `NoAddress` | x | y | z |\n| 1 | x | y | z |\n\
-                        | `ClusterError::Address` | x | y | z |\n| `ClusterError::Keys` | x | y | z |\n";
+                        | 0 | ok | x | y | z |\n| 1 | failed | x | y | z |\n| `pings` | x | y | z |\n| `Address` (`AddressError`), `NoAddress` | x | y | z |\n| 1 | x | y | z |\n\
+                        | 0 | x | y | z |\n| 130 | x | y | z |\n| `ClusterError::Address` | x | y | z |\n| `ClusterError::Keys` | x | y | z |\n";
 
     fn found(page: &str) -> Vec<String> {
         let files = [
@@ -238,6 +243,8 @@ mod tests {
             ("| `pings` | x | y | z |\n", "pings"),
             ("| `Address` (`AddressError`), `NoAddress` | x | y | z |\n", "Address"),
             ("| 1 | x | y | z |\n", "for 1 of"),
+            ("| 0 | x | y | z |\n", "for 0 of"),
+            ("| 130 | x | y | z |\n", "for 130 of"),
             ("| `ClusterError::Address` | x | y | z |\n", "ClusterError::Address"),
             ("| `ClusterError::Keys` | x | y | z |\n", "ClusterError::Keys"),
         ] {
