@@ -101,3 +101,13 @@ pub(crate) fn check(key: &[u8; 32], claim: &Claim<'_>, signature: &[u8; SIGNATUR
     VerifyingKey::from_bytes(key)
         .is_ok_and(|key| key.verify_strict(&claim.bytes(), &Signature::from_bytes(signature)).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SigningKey;
+
+    #[test]
+    fn a_signing_key_is_named_and_not_shown() {
+        assert_eq!(format!("{:?}", SigningKey::from_bytes(&[7; 32])), "SigningKey(..)");
+    }
+}

@@ -32,6 +32,16 @@ fn until_wanted(pattern: Pattern, psk: &Psk) -> [Handshake; 2] {
 }
 
 #[test]
+fn a_responder_that_learns_who_the_other_is_may_have_its_key_late_and_nobody_else() {
+    for pattern in Pattern::ALL {
+        for role in [Role::Initiator, Role::Responder] {
+            let late = role == Role::Responder && BOTH.contains(&pattern);
+            assert_eq!(pattern.takes_psk_late(role), late, "{pattern:?}, {role:?}");
+        }
+    }
+}
+
+#[test]
 fn a_key_before_its_time_is_refused() {
     let local = keypair(Role::Responder);
     for pattern in BOTH {
