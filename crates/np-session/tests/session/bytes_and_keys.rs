@@ -6,9 +6,9 @@ use std::time::Duration;
 use np_noise::{
     AgreementKey, CipherKey, Crypto, NoiseError, Provider, ReceiveCipher, RustCrypto, SendCipher, Suite, Traffic,
 };
-use np_session::{Answer, Event, OpenKind, Session};
+use np_session::{Answer, Event, OpenCall, OpenKind, Session};
 use np_testkit::{Dialogue, Setup, body};
-use np_types::{CloseCode, ConnectionError, Limits, Malformed, Misbehaved, SecretKey, Status, Time};
+use np_types::{CloseCode, ConnectionError, Limits, Malformed, Metadata, Misbehaved, SecretKey, Status, Time};
 use np_wire::{Frame, Open, Side, StreamId};
 
 use crate::help::{echo, first_call, frames, opened, request, stream};
@@ -233,6 +233,39 @@ fn a_rest_keeps_no_prepared_key_of_either_direction() {
         there.ping();
     }
     assert!(here.error().is_none() && there.error().is_none());
+}
+
+#[test]
+fn the_settings_name_the_encodings_that_are_read() {
+    let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+    let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+    let mut session = Session::danger_from_traffic(Side::Responder, Limits::default(), traffic, Time::ZERO);
+    let mut out = Vec::new();
+    assert!(session.poll_transmit(Time::ZERO, &mut out));
+    let first = ReceiveCipher::danger_from_key([1; 32]).open_in_place(&mut out[2..]).unwrap().to_vec();
+    let Some(Frame::Settings(settings)) = frames(&first).first().cloned() else { panic!("{first:?}") };
+    assert_eq!(settings.encodings, 1 << 1 | 1 << 2, "LZ4 and Zstandard, by their numbers");
+}
+
+/// As much as there may be, behind calls that leave just room for it in the record, or just not.
+#[test]
+fn metadata_of_every_call_fit_their_record() {
+    let mut metadata = Metadata::new();
+    for at in 0..Metadata::MAX_PAIRS {
+        metadata.insert(&format!("{at:02}"), &vec![7; Metadata::MAX_BYTES / Metadata::MAX_PAIRS - 2]).unwrap();
+    }
+    for last in (0..1_000).step_by(25) {
+        let mut pair = Setup::with_limits(&Limits::default()).connect();
+        let sizes = [[1_000; 56].as_slice(), &[last]].concat();
+        for size in sizes {
+            pair.client().open(request(size)).unwrap();
+        }
+        let full = OpenCall { metadata: metadata.clone(), ..request(1) };
+        pair.client().open(full).unwrap();
+        pair.settle();
+        let came = opened(&pair.events(1)).len();
+        assert_eq!((came, pair.client().error().cloned(), pair.server().error().cloned()), (58, None, None), "{last}");
+    }
 }
 
 #[test]

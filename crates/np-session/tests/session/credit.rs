@@ -349,3 +349,20 @@ fn streams_that_are_given_up_while_they_starve_are_forgotten() {
         assert_eq!(keys(&talk), before, "{at}");
     }
 }
+
+/// A window that may grow is measured by a ping, once a quarter of it was taken and no sooner.
+#[test]
+fn a_round_is_measured_when_credit_is_due_and_no_sooner() {
+    let limits = Limits { stream_window: 16_384, connection_window: 65_536, max_window: 1 << 20, ..Limits::default() };
+    limits.validate().unwrap();
+    let mut talk = Dialogue::open(Side::Responder, &limits);
+    let mut pings = Vec::new();
+    for at in 0..17 {
+        let body = [7; 1_000];
+        let call = first_call(OpenKind::Request, &body);
+        talk.say(if at == 0 { &call } else { &call[1..] });
+        opened(&talk.events()).iter().for_each(|(.., credit)| talk.session.release(*credit));
+        pings.push(frames(&talk.hear()).iter().any(|frame| matches!(frame, Frame::Ping(_))));
+    }
+    assert_eq!(pings.iter().position(|asked| *asked), Some(16), "16,384 bytes are a quarter");
+}
