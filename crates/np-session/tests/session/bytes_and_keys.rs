@@ -269,6 +269,22 @@ fn metadata_of_every_call_fit_their_record() {
 }
 
 #[test]
+fn ends_of_streams_share_a_record() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    talk.say(&[Frame::Method { number: 0, name: "m" }]);
+    talk.say(&vec![Frame::Open(Open::new(OpenKind::Stream)); 3]);
+    for (key, ..) in opened(&talk.events()) {
+        talk.session.end(key, Status::Failed, "done", Metadata::new()).unwrap();
+    }
+    let mut out = Vec::new();
+    assert!(talk.session.poll_transmit(talk.now, &mut out));
+    talk.session.handle_written(out.len());
+    assert_eq!(usize::from(u16::from_be_bytes([out[0], out[1]])), out.len() - 2, "one record");
+    let ends = frames(&talk.hand.open(&out)).iter().filter(|frame| matches!(frame, Frame::Trailers(_))).count();
+    assert_eq!(ends, 3);
+}
+
+#[test]
 fn padding_makes_records_alike() {
     let sizes = |pad_records_to| {
         let mut talk = Dialogue::open(Side::Initiator, &Limits { pad_records_to, ..Limits::default() });
