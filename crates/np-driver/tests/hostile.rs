@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 /// What one peer that is not known may cost, in bytes.
 const MOST: u64 = 16 << 10;
 /// Files that this process and the server need beside the sockets of a test.
+#[cfg(target_os = "linux")]
 const SPARE: usize = 200;
 const PEERS: usize = 10_000;
 
