@@ -283,9 +283,12 @@ impl Session {
 mod tests {
     use std::time::Duration;
 
-    use np_types::Time;
+    use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    use np_types::{Limits, Time};
+    use np_wire::{OpenKind, Side};
 
     use super::{EXPECTED, LEAST, MOST, Pace, SMALL, Usual};
+    use crate::{OpenCall, Priority, Session};
 
     const WAY: Duration = Duration::from_millis(1);
 
@@ -302,6 +305,24 @@ mod tests {
         pace.mark(token, now);
         pace.answered(token, now + took);
         now + took
+    }
+
+    #[test]
+    fn a_message_is_large_beyond_one_turn_and_a_bulk_one_from_its_first_byte() {
+        let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+        let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+        let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
+        for (priority, size, large) in [
+            (Priority::Interactive, SMALL, false),
+            (Priority::Interactive, SMALL + 1, true),
+            (Priority::Bulk, 0, false),
+            (Priority::Bulk, 1, true),
+        ] {
+            let call = OpenCall { priority, ..OpenCall::new(OpenKind::Request, "m".parse().unwrap()) };
+            let key = session.open(call).unwrap();
+            session.begin_message(Time::ZERO, key, size);
+            assert_eq!(session.table.stream(key).unwrap().heavy, large, "{priority:?}, {size}");
+        }
     }
 
     #[test]
