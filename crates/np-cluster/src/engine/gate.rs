@@ -354,3 +354,6 @@ fn take(state: &mut State, change: &Change<'_>, store: &dyn Store) -> usize {
     });
     state.known.take(&change.id, anew, weights)
 }
+
+#[cfg(test)]
+mod tests;

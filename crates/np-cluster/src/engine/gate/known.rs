@@ -209,7 +209,9 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::NodeId;
     use super::*;
+    use crate::shared::Size;
 
     fn id(name: &str, generation: u64) -> Id<'_> {
         Id { name, generation, address: ([10, 0, 0, 1], 7400).into() }
@@ -272,5 +274,84 @@ mod tests {
         // Three of them are known, of which one stands for what it is now.
         let of_this = (10..200).map(|generation| id("node-149", generation));
         assert_eq!(of_this.filter(|id| known.insert(id, Word::OfThis, start)).count(), STARTS_OF_THIS - 2);
+    }
+
+    #[test]
+    fn nodes_are_taken_up_as_long_as_a_digest_has_room_for_their_names() {
+        let (limits, start) = (Limits { nodes: 2_000, ..Limits::default() }, Instant::now());
+        let names: Vec<String> = (0..1_200).map(|number| format!("{number:04}")).collect();
+        let room = DIGEST_MAX - 128;
+        for (word, room) in [(Word::Own, room), (Word::OfThis, room - room / 16), (Word::Another, room - room / 8)] {
+            let mut known = Known::new(limits);
+            let taken = names.iter().take_while(|name| known.insert(&id(name, 1), word, start)).count();
+            assert_eq!(taken, room / id("0000", 1).digest_len(), "{word:?}");
+        }
+        // To the last byte, and as much after a look at the engine.
+        let mut known = Known::new(limits);
+        let most = room / id("0000", 1).digest_len() - 1;
+        assert!(names[..most].iter().all(|name| known.insert(&id(name, 1), Word::Own, start)));
+        let left = "x".repeat(room - most * id("0000", 1).digest_len() - id("", 1).digest_len());
+        for _ in 0..2 {
+            assert!(!known.insert(&id(&format!("{left}x"), 1), Word::Own, start));
+            assert!(!known.refresh(&[]));
+        }
+        assert!(known.insert(&id(&left, 1), Word::Own, start));
+    }
+
+    /// Entries of keys that are not there yet, of so many bytes.
+    fn take(known: &mut Known, name: &str, anew: bool, entries: &[usize]) -> usize {
+        let weights = entries.iter().map(|new| Weight { reserved: false, old: None, new: *new });
+        known.take(&id(name, 1), anew, weights)
+    }
+
+    #[test]
+    fn what_is_kept_of_all_nodes_is_bounded_together() {
+        let (mut known, start) =
+            (Known::new(Limits { keys: 3, total_bytes: 100, ..Limits::default() }), Instant::now());
+        assert!(["a", "b"].iter().all(|name| known.insert(&id(name, 1), Word::Another, start)));
+        assert_eq!(take(&mut known, "a", false, &[60]), 1);
+        assert_eq!(take(&mut known, "b", false, &[41]), 0);
+        assert_eq!(take(&mut known, "b", false, &[20, 20, 1]), 2);
+        assert_eq!(take(&mut known, "a", false, &[1]), 0);
+        // What comes anew takes the place of what was there.
+        assert_eq!(take(&mut known, "b", true, &[30]), 1);
+        assert_eq!(take(&mut known, "a", false, &[11]), 0);
+        assert_eq!(take(&mut known, "a", false, &[10]), 1);
+        // A node has its own limits beside, and one that is not known has no room.
+        assert_eq!(take(&mut known, "a", true, &[1; 5]), 3);
+        assert_eq!(take(&mut known, "c", false, &[1]), 0);
+        // What is too much within a message passes where a later entry of it replaces it.
+        let weights = [(None, 99), (Some(99), 9)].map(|(old, new)| Weight { reserved: false, old, new });
+        assert_eq!(known.take(&id("b", 1), true, weights.into_iter()), 2);
+    }
+
+    /// What the engine keeps of a node.
+    fn kept(name: &str, bytes: usize) -> (NodeInfo, Kept) {
+        let id = NodeId { name: name.into(), generation: 1, address: ([10, 0, 0, 1], 7400).into() };
+        let kept = Kept { keys: Size { keys: 1, bytes }, ..Kept::default() };
+        (NodeInfo { id, heartbeat: 1, version: 1, cleared: 0 }, kept)
+    }
+
+    #[test]
+    fn what_the_engine_keeps_is_known_and_what_it_does_not_take_is_forgotten() {
+        let (mut known, start) = (Known::new(Limits { total_bytes: 100, ..Limits::default() }), Instant::now());
+        assert!(known.insert(&id("a", 1), Word::Another, start));
+        let knows = |known: &Known| ["a", "b", "c"].map(|name| known.contains(&id(name, 1)));
+        assert!(known.refresh(&[kept("b", 70)]));
+        assert_eq!((knows(&known), known.count()), ([true, true, false], 2));
+        assert_eq!(take(&mut known, "a", false, &[31]), 0);
+        assert_eq!(take(&mut known, "a", false, &[30]), 1);
+        // The engine may still have to see the message that told of it.
+        for _ in 1..PATIENCE {
+            assert!(!known.refresh(&[kept("b", 70)]));
+            assert_eq!((knows(&known), known.count()), ([true, true, false], 2));
+            assert_eq!(take(&mut known, "b", false, &[1]), 0);
+        }
+        assert!(known.refresh(&[kept("b", 70)]));
+        assert_eq!((knows(&known), known.count()), ([false, true, false], 1));
+        assert_eq!(take(&mut known, "b", false, &[30]), 1);
+        // What was there once is not waited for; another in its place is a change, too.
+        assert!(known.refresh(&[kept("c", 1)]));
+        assert_eq!((knows(&known), known.count()), ([false, false, true], 1));
     }
 }

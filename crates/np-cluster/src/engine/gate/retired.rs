@@ -71,6 +71,13 @@ mod tests {
         retired.insert(&"c".into());
         retired.insert(&"d".into());
         assert!(!retired.contains(&id("a", 1)) && retired.contains(&id("c", 1)));
+        // However many come.
+        let names: Vec<String> = (0..40).map(|number| format!("n{number}")).collect();
+        for (at, name) in names.iter().enumerate() {
+            retired.insert(&name.as_str().into());
+            let is_there = |name: &String| retired.contains(&id(name, 1));
+            assert!(names[..at].iter().rev().take(2).all(is_there) && !names[..at].iter().rev().skip(2).any(is_there));
+        }
     }
 
     #[test]
@@ -79,7 +86,7 @@ mod tests {
         retired.bring_back(&id("a", 7));
         assert!(retired.is_empty());
         retired.insert(&"a".into());
-        assert!(retired.contains(&id("a", 9)));
+        assert!(retired.contains(&id("a", 9)) && !retired.is_empty());
         retired.bring_back(&id("a", 7));
         assert!(retired.contains(&id("a", 6)) && !retired.contains(&id("a", 7)) && !retired.contains(&id("a", 8)));
         retired.insert(&"a".into());
