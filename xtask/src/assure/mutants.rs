@@ -54,6 +54,9 @@ const WHOLE: &[&str] = &[
     "crates/np-transport/src/tls/verify.rs",
     "crates/np-transport/src/tls/identity.rs",
     "crates/np-cluster/src/signing.rs",
+    "crates/np-cluster/src/engine/gate.rs",
+    "crates/np-cluster/src/engine/gate/known.rs",
+    "crates/np-cluster/src/engine/gate/retired.rs",
 ];
 /// Elsewhere: so many, by this seed.
 const SAMPLED: [&str; 3] = ["np-noise", "np-session", "np-wire"];
