@@ -516,3 +516,31 @@ impl Session {
         matches!(self.phase, Phase::Opening | Phase::Open)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use np_noise::{ReceiveCipher, SendCipher, Traffic};
+    use np_types::{Limits, Time};
+    use np_wire::Side;
+
+    use super::{EVENTS_KEPT, Session};
+    use crate::Event;
+
+    /// A round of calls leaves its room to the next; a flood of events leaves none.
+    #[test]
+    fn room_for_some_events_is_kept_and_for_many_given_back() {
+        let (send, receive) = (SendCipher::danger_from_key([1; 32]), ReceiveCipher::danger_from_key([2; 32]));
+        let traffic = Traffic { send, receive, hash: [0; 32], remote_static: None };
+        let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
+        for (room, left) in [(EVENTS_KEPT, EVENTS_KEPT), (EVENTS_KEPT + 1, 0)] {
+            session.events = VecDeque::with_capacity(room);
+            session.events.push_back(Event::Pong { token: 7 });
+            assert!(session.poll_event().is_some());
+            assert_eq!(session.events.capacity(), room, "what is left may be more");
+            assert!(session.poll_event().is_none());
+            assert_eq!(session.events.capacity(), left);
+        }
+    }
+}

@@ -303,6 +303,8 @@ pub(crate) mod tests {
         assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 150));
         assert!(table.hold_answer(first, 101, 150).is_none());
         assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 150));
+        assert!(table.hold_answer(first, 100, 150).is_some(), "all of what there is may be taken");
+        assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 50));
         assert!(table.hold_answer(first, 70, 150).is_some());
         assert_eq!((table.held_bytes(), table.at_work_bytes()), (120, 50));
         table.remove(first).unwrap();
