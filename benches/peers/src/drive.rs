@@ -51,10 +51,10 @@ impl Visitor for Check {
         let dialer = peer.dialer(&server.place)?;
         for size in [SMALL, 256, 1 << 20] {
             let connection = dialer.dial().await?;
-            let (at_once, bodies) = (8, Bodies::of(size));
+            let at_once = 8;
             let mut calls = JoinSet::new();
             for _ in 0..at_once {
-                let (connection, bodies) = (connection.clone(), bodies.clone());
+                let (connection, bodies) = (connection.clone(), Bodies::of(size));
                 calls.spawn(async move { bodies.call(&connection).await });
             }
             while let Some(call) = calls.join_next().await {
@@ -84,8 +84,8 @@ impl Visitor for Drive {
     }
 }
 
-/// A body, and what must come back.
-#[derive(Clone)]
+/// The body of one caller, and what must come back. Callers do not share one: what counts its clones would move between
+/// processors with every call, and be measured for a part of the peer.
 struct Bodies(Bytes);
 
 impl Bodies {
@@ -155,21 +155,26 @@ impl Window {
 /// One of this many calls has its latency taken where many go at once, so that the clock costs next to nothing.
 const SAMPLED: u64 = 16;
 
+/// The calls of one caller, in memory that no other caller writes to.
+#[derive(Default)]
+#[repr(align(128))]
+struct Count(AtomicU64);
+
 /// Callers that call until they are told to stop.
 struct Callers {
     stop: Arc<AtomicBool>,
-    counts: Vec<Arc<AtomicU64>>,
+    counts: Vec<Arc<Count>>,
     tasks: JoinSet<Result<Vec<u32>, Failure>>,
 }
 
 impl Callers {
     fn count(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
     }
 
     /// Adds a caller.
     fn add(&mut self, connection: impl Connection, bodies: Bodies, every: u64) {
-        let (stop, count) = (Arc::clone(&self.stop), Arc::new(AtomicU64::new(0)));
+        let (stop, count) = (Arc::clone(&self.stop), Arc::<Count>::default());
         self.counts.push(Arc::clone(&count));
         self.tasks.spawn(async move {
             let (mut calls, mut latencies) = (0, Vec::new());
@@ -182,7 +187,7 @@ impl Callers {
                     bodies.call(&connection).await?;
                 }
                 calls += 1;
-                count.store(calls, Ordering::Relaxed);
+                count.0.store(calls, Ordering::Relaxed);
             }
             Ok(latencies)
         });
@@ -204,13 +209,12 @@ fn nanoseconds(begun: Instant) -> u32 {
 }
 
 async fn in_a_closed_loop(dialer: &impl Dialer, calls: Calls, window: &mut Window) -> Result<Report, Failure> {
-    let bodies = Bodies::of(calls.size);
     let every = if calls.connections * calls.in_flight > 4 { SAMPLED } else { 1 };
     let mut callers = Callers { stop: Arc::default(), counts: Vec::new(), tasks: JoinSet::new() };
     for _ in 0..calls.connections {
         let connection = dialer.dial().await?;
         for _ in 0..calls.in_flight {
-            callers.add(connection.clone(), bodies.clone(), every);
+            callers.add(connection.clone(), Bodies::of(calls.size), every);
         }
     }
     tokio::time::sleep(warm_up(window.task.span)).await;
@@ -221,17 +225,17 @@ async fn in_a_closed_loop(dialer: &impl Dialer, calls: Calls, window: &mut Windo
 }
 
 async fn set_up(dialer: impl Dialer, window: &mut Window) -> Result<Report, Failure> {
-    let (dialer, bodies) = (Arc::new(dialer), Bodies::of(SMALL));
-    let _ = set_up_for(&dialer, &bodies, warm_up(window.task.span)).await?;
+    let dialer = Arc::new(dialer);
+    let _ = set_up_for(&dialer, warm_up(window.task.span)).await?;
     let start = window.open(0)?;
-    let latencies = set_up_for(&dialer, &bodies, window.task.span).await?;
+    let latencies = set_up_for(&dialer, window.task.span).await?;
     let report = window.close(&start, latencies.len() as u64)?;
     Ok(with_latencies(report, latencies))
 }
 
 /// Connects, calls and closes, one after the other, in a task of its own as the callers of the other workloads are.
-async fn set_up_for(dialer: &Arc<impl Dialer>, bodies: &Bodies, span: Duration) -> Result<Vec<u32>, Failure> {
-    let (dialer, bodies, until) = (Arc::clone(dialer), bodies.clone(), Instant::now() + span);
+async fn set_up_for(dialer: &Arc<impl Dialer>, span: Duration) -> Result<Vec<u32>, Failure> {
+    let (dialer, bodies, until) = (Arc::clone(dialer), Bodies::of(SMALL), Instant::now() + span);
     let caller = tokio::spawn(async move {
         let mut latencies = Vec::new();
         while Instant::now() < until {

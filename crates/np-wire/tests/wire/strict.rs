@@ -1,7 +1,7 @@
 //! Bytes that a lenient reader would take, and that this one refuses.
 
 use np_types::Malformed;
-use np_wire::{FrameKind, Settings, WireError, decode_frame};
+use np_wire::{FrameKind, Settings, Versions, WireError, decode_frame};
 
 /// The shortest payload of each kind, with no flags but those given; `None` for flags that the kind does not have.
 fn shortest(kind: u8, flags: u8) -> Option<Vec<u8>> {
@@ -160,4 +160,16 @@ fn settings_are_ascending_and_complete() {
     for (error, bytes) in cases {
         assert_eq!(Settings::decode(bytes), Err(WireError::Malformed(error)), "{bytes:02x?}");
     }
+}
+
+#[test]
+fn a_preface_of_another_version_is_told_by_its_first_bytes_and_not_spoken() {
+    for (range, spoken) in [([1, 1, 1], true), ([1, 3, 1], true), ([1, 3, 2], false), ([2, 3, 2], false)] {
+        let bytes = [b"np\r\n", &range[..]].concat();
+        let versions = Versions::decode(&bytes).unwrap().unwrap();
+        assert_eq!(versions.is_spoken(), spoken, "{range:?}");
+        assert_eq!(Versions::decode(&bytes[..6]), Ok(None));
+    }
+    let outside = WireError::Malformed(Malformed::Value("the version range"));
+    assert_eq!(Versions::decode(b"np\r\n\x01\x02\x03"), Err(outside));
 }
