@@ -190,6 +190,10 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[String]) -> Result<(), Failur
         println!("== {}: {}, {}", step.name, outcome.text(), seconds(elapsed));
         rows.push((step.name, outcome, elapsed));
     }
+    if rows.iter().any(|(name, outcome, _)| *name == "tests" && *outcome == Outcome::Passed) {
+        let shell = |question: &str| process::works("sh", &["-c", question]);
+        not_tested(shell).iter().for_each(|line| println!("\n{line}"));
+    }
     println!("\n{}", table(&rows, started.elapsed()));
     match failure {
         None => Ok(()),
@@ -261,9 +265,9 @@ fn evidence(workspace: &Workspace) -> Result<(), Failure> {
 ///
 /// Of the whole workspace, as the tests were compiled.
 fn dissector(workspace: &Workspace) -> Result<Outcome, Failure> {
-    if !process::works("tshark", &["--version"]) {
-        println!("SKIPPED dissector: tshark is not installed (https://www.wireshark.org/download.html)");
-        return Ok(Outcome::Skipped);
+    let has = process::works("tshark", &["--version"]);
+    if let Some(skipped) = lacks(has, "dissector: tshark is not installed (https://www.wireshark.org/download.html)") {
+        return Ok(skipped);
     }
     let arguments = ["test", "--workspace", "--test", "cli", "--locked", "dissector::"];
     let mut command = Command::new(process::cargo());
@@ -278,13 +282,40 @@ fn dissector(workspace: &Workspace) -> Result<Outcome, Failure> {
 
 /// Licences, duplicates and sources of the dependencies.
 fn deny(workspace: &Workspace) -> Result<Outcome, Failure> {
-    if !process::works("cargo", &["deny", "--version"]) {
-        println!("SKIPPED deny: cargo-deny is not installed (cargo install cargo-deny)");
-        return Ok(Outcome::Skipped);
+    let has = process::works("cargo", &["deny", "--version"]);
+    if let Some(skipped) = lacks(has, "deny: cargo-deny is not installed (cargo install cargo-deny --locked)") {
+        return Ok(skipped);
     }
     let arguments = ["deny", "check", "licenses", "bans", "sources"];
     process::run_cargo(&workspace.root, &arguments, &[])?;
     Ok(Outcome::Passed)
+}
+
+/// How a step ends that lacks its tool, which is said aloud.
+fn lacks(has: bool, told: &str) -> Option<Outcome> {
+    if has {
+        return None;
+    }
+    println!("SKIPPED {told}");
+    Some(Outcome::Skipped)
+}
+
+/// What single tests need, how a shell finds out, and what is not tested without. They pass where it is not there, and cargo
+/// shows no word of a test that passed.
+const INSIDE: &[(&str, &str)] = &[
+    ("openssl version", "another implementation of TLS, and certificates by it: openssl is not installed"),
+    (
+        "test \"$(ulimit -Hn)\" = unlimited || test \"$(ulimit -Hn)\" -ge 10100",
+        "ten thousand peers at once: this process may open fewer files (`ulimit -Hn`)",
+    ),
+    ("test \"$(id -u)\" = 0", "sockets of another user: only root can run a process as one"),
+    ("test \"$(id -u)\" != 0", "folders that may not be written to: root may write everywhere"),
+];
+
+/// The tests that pass here without having looked at anything.
+fn not_tested(works: impl Fn(&str) -> bool) -> Vec<String> {
+    let lacking = INSIDE.iter().filter(|(question, _)| !works(question));
+    lacking.map(|(_, what)| format!("SKIPPED inside of tests: {what}")).collect()
 }
 
 fn table(rows: &[(&str, Outcome, Duration)], total: Duration) -> String {
@@ -337,6 +368,15 @@ mod tests {
             assert!(text.contains(row), "{text}");
         }
         assert!(text.lines().last().is_some_and(|last| last.contains("all") && last.contains("FAILED")));
+    }
+
+    #[test]
+    fn a_step_without_its_tool_is_skipped_and_tests_that_lack_something_are_told() {
+        assert_eq!((lacks(true, "deny"), lacks(false, "deny")), (None, Some(Outcome::Skipped)));
+        assert_eq!(not_tested(|_| true), [""; 0]);
+        let told = not_tested(|question| !question.starts_with("openssl"));
+        assert!(matches!(&told[..], [line] if line.contains("openssl is not installed")), "{told:?}");
+        assert_eq!(not_tested(|_| false).len(), INSIDE.len());
     }
 
     #[test]

@@ -98,14 +98,17 @@ async fn the_server_calls_its_client_back() {
     assert_eq!(reply.body, "I am the client");
 }
 
+/// Counts when it is dropped.
+struct Guard(Arc<AtomicUsize>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[tokio::test]
 async fn dropping_a_call_drops_its_handler() {
-    struct Guard(Arc<AtomicUsize>);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
     let dropped = Arc::new(AtomicUsize::new(0));
     let started = Arc::new(tokio::sync::Notify::new());
     let router = echo();
@@ -136,9 +139,16 @@ async fn dropping_a_call_drops_its_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_the_call_and_the_handler() {
-    let router = echo();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (router, guard) = (echo(), Arc::clone(&dropped));
     router
-        .on_async("forever", |_, _: Bytes| async { std::future::pending::<Result<Bytes, CallError>>().await })
+        .on_async("forever", move |_, _: Bytes| {
+            let guard = Guard(Arc::clone(&guard));
+            async move {
+                let _guard = guard;
+                std::future::pending::<Result<Bytes, CallError>>().await
+            }
+        })
         .unwrap();
     let house = serve("mem:late", router).await;
     let client = client(&house).await;
@@ -147,6 +157,9 @@ async fn a_deadline_ends_the_call_and_the_handler() {
     assert_eq!(error.status, Status::DeadlineExceeded);
     let took = before.elapsed();
     assert!((29_900..=30_100).contains(&took.as_millis()), "{took:?}");
+    // The server counts for itself, and may be a moment behind.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1, "the handler has ended");
 }
 
 #[tokio::test]

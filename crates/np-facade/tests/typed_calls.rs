@@ -209,3 +209,21 @@ async fn an_expected_schema_is_one_pair_of_the_metadata() {
     let error = ask(client.request("orders").metadata(metadata).schema("orders/3")).await.unwrap_err();
     assert_eq!((error.status, error.outcome), (Status::InvalidArgument, Outcome::NotProcessed));
 }
+
+#[tokio::test]
+async fn the_programs_of_the_readme_say_what_their_comments_promise() {
+    let server = builder("tcp://127.0.0.1:0")
+        .on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))
+        .on_typed("add", |_ctx, (a, b): (i64, i64)| Ok(a + b))
+        .start()
+        .await
+        .unwrap();
+    assert!(server.addresses()[0].to_string().starts_with("tcp://127.0.0.1:"));
+    assert!(server.addresses()[0].to_string().contains("?key=np1"));
+    let client = connect(&server).await;
+    let reply = client.call("shout", "hello").await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&reply), "HELLO");
+    assert_eq!(client.call_as::<i64>("add", &(2i64, 3i64)).await.unwrap(), 5);
+    client.close().await;
+    server.shutdown(std::time::Duration::from_secs(10)).await;
+}

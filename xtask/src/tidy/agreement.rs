@@ -1,15 +1,24 @@
-//! Facts that have to stand in two places agree: the oldest Rust that must work, the list of fuzz targets, and the times on
-//! the protocol's page.
+//! Facts that have to stand in two places agree: the oldest Rust that must work, the systems that the workflows build for, the
+//! list of fuzz targets, and the times on the protocol's page.
 
 use super::Finding;
 use crate::source::is_word;
 use crate::workspace::File;
 
 const WORKFLOW: &str = ".github/workflows/ci.yml";
+const RELEASE: &str = ".github/workflows/release.yml";
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 const FUZZ_TARGETS: &str = "fuzz/fuzz_targets/";
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const SAMPLE: &str = "docs/np.sample.toml";
+/// What the README says that the workflows ask for.
+const SYSTEMS: [(&str, &[&str]); 2] = [
+    (WORKFLOW, &["ubuntu-latest", "macos-latest", "windows-latest"]),
+    (
+        RELEASE,
+        &["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"],
+    ),
+];
 
 /// Holds the second place of each fact against the first.
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
@@ -20,6 +29,13 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         if !quoted {
             let message = format!("tests no Rust \"{version}\", which Cargo.toml promises as the oldest");
             findings.push(Finding::new(WORKFLOW, 1, message));
+        }
+    }
+    for (path, systems) in SYSTEMS {
+        let matrix = find(path).map(|file| matrix(&file.text));
+        for system in systems.iter().filter(|system| matrix.as_ref().is_some_and(|named| !named.contains(system))) {
+            let message = format!("has no `{system}` in its matrix, which the README says that it asks for");
+            findings.push(Finding::new(path, 1, message));
         }
     }
     let targets = files.iter().filter_map(|file| file.path.strip_prefix(FUZZ_TARGETS)?.strip_suffix(".rs"));
@@ -36,6 +52,12 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         findings.extend(timers(page, sample));
     }
     findings
+}
+
+/// The words of the lines of a workflow that list what its jobs run on or build for.
+fn matrix(workflow: &str) -> Vec<&str> {
+    let lists = workflow.lines().map(str::trim).filter(|line| line.starts_with("os:") || line.starts_with("- { os:"));
+    lists.flat_map(|line| line.split([' ', ',', '[', ']'])).collect()
 }
 
 /// The defaults of the table of timers against the generated sample of a configuration.
@@ -73,10 +95,12 @@ fn oldest_rust(manifest: &File) -> Option<&str> {
 mod tests {
     use super::*;
 
+    const MATRIX: &str = "  os: [ubuntu-latest, macos-latest, windows-latest]\n";
+
     fn found(manifest: &str, workflow: &str, fuzz: &str) -> Vec<String> {
         let files = [
             File::new("Cargo.toml", manifest),
-            File::new(WORKFLOW, workflow),
+            File::new(WORKFLOW, &format!("{MATRIX}{workflow}")),
             File::new(FUZZ_MANIFEST, fuzz),
             File::new("fuzz/fuzz_targets/wire.rs", "//! D.\n"),
         ];
@@ -90,6 +114,20 @@ mod tests {
         assert_eq!(found(manifest, "\"1.89\" [wire]\n", fuzz), [WORKFLOW]);
         assert_eq!(found(manifest, "\"1.88\" [wires]\n", fuzz), [WORKFLOW]);
         assert_eq!(found(manifest, "\"1.88\" [wire]\n", "\n"), [FUZZ_MANIFEST]);
+    }
+
+    #[test]
+    fn a_system_that_left_a_workflow_is_found() {
+        let found = |path: &str, text: &str| check(&[File::new(path, text)]).len();
+        assert_eq!(found(WORKFLOW, MATRIX), 0);
+        assert_eq!(found(WORKFLOW, &MATRIX.replace("macos-latest, ", "")), 1);
+        assert_eq!(found(WORKFLOW, "  if: matrix.os == 'macos-latest'\n"), 3);
+        let builds = |targets: &[&str]| -> String {
+            targets.iter().map(|target| format!("- {{ os: ubuntu-22.04, target: {target} }}\n")).collect()
+        };
+        let [_, (_, targets)] = SYSTEMS;
+        assert_eq!(found(RELEASE, &builds(targets)), 0);
+        assert_eq!(found(RELEASE, &builds(&targets[1..])), 1);
     }
 
     #[test]

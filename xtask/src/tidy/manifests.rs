@@ -3,13 +3,42 @@
 use super::Finding;
 use crate::workspace::File;
 
-/// Checks the manifest of every member; whatever is a workspace of its own, as fuzzing and the peers of the benchmarks are,
-/// is left alone.
+/// What the README promises of all code but tests, as lints of the workspace; warnings are refused by clippy's step.
+const REFUSED: [(&str, &str); 8] = [
+    ("rust", "unsafe_code"),
+    ("clippy", "expect_used"),
+    ("clippy", "indexing_slicing"),
+    ("clippy", "panic"),
+    ("clippy", "todo"),
+    ("clippy", "unimplemented"),
+    ("clippy", "unreachable"),
+    ("clippy", "unwrap_used"),
+];
+
+/// Checks the manifest of the workspace and that of every member; whatever is a workspace of its own, as fuzzing and the peers of
+/// the benchmarks are, is left alone.
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
-    files
+    let root = files.iter().filter(|file| file.path == "Cargo.toml").flat_map(check_root);
+    let members = files
         .iter()
         .filter(|file| file.path.ends_with("/Cargo.toml") && !file.text.lines().any(|line| line == "[workspace]"))
-        .flat_map(check_one)
+        .flat_map(check_one);
+    root.chain(members).collect()
+}
+
+fn check_root(file: &File) -> Vec<Finding> {
+    let entries = entries(&file.text);
+    let refuses = |(tool, lint): &(&str, &str)| {
+        let levels = if *tool == "rust" { &["\"forbid\""][..] } else { &["\"warn\"", "\"deny\"", "\"forbid\""] };
+        let section = format!("workspace.lints.{tool}");
+        entries.iter().any(|one| one.section == section && one.key == *lint && levels.contains(&one.value.as_str()))
+    };
+    let missing = REFUSED.iter().filter(|lint| !refuses(lint));
+    missing
+        .map(|(tool, lint)| {
+            let message = format!("does not refuse `{lint}`: write it into `[workspace.lints.{tool}]`");
+            Finding::new(&file.path, 1, message)
+        })
         .collect()
 }
 
@@ -109,8 +138,26 @@ mod tests {
         assert_eq!(check(&[File::new("crates/np-a/Cargo.toml", text)]).len(), 1);
         let apart = format!("{text}\n[workspace]\n[dependencies]\nbytes = \"1\"\n");
         assert_eq!(check(&[File::new("benches/peers/Cargo.toml", &apart)]), []);
-        assert_eq!(check(&[File::new("Cargo.toml", text)]), []);
         assert_eq!(found(""), [0; 0]);
+    }
+
+    #[test]
+    fn a_workspace_without_one_of_its_lints_is_found() {
+        let lints = |left_out: &str| {
+            let mut text = String::new();
+            for (tool, lint) in REFUSED.iter().filter(|(_, lint)| *lint != left_out) {
+                let level = if *tool == "rust" { "forbid" } else { "warn" };
+                text.push_str(&format!("[workspace.lints.{tool}]\n{lint} = \"{level}\"\n"));
+            }
+            text
+        };
+        let found = |text: &str| check(&[File::new("Cargo.toml", text)]).len();
+        assert_eq!((found(&lints("")), found("[workspace]\n")), (0, REFUSED.len()));
+        for (_, lint) in REFUSED {
+            assert_eq!(found(&lints(lint)), 1, "{lint}");
+        }
+        assert_eq!(found(&lints("").replace("forbid", "warn")), 1, "what is forbidden cannot be allowed in one place");
+        assert_eq!(found(&lints("").replace("\"warn\"", "\"allow\"")), REFUSED.len() - 1);
     }
 
     #[test]

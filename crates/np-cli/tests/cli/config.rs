@@ -158,6 +158,10 @@ fn the_level_of_the_log_is_the_files_unless_an_argument_says_otherwise() {
     // And while it runs.
     server_file(&folder, "anyone", "[logging]\nlevel = \"error\"\n");
     server.wait_for("reload: changed logging.level");
+    assert_eq!(takes(&server), 3);
+    server.kill();
+    let rest = server.rest();
+    assert!(!rest.contains("connected"), "{rest}");
 }
 
 #[test]

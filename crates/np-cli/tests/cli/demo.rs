@@ -43,6 +43,19 @@ fn an_empty_file_arrives_too() {
     assert!(out.contains("e3b0c442"), "{out}");
 }
 
+/// A file that has other bytes each time it is read cannot arrive as it is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_claim_that_does_not_hold_is_a_failed_row_and_ends_the_command_with_1() {
+    let ran = run(["demo", "--json", "--file", "/proc/sys/kernel/random/uuid"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    let rows: Value = serde_json::from_slice(&ran.out).unwrap();
+    let failed = rows.as_array().unwrap().iter().filter(|row| row["ok"] == Value::Bool(false));
+    let failed: Vec<&str> = failed.map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(failed, ["file, compared by SHA-256 over tcp", "file, compared by SHA-256 over unix"]);
+    assert!(failed.iter().all(|name| ran.err.contains(name)), "{}", ran.err);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_leaves_no_folder_behind() {

@@ -212,6 +212,12 @@ impl Serve {
         self.child.wait().unwrap().code()
     }
 
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// What is left of its stderr.
     pub(crate) fn rest(&mut self) -> String {
         let mut text = String::new();

@@ -124,3 +124,15 @@ fn every_default_is_what_a_builder_begins_with() {
     builder.configured = None;
     assert_eq!(format!("{builder:?}"), by_hand);
 }
+
+#[test]
+fn limits_of_sources_rates_and_memory_are_off_until_they_are_set() {
+    let config = Config::default();
+    for name in
+        ["max_source_connections", "max_source_handshakes_per_second", "max_peer_calls_per_second", "max_memory"]
+    {
+        let key = format!("server.{name}");
+        let entry = ENTRIES.iter().find(|entry| entry.key() == key).unwrap();
+        assert_eq!((entry.write)(&config), "\"off\"", "{key}");
+    }
+}

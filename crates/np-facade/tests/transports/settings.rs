@@ -94,7 +94,7 @@ async fn listeners_of_different_kinds_share_one_server_and_one_shutdown() {
         Policy::allow_keys([crate::kinds::member().public_key()]).or(Policy::allow_san("np-dev-client").unwrap());
     let kinds: Vec<Kind> =
         Kind::all().into_iter().filter(|kind| !matches!(kind, Kind::Tls | Kind::Plaintext)).collect();
-    let policy = policy.or(Policy::anyone());
+    let policy = policy.or(crate::kinds::own_user());
     let builder = Server::builder(Identity::generate().unwrap(), policy).tls(asking_server().build().unwrap());
     let builder = kinds.iter().fold(builder, |builder, kind| match kind {
         Kind::TlsNoise => {
@@ -105,6 +105,17 @@ async fn listeners_of_different_kinds_share_one_server_and_one_shutdown() {
     });
     let server = builder.max_connections(kinds.len()).start().await.unwrap();
     assert_eq!(server.addresses().len(), kinds.len());
+    // One policy: who is not in it comes in nowhere.
+    for (kind, address) in kinds.iter().zip(server.addresses()) {
+        let stranger = match kind {
+            // Nobody here is another user.
+            Kind::UnixLocal => continue,
+            Kind::MutualTls => kind.stranger(&address.to_string()),
+            _ => kind.client(&address.to_string()).identity(Identity::generate().unwrap()),
+        };
+        let error = stranger.connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{kind:?}: {error}");
+    }
     let mut clients = Vec::new();
     for (kind, address) in kinds.iter().zip(server.addresses()) {
         let client =

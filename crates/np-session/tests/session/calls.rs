@@ -112,6 +112,18 @@ fn a_one_way_message_is_sent_and_its_slot_is_held_until_it_is_done() {
     pair.settle();
     assert!(pair.client().is_idle() && pair.server().is_idle());
     assert!(pair.events(0).is_empty());
+    // One place, and so one message at a time.
+    let mut pair = Setup::with_limits(&Limits { max_calls: 1, ..small() }).connect();
+    pair.settle();
+    pair.events(0);
+    let [first, second] = [1, 2].map(|seed| pair.client().open(open(OpenKind::OneWay, body(seed, 0, 50))).unwrap());
+    pair.settle();
+    assert_eq!(pair.events(0), [Event::Sent { key: first }]);
+    let calls = opened(&pair.events(1));
+    pair.server().end(calls[0].0, Status::Ok, "", Metadata::default()).unwrap();
+    pair.settle();
+    assert_eq!((calls.len(), opened(&pair.events(1)).len()), (1, 1));
+    assert_eq!(pair.events(0), [Event::Sent { key: second }]);
 }
 
 #[test]

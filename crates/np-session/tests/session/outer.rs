@@ -33,7 +33,12 @@ fn pass(from: &mut Handshake, to: &mut Handshake) {
 }
 
 fn ends(client: Option<[u8; 32]>, server: Option<[u8; 32]>) -> [Handshake; 2] {
-    let mut client = Handshake::initiator_inside(outer(client), UnixMillis(0), [7; 16]);
+    ends_of([7; 16], client, server)
+}
+
+/// Two ends, the client's with this nonce in its preface.
+fn ends_of(nonce: [u8; 16], client: Option<[u8; 32]>, server: Option<[u8; 32]>) -> [Handshake; 2] {
+    let mut client = Handshake::initiator_inside(outer(client), UnixMillis(0), nonce);
     let mut server = Handshake::responder_inside(outer(server));
     pass(&mut client, &mut server);
     assert!(matches!(server.poll_event(), Some(HandshakeEvent::Preface(_))));
@@ -101,16 +106,18 @@ fn a_key_update_is_an_error_where_there_is_no_key() {
 
 #[test]
 fn the_binding_is_the_outer_channels_or_a_hash_of_the_preface() {
-    let bindings = |binding| {
-        ends(binding, binding).map(|mut end| {
+    let bindings = |binding, nonce| {
+        ends_of(nonce, binding, binding).map(|mut end| {
             end.admit().unwrap();
             *end.into_session(Limits::default(), Time::ZERO).unwrap().binding()
         })
     };
-    assert_eq!(bindings(Some([9; 32])), [[9; 32]; 2]);
-    let [client, server] = bindings(None);
+    assert_eq!(bindings(Some([9; 32]), [7; 16]), [[9; 32]; 2]);
+    let [client, server] = bindings(None, [7; 16]);
     assert_eq!(client, server);
     assert_ne!(client, [0; 32]);
+    let others = bindings(None, [8; 16]);
+    assert!(others[0] == others[1] && others[0] != client, "another preface has another hash");
 }
 
 #[test]
