@@ -42,7 +42,7 @@ const fn about(name: &'static str, package: &'static str, secure: bool, text: &'
 /// Every peer, in the order of the tables.
 pub(crate) const ALL: &[About] = &[
     about("raw", "tokio", false, "plaintext TCP, written by hand"),
-    about("rustls", "rustls", true, "TLS 1.3 by rustls with aws-lc-rs, whose first choice is AES-256-GCM, written by hand"),
+    about("rustls", "rustls", true, "TLS 1.3 by rustls with aws-lc-rs (AES-256-GCM), written by hand"),
     about("snow", "snow", true, "Noise XX by snow with its default resolver, written by hand; the base of the ratios"),
     about("snow-ring", "snow", true, "the same with ring where ring has the primitive"),
     about("network-protocol", "network-protocol", true, "np's predecessor, its own encryption"),

@@ -212,6 +212,16 @@ async fn an_expected_schema_is_one_pair_of_the_metadata() {
 
 #[tokio::test]
 async fn the_programs_of_the_readme_say_what_their_comments_promise() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    for line in [
+        r#".on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))"#,
+        r#".on_typed("add", |_ctx, (a, b): (i64, i64)| Ok(a + b))"#,
+        r#"client.call("shout", "hello").await?;"#,
+        r#"println!("{}", String::from_utf8_lossy(&reply)); // HELLO"#,
+        r#"println!("{}", client.call_as::<i64>("add", &(2i64, 3i64)).await?); // 5"#,
+    ] {
+        assert!(readme.contains(line), "{line}");
+    }
     let server = builder("tcp://127.0.0.1:0")
         .on("shout", |_ctx, body| Ok(body.to_ascii_uppercase()))
         .on_typed("add", |_ctx, (a, b): (i64, i64)| Ok(a + b))

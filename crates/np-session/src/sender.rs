@@ -317,15 +317,16 @@ mod tests {
         let sender = sender(&Limits { pad_records_to: 16, ..Limits::default() });
         assert_eq!([13, 14, 15, 16, 17].map(|used| sender.padding(used)), [3, 2, 17, 0, 15]);
     }
+
     /// The peer refuses a first record of more than 4,096 bytes, tag included.
     #[test]
     fn padding_does_not_take_a_first_record_beyond_what_it_may_have() {
-        let mut sender = sender(&Limits { pad_records_to: 4_090, ..Limits::default() });
-        assert_eq!([100, 4_000, 4_080].map(|used| sender.padding(used)), [0; 3], "4,090 bytes and a tag are too many");
+        let mut sender = sender(&Limits { pad_records_to: 4_081, ..Limits::default() });
+        assert_eq!([100, 4_000, 4_079].map(|used| sender.padding(used)), [0; 3], "4,081 bytes and a tag are too many");
         sender.pad_to = 4_080;
         assert_eq!(sender.padding(100), 3_980, "4,080 bytes and a tag are what it may have");
         sender.sealed = 1;
-        sender.pad_to = 4_090;
-        assert_eq!(sender.padding(100), 3_990);
+        sender.pad_to = 4_081;
+        assert_eq!(sender.padding(100), 3_981);
     }
 }

@@ -536,9 +536,10 @@ mod tests {
         let mut session = Session::danger_from_traffic(Side::Initiator, Limits::default(), traffic, Time::ZERO);
         for (room, left) in [(EVENTS_KEPT, EVENTS_KEPT), (EVENTS_KEPT + 1, 0)] {
             session.events = VecDeque::with_capacity(room);
+            assert_eq!(session.events.capacity(), room, "the room that this test is about");
             session.events.push_back(Event::Pong { token: 7 });
             assert!(session.poll_event().is_some());
-            assert_eq!(session.events.capacity(), room, "what is left may be more");
+            assert_eq!(session.events.capacity(), room, "kept until it is empty");
             assert!(session.poll_event().is_none());
             assert_eq!(session.events.capacity(), left);
         }

@@ -1,5 +1,5 @@
-//! Facts that have to stand in two places agree: the oldest Rust that must work, the systems that the workflows build for, the
-//! list of fuzz targets, and the times on the protocol's page.
+//! Facts that have to stand in two places agree: the oldest Rust that must work, the systems that the workflows build for
+//! and what they ask there, the list of fuzz targets, and the times on the protocol's page.
 
 use super::Finding;
 use crate::source::is_word;
@@ -11,11 +11,12 @@ const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 const FUZZ_TARGETS: &str = "fuzz/fuzz_targets/";
 const PROTOCOL: &str = "docs/PROTOCOL.md";
 const SAMPLE: &str = "docs/np.sample.toml";
-/// What the README says that the workflows ask for.
-const SYSTEMS: [(&str, &[&str]); 2] = [
-    (WORKFLOW, &["ubuntu-latest", "macos-latest", "windows-latest"]),
+/// What the README says that the workflows ask for: the command, and where.
+const SYSTEMS: [(&str, &str, &[&str]); 2] = [
+    (WORKFLOW, "run: cargo xtask ci", &["ubuntu-latest", "macos-latest", "windows-latest"]),
     (
         RELEASE,
+        "/release/np demo",
         &["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"],
     ),
 ];
@@ -31,11 +32,9 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
             findings.push(Finding::new(WORKFLOW, 1, message));
         }
     }
-    for (path, systems) in SYSTEMS {
-        let matrix = find(path).map(|file| matrix(&file.text));
-        for system in systems.iter().filter(|system| matrix.as_ref().is_some_and(|named| !named.contains(system))) {
-            let message = format!("has no `{system}` in its matrix, which the README says that it asks for");
-            findings.push(Finding::new(path, 1, message));
+    for (path, command, systems) in SYSTEMS {
+        if let Some(file) = find(path) {
+            findings.extend(asked(file, command, systems));
         }
     }
     let targets = files.iter().filter_map(|file| file.path.strip_prefix(FUZZ_TARGETS)?.strip_suffix(".rs"));
@@ -52,6 +51,20 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
         findings.extend(timers(page, sample));
     }
     findings
+}
+
+/// What a workflow does not ask for.
+fn asked(workflow: &File, command: &str, systems: &[&str]) -> Vec<Finding> {
+    let matrix = matrix(&workflow.text);
+    let runs = workflow.text.lines().map(str::trim).any(|line| !line.starts_with('#') && line.ends_with(command));
+    let missing = systems.iter().filter(|system| !matrix.contains(system)).copied();
+    let missing = missing.chain((!runs).then_some(command));
+    missing
+        .map(|what| {
+            let message = format!("does not ask for `{what}`, and the README says that it does");
+            Finding::new(&workflow.path, 1, message)
+        })
+        .collect()
 }
 
 /// The words of the lines of a workflow that list what its jobs run on or build for.
@@ -95,7 +108,7 @@ fn oldest_rust(manifest: &File) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const MATRIX: &str = "  os: [ubuntu-latest, macos-latest, windows-latest]\n";
+    const MATRIX: &str = "  os: [ubuntu-latest, macos-latest, windows-latest]\n- run: cargo xtask ci\n";
 
     fn found(manifest: &str, workflow: &str, fuzz: &str) -> Vec<String> {
         let files = [
@@ -121,11 +134,13 @@ mod tests {
         let found = |path: &str, text: &str| check(&[File::new(path, text)]).len();
         assert_eq!(found(WORKFLOW, MATRIX), 0);
         assert_eq!(found(WORKFLOW, &MATRIX.replace("macos-latest, ", "")), 1);
-        assert_eq!(found(WORKFLOW, "  if: matrix.os == 'macos-latest'\n"), 3);
-        let builds = |targets: &[&str]| -> String {
-            targets.iter().map(|target| format!("- {{ os: ubuntu-22.04, target: {target} }}\n")).collect()
+        assert_eq!(found(WORKFLOW, &MATRIX.replace("- run", "# run")), 1);
+        assert_eq!(found(WORKFLOW, "  if: matrix.os == 'macos-latest'\n"), 4);
+        let builds = |targets: &[&str]| {
+            let target = |target| format!("- {{ os: ubuntu-22.04, target: {target} }}\n");
+            targets.iter().map(target).collect::<String>() + "run: target/x/release/np demo\n"
         };
-        let [_, (_, targets)] = SYSTEMS;
+        let [_, (_, _, targets)] = SYSTEMS;
         assert_eq!(found(RELEASE, &builds(targets)), 0);
         assert_eq!(found(RELEASE, &builds(&targets[1..])), 1);
     }

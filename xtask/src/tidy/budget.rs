@@ -139,7 +139,7 @@ fn is_flat(file: &File, function: &Function) -> bool {
 }
 
 /// Paths of the files that hold a module declared for tests alone.
-fn test_files(rust: &[(&File, Source)]) -> BTreeSet<String> {
+pub(super) fn test_files(rust: &[(&File, Source)]) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for (file, source) in rust {
         let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
@@ -154,7 +154,7 @@ fn test_files(rust: &[(&File, Source)]) -> BTreeSet<String> {
     paths
 }
 
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     path.split('/').any(|part| part == "tests") || name == "tests.rs"
 }

@@ -1,6 +1,7 @@
-//! Rules about `Cargo.toml`: lints and versions come from the workspace.
+//! Rules about `Cargo.toml`: lints and versions come from the workspace, and no crate lifts a lint that the README promises.
 
-use super::Finding;
+use super::{Finding, budget};
+use crate::source::{Source, Token};
 use crate::workspace::File;
 
 /// What the README promises of all code but tests, as lints of the workspace; warnings are refused by clippy's step.
@@ -15,15 +16,58 @@ const REFUSED: [(&str, &str); 8] = [
     ("clippy", "unwrap_used"),
 ];
 
-/// Checks the manifest of the workspace and that of every member; whatever is a workspace of its own, as fuzzing and the peers of
-/// the benchmarks are, is left alone.
+/// Where one of them is lifted all the same: a wrong index of a constant does not compile.
+const LIFTED: (&str, &str) = ("crates/np-types/src/method.rs", "indexing_slicing");
+/// A kit for tests, linked into no program.
+const TEST_KIT: &str = "crates/np-testkit/";
+
+/// Checks the manifest of the workspace and that of every member, and published sources; whatever is a workspace of
+/// its own, as fuzzing and the peers of the benchmarks are, is left alone.
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let root = files.iter().filter(|file| file.path == "Cargo.toml").flat_map(check_root);
     let members = files
         .iter()
         .filter(|file| file.path.ends_with("/Cargo.toml") && !file.text.lines().any(|line| line == "[workspace]"))
         .flat_map(check_one);
-    root.chain(members).collect()
+    root.chain(members).chain(lifted(files)).collect()
+}
+
+/// Lints that a crate lifts outside of its tests.
+fn lifted(files: &[File]) -> Vec<Finding> {
+    let published = files.iter().filter(|file| {
+        let source = file.path.starts_with("crates/") && file.path.contains("/src/") && file.extension() == "rs";
+        source && !file.path.starts_with(TEST_KIT)
+    });
+    let read: Vec<_> = published.map(|file| (file, Source::read(&file.text))).collect();
+    let tests = budget::test_files(&read);
+    let mut findings = Vec::new();
+    for (file, source) in read.iter().filter(|(file, _)| !budget::is_test(&file.path) && !tests.contains(&file.path)) {
+        for (line, lint) in lifts(&source.production().tokens) {
+            if (file.path.as_str(), lint) != LIFTED {
+                let message = format!("lifts `{lint}`, which the README promises of all code but tests");
+                findings.push(Finding::new(&file.path, line, message));
+            }
+        }
+    }
+    findings
+}
+
+/// The lines in which attributes lift one of the lints, and which.
+fn lifts<'a>(tokens: &[Token<'a>]) -> Vec<(usize, &'a str)> {
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let [_, open, inside @ ..] = tokens.get(at..).unwrap_or_default() else { continue };
+        if !matches!(token.text, "allow" | "expect") || open.text != "(" {
+            continue;
+        }
+        // A call of `expect` names no lint, and the list of an attribute has no brackets.
+        let names = inside
+            .iter()
+            .take_while(|one| one.text != ")")
+            .filter(|one| REFUSED.iter().any(|(_, lint)| *lint == one.text));
+        found.extend(names.map(|one| (one.line, one.text)));
+    }
+    found
 }
 
 fn check_root(file: &File) -> Vec<Finding> {
@@ -158,6 +202,22 @@ mod tests {
         }
         assert_eq!(found(&lints("").replace("forbid", "warn")), 1, "what is forbidden cannot be allowed in one place");
         assert_eq!(found(&lints("").replace("\"warn\"", "\"allow\"")), REFUSED.len() - 1);
+    }
+
+    #[test]
+    fn a_lint_that_is_lifted_outside_of_tests_is_found() {
+        let found = |path: &str, text: &str| -> Vec<usize> {
+            check(&[File::new(path, text)]).into_iter().map(|one| one.line).collect()
+        };
+        let lifted = "//! D.\n#![allow(\n    clippy::unwrap_used,\n    reason = \"x\"\n)]\n";
+        assert_eq!(found("crates/np-a/src/lib.rs", lifted), [3]);
+        assert_eq!(found("crates/np-a/src/lib.rs", "#[expect(unsafe_code, reason = \"x\")]\nfn f() {}\n"), [1]);
+        assert_eq!(found("crates/np-a/src/lib.rs", &format!("#[cfg(test)]\nmod tests {{\n{lifted}}}\n")), [0; 0]);
+        assert_eq!(found("crates/np-a/src/lib.rs", "#[allow(dead_code)]\nfn f() { x.expect(panic) }\n"), [2]);
+        assert_eq!(found("crates/np-testkit/src/lib.rs", lifted), [0; 0]);
+        assert_eq!(found("crates/np-a/tests/a.rs", lifted), [0; 0]);
+        let (path, lint) = LIFTED;
+        assert_eq!(found(path, &format!("#[allow(clippy::{lint})]\n")), [0; 0]);
     }
 
     #[test]
