@@ -1,4 +1,5 @@
-//! Rules about `Cargo.toml`: lints and versions come from the workspace, and no crate lifts a lint that the README promises.
+//! Rules about `Cargo.toml`: lints and versions come from the workspace, and no crate lifts a lint that the README
+//! promises.
 
 use super::{Finding, budget};
 use crate::source::{Source, Token};
