@@ -10,8 +10,10 @@ const SKEW: i64 = 5_000;
 /// 2026-01-01 and 2100-01-01, in seconds since 1970: np is younger than the first.
 const YEARS: std::ops::Range<u64> = 1_767_225_600..4_102_444_800;
 /// What a server opens beside its connections.
+#[cfg(any(unix, test))]
 const BESIDE: u64 = 64;
 /// Descriptors below which no server of any size runs.
+#[cfg(any(unix, test))]
 const LEAST_DESCRIPTORS: u64 = 256;
 /// What a connection may have under way, below which a single record of 64 KiB waits for the network.
 const LEAST_BUFFER: u64 = 64 << 10;
@@ -174,6 +176,7 @@ pub(crate) fn listen(place: &str, bound: Result<(), String>) -> Check {
 }
 
 /// The limits of open files, soft and hard, where the system has such; none is no limit.
+#[cfg(any(unix, test))]
 pub(crate) fn descriptors(soft: Option<u64>, hard: Option<u64>, connections: u64) -> Check {
     const RAISE: &str =
         "raise the hard limit: LimitNOFILE= in the unit, or a line `nofile` in /etc/security/limits.conf";
