@@ -301,7 +301,7 @@ fn lacks(has: bool, told: &str) -> Option<Outcome> {
 }
 
 /// What single tests need, how a shell finds out, and what is not tested without. They pass where it is not there, and
-/// cargo shows no word of a test that passed.
+/// cargo shows no word of a test that passed. Of files, as many as np-driver's `tests/hostile.rs` asks for.
 const INSIDE: &[(&str, &str)] = &[
     ("openssl version", "another implementation of TLS, and certificates by it: openssl is not installed"),
     (

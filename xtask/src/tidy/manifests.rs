@@ -17,6 +17,8 @@ const REFUSED: [(&str, &str); 8] = [
     ("clippy", "unwrap_used"),
 ];
 
+/// Names under which some of them can be lifted together.
+const GROUPS: [&str; 2] = ["restriction", "warnings"];
 /// Where one of them is lifted all the same: a wrong index of a constant does not compile.
 const LIFTED: (&str, &str) = ("crates/np-types/src/method.rs", "indexing_slicing");
 /// A kit for tests, linked into no program.
@@ -56,16 +58,15 @@ fn lifted(files: &[File]) -> Vec<Finding> {
 /// The lines in which attributes lift one of the lints, and which.
 fn lifts<'a>(tokens: &[Token<'a>]) -> Vec<(usize, &'a str)> {
     let mut found = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let [_, open, inside @ ..] = tokens.get(at..).unwrap_or_default() else { continue };
-        if !matches!(token.text, "allow" | "expect") || open.text != "(" {
+    for at in 0..tokens.len() {
+        let [before, word, open, inside @ ..] = tokens.get(at..).unwrap_or_default() else { continue };
+        // A method of such a name stands behind a dot, and lifts nothing.
+        if before.text == "." || !matches!(word.text, "allow" | "expect") || open.text != "(" {
             continue;
         }
-        // A call of `expect` names no lint, and the list of an attribute has no brackets.
-        let names = inside
-            .iter()
-            .take_while(|one| one.text != ")")
-            .filter(|one| REFUSED.iter().any(|(_, lint)| *lint == one.text));
+        // The list of an attribute has no brackets inside.
+        let is_lint = |name| GROUPS.contains(&name) || REFUSED.iter().any(|(_, lint)| *lint == name);
+        let names = inside.iter().take_while(|one| one.text != ")").filter(|one| is_lint(one.text));
         found.extend(names.map(|one| (one.line, one.text)));
     }
     found
@@ -214,7 +215,9 @@ mod tests {
         assert_eq!(found("crates/np-a/src/lib.rs", lifted), [3]);
         assert_eq!(found("crates/np-a/src/lib.rs", "#[expect(unsafe_code, reason = \"x\")]\nfn f() {}\n"), [1]);
         assert_eq!(found("crates/np-a/src/lib.rs", &format!("#[cfg(test)]\nmod tests {{\n{lifted}}}\n")), [0; 0]);
-        assert_eq!(found("crates/np-a/src/lib.rs", "#[allow(dead_code)]\nfn f() { x.expect(panic) }\n"), [2]);
+        assert_eq!(found("crates/np-a/src/lib.rs", "#[allow(dead_code)]\nfn f() { x.expect(panic) }\n"), [0; 0]);
+        assert_eq!(found("crates/np-a/src/lib.rs", "#![cfg_attr(unix, allow(clippy::panic))]\n"), [1]);
+        assert_eq!(found("crates/np-a/src/lib.rs", "//! D.\n#![allow(clippy::restriction)]\n"), [2]);
         assert_eq!(found("crates/np-testkit/src/lib.rs", lifted), [0; 0]);
         assert_eq!(found("crates/np-a/tests/a.rs", lifted), [0; 0]);
         let (path, lint) = LIFTED;
