@@ -1,5 +1,6 @@
 //! What handles ask of a connection task, and how they wake it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use np_dispatch::MessageStream;
@@ -7,10 +8,9 @@ use np_session::{Answer, OpenCall, StreamKey};
 use np_types::{CallError, CloseCode, Deadline, Time};
 use tokio::sync::oneshot;
 
+use crate::queue::{Queue, Refused};
 use crate::sync::{AtomicBool, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
 
-/// Commands that wait for a connection task; a handle that finds the queue full waits.
-pub(crate) const QUEUE: usize = 1_024;
 /// Where the answer of a unary call goes.
 pub(crate) type Answering = oneshot::Sender<Result<Answer, Unanswered>>;
 
@@ -116,13 +116,16 @@ impl Command {
     }
 }
 
-/// What wakes a connection task besides its socket and its queue.
+/// What wakes a connection task besides its socket.
 ///
-/// Cancelled calls are found by looking at their own slots, so a cancel needs no room in the queue. Streams that have
+/// Calls, one-way messages and streams stand in a queue. Cancelled calls are found by looking at their own slots, so a cancel needs no room in the queue. Streams that have
 /// something to say stand in a list once each, so the list is bounded by the streams.
 #[derive(Default)]
 pub(crate) struct Doorbell {
     waker: AtomicWaker,
+    calls: Queue<Command>,
+    /// The last handle of the side that connected has gone.
+    left: AtomicBool,
     cancelled: AtomicBool,
     rung: AtomicBool,
     streams: Mutex<Vec<StreamKey>>,
@@ -138,6 +141,22 @@ pub(crate) struct Doorbell {
     taken: AtomicBool,
 }
 
+/// What the handles of the side that connected share: with the last of them the connection ends.
+pub(crate) struct Keeper(Arc<Doorbell>);
+
+impl Keeper {
+    pub(crate) fn of(bell: &Arc<Doorbell>) -> Arc<Self> {
+        Arc::new(Self(Arc::clone(bell)))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
 /// What this side's own application asks of the connection beside its calls.
 #[derive(Default)]
 struct Asked {
@@ -151,8 +170,37 @@ impl Doorbell {
         self.waker.register(waker);
     }
 
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
+    /// Gives the task a command, if there is a place for it.
+    #[inline]
+    pub(crate) fn put(&self, command: Command) -> Result<(), Refused<Command>> {
+        if self.calls.put(command)? {
+            self.waker.wake();
+        }
+        Ok(())
+    }
+
+    /// As [`Self::put`], however long it takes until there is a place; false where the connection has ended.
+    pub(crate) async fn put_later(&self, command: Command) -> bool {
+        let first = self.calls.put_later(command).await;
+        if first == Some(true) {
+            self.waker.wake();
+        }
+        first.is_some()
+    }
+
+    /// Takes all commands that wait; `taken` must be empty.
+    pub(crate) fn take_calls(&self, taken: &mut Vec<Command>) {
+        self.calls.take(taken);
+    }
+
+    /// Whether the last handle has gone. What came through it can be taken once this was seen.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Gives memory back that nobody uses.
+    pub(crate) fn rest(&self) {
+        self.calls.rest();
     }
 
     /// Asks for something that is no call; it comes before all calls. Nothing is asked of a connection that has ended: what
@@ -177,8 +225,9 @@ impl Doorbell {
         }
     }
 
-    /// The connection has ended: nothing more is asked of it.
+    /// The connection has ended: nothing more is asked of it, and no more commands come than are in the queue.
     pub(crate) fn ask_no_more(&self) {
+        self.calls.close();
         let mut asked = lock(&self.control);
         (asked.is_over, asked.list) = (true, Vec::new());
     }

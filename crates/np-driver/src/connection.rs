@@ -1,7 +1,7 @@
 //! A handle to a connection: what an application calls, and what the connection task answers.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,18 +15,17 @@ use np_types::{
     CallError, CloseCode, Codec, ConnectionError, Deadline, LocalPeer, Metadata, MethodName, PeerIdentity, Status,
 };
 use serde::Serialize;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
 use crate::clock::Clock;
-use crate::commands::{Command, Control, Doorbell};
+use crate::commands::{Command, Control, Doorbell, Keeper};
 use crate::compression::Bodies;
 use crate::fate::{ConnectionWatch, Fate};
 use crate::once::OnceCalls;
 use crate::pending::{Pending, Until};
-use crate::queue::{Commands, WeakCommands};
+use crate::queue::Refused;
 use crate::scope;
 
 /// A message to send: a call's request, a one-way message, or what opens a stream.
@@ -232,7 +231,8 @@ const EMPTY: Metadata = Metadata::new();
 /// its connections until the peer, or a drain, ends them.
 #[derive(Clone)]
 pub struct Connection {
-    commands: Commands,
+    /// Of the side that connected.
+    keeper: Option<Arc<Keeper>>,
     bell: Arc<Doorbell>,
     info: Arc<ConnectionInfo>,
     fate: Arc<Fate>,
@@ -260,12 +260,12 @@ pub(crate) struct ConnectionInfo {
 
 impl Connection {
     pub(crate) const fn new(
-        commands: Commands,
+        keeper: Option<Arc<Keeper>>,
         bell: Arc<Doorbell>,
         info: Arc<ConnectionInfo>,
         fate: Arc<Fate>,
     ) -> Self {
-        Self { commands, bell, info, fate }
+        Self { keeper, bell, info, fate }
     }
 
     /// Whether the peer's first record has come.
@@ -453,8 +453,8 @@ impl Connection {
         &self.info
     }
 
-    pub(crate) fn sender(&self) -> &mpsc::Sender<Command> {
-        self.commands.sender()
+    pub(crate) fn bell(&self) -> &Doorbell {
+        &self.bell
     }
 
     /// A caller has gone.
@@ -463,11 +463,11 @@ impl Connection {
     }
 
     async fn send(&self, command: Command) -> Result<(), CallError> {
-        let sent = match self.sender().try_send(command) {
+        let sent = match self.bell.put(command) {
             Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
+            Err(Refused::Closed(_)) => false,
             // Boxed, since there mostly is a place.
-            Err(TrySendError::Full(command)) => Box::pin(self.sender().send(command)).await.is_ok(),
+            Err(Refused::Full(command)) => Box::pin(self.bell.put_later(command)).await,
         };
         if sent { Ok(()) } else { Err(self.ended().await) }
     }
@@ -491,8 +491,8 @@ impl Connection {
     }
 
     /// A way back to the peer that does not keep the connection alive.
-    pub(crate) fn way_back(&self) -> WeakCommands {
-        self.commands.downgrade()
+    pub(crate) fn way_back(&self) -> WayBack {
+        WayBack(self.keeper.as_ref().map(Arc::downgrade))
     }
 }
 
@@ -520,9 +520,14 @@ impl<T> Drop for CancelOnDrop<'_, T> {
     }
 }
 
+/// Whether there is a way back to the peer, for whoever does not keep the connection: on the side that connected while
+/// somebody does.
+#[derive(Clone)]
+pub(crate) struct WayBack(Option<Weak<Keeper>>);
+
 /// Calls back to the peer from a handler.
 pub(crate) struct WeakCaller {
-    pub(crate) commands: WeakCommands,
+    pub(crate) way_back: WayBack,
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) fate: Arc<Fate>,
@@ -548,12 +553,13 @@ impl Caller for WeakCaller {
         metadata: Metadata,
         deadline: Deadline,
     ) -> BoxFuture<Result<Reply, CallError>> {
-        let Some(commands) = self.commands.upgrade() else {
+        let keeper = self.way_back.0.as_ref().map(Weak::upgrade);
+        if let Some(None) = keeper {
             let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
-        };
+        }
         let connection =
-            Connection::new(commands, Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
+            Connection::new(keeper.flatten(), Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }

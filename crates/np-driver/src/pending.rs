@@ -10,11 +10,11 @@ use std::time::Duration;
 use np_dispatch::{BoxFuture, Reply};
 use np_session::{Answer, Encoding, OpenCall};
 use np_types::{CallError, Deadline};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use crate::commands::{Command, Unanswered};
 use crate::connection::{Connection, Request};
+use crate::queue::Refused;
 
 /// When a call has to be over.
 ///
@@ -88,16 +88,8 @@ impl<C: Borrow<Connection>> Pending<C> {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let rare = match connection.borrow().sender().try_reserve() {
-            Ok(place) => {
-                place.send(Command::Call { call, nested, relative, reply });
-                None
-            }
-            Err(refused) => {
-                let command = Command::Call { call, nested, relative, reply };
-                Some(connection.borrow().clone().send_later(refused, command))
-            }
-        };
+        let put = connection.borrow().bell().put(Command::Call { call, nested, relative, reply });
+        let rare = put.err().map(|refused| connection.borrow().clone().send_later(refused));
         Self { connection, answer: Some(answer), rare }
     }
 
@@ -173,17 +165,13 @@ impl Connection {
 
     /// Waits for a place in the queue, however long that takes: a deadline counts from now on.
     #[cold]
-    fn send_later(self, refused: TrySendError<()>, mut command: Command) -> BoxFuture<Result<(), CallError>> {
-        if let TrySendError::Closed(()) = refused {
-            return self.gone();
-        }
+    fn send_later(self, refused: Refused<Command>) -> BoxFuture<Result<(), CallError>> {
+        let mut command = match refused {
+            Refused::Full(command) => command,
+            Refused::Closed(_) => return self.gone(),
+        };
         command.count_from(|| self.clock().now());
-        Box::pin(async move {
-            match self.sender().send(command).await {
-                Ok(()) => Ok(()),
-                Err(_) => Err(self.ended().await),
-            }
-        })
+        Box::pin(async move { if self.bell().put_later(command).await { Ok(()) } else { Err(self.ended().await) } })
     }
 
     /// Why nothing can be sent.

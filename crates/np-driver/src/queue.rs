@@ -1,209 +1,183 @@
-//! The queue of calls to a connection task. Must never know what a call is about.
+//! The queue to a connection's task: many put into it, one takes all that is there. Must never know what is in it.
 //!
-//! It holds 32 places of over a hundred bytes as soon as it is there, which is much beside the rest of an idle connection.
-//! The side that connected has one, whose handles keep the connection. The accepting side makes its own with the first
-//! call, if it ever makes one.
+//! One lock, which is held for one move, and no more: who puts something there touches one line of memory that others
+//! write to, where a list without a lock has four (its length, its end, its block and its waker). Only the first since it
+//! was emptied has to wake the task. An empty one has no memory.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-use crate::commands::{Command, Doorbell, QUEUE, lock};
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::commands::lock;
+use crate::sync::Mutex;
 
-/// A way into the queue of a connection.
-#[derive(Clone)]
-pub(crate) enum Commands {
-    /// Of the side that connected: with the last of these the connection ends.
-    Own(mpsc::Sender<Command>),
-    /// Of the accepting side.
-    Later(Arc<Later>),
+/// Commands that wait for a connection's task at most; a caller that finds it full waits until it was emptied.
+const QUEUE: usize = 1_024;
+
+pub(crate) struct Queue<T, const MOST: usize = QUEUE>(Mutex<List<T, MOST>>);
+
+struct List<T, const MOST: usize> {
+    items: Vec<T>,
+    closed: bool,
+    /// Where those wait who found it full. While there are any, nobody else goes ahead of them.
+    room: Option<Arc<Notify>>,
 }
 
-/// A way into the queue that does not keep the connection.
-#[derive(Clone)]
-pub(crate) enum WeakCommands {
-    Own(mpsc::WeakSender<Command>),
-    Later(Arc<Later>),
+/// Why something has no place.
+#[derive(Debug)]
+pub(crate) enum Refused<T> {
+    Full(T),
+    Closed(T),
 }
 
-/// The other end: the task's.
-pub(crate) enum Queue {
-    Here(mpsc::Receiver<Command>),
-    Later(Arc<Later>),
-}
-
-/// A queue that is made when it is needed.
-pub(crate) struct Later {
-    sender: OnceLock<mpsc::Sender<Command>>,
-    made: AtomicBool,
-    receiver: Mutex<Receiver>,
-    bell: Arc<Doorbell>,
-}
-
-#[derive(Default)]
-enum Receiver {
-    #[default]
-    Unmade,
-    Made(mpsc::Receiver<Command>),
-    /// The connection has ended before there was one.
-    Closed,
-}
-
-/// Both ends of a queue, there at once where its handles keep the connection.
-pub(crate) fn queue(own: bool, bell: &Arc<Doorbell>) -> (Commands, Queue) {
-    if own {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        return (Commands::Own(sender), Queue::Here(receiver));
+impl<T, const MOST: usize> Default for Queue<T, MOST> {
+    fn default() -> Self {
+        Self(Mutex::new(List { items: Vec::new(), closed: false, room: None }))
     }
-    let later = Later {
-        sender: OnceLock::new(),
-        made: AtomicBool::new(false),
-        receiver: Mutex::default(),
-        bell: Arc::clone(bell),
-    };
-    let later = Arc::new(later);
-    (Commands::Later(Arc::clone(&later)), Queue::Later(later))
 }
 
-impl Commands {
-    pub(crate) fn sender(&self) -> &mpsc::Sender<Command> {
-        match self {
-            Self::Own(sender) => sender,
-            Self::Later(later) => later.sender(),
+impl<T, const MOST: usize> Queue<T, MOST> {
+    /// Puts something there; gives whether it is the first, so that its taker has to be woken.
+    pub(crate) fn put(&self, item: T) -> Result<bool, Refused<T>> {
+        let mut list = lock(&self.0);
+        if list.room.is_some() && !list.closed { Err(Refused::Full(item)) } else { list.put(item) }
+    }
+
+    /// As [`Self::put`], however long it takes until there is a place. None where it was closed.
+    pub(crate) async fn put_later(&self, mut item: T) -> Option<bool> {
+        loop {
+            let emptied = {
+                let mut list = lock(&self.0);
+                item = match list.put(item) {
+                    Ok(first) => return Some(first),
+                    Err(Refused::Closed(_)) => return None,
+                    Err(Refused::Full(item)) => item,
+                };
+                // Made under the lock: it hears of the next time, whenever that is.
+                Arc::clone(list.room.get_or_insert_default()).notified_owned()
+            };
+            emptied.await;
         }
     }
 
-    pub(crate) fn downgrade(&self) -> WeakCommands {
-        match self {
-            Self::Own(sender) => WeakCommands::Own(sender.downgrade()),
-            Self::Later(later) => WeakCommands::Later(Arc::clone(later)),
-        }
+    /// Takes all that is there, in the order in which it came. `taken` must be empty: its memory serves the next ones.
+    pub(crate) fn take(&self, taken: &mut Vec<T>) {
+        debug_assert!(taken.is_empty(), "what is in there would be put into the queue");
+        let mut list = lock(&self.0);
+        std::mem::swap(&mut list.items, taken);
+        list.make_room();
     }
-}
 
-impl WeakCommands {
-    /// None where nobody keeps the connection any more.
-    pub(crate) fn upgrade(&self) -> Option<Commands> {
-        match self {
-            Self::Own(sender) => sender.upgrade().map(Commands::Own),
-            Self::Later(later) => Some(Commands::Later(Arc::clone(later))),
+    /// Takes nothing more from anybody. What is there stays.
+    pub(crate) fn close(&self) {
+        let mut list = lock(&self.0);
+        list.closed = true;
+        list.make_room();
+    }
+
+    /// Gives its memory back, where nothing is there.
+    pub(crate) fn rest(&self) {
+        let mut list = lock(&self.0);
+        if list.items.is_empty() {
+            list.items = Vec::new();
         }
     }
 }
 
-impl Queue {
-    /// The queue, once it was made.
-    pub(crate) fn receiver(&mut self) -> Option<&mut mpsc::Receiver<Command>> {
-        if let Self::Later(later) = self
-            && let Some(receiver) = later.take()
-        {
-            *self = Self::Here(receiver);
+impl<T, const MOST: usize> List<T, MOST> {
+    fn put(&mut self, item: T) -> Result<bool, Refused<T>> {
+        if self.closed {
+            return Err(Refused::Closed(item));
         }
-        match self {
-            Self::Here(receiver) => Some(receiver),
-            Self::Later(_) => None,
+        if self.items.len() >= MOST {
+            return Err(Refused::Full(item));
         }
+        self.items.push(item);
+        Ok(self.items.len() == 1)
     }
 
-    /// Takes what is in it.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Command> {
-        let mut receiver = self.receiver();
-        std::iter::from_fn(move || receiver.as_mut()?.try_recv().ok())
-    }
-
-    /// Takes no more commands, whether there was a queue or not. Those that are in it stay.
-    pub(crate) fn close(&mut self) {
-        if let Some(receiver) = self.receiver() {
-            return receiver.close();
-        }
-        if let Self::Later(later) = self {
-            let before = std::mem::replace(&mut *lock(&later.receiver), Receiver::Closed);
-            if let Receiver::Made(mut receiver) = before {
-                // It was made a moment ago.
-                receiver.close();
-                *self = Self::Here(receiver);
-            }
-        }
-    }
-}
-
-impl Later {
-    fn sender(&self) -> &mpsc::Sender<Command> {
-        self.sender.get_or_init(|| {
-            let (sender, made) = mpsc::channel(QUEUE);
-            let mut receiver = lock(&self.receiver);
-            // Without a task there is nobody to take it, which its sender learns when the other end goes.
-            if !matches!(*receiver, Receiver::Closed) {
-                *receiver = Receiver::Made(made);
-                self.made.store(true, Ordering::Release);
-            }
-            drop(receiver);
-            self.bell.wake();
-            sender
-        })
-    }
-
-    fn take(&self) -> Option<mpsc::Receiver<Command>> {
-        if !self.made.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut receiver = lock(&self.receiver);
-        if !matches!(*receiver, Receiver::Made(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut *receiver, Receiver::Closed) {
-            Receiver::Made(receiver) => Some(receiver),
-            _ => None,
+    fn make_room(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.notify_waiters();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::pin::pin;
 
-    use tokio::sync::mpsc::error::TrySendError;
+    use futures_util::FutureExt as _;
 
-    use super::{Commands, queue};
-    use crate::commands::{Command, Doorbell};
+    use super::{QUEUE, Queue, Refused};
 
-    fn command() -> Command {
-        let (sent, _) = tokio::sync::oneshot::channel();
-        let call = np_session::OpenCall::new(np_session::OpenKind::OneWay, "m".parse().unwrap());
-        Command::OneWay { call, sent }
+    fn taken(queue: &Queue<usize>) -> Vec<usize> {
+        let mut taken = Vec::new();
+        queue.take(&mut taken);
+        taken
+    }
+
+    fn fill(queue: &Queue<usize>) {
+        (0..QUEUE).for_each(|at| assert_eq!(queue.put(at).unwrap(), at == 0));
     }
 
     #[test]
-    fn a_queue_of_the_accepting_side_is_made_by_its_first_command() {
-        let (commands, mut queue) = queue(false, &Arc::default());
-        assert!(queue.receiver().is_none());
-        assert!(commands.sender().try_send(command()).is_ok());
-        assert!(queue.receiver().unwrap().try_recv().is_ok());
+    fn what_is_put_there_is_taken_in_order_and_its_first_one_is_known() {
+        let queue = Queue::default();
+        assert!(queue.put(1).unwrap());
+        assert!(!queue.put(2).unwrap());
+        assert_eq!(taken(&queue), [1, 2]);
+        assert!(taken(&queue).is_empty());
+        assert!(queue.put(3).unwrap(), "it is the first again");
+    }
+
+    #[test]
+    fn who_finds_it_full_waits_until_it_was_emptied_and_is_not_passed_by() {
+        let queue = Queue::default();
+        fill(&queue);
+        assert!(matches!(queue.put(QUEUE), Err(Refused::Full(QUEUE))));
+        let mut late = pin!(queue.put_later(7));
+        assert!(late.as_mut().now_or_never().is_none());
+        assert_eq!(taken(&queue).len(), QUEUE);
+        assert_eq!(late.now_or_never(), Some(Some(true)));
+        assert_eq!(taken(&queue), [7]);
+        // One who waits goes first, also where there would be a place by now.
+        fill(&queue);
+        let mut late = pin!(queue.put_later(8));
+        assert!(late.as_mut().now_or_never().is_none());
+        queue.0.lock().unwrap().items.pop();
+        assert!(matches!(queue.put(9), Err(Refused::Full(9))));
+        taken(&queue);
+        assert!(queue.put(9).unwrap(), "nobody is known to wait any more");
+        assert_eq!(late.now_or_never(), Some(Some(false)));
+    }
+
+    #[test]
+    fn a_closed_one_keeps_what_is_there_and_refuses_all_else() {
+        let queue = Queue::default();
+        fill(&queue);
+        let mut late = pin!(queue.put_later(7));
+        assert!(late.as_mut().now_or_never().is_none());
         queue.close();
-        assert!(matches!(commands.sender().try_send(command()), Err(TrySendError::Closed(_))));
+        assert_eq!(late.now_or_never(), Some(None), "whoever waits learns of it");
+        assert!(matches!(queue.put(8), Err(Refused::Closed(8))));
+        assert_eq!(queue.put_later(9).now_or_never(), Some(None));
+        assert_eq!(taken(&queue).len(), QUEUE);
     }
 
     #[test]
-    fn after_the_end_none_is_made_that_anybody_would_wait_at() {
-        let (commands, mut later) = queue(false, &Arc::default());
-        later.close();
-        assert!(matches!(commands.sender().try_send(command()), Err(TrySendError::Closed(_))));
-        assert!(later.receiver().is_none());
-        // One that was made and not taken yet is found, with what is in it.
-        let (commands, mut later) = queue(false, &Arc::default());
-        assert!(commands.sender().try_send(command()).is_ok());
-        later.close();
-        assert!(later.receiver().unwrap().try_recv().is_ok());
-    }
-
-    #[test]
-    fn only_the_connecting_sides_handles_keep_the_connection() {
-        let (own, mut here) = queue(true, &Arc::<Doorbell>::default());
-        let weak = own.downgrade();
-        assert!(weak.upgrade().is_some() && matches!(own, Commands::Own(_)));
-        drop(own);
-        assert!(weak.upgrade().is_none());
-        assert!(here.receiver().unwrap().try_recv().is_err());
+    fn at_rest_it_has_no_memory() {
+        let queue = Queue::default();
+        let capacity = || queue.0.lock().unwrap().items.capacity();
+        queue.put(1).unwrap();
+        queue.rest();
+        assert_eq!(taken(&queue), [1], "what waits is not lost");
+        queue.put(2).unwrap();
+        assert!(capacity() > 0);
+        let mut taken = Vec::with_capacity(8);
+        queue.take(&mut taken);
+        assert!(capacity() > 0, "it goes on with the memory of what was taken before");
+        queue.rest();
+        assert_eq!(capacity(), 0);
     }
 }

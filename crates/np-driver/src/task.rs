@@ -23,8 +23,8 @@ use crate::alarm::Alarm;
 use crate::allowance::Allowance;
 use crate::call_limits::Permit;
 use crate::clock::Clock;
-use crate::commands::{Command, Control, Doorbell};
-use crate::connection::{Connection, ConnectionInfo, WeakCaller};
+use crate::commands::{Command, Control, Doorbell, Keeper};
+use crate::connection::{Connection, ConnectionInfo, WayBack, WeakCaller};
 use crate::establish::Established;
 use crate::farewell::{farewell, goodbye};
 use crate::fate::Fate;
@@ -33,7 +33,6 @@ use crate::lifetime::{Life, Lifetime};
 use crate::link_error::{is_end, link_error};
 use crate::memory::{Holding, Share};
 use crate::progress::Progress;
-use crate::queue::{Queue, WeakCommands, queue};
 use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
@@ -48,8 +47,6 @@ const READ_MOST: usize = 256 << 10;
 const READS: usize = 16;
 /// How long the buffers of a connection stay without traffic.
 const REST: Duration = Duration::from_secs(1);
-/// Commands taken per turn.
-const COMMANDS: usize = 256;
 
 /// Everything that one connection is made of.
 pub(crate) struct Task {
@@ -60,7 +57,7 @@ pub(crate) struct Task {
     pub(crate) info: Arc<ConnectionInfo>,
     /// What handlers know of the peer; there while handlers are.
     peer_info: Option<Arc<PeerInfo>>,
-    way_back: WeakCommands,
+    way_back: WayBack,
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) slots: Slots,
     pub(crate) handlers: Handlers,
@@ -76,7 +73,6 @@ pub(crate) struct Task {
     pub(crate) handing: Handing,
     /// Whether replies or commands came: what the yield rule looks at.
     pub(crate) fresh: bool,
-    commands: Queue,
     max_queued: usize,
     taken: Vec<Command>,
     /// Calls that the session has no room for, one for each caller that waits, and the earliest of their deadlines.
@@ -123,8 +119,8 @@ pub(crate) fn start(
 ) -> (Connection, Running) {
     let mut established = *established;
     let (fate, bell, info) = (Arc::<Fate>::default(), Arc::new(Doorbell::default()), Arc::new(info));
-    let (sender, commands) = queue(established.session.side() == Side::Initiator, &bell);
-    let connection = Connection::new(sender, Arc::clone(&bell), Arc::clone(&info), Arc::clone(&fate));
+    let keeper = (established.session.side() == Side::Initiator).then(|| Keeper::of(&bell));
+    let connection = Connection::new(keeper, Arc::clone(&bell), Arc::clone(&info), Arc::clone(&fate));
     let clock = info.clock;
     let now = clock.now();
     let life = Life::new(lifetime, now, info.binding.first().copied().unwrap_or_default());
@@ -158,7 +154,6 @@ pub(crate) fn start(
         now,
         handing: Handing::default(),
         fresh: false,
-        commands,
         max_queued: established.max_queued,
         taken: Vec::new(),
         waiting: VecDeque::new(),
@@ -239,9 +234,9 @@ impl Task {
     /// What handlers know of the peer.
     pub(crate) fn peer_info(&mut self) -> Arc<PeerInfo> {
         let made = self.peer_info.get_or_insert_with(|| {
-            let (commands, bell) = (self.way_back.clone(), Arc::clone(&self.bell));
+            let (way_back, bell) = (self.way_back.clone(), Arc::clone(&self.bell));
             let (info, fate) = (Arc::clone(&self.info), Arc::clone(&self.fate));
-            Arc::new(WeakCaller { commands, bell, info, fate }.peer_info())
+            Arc::new(WeakCaller { way_back, bell, info, fate }.peer_info())
         });
         Arc::clone(made)
     }
@@ -250,7 +245,6 @@ impl Task {
     async fn end(mut self: Box<Self>) -> ConnectionError {
         // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
         let error = self.settle();
-        self.refuse_stragglers(&error).await;
         match error {
             ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
             ConnectionError::ClosedByPeer { in_clear: false, .. } => goodbye(&mut self.io, &[]).await,
@@ -271,7 +265,6 @@ impl Task {
             self.session.handle_lost(ConnectionError::ClosedHere(CloseCode::Internal));
         }
         let error = self.session.error().cloned().unwrap_or(ConnectionError::ClosedHere(CloseCode::Normal));
-        self.commands.close();
         self.bell.ask_no_more();
         self.fate.ends(&error);
         while let Some(event) = self.session.poll_event() {
@@ -280,7 +273,7 @@ impl Task {
             }
         }
         self.handing.finish();
-        for command in self.waiting.drain(..).chain(self.commands.drain()) {
+        for command in self.unsent_commands() {
             command.fail(unsent(&error));
         }
         for (key, slot) in std::mem::take(&mut self.slots).drain() {
@@ -292,15 +285,11 @@ impl Task {
         error
     }
 
-    /// Answers the commands whose senders had their place in the queue when it was closed, and had not filled it yet. Nobody
-    /// would ever drop those: the queue lives as long as a handle, and a caller holds one while it waits.
-    async fn refuse_stragglers(&mut self, error: &ConnectionError) {
-        let Some(commands) = self.commands.receiver() else {
-            return;
-        };
-        while let Some(command) = commands.recv().await {
-            command.fail(unsent(error));
-        }
+    /// Takes the commands that the session was not given.
+    fn unsent_commands(&mut self) -> impl Iterator<Item = Command> {
+        let mut queued = std::mem::take(&mut self.taken);
+        self.bell.take_calls(&mut queued);
+        std::mem::take(&mut self.waiting).into_iter().chain(queued)
     }
 
     /// One turn. Ready when the session has ended and its last bytes are in `out`.
@@ -308,7 +297,7 @@ impl Task {
         self.bell.register(cx.waker());
         self.now = self.info.clock.now();
         let mut more = self.poll_read(cx);
-        more |= self.poll_commands(cx);
+        self.take_commands();
         self.poll_bell();
         self.free_spare();
         self.poll_timer(cx);
@@ -444,35 +433,26 @@ impl Task {
         read
     }
 
-    /// Takes commands; gives whether there may be more.
-    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Takes what handles ask for.
+    fn take_commands(&mut self) {
         for control in self.bell.take_asked() {
             self.handle_control(control);
         }
-        for _ in 0..2 {
-            if self.handles_gone {
-                return false;
-            }
-            let Some(commands) = self.commands.receiver() else {
-                return false;
-            };
-            let mut taken = std::mem::take(&mut self.taken);
-            let polled = commands.poll_recv_many(cx, &mut taken, COMMANDS);
-            // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
-            let (mut now, clock) = (None, self.info.clock);
-            for mut command in taken.drain(..) {
-                command.count_from(|| *now.get_or_insert_with(|| clock.now()));
-                self.take_command(command);
-            }
-            self.taken = taken;
-            match polled {
-                Poll::Ready(0) => self.handles_gone = true,
-                Poll::Ready(_) => {}
-                // Only a pending queue has registered the waker.
-                Poll::Pending => return false,
-            }
+        if self.handles_gone {
+            return;
         }
-        true
+        // Looked at first: what the last handle asked for is in the queue before it goes.
+        let left = self.bell.has_left();
+        let mut taken = std::mem::take(&mut self.taken);
+        self.bell.take_calls(&mut taken);
+        // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
+        let (mut now, clock) = (None, self.info.clock);
+        for mut command in taken.drain(..) {
+            command.count_from(|| *now.get_or_insert_with(|| clock.now()));
+            self.take_command(command);
+        }
+        self.taken = taken;
+        self.handles_gone = left;
     }
 
     /// Gives a command to the session, or keeps it where its deadline is watched and its caller may leave.
@@ -538,7 +518,7 @@ impl Task {
     /// Takes back what has not begun to leave, wherever it waits.
     fn withdraw(&mut self) {
         let text = "taken back before it was sent";
-        for command in self.waiting.drain(..).chain(self.commands.drain()) {
+        for command in self.unsent_commands() {
             command.fail(CallError::not_processed(Status::Cancelled, text));
         }
         self.session.withdraw();

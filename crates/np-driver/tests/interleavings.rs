@@ -28,6 +28,8 @@ mod commands;
 mod identities;
 #[path = "../src/message_queue.rs"]
 mod message_queue;
+#[path = "../src/queue.rs"]
+mod queue;
 #[path = "../src/rate.rs"]
 mod rate;
 #[path = "../src/stream_cell.rs"]
@@ -115,11 +117,13 @@ use shuttle::future::block_on;
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
+use tokio::sync::oneshot;
 
 use at_work::AtWork;
 use call_limits::{CallLimits, WhenFull};
-use commands::Doorbell;
+use commands::{Command, Doorbell, Keeper};
 use connection::ConnectionInfo;
+use queue::Queue;
 use rate::{Bucket, Tap};
 use stream_cell::{Errands, Opening, StreamCell};
 use sync::{AtomicUsize, AtomicWaker, Ordering};
@@ -389,6 +393,94 @@ fn a_bell_is_never_missed() {
     }
 }
 
+/// Many fill a queue of two places, and wait where it is full: the one that empties it gets everything, of each in its
+/// order, and is woken for it.
+fn a_full_queue_loses_nothing_and_leaves_nobody_waiting() {
+    let queue = Arc::new((Queue::<(usize, usize), 2>::default(), AtomicWaker::new()));
+    let callers: Vec<_> = (0..3)
+        .map(|caller| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                for at in 0..3 {
+                    let first = match queue.0.put((caller, at)) {
+                        Ok(first) => first,
+                        Err(_) => block_on(queue.0.put_later((caller, at))).unwrap(),
+                    };
+                    if first {
+                        queue.1.wake();
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut all = [0; 3];
+    let mut taken = Vec::new();
+    block_on(poll_fn(|cx| {
+        queue.1.register(cx.waker());
+        queue.0.take(&mut taken);
+        for (caller, at) in taken.drain(..) {
+            assert_eq!(all[caller], at);
+            all[caller] += 1;
+        }
+        if all == [3; 3] { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    for caller in callers {
+        caller.join().unwrap();
+    }
+}
+
+/// A queue that is closed at any moment: what it took is there, and whoever it refuses is told.
+fn a_queue_that_closes_keeps_or_refuses_each() {
+    let queue = Arc::new(Queue::<usize, 2>::default());
+    let callers: Vec<_> = (0..3)
+        .map(|caller| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || (0..2).filter(|_| block_on(queue.put_later(caller)).is_some()).count())
+        })
+        .collect();
+    let (mut taken, mut all) = (Vec::new(), 0);
+    for _ in 0..thread_rng().gen_range(0..3) {
+        queue.take(&mut taken);
+        all += taken.drain(..).count();
+    }
+    queue.close();
+    queue.take(&mut taken);
+    let put: usize = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+    assert_eq!(put, all + taken.len());
+    taken.clear();
+    queue.take(&mut taken);
+    assert!(taken.is_empty(), "nothing comes after the close");
+}
+
+/// The task that sees that the last handle has gone finds what was asked for through it.
+fn what_the_last_handle_asked_for_is_there_when_it_has_gone() {
+    let bell = Arc::new(Doorbell::default());
+    let keeper = Keeper::of(&bell);
+    let handles: Vec<_> = (0..2)
+        .map(|_| {
+            let (bell, keeper) = (Arc::clone(&bell), Arc::clone(&keeper));
+            thread::spawn(move || {
+                let (call, sent) = (OpenCall::new(OpenKind::OneWay, "m".parse().unwrap()), oneshot::channel().0);
+                assert!(bell.put(Command::OneWay { call, sent }).is_ok());
+                drop(keeper);
+            })
+        })
+        .collect();
+    drop(keeper);
+    let (mut taken, mut all) = (Vec::new(), 0);
+    block_on(poll_fn(|cx| {
+        bell.register(cx.waker());
+        let left = bell.has_left();
+        bell.take_calls(&mut taken);
+        all += taken.drain(..).count();
+        if left { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    assert_eq!(all, 2);
+    for handle in handles {
+        handle.join().unwrap();
+    }
+}
+
 /// A future that is woken at any moment has its turn.
 fn whoever_is_at_work_is_never_left_asleep() {
     let mut at_work = AtWork::new();
@@ -523,6 +615,12 @@ const SCENES: &[(&str, fn())] = &[
     ("a_writer_is_told_of_an_end_at_any_moment", a_writer_is_told_of_an_end_at_any_moment),
     ("a_stream_is_given_up_once", a_stream_is_given_up_once),
     ("a_bell_is_never_missed", a_bell_is_never_missed),
+    ("a_full_queue_loses_nothing_and_leaves_nobody_waiting", a_full_queue_loses_nothing_and_leaves_nobody_waiting),
+    ("a_queue_that_closes_keeps_or_refuses_each", a_queue_that_closes_keeps_or_refuses_each),
+    (
+        "what_the_last_handle_asked_for_is_there_when_it_has_gone",
+        what_the_last_handle_asked_for_is_there_when_it_has_gone,
+    ),
     ("whoever_is_at_work_is_never_left_asleep", whoever_is_at_work_is_never_left_asleep),
     ("places_are_never_too_many_and_whoever_waits_gets_one", places_are_never_too_many_and_whoever_waits_gets_one),
     ("a_budget_is_never_overdrawn", a_budget_is_never_overdrawn),

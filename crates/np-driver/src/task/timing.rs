@@ -116,6 +116,7 @@ impl Task {
         if self.taken.is_empty() {
             self.taken = Vec::new();
         }
+        self.bell.rest();
         self.handing.rest();
         if self.session.is_idle() {
             self.session.rest(self.now);
