@@ -172,8 +172,8 @@ impl Doorbell {
 
     /// Gives the task a command, if there is a place for it.
     #[inline]
-    pub(crate) fn put(&self, command: Command) -> Result<(), Refused<Command>> {
-        if self.calls.put(command)? {
+    pub(crate) fn put<M: FnOnce() -> Command>(&self, make: M) -> Result<(), Refused<M>> {
+        if self.calls.put(make)? {
             self.waker.wake();
         }
         Ok(())

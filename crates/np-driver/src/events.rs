@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use np_dispatch::{CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
+use np_dispatch::{self as dispatch, CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, TraceContext};
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use crate::commands::Answering;
 use crate::compression::{LARGE, Sealed, Whole};
 use crate::connection::ConnectionInfo;
 use crate::export;
-use crate::handlers::{Ending, Start};
+use crate::handlers::{Ending, Later, begin};
 use crate::message_queue::own;
 use crate::scope::Scope;
 use crate::slots::Slot;
@@ -49,18 +49,23 @@ impl Task {
         }
     }
 
-    pub(crate) fn handle_event(&mut self, cx: &Context<'_>, event: Event) {
+    pub(crate) fn handle_event(&mut self, cx: &Context<'_>, mut event: Event) {
+        // Where it stands: taken out first, it would be put down and read again for it.
+        match &mut event {
+            Event::Opened { body, .. } => own(body),
+            Event::Answered { answer, .. } => own(&mut answer.body),
+            _ => {}
+        }
         match event {
             Event::Opened { key, kind, method, codec, encoding, metadata, deadline, body, credit } => {
                 self.session.release(credit);
-                let body = own(body);
                 let call = Arrived { key, kind, method, codec, encoding, metadata, deadline, body };
                 let scope = self.enter(&call);
                 self.arrived(cx, call, scope);
             }
             Event::Answered { key, answer, credit } => {
                 self.session.release(credit);
-                self.answered(key, Answer { body: own(answer.body), ..answer });
+                self.answered(key, answer);
             }
             Event::Failed { key, error } => {
                 self.book.ended(key, error.status, self.now);
@@ -181,18 +186,29 @@ impl Task {
         let (started, cell) = match (&registered.target, kind) {
             (Target::Unary(handler), OpenKind::Request | OpenKind::OneWay) => {
                 let peer = self.peer_info();
-                let start = || match encoding {
-                    Encoding::Plain if !packs && !wait => {
-                        let context = CallContext::new(method, peer, codec, metadata, deadline);
-                        Start::Plain(handler.call(context, body))
+                let plain = encoding == Encoding::Plain && !packs && !wait;
+                let work = if plain {
+                    let context = CallContext::new(method, peer, codec, metadata, deadline);
+                    match begin(&scope, || handler.call(context, body)) {
+                        Ok(dispatch::Answer::Ready(Ok(reply))) if kind == OpenKind::Request => {
+                            self.recent.keep(registered);
+                            self.spare = permit;
+                            return self.replied(key, reply);
+                        }
+                        Ok(dispatch::Answer::Ready(ending)) => Err(ending.map(Into::into)),
+                        Ok(dispatch::Answer::Later(future)) => Ok(Later::Plain(future)),
+                        Err(panic) => Err(Err(panic)),
                     }
-                    _ => {
-                        let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
-                        let work = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs, wait };
-                        Start::Packed(Box::pin(work.around(Arc::clone(handler), context, body)))
-                    }
+                } else {
+                    let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
+                    let packing = Packing { info: Arc::clone(&self.info), method, encoding, compress, packs, wait };
+                    Ok(Later::Packed(Box::pin(packing.around(Arc::clone(handler), context, body))))
                 };
-                (self.handlers.start(cx, key, own_task, &mut permit, scope, start), None)
+                let started = match work {
+                    Ok(work) => self.handlers.start(cx, key, own_task, &mut permit, scope, work),
+                    Err(ending) => Ok(ending),
+                };
+                (started, None)
             }
             (Target::Stream(_), OpenKind::Stream) if encoding != Encoding::Plain => {
                 return self.refuse(
@@ -208,16 +224,14 @@ impl Task {
                 let packed = Arc::clone(&cell);
                 let stream = cell.open(key, self.opening(false, codec));
                 let (info, handler) = (Arc::clone(&self.info), Arc::clone(handler));
-                let start = || {
-                    let ended = async move {
-                        let _place = if wait { Some(info.places.enter().await) } else { None };
-                        let ended = handler.open(context, stream).await;
-                        packed.packed().await;
-                        ended.map(|()| Reply::from(Bytes::new()).into())
-                    };
-                    Start::Packed(Box::pin(ended))
+                let ended = async move {
+                    let _place = if wait { Some(info.places.enter().await) } else { None };
+                    let ended = handler.open(context, stream).await;
+                    packed.packed().await;
+                    ended.map(|()| Reply::from(Bytes::new()).into())
                 };
-                (self.handlers.start(cx, key, own_task, &mut permit, scope, start), Some(cell))
+                let work = Later::Packed(Box::pin(ended));
+                (self.handlers.start(cx, key, own_task, &mut permit, scope, work), Some(cell))
             }
             (Target::Unary(_), _) => {
                 return self.refuse(key, Status::WrongKind, "this method answers calls; it was opened as a stream");
@@ -237,6 +251,17 @@ impl Task {
         }
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
+        }
+    }
+
+    /// A handler answered where it was called: nothing of it stands anywhere.
+    fn replied(&mut self, key: StreamKey, reply: Reply) {
+        self.raise_allowance();
+        self.book.ended(key, Status::Ok, self.now);
+        let Reply { codec, metadata, body } = reply;
+        let answer = Answer { codec, encoding: Encoding::Plain, metadata, body };
+        if let Err(misuse) = self.session.respond(key, answer) {
+            tracing::trace!(%misuse, "a handler's answer came too late");
         }
     }
 

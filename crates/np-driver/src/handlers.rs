@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use np_dispatch::{Answer, BoxFuture, Reply};
+use np_dispatch::{BoxFuture, Reply};
 use np_session::StreamKey;
 use np_types::{CallError, Status};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,21 +23,21 @@ const MAX_PANIC: usize = 1_024;
 /// How a handler ended; a stream's handler gives an empty reply.
 pub(crate) type Ending = Result<Sealed, CallError>;
 
-/// What a handler was started with.
-pub(crate) enum Start {
-    /// Its own answer, which travels as it is.
-    Plain(Answer),
+/// What is polled: two kinds, so that an answer that travels as it is needs no second box.
+pub(crate) enum Later {
+    /// The handler's own future.
+    Plain(BoxFuture<Result<Reply, CallError>>),
     /// A future around it, which decompresses before it or compresses after it.
     Packed(BoxFuture<Ending>),
 }
 
-/// What is polled: two kinds, so that an answer that travels as it is needs no second box.
-enum Work {
-    Plain(BoxFuture<Result<Reply, CallError>>),
-    Packed(BoxFuture<Ending>),
+/// Lets a handler begin, in its scope. Where it panics its call fails, and nothing else.
+#[inline]
+pub(crate) fn begin<T>(scope: &Scope, handler: impl FnOnce() -> T) -> Result<T, CallError> {
+    catch_unwind(AssertUnwindSafe(|| scope.run(handler))).map_err(|panic| panicked(&*panic))
 }
 
-impl Future for Work {
+impl Future for Later {
     type Output = Ending;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -72,7 +72,7 @@ pub(crate) enum Place {
 struct Running {
     key: StreamKey,
     /// Taken only to be dropped.
-    future: Option<Work>,
+    future: Option<Later>,
     /// Behind the future, so that a place is free only when the work has ended.
     permit: Option<Permit>,
     scope: Scope,
@@ -89,8 +89,8 @@ impl Drop for Running {
 }
 
 impl Handlers {
-    /// Takes a handler's answer: the ending if it is there after one poll, or where it goes on. The permit is taken only by
-    /// a handler that goes on.
+    /// Takes what a handler does after it was called: the ending if it is there after one poll, or where it goes on. The
+    /// permit is taken only by a handler that goes on.
     pub(crate) fn start(
         &mut self,
         cx: &Context<'_>,
@@ -98,14 +98,8 @@ impl Handlers {
         own_task: bool,
         permit: &mut Option<Permit>,
         scope: Scope,
-        start: impl FnOnce() -> Start,
+        future: Later,
     ) -> Result<Ending, Place> {
-        let future = match catch_unwind(AssertUnwindSafe(|| scope.run(start))) {
-            Ok(Start::Plain(Answer::Ready(ending))) => return Ok(ending.map(Into::into)),
-            Ok(Start::Plain(Answer::Later(future))) => Work::Plain(future),
-            Ok(Start::Packed(future)) => Work::Packed(future),
-            Err(panic) => return Ok(Err(panicked(&*panic))),
-        };
         let running = Running { key, future: Some(future), permit: permit.take(), scope };
         if own_task || self.shared.as_ref().is_some_and(|shared| shared.is_full()) {
             return Err(Place::Apart(self.spawn(running)));

@@ -49,13 +49,14 @@ impl MessageQueue {
     }
 
     /// Adds a message, which pins nothing of what it came in.
-    pub(crate) fn push(&mut self, message: Message) {
-        let Message { body, encoding, held } = message;
-        if body.len() > SMALL || body.len() != held {
+    pub(crate) fn push(&mut self, mut message: Message) {
+        if message.body.len() > SMALL || message.body.len() != message.held {
+            own(&mut message.body);
             self.sizes.push_back(LARGE);
-            self.large.push_back(Message { body: own(body), encoding, held });
+            self.large.push_back(message);
             return;
         }
+        let Message { body, encoding, held } = message;
         let packed = encoding.raw_size();
         self.empty += usize::from(body.is_empty());
         self.sizes.push_back(held as u16 | if packed.is_some() { PACKED } else { 0 });
@@ -94,10 +95,12 @@ impl MessageQueue {
     }
 }
 
-/// The bytes of a body by themselves: a slice, however short, keeps the whole buffer that was read into, up to a quarter
+/// Leaves the bytes of a body by themselves: a slice, however short, keeps the whole buffer that was read into, up to a quarter
 /// of a MiB, and whoever holds the body holds that.
-pub(crate) fn own(body: Bytes) -> Bytes {
-    if body.is_unique() { body } else { Bytes::copy_from_slice(&body) }
+pub(crate) fn own(body: &mut Bytes) {
+    if !body.is_unique() {
+        *body = Bytes::copy_from_slice(body);
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::commands::lock;
 use crate::connection::ConnectionInfo;
 use crate::entropy;
 use crate::events::{Arrived, packed, unpacked};
-use crate::handlers::{Ending, Start, panicked};
+use crate::handlers::{Ending, Later, panicked};
 use crate::scope::Scope;
 use crate::slots::Slot;
 use crate::task::Task;
@@ -269,8 +269,8 @@ impl Task {
             }
         };
         // Nothing of it is lost with this connection, so it needs no place: the call has one.
-        let start = || Start::Packed(Box::pin(reply(info, method, compress, join)));
-        match self.handlers.start(cx, key, false, &mut None, scope, start) {
+        let work = Later::Packed(Box::pin(reply(info, method, compress, join)));
+        match self.handlers.start(cx, key, false, &mut None, scope, work) {
             Ok(ending) => self.end_handler(key, kind, ending),
             Err(place) => self.slots.insert(key, Slot::Handler { kind, place: Some(place), cell: None, once: true }),
         }

@@ -62,6 +62,9 @@ impl<C: Borrow<Connection>> Pending<C> {
     /// ```
     #[inline]
     pub fn of(connection: C, request: &Request, until: Until) -> Self {
+        if let Some(call) = request.plain_call(connection.borrow()) {
+            return Self::begin(connection, call, until, false);
+        }
         match request.call(connection.borrow()) {
             Ok(call) => Self::begin(connection, call, until, false),
             Err(error) => Self::failed(connection, error),
@@ -88,8 +91,11 @@ impl<C: Borrow<Connection>> Pending<C> {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let put = connection.borrow().bell().put(Command::Call { call, nested, relative, reply });
-        let rare = put.err().map(|refused| connection.borrow().clone().send_later(refused));
+        let rare = match connection.borrow().bell().put(move || Command::Call { call, nested, relative, reply }) {
+            Ok(()) => None,
+            Err(Refused::Full(make)) => Some(connection.borrow().clone().send_later(make())),
+            Err(Refused::Closed(_)) => Some(connection.borrow().clone().gone()),
+        };
         Self { connection, answer: Some(answer), rare }
     }
 
@@ -165,11 +171,7 @@ impl Connection {
 
     /// Waits for a place in the queue, however long that takes: a deadline counts from now on.
     #[cold]
-    fn send_later(self, refused: Refused<Command>) -> BoxFuture<Result<(), CallError>> {
-        let mut command = match refused {
-            Refused::Full(command) => command,
-            Refused::Closed(_) => return self.gone(),
-        };
+    fn send_later(self, mut command: Command) -> BoxFuture<Result<(), CallError>> {
         command.count_from(|| self.clock().now());
         Box::pin(async move { if self.bell().put_later(command).await { Ok(()) } else { Err(self.ended().await) } })
     }

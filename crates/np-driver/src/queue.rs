@@ -23,11 +23,10 @@ struct List<T, const MOST: usize> {
     room: Option<Arc<Notify>>,
 }
 
-/// Why something has no place.
-#[derive(Debug)]
-pub(crate) enum Refused<T> {
-    Full(T),
-    Closed(T),
+/// Why there is no place for something; with what makes it.
+pub(crate) enum Refused<M> {
+    Full(M),
+    Closed(M),
 }
 
 impl<T, const MOST: usize> Default for Queue<T, MOST> {
@@ -37,10 +36,12 @@ impl<T, const MOST: usize> Default for Queue<T, MOST> {
 }
 
 impl<T, const MOST: usize> Queue<T, MOST> {
-    /// Puts something there; gives whether it is the first, so that its taker has to be woken.
-    pub(crate) fn put(&self, item: T) -> Result<bool, Refused<T>> {
+    /// Puts something there; gives whether it is the first, so that its taker has to be woken. It is made where it is to
+    /// stand: it is large, and each move of what was just written has to wait for the writing.
+    #[inline]
+    pub(crate) fn put<M: FnOnce() -> T>(&self, make: M) -> Result<bool, Refused<M>> {
         let mut list = lock(&self.0);
-        if list.room.is_some() && !list.closed { Err(Refused::Full(item)) } else { list.put(item) }
+        if list.room.is_some() && !list.closed { Err(Refused::Full(make)) } else { list.put(make) }
     }
 
     /// As [`Self::put`], however long it takes until there is a place. None where it was closed.
@@ -48,10 +49,10 @@ impl<T, const MOST: usize> Queue<T, MOST> {
         loop {
             let emptied = {
                 let mut list = lock(&self.0);
-                item = match list.put(item) {
+                item = match list.put(move || item) {
                     Ok(first) => return Some(first),
                     Err(Refused::Closed(_)) => return None,
-                    Err(Refused::Full(item)) => item,
+                    Err(Refused::Full(item)) => item(),
                 };
                 // Made under the lock: it hears of the next time, whenever that is.
                 Arc::clone(list.room.get_or_insert_default()).notified_owned()
@@ -85,15 +86,17 @@ impl<T, const MOST: usize> Queue<T, MOST> {
 }
 
 impl<T, const MOST: usize> List<T, MOST> {
-    fn put(&mut self, item: T) -> Result<bool, Refused<T>> {
+    #[inline]
+    fn put<M: FnOnce() -> T>(&mut self, make: M) -> Result<bool, Refused<M>> {
         if self.closed {
-            return Err(Refused::Closed(item));
+            return Err(Refused::Closed(make));
         }
         if self.items.len() >= MOST {
-            return Err(Refused::Full(item));
+            return Err(Refused::Full(make));
         }
-        self.items.push(item);
-        Ok(self.items.len() == 1)
+        let first = self.items.is_empty();
+        self.items.push(make());
+        Ok(first)
     }
 
     fn make_room(&mut self) {
@@ -117,25 +120,38 @@ mod tests {
         taken
     }
 
+    #[derive(Debug, PartialEq)]
+    enum Why {
+        Full,
+        Closed,
+    }
+
+    fn put(queue: &Queue<usize>, item: usize) -> Result<bool, (Why, usize)> {
+        queue.put(move || item).map_err(|refused| match refused {
+            Refused::Full(make) => (Why::Full, make()),
+            Refused::Closed(make) => (Why::Closed, make()),
+        })
+    }
+
     fn fill(queue: &Queue<usize>) {
-        (0..QUEUE).for_each(|at| assert_eq!(queue.put(at).unwrap(), at == 0));
+        (0..QUEUE).for_each(|at| assert_eq!(put(queue, at), Ok(at == 0)));
     }
 
     #[test]
     fn what_is_put_there_is_taken_in_order_and_its_first_one_is_known() {
         let queue = Queue::default();
-        assert!(queue.put(1).unwrap());
-        assert!(!queue.put(2).unwrap());
+        assert!(put(&queue, 1).unwrap());
+        assert!(!put(&queue, 2).unwrap());
         assert_eq!(taken(&queue), [1, 2]);
         assert!(taken(&queue).is_empty());
-        assert!(queue.put(3).unwrap(), "it is the first again");
+        assert!(put(&queue, 3).unwrap(), "it is the first again");
     }
 
     #[test]
     fn who_finds_it_full_waits_until_it_was_emptied_and_is_not_passed_by() {
         let queue = Queue::default();
         fill(&queue);
-        assert!(matches!(queue.put(QUEUE), Err(Refused::Full(QUEUE))));
+        assert_eq!(put(&queue, QUEUE), Err((Why::Full, QUEUE)));
         let mut late = pin!(queue.put_later(7));
         assert!(late.as_mut().now_or_never().is_none());
         assert_eq!(taken(&queue).len(), QUEUE);
@@ -146,9 +162,9 @@ mod tests {
         let mut late = pin!(queue.put_later(8));
         assert!(late.as_mut().now_or_never().is_none());
         queue.0.lock().unwrap().items.pop();
-        assert!(matches!(queue.put(9), Err(Refused::Full(9))));
+        assert_eq!(put(&queue, 9), Err((Why::Full, 9)));
         taken(&queue);
-        assert!(queue.put(9).unwrap(), "nobody is known to wait any more");
+        assert!(put(&queue, 9).unwrap(), "nobody is known to wait any more");
         assert_eq!(late.now_or_never(), Some(Some(false)));
     }
 
@@ -160,7 +176,7 @@ mod tests {
         assert!(late.as_mut().now_or_never().is_none());
         queue.close();
         assert_eq!(late.now_or_never(), Some(None), "whoever waits learns of it");
-        assert!(matches!(queue.put(8), Err(Refused::Closed(8))));
+        assert_eq!(put(&queue, 8), Err((Why::Closed, 8)));
         assert_eq!(queue.put_later(9).now_or_never(), Some(None));
         assert_eq!(taken(&queue).len(), QUEUE);
     }
@@ -169,10 +185,10 @@ mod tests {
     fn at_rest_it_has_no_memory() {
         let queue = Queue::default();
         let capacity = || queue.0.lock().unwrap().items.capacity();
-        queue.put(1).unwrap();
+        put(&queue, 1).unwrap();
         queue.rest();
         assert_eq!(taken(&queue), [1], "what waits is not lost");
-        queue.put(2).unwrap();
+        put(&queue, 2).unwrap();
         assert!(capacity() > 0);
         let mut taken = Vec::with_capacity(8);
         queue.take(&mut taken);

@@ -85,6 +85,12 @@ pub fn begin_trace(metadata: &mut Metadata) {
     carry(metadata, true);
 }
 
+/// Whether a call that is made here may belong to a trace.
+#[inline]
+pub(crate) fn is_inside() -> bool {
+    CURRENT.with_borrow(Option::is_some) || export::here().is_some()
+}
+
 /// Lets a call belong to the trace of the handler that makes it, with a span id of its own; or to a new one, if it
 /// `begins` one and there is none. Metadata that name a trace already are left alone.
 pub(crate) fn carry(metadata: &mut Metadata, begins: bool) {

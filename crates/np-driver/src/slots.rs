@@ -69,6 +69,7 @@ impl Slot {
 pub(crate) struct Slots(Vec<Option<(StreamKey, Slot)>>);
 
 impl Slots {
+    #[inline]
     pub(crate) fn insert(&mut self, key: StreamKey, slot: Slot) {
         let at = key.slot();
         if self.0.len() <= at {

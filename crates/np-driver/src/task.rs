@@ -447,8 +447,10 @@ impl Task {
         self.bell.take_calls(&mut taken);
         // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
         let (mut now, clock) = (None, self.info.clock);
-        for mut command in taken.drain(..) {
+        for command in &mut taken {
             command.count_from(|| *now.get_or_insert_with(|| clock.now()));
+        }
+        for command in taken.drain(..) {
             self.take_command(command);
         }
         self.taken = taken;

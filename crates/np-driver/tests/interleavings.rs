@@ -402,7 +402,7 @@ fn a_full_queue_loses_nothing_and_leaves_nobody_waiting() {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
                 for at in 0..3 {
-                    let first = match queue.0.put((caller, at)) {
+                    let first = match queue.0.put(|| (caller, at)) {
                         Ok(first) => first,
                         Err(_) => block_on(queue.0.put_later((caller, at))).unwrap(),
                     };
@@ -461,7 +461,7 @@ fn what_the_last_handle_asked_for_is_there_when_it_has_gone() {
             let (bell, keeper) = (Arc::clone(&bell), Arc::clone(&keeper));
             thread::spawn(move || {
                 let (call, sent) = (OpenCall::new(OpenKind::OneWay, "m".parse().unwrap()), oneshot::channel().0);
-                assert!(bell.put(Command::OneWay { call, sent }).is_ok());
+                assert!(bell.put(|| Command::OneWay { call, sent }).is_ok());
                 drop(keeper);
             })
         })

@@ -339,15 +339,18 @@ impl Session {
             return self.begin_assembly(key, total, Some(head), body);
         }
         self.needs_no_grant(body)?;
-        self.finish_local(key);
         if abandoned {
+            self.finish_local(key);
             self.receive_window.release(body.len());
             return Ok(());
         }
+        // Some steps before it is moved on: what was just written cannot be read at once.
+        let own = body.to_bytes();
+        self.finish_local(key);
         self.flood.bytes(body.bytes.len());
         self.flood.message();
         let Response { codec, encoding, metadata, .. } = response;
-        let answer = Answer { codec, encoding, metadata, body: body.to_bytes() };
+        let answer = Answer { codec, encoding, metadata, body: own };
         self.events.push_back(Event::Answered { key, answer, credit: body.len() as u32 });
         Ok(())
     }

@@ -246,15 +246,20 @@ fn compressed(id: StreamId, flags: u8, mut reader: Reader<'_>) -> Result<Frame<'
     }
 }
 
-#[inline]
+/// Part of whoever calls it: given back through memory, in pieces, it would be read again before it is written.
+#[inline(always)]
 fn codec_and_encoding(reader: &mut Reader<'_>) -> Result<(Codec, Encoding), WireError> {
     let byte = reader.u8("a codec")?;
-    let codec = Codec::from_wire(byte);
     let encoding = match byte >> 4 {
         0 => Encoding::Plain,
-        number => Encoding::declared(number, reader.varint32("a size")?),
+        number => declared(number, reader)?,
     };
-    Ok((codec, encoding))
+    Ok((Codec::from_wire(byte), encoding))
+}
+
+#[cold]
+fn declared(number: u8, reader: &mut Reader<'_>) -> Result<Encoding, WireError> {
+    Ok(Encoding::declared(number, reader.varint32("a size")?))
 }
 
 /// Zero means no deadline; else the milliseconds and one.
