@@ -179,15 +179,21 @@ impl Request {
         Ok(call)
     }
 
-    /// As [`Self::call`], where nothing has to be looked at or added: the way of most calls, without a step aside.
+    /// Whether nothing of it has to be looked at, and nothing added: so are most calls.
     #[inline]
-    pub(crate) fn plain_call(&self, connection: &Connection) -> Option<OpenCall> {
-        let plain = self.once.is_none()
+    pub(crate) fn is_plain(&self, connection: &Connection) -> bool {
+        self.once.is_none()
             && !self.traced
             && self.metadata.is_empty()
             && !scope::is_inside()
-            && !connection.info.bodies.tries(self.compress, self.body.len());
-        plain.then(|| self.as_it_is(OpenKind::Request, Deadline::NONE, Metadata::new(), self.body.clone()))
+            && !connection.info.bodies.tries(self.compress, self.body.len())
+    }
+
+    /// As [`Self::call`], of one that is plain.
+    #[inline]
+    pub(crate) fn plain_call(&self) -> impl FnOnce(Deadline) -> OpenCall {
+        let body = self.body.clone();
+        move |deadline| self.as_it_is(OpenKind::Request, deadline, Metadata::new(), body)
     }
 
     #[inline]

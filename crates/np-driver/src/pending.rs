@@ -62,8 +62,8 @@ impl<C: Borrow<Connection>> Pending<C> {
     /// ```
     #[inline]
     pub fn of(connection: C, request: &Request, until: Until) -> Self {
-        if let Some(call) = request.plain_call(connection.borrow()) {
-            return Self::begin(connection, call, until, false);
+        if request.is_plain(connection.borrow()) {
+            return Self::begin_with(connection, until, false, request.plain_call());
         }
         match request.call(connection.borrow()) {
             Ok(call) => Self::begin(connection, call, until, false),
@@ -79,19 +79,20 @@ impl<C: Borrow<Connection>> Pending<C> {
 
     /// Gives a call to the connection's task, or waits for a place in its queue when it is polled.
     #[inline]
-    pub(crate) fn begin(connection: C, mut call: OpenCall, until: Until, nested: bool) -> Self {
-        let relative = match until {
-            Until::At(deadline) => {
-                call.deadline = deadline;
-                false
-            }
-            Until::Within(span) => {
-                call.deadline = Deadline::after(np_types::Time::ZERO, span);
-                true
-            }
+    pub(crate) fn begin(connection: C, call: OpenCall, until: Until, nested: bool) -> Self {
+        Self::begin_with(connection, until, nested, |deadline| OpenCall { deadline, ..call })
+    }
+
+    /// As [`Self::begin`], with a call that is made where it is to stand.
+    #[inline]
+    fn begin_with(connection: C, until: Until, nested: bool, call: impl FnOnce(Deadline) -> OpenCall) -> Self {
+        let (deadline, relative) = match until {
+            Until::At(deadline) => (deadline, false),
+            Until::Within(span) => (Deadline::after(np_types::Time::ZERO, span), true),
         };
         let (reply, answer) = oneshot::channel();
-        let rare = match connection.borrow().bell().put(move || Command::Call { call, nested, relative, reply }) {
+        let make = move || Command::Call { call: call(deadline), nested, relative, reply };
+        let rare = match connection.borrow().bell().put(make) {
             Ok(()) => None,
             Err(Refused::Full(make)) => Some(connection.borrow().clone().send_later(make())),
             Err(Refused::Closed(_)) => Some(connection.borrow().clone().gone()),

@@ -60,6 +60,9 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
+    /// No window.
+    pub(crate) const NONE: Self = Self::new(0, 0);
+
     /// A window that does not grow is `most` bytes or more from the start.
     pub(crate) const fn new(window: u32, most: u32) -> Self {
         Self { window, most, round: 0, consumed: 0 }

@@ -210,7 +210,7 @@ impl Session {
         if open.total.is_none() {
             self.needs_no_grant(&body)?;
         }
-        let key = self.table.insert(Stream::accepted(id, open.kind, deadline, now));
+        let key = self.table.insert(|stream| stream.accept(id, open.kind, deadline, now));
         self.note_deadline(deadline);
         if open.kind == OpenKind::Stream {
             let window = u64::from(self.peer_stream_window());

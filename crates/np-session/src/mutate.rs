@@ -22,12 +22,13 @@ impl Session {
         self.check_open(&call)?;
         let method = self.local_methods.number(&call.method).map_err(limit)?;
         let OpenCall { kind, codec, encoding, metadata, deadline, priority, body, .. } = call;
-        let head = Head { method, codec, encoding, metadata, body };
-        let mut stream = Stream::queued(kind, deadline, priority, head);
-        if kind == OpenKind::Stream {
-            stream.open_window(&self.limits);
-        }
-        let key = self.table.insert(stream);
+        let limits = &self.limits;
+        let key = self.table.insert(|stream| {
+            stream.queue(kind, deadline, priority, Head { method, codec, encoding, metadata, body });
+            if kind == OpenKind::Stream {
+                stream.open_window(limits);
+            }
+        });
         self.schedule.add_opening(priority, key);
         self.note_deadline(deadline);
         Ok(key)

@@ -67,11 +67,15 @@ pub(crate) struct Assembly {
 }
 
 /// Control frames that a stream has to send; each kind at most once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) credit: u32,
     pub(crate) cancel: Option<Status>,
     pub(crate) trailers: Option<Box<(Status, String, Metadata)>>,
+}
+
+impl Pending {
+    const NONE: Self = Self { credit: 0, cancel: None, trailers: None };
 }
 
 #[derive(Debug)]
@@ -127,52 +131,93 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A call that this side opens; it gets its id when its first frame is sealed.
-    #[inline]
-    pub(crate) fn queued(kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) -> Self {
-        let outgoing = Outgoing::Queued(head);
-        Self { local: true, priority, outgoing, ..Self::blank(None, kind, deadline) }
-    }
+    /// What every stream begins as.
+    pub(crate) const BLANK: Self = Self {
+        id: None,
+        kind: OpenKind::Request,
+        local: false,
+        deadline: Deadline::NONE,
+        since: Time::ZERO,
+        priority: Priority::Interactive,
+        outgoing: Outgoing::Waiting,
+        grant: Grant::Reserved,
+        send_credit: 0,
+        receive_credit: 0,
+        growth: Growth::NONE,
+        message_size: 0,
+        message_encoding: Encoding::Plain,
+        held: 0,
+        at_work: 0,
+        unsent: 0,
+        heavy: false,
+        talked: false,
+        consumed: 0,
+        assembly: None,
+        pending: Pending::NONE,
+        peer_finished: false,
+        abandoned: false,
+        expired: false,
+        complete_in: None,
+        in_control: false,
+        in_ready: false,
+        in_starved: false,
+        in_held: false,
+    };
 
-    /// A call that the peer opened.
-    #[inline]
-    pub(crate) fn accepted(id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) -> Self {
-        Self { since: now, ..Self::blank(Some(id), kind, deadline) }
-    }
-
-    #[inline]
-    fn blank(id: Option<StreamId>, kind: OpenKind, deadline: Deadline) -> Self {
-        Self {
+    /// Makes it blank again, field by field: as a whole it would be copied from elsewhere.
+    pub(crate) fn clear(&mut self) {
+        let Self {
             id,
             kind,
-            local: false,
+            local,
             deadline,
-            since: Time::ZERO,
-            priority: Priority::default(),
-            outgoing: Outgoing::Waiting,
-            grant: Grant::Reserved,
-            send_credit: 0,
-            receive_credit: 0,
-            growth: Growth::new(0, 0),
-            message_size: 0,
-            message_encoding: Encoding::Plain,
-            held: 0,
-            at_work: 0,
-            unsent: 0,
-            heavy: false,
-            talked: false,
-            consumed: 0,
-            assembly: None,
-            pending: Pending::default(),
-            peer_finished: false,
-            abandoned: false,
-            expired: false,
-            complete_in: None,
-            in_control: false,
-            in_ready: false,
-            in_starved: false,
-            in_held: false,
-        }
+            since,
+            priority,
+            outgoing,
+            grant,
+            send_credit,
+            receive_credit,
+            growth,
+            message_size,
+            message_encoding,
+            held,
+            at_work,
+            unsent,
+            heavy,
+            talked,
+            consumed,
+            assembly,
+            pending,
+            peer_finished,
+            abandoned,
+            expired,
+            complete_in,
+            in_control,
+            in_ready,
+            in_starved,
+            in_held,
+        } = self;
+        (*outgoing, *assembly, *pending) = (Outgoing::Waiting, None, Pending::NONE);
+        (*id, *kind, *local, *priority) = (None, OpenKind::Request, false, Priority::Interactive);
+        (*deadline, *since, *complete_in) = (Deadline::NONE, Time::ZERO, None);
+        (*grant, *send_credit, *receive_credit, *consumed) = (Grant::Reserved, 0, 0, 0);
+        (*message_size, *message_encoding, *growth) = (0, Encoding::Plain, Growth::NONE);
+        (*held, *at_work, *unsent) = (0, 0, 0);
+        (*heavy, *talked, *peer_finished, *abandoned, *expired) = (false, false, false, false, false);
+        (*in_control, *in_ready, *in_starved, *in_held) = (false, false, false, false);
+    }
+
+    /// Makes a blank one a call that this side opens; it gets its id when its first frame is sealed.
+    #[inline]
+    pub(crate) fn queue(&mut self, kind: OpenKind, deadline: Deadline, priority: Priority, head: Head) {
+        (self.kind, self.local, self.deadline, self.priority) = (kind, true, deadline, priority);
+        self.outgoing = Outgoing::Queued(head);
+    }
+
+    /// Makes a blank one a call that the peer opened.
+    #[inline]
+    pub(crate) fn accept(&mut self, id: StreamId, kind: OpenKind, deadline: Deadline, now: Time) {
+        (self.id, self.kind, self.deadline, self.since) = (Some(id), kind, deadline, now);
     }
 
     /// Opens this side's window of a stream.
@@ -208,17 +253,40 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use np_types::{Deadline, Time};
+    use std::time::Duration;
+
+    use np_types::{Deadline, Limits, Time};
     use np_wire::{OpenKind, Side, StreamId};
 
     use super::{Assembly, Outgoing, Stream};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn what_was_cleared_is_as_one_that_never_was() {
+        let mut stream = Stream::BLANK;
+        stream.accept(
+            StreamId::new(Side::Responder, 0),
+            OpenKind::Stream,
+            Deadline::after(Time::ZERO, HOUR),
+            Time::ZERO,
+        );
+        stream.open_window(&Limits::default());
+        (stream.outgoing, stream.consumed, stream.complete_in) = (Outgoing::Done, 1, Some(1));
+        (stream.local, stream.in_ready, stream.heavy, stream.talked) = (true, true, true, true);
+        stream.pending.credit = 1;
+        assert_ne!(format!("{stream:?}"), format!("{:?}", Stream::BLANK));
+        stream.clear();
+        assert_eq!(format!("{stream:?}"), format!("{:?}", Stream::BLANK));
+    }
 
     /// Each place by itself: what stands in one of them has to be taken out before its stream is forgotten.
     #[test]
     fn a_stream_is_settled_that_stands_nowhere_else() {
         let settled = || {
-            let id = StreamId::new(Side::Responder, 0);
-            Stream { outgoing: Outgoing::Done, ..Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO) }
+            let mut stream = Stream::BLANK;
+            stream.accept(StreamId::new(Side::Responder, 0), OpenKind::Request, Deadline::NONE, Time::ZERO);
+            Stream { outgoing: Outgoing::Done, ..stream }
         };
         assert!(settled().is_settled());
         let assembly = Assembly { head: None, total: 1, buffer: Vec::new(), large: false, granted: false };

@@ -31,10 +31,13 @@ impl fmt::Debug for StreamKey {
     }
 }
 
+/// A place for a stream: blank where none is open. A stream begins where it stands, since it is large, and to move what was
+/// just written has to wait for the writing.
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    stream: Option<Stream>,
+    open: bool,
+    stream: Stream,
 }
 
 /// What is left of a stream that is over.
@@ -99,27 +102,25 @@ impl Table {
         }
     }
 
+    /// Opens a stream; `begin` makes it of a blank one.
     #[inline]
-    pub(crate) fn insert(&mut self, stream: Stream) -> StreamKey {
-        if stream.local {
+    pub(crate) fn insert(&mut self, begin: impl FnOnce(&mut Stream)) -> StreamKey {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: self.floor, open: false, stream: Stream::BLANK });
+            (self.slots.len() - 1) as u32
+        });
+        // A free place is one of the slots.
+        let Some(slot) = self.slots.get_mut(at as usize) else {
+            return StreamKey::NONE;
+        };
+        slot.open = true;
+        begin(&mut slot.stream);
+        let (key, id) = (StreamKey { slot: at, generation: slot.generation }, slot.stream.id);
+        if slot.stream.local {
             self.open_here += 1;
         } else {
             self.open_by_peer += 1;
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: self.floor, stream: None });
-            (self.slots.len() - 1) as u32
-        });
-        let id = stream.id;
-        let generation = match self.slots.get_mut(slot as usize) {
-            Some(place) => {
-                // A free place is empty: written where it stands, since a stream is large.
-                place.stream.get_or_insert(stream);
-                place.generation
-            }
-            None => 0,
-        };
-        let key = StreamKey { slot, generation };
         if let Some(id) = id {
             self.name(key, id);
         }
@@ -140,20 +141,20 @@ impl Table {
 
     pub(crate) fn stream(&self, key: StreamKey) -> Option<&Stream> {
         let slot = self.slots.get(key.slot as usize)?;
-        if slot.generation == key.generation { slot.stream.as_ref() } else { None }
+        (slot.open && slot.generation == key.generation).then_some(&slot.stream)
     }
 
     pub(crate) fn stream_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
         stream_in(&mut self.slots, key)
     }
 
-    /// Takes a stream out where it stands, since it is large: gives what its end may need to know.
+    /// Ends a stream where it stands: gives what its end may need to know.
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Removed> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation != key.generation {
+        if !slot.open || slot.generation != key.generation {
             return None;
         }
-        let stream = slot.stream.as_ref()?;
+        let stream = &slot.stream;
         let removed = Removed {
             coming: if stream.peer_finished { 0 } else { stream.receive_credit },
             abandoned: stream.abandoned,
@@ -171,7 +172,8 @@ impl Table {
         } else {
             self.open_by_peer -= 1;
         }
-        slot.stream = None;
+        slot.open = false;
+        slot.stream.clear();
         Some(removed)
     }
 
@@ -185,7 +187,7 @@ impl Table {
 
     /// The keys of all streams, in the order of their slots.
     pub(crate) fn keys(&self) -> Vec<StreamKey> {
-        let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.stream.is_some());
+        let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.open);
         occupied.map(|(at, slot)| StreamKey { slot: at as u32, generation: slot.generation }).collect()
     }
 
@@ -232,7 +234,7 @@ impl Table {
 #[inline]
 fn stream_in(slots: &mut [Slot], key: StreamKey) -> Option<&mut Stream> {
     let slot = slots.get_mut(key.slot as usize)?;
-    if slot.generation == key.generation { slot.stream.as_mut() } else { None }
+    (slot.open && slot.generation == key.generation).then_some(&mut slot.stream)
 }
 
 /// How many streams a side has opened so far: the ids that exist.
@@ -264,7 +266,6 @@ pub(crate) mod tests {
     use np_wire::{OpenKind, Side, StreamId};
 
     use super::{StreamKey, Table};
-    use crate::stream::Stream;
 
     /// Keys of different slots.
     pub(crate) fn keys() -> impl Iterator<Item = StreamKey> {
@@ -275,11 +276,11 @@ pub(crate) mod tests {
     fn an_old_key_names_nothing() {
         let mut table = Table::default();
         let id = StreamId::new(Side::Responder, 0);
-        let key = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
+        let key = table.insert(|stream| stream.accept(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert_eq!(table.find(id), Some(key));
         table.remove(key).unwrap();
         assert_eq!(table.find(id), None);
-        let again = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
+        let again = table.insert(|stream| stream.accept(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert_eq!(again.slot(), key.slot());
         assert!(table.stream(key).is_none() && table.remove(key).is_none());
         assert!(table.stream(again).is_some());
@@ -288,7 +289,7 @@ pub(crate) mod tests {
         table.remove(again).unwrap();
         table.rest();
         assert_eq!(table.slots.capacity(), 0);
-        let anew = table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
+        let anew = table.insert(|stream| stream.accept(id, OpenKind::Request, Deadline::NONE, Time::ZERO));
         assert!(anew.slot() == again.slot() && table.stream(again).is_none() && table.stream(anew).is_some());
     }
 
@@ -297,7 +298,7 @@ pub(crate) mod tests {
         let mut table = Table::default();
         let [first, second] = [0, 1].map(|at| {
             let id = StreamId::new(Side::Responder, at);
-            table.insert(Stream::accepted(id, OpenKind::Request, Deadline::NONE, Time::ZERO))
+            table.insert(|stream| stream.accept(id, OpenKind::Request, Deadline::NONE, Time::ZERO))
         });
         assert!(table.hold(first, 100, 150) && table.hold(second, 50, 150));
         assert_eq!((table.held_bytes(), table.at_work_bytes()), (150, 150));
