@@ -88,6 +88,10 @@ pub(crate) async fn jump(by: Duration) {
     tokio::time::resume();
 }
 
+/// What a record may take. A length that a fault has changed is known by it alone: the record that it announces never ends,
+/// while each byte that comes for it is a sign of life.
+pub(crate) const RECORD: Duration = Duration::from_secs(2);
+
 pub(crate) fn lifetime() -> Lifetime {
     Lifetime { heartbeat_interval: Some(HEARTBEAT), ..Lifetime::default() }
 }
@@ -95,7 +99,8 @@ pub(crate) fn lifetime() -> Lifetime {
 /// Adds `count`, which writes a line per execution and gives the body back after a while.
 pub(crate) fn counting(builder: ServerBuilder, folder: &Path) -> ServerBuilder {
     let file = Arc::new(OpenOptions::new().create(true).append(true).open(folder.join(EXECUTIONS)).unwrap());
-    builder.exactly_once(OnceSettings::default()).lifetime(lifetime()).on_async("count", move |_, body: Bytes| {
+    let builder = builder.exactly_once(OnceSettings::default()).lifetime(lifetime()).progress_timeout(RECORD);
+    builder.on_async("count", move |_, body: Bytes| {
         let file = Arc::clone(&file);
         async move {
             let id = id_of(&body);

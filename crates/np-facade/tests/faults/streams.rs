@@ -6,7 +6,7 @@ use std::time::Duration;
 use np_facade::{Client, ClientBuilder};
 use tokio::time::{sleep, timeout};
 
-use crate::house::{House, lifetime};
+use crate::house::{House, RECORD, lifetime};
 use crate::kind::certificates;
 use crate::load::{CALLS, Load, Tally};
 use crate::matrix::{Cell, row};
@@ -22,6 +22,7 @@ pub(crate) fn patient(client: ClientBuilder) -> ClientBuilder {
         .reconnect_delay(Duration::from_millis(5))
         .max_reconnect_delay(Duration::from_millis(100))
         .handshake_timeout(Duration::from_secs(1))
+        .progress_timeout(RECORD)
 }
 
 pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
