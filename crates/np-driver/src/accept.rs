@@ -443,7 +443,7 @@ impl Shared {
             peer: established.peer.clone(),
             address,
             local: local.map(Box::new),
-            tls,
+            tls: tls.map(Box::new),
             binding: *established.session.binding(),
             bodies: established.bodies(Arc::clone(&self.contexts), &config.limits),
             places: self.calls.of(&established.peer, self.clock.now()),

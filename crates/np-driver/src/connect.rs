@@ -346,7 +346,7 @@ async fn shake(
         peer: established.peer.clone(),
         address: peer.text,
         local: local.map(Box::new),
-        tls,
+        tls: tls.map(Box::new),
         binding: *established.session.binding(),
         bodies: established.bodies(Arc::clone(contexts), &config.limits),
         places: CallPlaces::default(),

@@ -266,7 +266,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) peer: PeerIdentity,
     pub(crate) address: String,
     pub(crate) local: Option<Box<LocalPeer>>,
-    pub(crate) tls: Option<TlsInfo>,
+    pub(crate) tls: Option<Box<TlsInfo>>,
     pub(crate) binding: [u8; 32],
     pub(crate) bodies: Bodies,
     pub(crate) places: CallPlaces,
@@ -456,7 +456,7 @@ impl Connection {
     /// What TLS has agreed on, where the connection runs inside TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.info.tls.as_ref()
+        self.info.tls.as_deref()
     }
 
     /// The channel binding: unique to this connection and the same on both ends.

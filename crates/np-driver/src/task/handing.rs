@@ -11,11 +11,11 @@ use np_session::Answer;
 use crate::commands::Answering;
 
 /// Replies that are handed out in one turn.
-const AT_ONCE: usize = 16;
+const AT_ONCE: u32 = 16;
 /// Calls that are worth a record of their own while replies wait: the callers of three turns.
-const WORTH_A_RECORD: usize = 3 * AT_ONCE;
+const WORTH_A_RECORD: u32 = 3 * AT_ONCE;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
-const HELD: usize = 3;
+const HELD: u32 = 3;
 
 /// Replies on their way to callers of this side.
 #[derive(Default)]
@@ -23,10 +23,10 @@ pub(crate) struct Handing {
     /// Those that came beyond what one turn hands out. Nothing is read while there are any, which bounds them.
     waiting: VecDeque<(Answering, Answer)>,
     /// Replies handed out in this turn.
-    given: usize,
+    given: u32,
     /// Calls opened since the last write, and turns since then.
-    calls: usize,
-    held: usize,
+    calls: u32,
+    held: u32,
 }
 
 impl Handing {
@@ -52,11 +52,11 @@ impl Handing {
 
     /// A call was opened, and leaves with the next write.
     pub(crate) const fn opened(&mut self) {
-        self.calls += 1;
+        self.calls = self.calls.saturating_add(1);
     }
 
     /// Ends the turn; gives how many replies it handed out.
-    pub(crate) const fn turn(&mut self) -> usize {
+    pub(crate) const fn turn(&mut self) -> u32 {
         std::mem::replace(&mut self.given, 0)
     }
 
