@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use np_dispatch::{self as dispatch, CallContext, Handler, MessageStream, OnceHeader, Reply, Target};
+use np_dispatch::{self as dispatch, CallContext, Handler, MessageStream, OnceHeader, Reply, StreamHandler, Target};
 use np_session::{Answer, Encoding, Event, OpenCall, OpenKind, StreamKey};
 use np_types::{CallError, Codec, Deadline, Metadata, MethodName, Outcome, Status, TraceContext};
 use tokio::sync::oneshot;
@@ -221,16 +221,8 @@ impl Task {
                 let peer = self.peer_info();
                 let context = CallContext::new(method.clone(), peer, codec, metadata, deadline);
                 let cell = StreamCell::new(&self.bell, &self.info, method, compress);
-                let packed = Arc::clone(&cell);
                 let stream = cell.open(key, self.opening(false, codec));
-                let (info, handler) = (Arc::clone(&self.info), Arc::clone(handler));
-                let ended = async move {
-                    let _place = if wait { Some(info.places.enter().await) } else { None };
-                    let ended = handler.open(context, stream).await;
-                    packed.packed().await;
-                    ended.map(|()| Reply::from(Bytes::new()).into())
-                };
-                let work = Later::Packed(Box::pin(ended));
+                let work = self.talk(Arc::clone(handler), context, (stream, Arc::clone(&cell)), wait);
                 (self.handlers.start(cx, key, own_task, &mut permit, scope, work), Some(cell))
             }
             (Target::Unary(_), _) => {
@@ -252,6 +244,23 @@ impl Task {
         if let Some(ending) = ended {
             self.end_handler(key, kind, ending);
         }
+    }
+
+    /// The work of a stream's handler, which may have to wait for a place.
+    fn talk(
+        &self,
+        handler: Arc<dyn StreamHandler>,
+        context: CallContext,
+        (stream, cell): (MessageStream, Arc<StreamCell>),
+        wait: bool,
+    ) -> Later {
+        let info = Arc::clone(&self.info);
+        Later::Packed(Box::pin(async move {
+            let _place = if wait { Some(info.places.enter().await) } else { None };
+            let ended = handler.open(context, stream).await;
+            cell.packed().await;
+            ended.map(|()| Reply::from(Bytes::new()).into())
+        }))
     }
 
     /// A handler answered where it was called: nothing of it stands anywhere.
