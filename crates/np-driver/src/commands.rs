@@ -118,8 +118,9 @@ impl Command {
 
 /// What wakes a connection task besides its socket.
 ///
-/// Calls, one-way messages and streams stand in a queue. Cancelled calls are found by looking at their own slots, so a cancel needs no room in the queue. Streams that have
-/// something to say stand in a list once each, so the list is bounded by the streams.
+/// Calls, one-way messages and streams stand in a queue. Cancelled calls are found by looking at their own slots, so a
+/// cancel needs no room in the queue. Streams that have something to say stand in a list once each, so the list is bounded
+/// by the streams.
 #[derive(Default)]
 pub(crate) struct Doorbell {
     waker: AtomicWaker,
@@ -188,9 +189,10 @@ impl Doorbell {
         first.is_some()
     }
 
-    /// Takes all commands that wait; `taken` must be empty.
-    pub(crate) fn take_calls(&self, taken: &mut Vec<Command>) {
-        self.calls.take(taken);
+    /// Takes all commands that wait; gives whether others wait to be put there, for whom the task has to come again. `taken`
+    /// must be empty.
+    pub(crate) fn take_calls(&self, taken: &mut Vec<Command>) -> bool {
+        self.calls.take(taken)
     }
 
     /// Whether the last handle has gone. What came through it can be taken once this was seen.

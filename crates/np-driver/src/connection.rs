@@ -182,11 +182,12 @@ impl Request {
     /// Whether nothing of it has to be looked at, and nothing added: so are most calls.
     #[inline]
     pub(crate) fn is_plain(&self, connection: &Connection) -> bool {
-        self.once.is_none()
-            && !self.traced
-            && self.metadata.is_empty()
-            && !scope::is_inside()
-            && !connection.info.bodies.tries(self.compress, self.body.len())
+        self.is_bare() && !scope::is_inside() && !connection.info.bodies.tries(self.compress, self.body.len())
+    }
+
+    #[inline]
+    const fn is_bare(&self) -> bool {
+        self.once.is_none() && !self.traced && self.metadata.is_empty()
     }
 
     /// As [`Self::call`], of one that is plain.
@@ -514,7 +515,7 @@ impl Connection {
 
     /// A way back to the peer that does not keep the connection alive.
     pub(crate) fn way_back(&self) -> WayBack {
-        WayBack(self.keeper.as_ref().map(Arc::downgrade))
+        WayBack::of(self.keeper.as_ref())
     }
 }
 
@@ -547,6 +548,20 @@ impl<T> Drop for CancelOnDrop<'_, T> {
 #[derive(Clone)]
 pub(crate) struct WayBack(Option<Weak<Keeper>>);
 
+impl WayBack {
+    fn of(keeper: Option<&Arc<Keeper>>) -> Self {
+        Self(keeper.map(Arc::downgrade))
+    }
+
+    /// What a handle is made with; None where nobody holds the connection any more.
+    fn keeper(&self) -> Option<Option<Arc<Keeper>>> {
+        match &self.0 {
+            Some(keeper) => keeper.upgrade().map(Some),
+            None => Some(None),
+        }
+    }
+}
+
 /// Calls back to the peer from a handler.
 pub(crate) struct WeakCaller {
     pub(crate) way_back: WayBack,
@@ -575,13 +590,12 @@ impl Caller for WeakCaller {
         metadata: Metadata,
         deadline: Deadline,
     ) -> BoxFuture<Result<Reply, CallError>> {
-        let keeper = self.way_back.0.as_ref().map(Weak::upgrade);
-        if let Some(None) = keeper {
+        let Some(keeper) = self.way_back.keeper() else {
             let gone = CallError::not_processed(Status::Unavailable, "the connection has ended, or nobody holds it");
             return Box::pin(std::future::ready(Err(gone)));
-        }
+        };
         let connection =
-            Connection::new(keeper.flatten(), Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
+            Connection::new(keeper, Arc::clone(&self.bell), Arc::clone(&self.info), Arc::clone(&self.fate));
         let request = Request::new(method).codec(codec).body(body).metadata(metadata).deadline(deadline);
         Box::pin(async move { connection.call_from(request, true).await })
     }
@@ -589,11 +603,53 @@ impl Caller for WeakCaller {
 
 #[cfg(test)]
 mod tests {
-    use np_session::{OpenKind, Priority};
-    use np_types::{Metadata, Outcome, Status};
+    use std::sync::Arc;
+    use std::time::Duration;
 
-    use super::Request;
+    use bytes::Bytes;
+    use np_dispatch::{Epoch, InstanceId, OnceClient};
+    use np_session::{OpenKind, Priority};
+    use np_types::{Codec, Deadline, Metadata, Outcome, Status, Time};
+
+    use super::{Request, WayBack};
     use crate::Clock;
+    use crate::commands::{Doorbell, Keeper};
+
+    #[test]
+    fn a_plain_request_makes_the_same_call_either_way() {
+        let request = || {
+            let request = Request::new("m".parse().unwrap()).codec(Codec::Json).body("body");
+            request.priority(Priority::Bulk).compress(false)
+        };
+        let deadline = Deadline::after(Time::ZERO, Duration::from_secs(3));
+        let plain = request().plain_call()(deadline);
+        let (metadata, body) = (Metadata::new(), Bytes::from("body"));
+        let other = request().opening(OpenKind::Request, deadline, metadata.clone(), body).unwrap();
+        assert_eq!(format!("{plain:?}"), format!("{other:?}"));
+        // Whatever has to be looked at, or adds something, is not plain.
+        assert!(request().metadata(metadata).is_bare());
+        let mut metadata = Metadata::new();
+        metadata.insert("key", b"value").unwrap();
+        let header = OnceClient::new(InstanceId::from_bytes([7; 16]));
+        let (mut calls, epoch) = (header, Epoch::from_bytes([1; 16]));
+        let number = calls.begin().unwrap();
+        let once = request().once(calls.attempt(number, epoch).unwrap());
+        for other in [request().metadata(metadata), request().traced(), once] {
+            assert!(!other.is_bare(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_connecting_sides_handles_keep_the_connection() {
+        let bell = Arc::<Doorbell>::default();
+        let keeper = Keeper::of(&bell);
+        let way_back = WayBack::of(Some(&keeper));
+        assert!(matches!(way_back.keeper(), Some(Some(_))));
+        assert!(!bell.has_left());
+        drop(keeper);
+        assert!(way_back.keeper().is_none() && bell.has_left());
+        assert!(matches!(WayBack::of(None).keeper(), Some(None)), "the other side's connections keep themselves");
+    }
 
     #[test]
     fn keys_of_np_are_refused_by_name_but_for_that_of_a_schema() {

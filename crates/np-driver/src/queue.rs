@@ -1,12 +1,12 @@
 //! The queue to a connection's task: many put into it, one takes all that is there. Must never know what is in it.
 //!
-//! One lock, which is held for one move, and no more: who puts something there touches one line of memory that others
-//! write to, where a list without a lock has four (its length, its end, its block and its waker). Only the first since it
-//! was emptied has to wake the task. An empty one has no memory.
+//! One lock, which is held while one thing is made in its place. Who puts something there writes to one place of memory
+//! beside it that others write to, where a list without a lock has four (its length, its end, its block and its waker).
+//! Only the first since it was emptied has to wake the task. One that rests has no memory.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use crate::commands::lock;
 use crate::sync::Mutex;
@@ -19,9 +19,13 @@ pub(crate) struct Queue<T, const MOST: usize = QUEUE>(Mutex<List<T, MOST>>);
 struct List<T, const MOST: usize> {
     items: Vec<T>,
     closed: bool,
-    /// Where those wait who found it full. While there are any, nobody else goes ahead of them.
-    room: Option<Arc<Notify>>,
+    /// Those who found it full, or others waiting. While there are any it will be taken again.
+    waiting: Option<Box<Turns>>,
 }
+
+/// Who waits for a place, the first in front. Apart from the list, as most connections never have any.
+#[derive(Default)]
+struct Turns(VecDeque<oneshot::Sender<()>>);
 
 /// Why there is no place for something; with what makes it.
 pub(crate) enum Refused<M> {
@@ -31,7 +35,7 @@ pub(crate) enum Refused<M> {
 
 impl<T, const MOST: usize> Default for Queue<T, MOST> {
     fn default() -> Self {
-        Self(Mutex::new(List { items: Vec::new(), closed: false, room: None }))
+        Self(Mutex::new(List { items: Vec::new(), closed: false, waiting: None }))
     }
 }
 
@@ -41,39 +45,62 @@ impl<T, const MOST: usize> Queue<T, MOST> {
     #[inline]
     pub(crate) fn put<M: FnOnce() -> T>(&self, make: M) -> Result<bool, Refused<M>> {
         let mut list = lock(&self.0);
-        if list.room.is_some() && !list.closed { Err(Refused::Full(make)) } else { list.put(make) }
+        if list.waiting.is_some() { Err(Refused::Full(make)) } else { list.put(make) }
     }
 
-    /// As [`Self::put`], however long it takes until there is a place. None where it was closed.
+    /// As [`Self::put`], however long it takes until there is a place: behind those who wait already. None where it was
+    /// closed.
     pub(crate) async fn put_later(&self, mut item: T) -> Option<bool> {
+        let mut told = false;
         loop {
-            let emptied = {
+            let place = {
                 let mut list = lock(&self.0);
-                item = match list.put(move || item) {
+                let passes = list.waiting.is_some() && !told;
+                let make = move || item;
+                let put = if passes { Err(Refused::Full(make)) } else { list.put(make) };
+                let turn = matches!(put, Err(Refused::Full(_))).then(|| list.wait());
+                drop(list);
+                match put {
                     Ok(first) => return Some(first),
                     Err(Refused::Closed(_)) => return None,
-                    Err(Refused::Full(item)) => item(),
-                };
-                // Made under the lock: it hears of the next time, whenever that is.
-                Arc::clone(list.room.get_or_insert_default()).notified_owned()
+                    Err(Refused::Full(make)) => item = make(),
+                }
+                turn
             };
-            emptied.await;
+            if let Some(turn) = place {
+                // A queue that was closed tells nobody, and lets go of all.
+                let _ = turn.await;
+            }
+            told = true;
         }
     }
 
-    /// Takes all that is there, in the order in which it came. `taken` must be empty: its memory serves the next ones.
-    pub(crate) fn take(&self, taken: &mut Vec<T>) {
+    /// Takes all that is there, in the order in which it came, and tells as many who wait as there are places; gives whether
+    /// others wait, for whom it has to be taken again. `taken` must be empty: its memory serves the next ones.
+    pub(crate) fn take(&self, taken: &mut Vec<T>) -> bool {
         debug_assert!(taken.is_empty(), "what is in there would be put into the queue");
         let mut list = lock(&self.0);
         std::mem::swap(&mut list.items, taken);
-        list.make_room();
+        if list.waiting.is_none() {
+            return false;
+        }
+        let (told, others) = list.next();
+        drop(list);
+        // Without the lock: who is woken may put something there at once.
+        for turn in told {
+            // Whoever waited may have left a moment ago.
+            let _ = turn.send(());
+        }
+        others
     }
 
     /// Takes nothing more from anybody. What is there stays.
     pub(crate) fn close(&self) {
         let mut list = lock(&self.0);
         list.closed = true;
-        list.make_room();
+        let waiting = list.waiting.take();
+        drop(list);
+        drop(waiting);
     }
 
     /// Gives its memory back, where nothing is there.
@@ -99,10 +126,27 @@ impl<T, const MOST: usize> List<T, MOST> {
         Ok(first)
     }
 
-    fn make_room(&mut self) {
-        if let Some(room) = self.room.take() {
-            room.notify_waiters();
+    /// A turn behind all who wait.
+    fn wait(&mut self) -> oneshot::Receiver<()> {
+        let (turn, told) = oneshot::channel();
+        self.waiting.get_or_insert_default().0.push_back(turn);
+        told
+    }
+
+    /// Those whose turn it is, and whether there are others.
+    fn next(&mut self) -> (Vec<oneshot::Sender<()>>, bool) {
+        let mut told = Vec::new();
+        if let Some(Turns(waiting)) = self.waiting.as_deref_mut() {
+            while told.len() < MOST
+                && let Some(turn) = waiting.pop_front()
+            {
+                if !turn.is_closed() {
+                    told.push(turn);
+                }
+            }
         }
+        self.waiting.take_if(|waiting| waiting.0.is_empty());
+        (told, self.waiting.is_some())
     }
 }
 
@@ -116,7 +160,7 @@ mod tests {
 
     fn taken(queue: &Queue<usize>) -> Vec<usize> {
         let mut taken = Vec::new();
-        queue.take(&mut taken);
+        assert!(!queue.take(&mut taken), "nobody waits behind those who were told");
         taken
     }
 
@@ -148,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_it_full_waits_until_it_was_emptied_and_is_not_passed_by() {
+    fn who_finds_it_full_waits_until_it_was_emptied() {
         let queue = Queue::default();
         fill(&queue);
         assert_eq!(put(&queue, QUEUE), Err((Why::Full, QUEUE)));
@@ -157,15 +201,33 @@ mod tests {
         assert_eq!(taken(&queue).len(), QUEUE);
         assert_eq!(late.now_or_never(), Some(Some(true)));
         assert_eq!(taken(&queue), [7]);
-        // One who waits goes first, also where there would be a place by now.
-        fill(&queue);
-        let mut late = pin!(queue.put_later(8));
-        assert!(late.as_mut().now_or_never().is_none());
-        queue.0.lock().unwrap().items.pop();
-        assert_eq!(put(&queue, 9), Err((Why::Full, 9)));
-        taken(&queue);
-        assert!(put(&queue, 9).unwrap(), "nobody is known to wait any more");
-        assert_eq!(late.now_or_never(), Some(Some(false)));
+    }
+
+    #[test]
+    fn as_many_are_told_as_there_are_places_and_nobody_passes_those_who_wait() {
+        let queue = Queue::<usize, 2>::default();
+        for item in 0..2 {
+            assert!(queue.put(|| item).is_ok());
+        }
+        let mut late: Vec<_> = (2..7).map(|item| Box::pin(queue.put_later(item))).collect();
+        assert!(late.iter_mut().all(|late| late.as_mut().now_or_never().is_none()));
+        // Who leaves takes no place from the others.
+        drop(late.remove(0));
+        let mut taken = Vec::new();
+        assert!(queue.take(&mut taken), "two of four are told, and it is to be taken again");
+        taken.clear();
+        assert!(matches!(queue.put(|| 9), Err(Refused::Full(_))), "there is room, but not for one who came later");
+        let ends: Vec<_> = late.iter_mut().map(|late| late.as_mut().now_or_never()).collect();
+        assert_eq!(ends, [Some(Some(true)), Some(Some(false)), None, None]);
+        assert!(!queue.take(&mut taken));
+        assert_eq!(std::mem::take(&mut taken), [3, 4]);
+        // One who was told and finds it full again waits behind the others.
+        assert!(queue.put(|| 9).is_ok(), "nobody is known to wait any more");
+        let ends: Vec<_> = late.iter_mut().skip(2).map(|late| late.as_mut().now_or_never()).collect();
+        assert_eq!(ends, [Some(Some(false)), None]);
+        assert!(!queue.take(&mut taken));
+        assert_eq!(std::mem::take(&mut taken), [9, 5]);
+        assert_eq!(late.pop().unwrap().now_or_never(), Some(Some(true)));
     }
 
     #[test]

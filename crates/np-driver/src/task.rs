@@ -48,6 +48,9 @@ const READS: usize = 16;
 /// How long the buffers of a connection stay without traffic.
 const REST: Duration = Duration::from_secs(1);
 
+/// Commands for which a connection keeps room while it is in use.
+const COMMANDS: usize = 256;
+
 /// Everything that one connection is made of.
 pub(crate) struct Task {
     pub(crate) io: Box<dyn Io>,
@@ -297,7 +300,7 @@ impl Task {
         self.bell.register(cx.waker());
         self.now = self.info.clock.now();
         let mut more = self.poll_read(cx);
-        self.take_commands();
+        more |= self.take_commands();
         self.poll_bell();
         self.free_spare();
         self.poll_timer(cx);
@@ -433,28 +436,33 @@ impl Task {
         read
     }
 
-    /// Takes what handles ask for.
-    fn take_commands(&mut self) {
+    /// Takes what handles ask for; gives whether there is more.
+    fn take_commands(&mut self) -> bool {
         for control in self.bell.take_asked() {
             self.handle_control(control);
         }
         if self.handles_gone {
-            return;
+            return false;
         }
         // Looked at first: what the last handle asked for is in the queue before it goes.
         let left = self.bell.has_left();
         let mut taken = std::mem::take(&mut self.taken);
-        self.bell.take_calls(&mut taken);
+        let more = self.bell.take_calls(&mut taken);
         // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
         let (mut now, clock) = (None, self.info.clock);
         for command in &mut taken {
             command.count_from(|| *now.get_or_insert_with(|| clock.now()));
         }
+        let count = taken.len();
         for command in taken.drain(..) {
             self.take_command(command);
         }
-        self.taken = taken;
+        if taken.capacity() <= COMMANDS || count >= COMMANDS / 4 {
+            // What a burst needed goes once little comes.
+            self.taken = taken;
+        }
         self.handles_gone = left;
+        more
     }
 
     /// Gives a command to the session, or keeps it where its deadline is watched and its caller may leave.

@@ -305,7 +305,7 @@ async fn handlers_hold_no_more_than_call_budget() {
 }
 
 /// A call may be on its way into the queue while the task that reads it ends: it is answered all the same. Each round has
-/// many callers in that moment; without the care for them about one round in a thousand hangs.
+/// many callers in that moment; where the queue were not closed before it is read last, they would wait for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_call_hangs_that_meets_the_end_of_its_connection() {
     let house = serve("mem:stragglers", echo()).await;

@@ -417,7 +417,9 @@ fn a_full_queue_loses_nothing_and_leaves_nobody_waiting() {
     let mut taken = Vec::new();
     block_on(poll_fn(|cx| {
         queue.1.register(cx.waker());
-        queue.0.take(&mut taken);
+        if queue.0.take(&mut taken) {
+            cx.waker().wake_by_ref();
+        }
         for (caller, at) in taken.drain(..) {
             assert_eq!(all[caller], at);
             all[caller] += 1;
