@@ -8,7 +8,7 @@ use np_session::{Answer, OpenCall, StreamKey};
 use np_types::{CallError, CloseCode, Deadline, Time};
 use tokio::sync::oneshot;
 
-use crate::queue::{Queue, Refused};
+use crate::queue::{Queue, Refused, Taken};
 use crate::sync::{AtomicBool, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
 
 /// Where the answer of a unary call goes.
@@ -189,9 +189,9 @@ impl Doorbell {
         first.is_some()
     }
 
-    /// Takes all commands that wait; gives whether others wait to be put there, for whom the task has to come again. `taken`
+    /// Takes all commands that wait; tells whether others wait to be put there, for whom the task has to come again. `taken`
     /// must be empty.
-    pub(crate) fn take_calls(&self, taken: &mut Vec<Command>) -> bool {
+    pub(crate) fn take_calls(&self, taken: &mut Vec<Command>) -> Taken {
         self.calls.take(taken)
     }
 

@@ -197,6 +197,22 @@ impl Request {
         move |deadline| self.as_it_is(OpenKind::Request, deadline, Metadata::new(), body)
     }
 
+    /// As [`Self::plain_call`], where the request is not needed again.
+    #[inline]
+    pub(crate) fn into_plain_call(self) -> impl FnOnce(Deadline) -> OpenCall {
+        let Self { method, codec, body, priority, .. } = self;
+        move |deadline| OpenCall {
+            kind: OpenKind::Request,
+            method,
+            codec,
+            encoding: Encoding::Plain,
+            metadata: Metadata::new(),
+            deadline,
+            priority,
+            body,
+        }
+    }
+
     #[inline]
     fn as_it_is(&self, kind: OpenKind, deadline: Deadline, metadata: Metadata, body: Bytes) -> OpenCall {
         OpenCall {

@@ -45,6 +45,7 @@ mod stream_cell;
 mod sync;
 mod task;
 mod telemetry;
+mod threads;
 
 pub use accept::{Acceptor, AcceptorConfig, AcceptorError, OnceStatus, Roster, ServerStatus, StatusSource};
 pub use byte_stream::{ByteReader, ByteStream, ByteWriter};

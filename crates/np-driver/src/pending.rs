@@ -65,10 +65,29 @@ impl<C: Borrow<Connection>> Pending<C> {
         if request.is_plain(connection.borrow()) {
             return Self::begin_with(connection, until, false, request.plain_call());
         }
-        match request.call(connection.borrow()) {
-            Ok(call) => Self::begin(connection, call, until, false),
-            Err(error) => Self::failed(connection, error),
+        let (answer, rare) = parts_of(connection.borrow(), request, until);
+        Self { connection, answer, rare }
+    }
+
+    /// As [`Self::of`], with a request that nobody needs any more.
+    ///
+    /// ```no_run
+    /// # async fn run(connection: np_driver::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// use np_driver::{Pending, Request, Until};
+    /// use std::time::Duration;
+    /// let request = Request::new("np.echo".parse()?).body("hi");
+    /// let pending = Pending::of_owned(&connection, request, Until::Within(Duration::from_secs(1)));
+    /// let reply = pending.await.map_err(np_types::CallError::from)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn of_owned(connection: C, request: Request, until: Until) -> Self {
+        if request.is_plain(connection.borrow()) {
+            return Self::begin_with(connection, until, false, request.into_plain_call());
         }
+        let (answer, rare) = parts_of(connection.borrow(), &request, until);
+        Self { connection, answer, rare }
     }
 
     /// What holds the connection.
@@ -99,11 +118,21 @@ impl<C: Borrow<Connection>> Pending<C> {
         };
         Self { connection, answer: Some(answer), rare }
     }
+}
 
-    /// A call that could not be made.
-    #[cold]
-    fn failed(connection: C, error: CallError) -> Self {
-        Self { connection, answer: None, rare: Some(Box::pin(std::future::ready(Err(error)))) }
+/// What [`Pending`] has beside its connection.
+type Parts = (Option<oneshot::Receiver<Result<Answer, Unanswered>>>, Option<BoxFuture<Result<(), CallError>>>);
+
+/// A call that is not plain. Given as parts: a whole that is written here in one way and by its caller in another would be moved.
+#[cold]
+fn parts_of(connection: &Connection, request: &Request, until: Until) -> Parts {
+    match request.call(connection) {
+        Ok(call) => {
+            let mut pending = Pending::begin(connection, call, until, false);
+            // What is dropped without an answer to wait for cancels nothing.
+            (pending.answer.take(), pending.rare.take())
+        }
+        Err(error) => (None, Some(Box::pin(std::future::ready(Err(error))))),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::commands::lock;
 use crate::sync::Mutex;
+use crate::threads::here;
 
 /// Commands that wait for a connection's task at most; a caller that finds it full waits until it was emptied.
 const QUEUE: usize = 1_024;
@@ -19,6 +20,9 @@ pub(crate) struct Queue<T, const MOST: usize = QUEUE>(Mutex<List<T, MOST>>);
 struct List<T, const MOST: usize> {
     items: Vec<T>,
     closed: bool,
+    /// The thread that took last, and how many things others have put there since.
+    taker: usize,
+    elsewhere: u32,
     /// Those who found it full, or others waiting. While there are any it will be taken again.
     waiting: Option<Box<Turns>>,
 }
@@ -26,6 +30,15 @@ struct List<T, const MOST: usize> {
 /// Who waits for a place, the first in front. Apart from the list, as most connections never have any.
 #[derive(Default)]
 struct Turns(VecDeque<oneshot::Sender<()>>);
+
+/// What is known of things that were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Others wait for a place, for whom it has to be taken again.
+    pub(crate) more: bool,
+    /// How many were put there by other threads than the one that took before.
+    pub(crate) elsewhere: u32,
+}
 
 /// Why there is no place for something; with what makes it.
 pub(crate) enum Refused<M> {
@@ -35,7 +48,7 @@ pub(crate) enum Refused<M> {
 
 impl<T, const MOST: usize> Default for Queue<T, MOST> {
     fn default() -> Self {
-        Self(Mutex::new(List { items: Vec::new(), closed: false, waiting: None }))
+        Self(Mutex::new(List { items: Vec::new(), closed: false, taker: 0, elsewhere: 0, waiting: None }))
     }
 }
 
@@ -75,23 +88,25 @@ impl<T, const MOST: usize> Queue<T, MOST> {
         }
     }
 
-    /// Takes all that is there, in the order in which it came, and tells as many who wait as there are places; gives whether
-    /// others wait, for whom it has to be taken again. `taken` must be empty: its memory serves the next ones.
-    pub(crate) fn take(&self, taken: &mut Vec<T>) -> bool {
+    /// Takes all that is there, in the order in which it came, and tells as many who wait as there are places. `taken` must be
+    /// empty: its memory serves the next ones.
+    pub(crate) fn take(&self, taken: &mut Vec<T>) -> Taken {
         debug_assert!(taken.is_empty(), "what is in there would be put into the queue");
         let mut list = lock(&self.0);
         std::mem::swap(&mut list.items, taken);
+        list.taker = here();
+        let elsewhere = std::mem::take(&mut list.elsewhere);
         if list.waiting.is_none() {
-            return false;
+            return Taken { more: false, elsewhere };
         }
-        let (told, others) = list.next();
+        let (told, more) = list.next();
         drop(list);
         // Without the lock: who is woken may put something there at once.
         for turn in told {
             // Whoever waited may have left a moment ago.
             let _ = turn.send(());
         }
-        others
+        Taken { more, elsewhere }
     }
 
     /// Takes nothing more from anybody. What is there stays.
@@ -123,6 +138,7 @@ impl<T, const MOST: usize> List<T, MOST> {
         }
         let first = self.items.is_empty();
         self.items.push(make());
+        self.elsewhere += u32::from(self.taker != here());
         Ok(first)
     }
 
@@ -156,11 +172,11 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::{QUEUE, Queue, Refused};
+    use super::{QUEUE, Queue, Refused, Taken};
 
     fn taken(queue: &Queue<usize>) -> Vec<usize> {
         let mut taken = Vec::new();
-        assert!(!queue.take(&mut taken), "nobody waits behind those who were told");
+        assert!(!queue.take(&mut taken).more, "nobody waits behind those who were told");
         taken
     }
 
@@ -214,20 +230,35 @@ mod tests {
         // Who leaves takes no place from the others.
         drop(late.remove(0));
         let mut taken = Vec::new();
-        assert!(queue.take(&mut taken), "two of four are told, and it is to be taken again");
+        assert!(queue.take(&mut taken).more, "two of four are told, and it is to be taken again");
         taken.clear();
         assert!(matches!(queue.put(|| 9), Err(Refused::Full(_))), "there is room, but not for one who came later");
         let ends: Vec<_> = late.iter_mut().map(|late| late.as_mut().now_or_never()).collect();
         assert_eq!(ends, [Some(Some(true)), Some(Some(false)), None, None]);
-        assert!(!queue.take(&mut taken));
+        assert!(!queue.take(&mut taken).more);
         assert_eq!(std::mem::take(&mut taken), [3, 4]);
         // One who was told and finds it full again waits behind the others.
         assert!(queue.put(|| 9).is_ok(), "nobody is known to wait any more");
         let ends: Vec<_> = late.iter_mut().skip(2).map(|late| late.as_mut().now_or_never()).collect();
         assert_eq!(ends, [Some(Some(false)), None]);
-        assert!(!queue.take(&mut taken));
+        assert!(!queue.take(&mut taken).more);
         assert_eq!(std::mem::take(&mut taken), [9, 5]);
         assert_eq!(late.pop().unwrap().now_or_never(), Some(Some(true)));
+    }
+
+    #[test]
+    fn what_other_threads_put_there_is_counted() {
+        let queue = Queue::default();
+        taken(&queue);
+        put(&queue, 1).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (2..4).for_each(|item| assert_eq!(put(&queue, item), Ok(false))));
+        });
+        let mut taken = Vec::new();
+        assert_eq!(queue.take(&mut taken), Taken { more: false, elsewhere: 2 });
+        taken.clear();
+        put(&queue, 4).unwrap();
+        assert_eq!(queue.take(&mut taken), Taken::default(), "each is counted once");
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::lifetime::{Life, Lifetime};
 use crate::link_error::{is_end, link_error};
 use crate::memory::{Holding, Share};
 use crate::progress::Progress;
+use crate::queue::Taken;
 use crate::recent::Recent;
 use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
@@ -447,13 +448,14 @@ impl Task {
         // Looked at first: what the last handle asked for is in the queue before it goes.
         let left = self.bell.has_left();
         let mut taken = std::mem::take(&mut self.taken);
-        let more = self.bell.take_calls(&mut taken);
+        let Taken { more, elsewhere } = self.bell.take_calls(&mut taken);
         // Read where it is asked for: handlers that answer at once may have taken their time since the turn began.
         let (mut now, clock) = (None, self.info.clock);
         for command in &mut taken {
             command.count_from(|| *now.get_or_insert_with(|| clock.now()));
         }
         let count = taken.len();
+        self.handing.called(count, elsewhere);
         for command in taken.drain(..) {
             self.take_command(command);
         }

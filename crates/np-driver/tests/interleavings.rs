@@ -34,6 +34,8 @@ mod queue;
 mod rate;
 #[path = "../src/stream_cell.rs"]
 mod stream_cell;
+#[path = "../src/threads.rs"]
+mod threads;
 
 /// In place of `src/sync.rs`.
 mod sync {
@@ -417,7 +419,7 @@ fn a_full_queue_loses_nothing_and_leaves_nobody_waiting() {
     let mut taken = Vec::new();
     block_on(poll_fn(|cx| {
         queue.1.register(cx.waker());
-        if queue.0.take(&mut taken) {
+        if queue.0.take(&mut taken).more {
             cx.waker().wake_by_ref();
         }
         for (caller, at) in taken.drain(..) {

@@ -19,7 +19,7 @@ use crate::client::messages::Messages;
 use crate::client::once::Once;
 use crate::client::pool::{Live, Pool};
 use crate::client::resolver::Resolver;
-use crate::client::sending::{Sending, SendingBody};
+use crate::client::sending::{Plain, Sending, SendingBody, WithOptions};
 use crate::{ClientBuilder, Error, MESSAGES};
 
 pub(crate) mod attempt;
@@ -48,7 +48,7 @@ pub struct Client {
 }
 
 /// What clones share. The tasks that make connections hold the pool alone, so that the last clone ends them.
-struct Inner {
+pub(crate) struct Inner {
     pool: Arc<Pool>,
     messages: Messages,
     once: Once,
@@ -107,7 +107,7 @@ impl Client {
         method: &'a str,
         body: impl Into<Bytes>,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send {
-        SendingBody(self.request(method).body(body).into_sending())
+        SendingBody(Sending::new(Plain { inner: &self.inner, method, body: body.into() }))
     }
 
     /// Calls a method over serde types, postcard on the wire; [`Call::send_as`] has other codecs.
@@ -388,15 +388,10 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As [`Client::call`].
     pub fn send(self) -> impl Future<Output = Result<Reply, CallError>> + Send {
-        self.into_sending()
-    }
-
-    #[inline]
-    fn into_sending(self) -> Sending<'a> {
         let Inner { pool, once, .. } = &*self.client.inner;
         let exactly_once = self.exactly_once || pool.dialer.settings.keeping.exactly_once;
-        // Only what is needed is carried along: a future is moved, and a small one costs less.
-        Sending::new(pool, exactly_once.then_some(once), self.into_outgoing())
+        let once = exactly_once.then_some(once);
+        Sending::new(WithOptions { pool, once, call: self.into_outgoing() })
     }
 
     /// Calls the method with a value in place of the body, in the call's codec, and reads the answer's.

@@ -14,6 +14,11 @@ use crate::commands::Answering;
 const AT_ONCE: u32 = 16;
 /// Calls that are worth a record of their own while replies wait: the callers of three turns.
 const WORTH_A_RECORD: u32 = 3 * AT_ONCE;
+/// Replies that are handed out in one turn where callers run on other threads too: each turn may wake one of them, whatever
+/// it hands out.
+const AT_ONCE_APART: u32 = 4 * AT_ONCE;
+/// Calls after which it is looked at where they came from.
+const LOOK: u32 = 1_024;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
 const HELD: u32 = 3;
 
@@ -27,12 +32,17 @@ pub(crate) struct Handing {
     /// Calls opened since the last write, and turns since then.
     calls: u32,
     held: u32,
+    /// Calls since it was last looked at where they came from, and those of other threads among them.
+    seen: u32,
+    elsewhere: u32,
+    /// Whether callers run on other threads than the connection.
+    apart: bool,
 }
 
 impl Handing {
     /// A reply has come: its caller gets it now, or in one of the next turns.
     pub(crate) fn give(&mut self, caller: Answering, answer: Answer) {
-        if self.given < AT_ONCE && self.waiting.is_empty() {
+        if self.given < self.at_once() && self.waiting.is_empty() {
             self.given += 1;
             hand(caller, answer);
         } else {
@@ -42,12 +52,27 @@ impl Handing {
 
     /// Hands out what this turn may of those that wait.
     pub(crate) fn hand_out(&mut self) {
-        while self.given < AT_ONCE
+        while self.given < self.at_once()
             && let Some((caller, answer)) = self.waiting.pop_front()
         {
             self.given += 1;
             hand(caller, answer);
         }
+    }
+
+    /// Calls came, some of them from other threads than the one on which the connection was.
+    pub(crate) fn called(&mut self, calls: usize, elsewhere: u32) {
+        self.seen = self.seen.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
+        self.elsewhere = self.elsewhere.saturating_add(elsewhere);
+        if self.seen >= LOOK {
+            // Where one thread does all, next to none come from others, or, with many handed out, a tenth; else a third and more.
+            self.apart = self.elsewhere > self.seen / 4;
+            (self.seen, self.elsewhere) = (0, 0);
+        }
+    }
+
+    const fn at_once(&self) -> u32 {
+        if self.apart { AT_ONCE_APART } else { AT_ONCE }
     }
 
     /// A call was opened, and leaves with the next write.
@@ -107,6 +132,32 @@ mod tests {
         let mut handing = Handing::default();
         (0..17).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
         handing
+    }
+
+    #[test]
+    fn more_are_handed_out_in_a_turn_while_calls_come_from_other_threads() {
+        let mut handing = Handing::default();
+        let given = |handing: &mut Handing| {
+            (0..100).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+            let given = [(); 3].map(|()| {
+                let given = handing.turn();
+                handing.hand_out();
+                given
+            });
+            handing.finish();
+            handing.turn();
+            given
+        };
+        assert_eq!(given(&mut handing), [16, 16, 16]);
+        handing.called(1_023, 1_023);
+        assert_eq!(given(&mut handing), [16, 16, 16], "it is not looked at yet");
+        handing.called(1, 0);
+        assert_eq!(given(&mut handing), [64, 36, 0]);
+        // More than a quarter of each thousand.
+        handing.called(1_024, 257);
+        assert_eq!(given(&mut handing), [64, 36, 0]);
+        handing.called(1_024, 256);
+        assert_eq!(given(&mut handing), [16, 16, 16]);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use np_dispatch::Reply;
-use np_driver::{Connection, Pending, Unanswered, Until};
+use np_driver::{Connection, Pending, Request, Unanswered, Until};
 use np_types::{CallError, Deadline};
 
 use crate::client::attempt::{Outgoing, Unary, again, pool_time, settle_from};
 use crate::client::once::{Once, settle_once};
 use crate::client::pool::{Lease, Pool};
+use crate::client::{Inner, name};
 
 impl Borrow<Connection> for Lease<'_> {
     fn borrow(&self) -> &Connection {
@@ -21,17 +22,83 @@ impl Borrow<Connection> for Lease<'_> {
     }
 }
 
+/// What is called: all that a call carries along before its first attempt, since a future is moved, and a small one costs less.
+pub(crate) trait Asked<'a>: Unpin + Send + 'a {
+    /// The connections, and what makes the call run exactly once, if it is to.
+    fn inner(&self) -> (&'a Pool, Option<&'a Once>);
+
+    /// Makes the first attempt; none where it cannot be made, of which [`Self::outgoing`] tells.
+    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>>;
+
+    /// All that attempts are made of.
+    fn outgoing(self) -> Result<Outgoing, CallError>;
+}
+
+/// A call of bytes without options, as it was made.
+pub(crate) struct Plain<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) method: &'a str,
+    pub(crate) body: Bytes,
+}
+
+impl Plain<'_> {
+    #[inline]
+    fn request(&self) -> Result<Request, CallError> {
+        Ok(Request::new(name(self.method)?).body(self.body.clone()))
+    }
+}
+
+impl<'a> Asked<'a> for Plain<'a> {
+    #[inline]
+    fn inner(&self) -> (&'a Pool, Option<&'a Once>) {
+        let Inner { pool, once, .. } = self.inner;
+        (pool, pool.dialer.settings.keeping.exactly_once.then_some(once))
+    }
+
+    #[inline]
+    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>> {
+        let within = self.inner.pool.dialer.settings.deadline;
+        Some(Pending::of_owned(lease, self.request().ok()?, Until::Within(within)))
+    }
+
+    fn outgoing(self) -> Result<Outgoing, CallError> {
+        let within = Some(self.inner.pool.dialer.settings.deadline);
+        Ok(Outgoing { request: self.request()?, within, idempotent: false })
+    }
+}
+
+/// A call with options, once they were looked at.
+pub(crate) struct WithOptions<'a> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) once: Option<&'a Once>,
+    pub(crate) call: Result<Outgoing, CallError>,
+}
+
+impl<'a> Asked<'a> for WithOptions<'a> {
+    fn inner(&self) -> (&'a Pool, Option<&'a Once>) {
+        (self.pool, self.once)
+    }
+
+    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>> {
+        let call = self.call.as_ref().ok()?;
+        let until = call.within.map_or(Until::At(Deadline::NONE), Until::Within);
+        Some(Pending::of(lease, &call.request, until))
+    }
+
+    fn outgoing(self) -> Result<Outgoing, CallError> {
+        self.call
+    }
+}
+
 /// Gives the whole reply.
-pub(crate) struct Sending<'a> {
-    pool: &'a Pool,
-    once: Option<&'a Once>,
+pub(crate) struct Sending<'a, A> {
     /// None once it was given away.
-    call: Option<Result<Outgoing, CallError>>,
+    asked: Option<A>,
     state: State<'a>,
 }
 
 /// Gives the reply's body.
-pub(crate) struct SendingBody<'a>(pub(crate) Sending<'a>);
+pub(crate) struct SendingBody<'a, A>(pub(crate) Sending<'a, A>);
 
 enum State<'a> {
     New,
@@ -41,10 +108,10 @@ enum State<'a> {
     Rare(Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'a>>),
 }
 
-impl<'a> Sending<'a> {
-    /// Nothing is sent before it is polled; `once` where it is to run exactly once.
-    pub(crate) const fn new(pool: &'a Pool, once: Option<&'a Once>, call: Result<Outgoing, CallError>) -> Self {
-        Self { pool, once, call: Some(call), state: State::New }
+impl<'a, A: Asked<'a>> Sending<'a, A> {
+    /// Nothing is sent before it is polled.
+    pub(crate) const fn new(asked: A) -> Self {
+        Self { asked: Some(asked), state: State::New }
     }
 
     /// Polls it, and takes what is wanted of the reply where that is.
@@ -58,7 +125,9 @@ impl<'a> Sending<'a> {
         if let State::First(pending) = &mut self.state {
             match ready!(Pin::new(&mut *pending).poll(cx)) {
                 Ok(reply) => {
-                    self.pool.budget.deposit();
+                    if let Some(asked) = &self.asked {
+                        asked.inner().0.budget.deposit();
+                    }
                     pending.connection().live.station.succeeded();
                     return Poll::Ready(Ok(take(reply)));
                 }
@@ -73,12 +142,13 @@ impl<'a> Sending<'a> {
 
     #[inline]
     fn start(&mut self) -> Result<(), CallError> {
-        if let (None, Some(Ok(call))) = (self.once, &self.call)
-            && let Some(lease) = self.pool.pick()
-        {
+        if let Some(asked) = &self.asked
+            && let (pool, None) = asked.inner()
+            && let Some(lease) = pool.pick()
             // The connection counts from when it learns of it.
-            let until = call.within.map_or(Until::At(Deadline::NONE), Until::Within);
-            self.state = State::First(Pending::of(lease, &call.request, until));
+            && let Some(pending) = asked.begin(lease)
+        {
+            self.state = State::First(pending);
             return Ok(());
         }
         self.start_rare()
@@ -86,11 +156,12 @@ impl<'a> Sending<'a> {
 
     #[cold]
     fn start_rare(&mut self) -> Result<(), CallError> {
-        let Some(call) = self.call.take().transpose()? else {
+        let Some(asked) = self.asked.take() else {
             return Ok(());
         };
-        let pool = self.pool;
-        self.state = State::Rare(match self.once {
+        let (pool, once) = asked.inner();
+        let call = asked.outgoing()?;
+        self.state = State::Rare(match once {
             Some(once) => Box::pin(async move { settle_once(pool, once, &call).await }),
             None => Box::pin(async move { settle_from::<Unary>(pool, &call, None, 0).await.map(|(reply, _)| reply) }),
         });
@@ -103,12 +174,16 @@ impl<'a> Sending<'a> {
         let State::First(pending) = std::mem::replace(&mut self.state, State::New) else {
             return;
         };
-        let Some(Ok(call)) = self.call.take() else {
+        let Some(asked) = self.asked.take() else {
             return;
         };
-        let pool = self.pool;
+        let (pool, _) = asked.inner();
         let live = Arc::clone(&pending.connection().live);
         drop(pending);
+        // It was made once already.
+        let Ok(call) = asked.outgoing() else {
+            return;
+        };
         self.state = State::Rare(Box::pin(async move {
             let until = pool_time(pool, &live, unanswered.deadline, call.patience(pool));
             let mut refusals = 0;
@@ -118,7 +193,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-impl Future for Sending<'_> {
+impl<'a, A: Asked<'a>> Future for Sending<'a, A> {
     type Output = Result<Reply, CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -126,7 +201,7 @@ impl Future for Sending<'_> {
     }
 }
 
-impl Future for SendingBody<'_> {
+impl<'a, A: Asked<'a>> Future for SendingBody<'a, A> {
     type Output = Result<Bytes, CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
