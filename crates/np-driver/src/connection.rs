@@ -642,6 +642,7 @@ mod tests {
         let (metadata, body) = (Metadata::new(), Bytes::from("body"));
         let other = request().opening(OpenKind::Request, deadline, metadata.clone(), body).unwrap();
         assert_eq!(format!("{plain:?}"), format!("{other:?}"));
+        assert_eq!(format!("{plain:?}"), format!("{:?}", request().into_plain_call()(deadline)));
         // Whatever has to be looked at, or adds something, is not plain.
         assert!(request().metadata(metadata).is_bare());
         let mut metadata = Metadata::new();

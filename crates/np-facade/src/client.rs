@@ -457,10 +457,12 @@ impl<'a> Call<'a> {
     }
 }
 
+#[inline]
 fn name(method: &str) -> Result<MethodName, CallError> {
     MethodName::new(method).map_err(|error| unsent(error.to_string()))
 }
 
+#[cold]
 fn unsent(text: String) -> CallError {
     CallError::not_processed(Status::InvalidArgument, text)
 }

@@ -49,6 +49,36 @@ pub struct MethodName {
 #[repr(align(8))]
 struct Short([u8; INLINE + 1]);
 
+impl Short {
+    /// Puts it together from words: what is written byte by byte cannot be read as words a moment later.
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let part = |from: usize| {
+            let rest = text.get(from..).unwrap_or_default();
+            word(rest.get(..8).unwrap_or(rest))
+        };
+        let words = [part(0), part(8), part(16) | ((text.len() as u64) << 56)];
+        let mut bytes = [0; INLINE + 1];
+        for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+        Self(bytes)
+    }
+}
+
+/// Up to eight bytes, zeros behind them.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            // Bytes that are in both are the same in both.
+            let above = 8 * (bytes.len() - 4);
+            u64::from(u32::from_le_bytes(*first)) | (u64::from(u32::from_le_bytes(*last)) << above)
+        }
+        _ => bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
+    }
+}
+
 impl MethodName {
     /// The longest name, in bytes.
     pub const MAX: usize = 128;
@@ -57,30 +87,24 @@ impl MethodName {
     ///
     /// # Errors
     /// When the text is empty, too long, or holds another character.
+    #[inline]
     pub fn new(text: &str) -> Result<Self, MethodNameError> {
+        if (1..=INLINE).contains(&text.len()) && is_name(text) {
+            return Ok(Self { short: Short::of(text.as_bytes()), long: None });
+        }
+        Self::long(text)
+    }
+
+    /// As [`Self::new`], of a text that is no short name.
+    fn long(text: &str) -> Result<Self, MethodNameError> {
         if text.is_empty() || text.len() > Self::MAX {
             return Err(MethodNameError::Length(text.len()));
         }
-        if text.bytes().all(|byte| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is)) {
-            return Ok(Self::of(text));
+        if is_name(text) {
+            return Ok(Self { short: Short::of(&[]), long: Some(Arc::new(text.into())) });
         }
         let at = text.bytes().position(|byte| !is_name_byte(byte)).unwrap_or_default();
         Err(MethodNameError::Character { at })
-    }
-
-    /// Keeps a text that was checked.
-    fn of(text: &str) -> Self {
-        let mut bytes = [0; INLINE + 1];
-        if text.len() > INLINE {
-            return Self { short: Short(bytes), long: Some(Arc::new(text.into())) };
-        }
-        for (place, byte) in bytes.iter_mut().zip(text.bytes()) {
-            *place = byte;
-        }
-        if let Some(length) = bytes.last_mut() {
-            *length = text.len() as u8;
-        }
-        Self { short: Short(bytes), long: None }
     }
 
     /// The name.
@@ -134,6 +158,10 @@ impl Hash for MethodName {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| NAME_BYTES.get(usize::from(byte)).is_some_and(|is| *is))
 }
 
 const fn is_name_byte(byte: u8) -> bool {
@@ -219,6 +247,21 @@ mod tests {
             }
         }
         assert_eq!(size_of::<MethodName>(), 32);
+    }
+
+    /// They are put together from words of eight bytes, and those from halves or single bytes.
+    #[test]
+    fn names_of_all_lengths_keep_each_byte() {
+        let text = "abcdefghijklmnopqrstuvwxyz0123456789";
+        for length in 1..=text.len() {
+            let name = MethodName::new(&text[..length]).unwrap();
+            assert_eq!(name.as_str(), &text[..length]);
+            for at in 0..length {
+                let mut other = text[..length].to_owned();
+                other.replace_range(at..=at, "-");
+                assert_ne!(name, MethodName::new(&other).unwrap(), "{other}");
+            }
+        }
     }
 
     #[test]
