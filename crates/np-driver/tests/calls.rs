@@ -10,14 +10,17 @@
 
 mod common;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{client, client_with, echo, keypair, request, serve, serve_with};
 use np_dispatch::Router;
-use np_driver::{ConnectorConfig, connect};
+use np_driver::{Connection, ConnectorConfig, connect};
 use np_trust::Policy;
 use np_types::{CallError, CloseCode, ConnectionError, Limits, Outcome, Status};
 
@@ -52,6 +55,56 @@ async fn sixteen_mebibytes_go_both_ways_at_once() {
     let error = client.call(request("np.echo").body(more)).await.unwrap_err();
     assert_eq!((error.status, error.outcome), (Status::LimitReached, Outcome::NotProcessed));
     assert!(error.text.contains("max_message"), "{error}");
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The most replies of one turn of a connection, of twelve times 128 that are called at once.
+async fn most_replies_in_a_turn(connection: &Connection, on_another_thread: bool) -> usize {
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let begin = || {
+        let calls = (0..128).map(|_| {
+            let mut call = Box::pin(connection.call(request("np.echo").body("hello")));
+            assert!(call.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+            call
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let (mut most, mut seen) = (0, 0);
+    for round in 1..=12 {
+        let calls = if on_another_thread { thread::scope(|scope| scope.spawn(begin).join().unwrap()) } else { begin() };
+        while seen < round * 128 {
+            // Behind all that is ready, so that the connection had one turn since.
+            let mut asked = false;
+            poll_fn(|cx| if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { behind_others(cx) }).await;
+            let now = woken.0.load(Ordering::SeqCst);
+            (most, seen) = (most.max(now - seen), now);
+        }
+        drop(calls);
+    }
+    most
+}
+
+fn behind_others(cx: &std::task::Context<'_>) -> Poll<()> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+#[tokio::test]
+async fn a_turn_hands_out_more_replies_while_calls_come_from_another_thread() {
+    let house = serve("mem:turns", echo()).await;
+    let client = client(&house).await;
+    assert_eq!(most_replies_in_a_turn(&client, false).await, 16);
+    assert_eq!(most_replies_in_a_turn(&client, true).await, 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -405,6 +405,11 @@ async fn a_breaker_keeps_calls_from_a_server_that_refuses_them_until_a_probe_suc
     assert!(before <= 4, "two refusals opened it and a probe was refused: {before}");
     occupant.abort();
     sleep(Duration::from_secs(11)).await;
+    // A call that cannot be made takes the probe from nobody.
+    for _ in 0..2 {
+        client.call("no name", "").await.unwrap_err();
+        client.request("no name").send().await.unwrap_err();
+    }
     let mut counts = [0, 0];
     for _ in 0..20 {
         counts[usize::from(who(&client).await == "mem:free")] += 1;

@@ -109,6 +109,15 @@ async fn handlers_of_every_form_answer() {
     assert_eq!((error.status, error.outcome), (Status::InvalidArgument, Outcome::NotProcessed));
 }
 
+/// The future of a call moves with each caller: into a task, between threads.
+#[tokio::test]
+async fn a_future_of_a_plain_call_is_small() {
+    let server = builder("mem:small-future").start().await.unwrap();
+    let client = connect(&server).await;
+    let size = size_of_val(&client.call("np.echo", ""));
+    assert!(size <= 112, "{size}");
+}
+
 #[tokio::test]
 async fn one_way_messages_arrive_and_nobody_answers() {
     let seen = Arc::new(AtomicUsize::new(0));

@@ -50,7 +50,7 @@ pub struct MethodName {
 struct Short([u8; INLINE + 1]);
 
 impl Short {
-    /// Puts it together from words: what is written byte by byte cannot be read as words a moment later.
+    /// Puts it together from words: who reads as words what was written byte by byte a moment ago waits for it.
     #[inline]
     fn of(text: &[u8]) -> Self {
         let part = |from: usize| {

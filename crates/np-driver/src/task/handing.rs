@@ -12,12 +12,13 @@ use crate::commands::Answering;
 
 /// Replies that are handed out in one turn.
 const AT_ONCE: u32 = 16;
-/// Calls that are worth a record of their own while replies wait: the callers of three turns.
+/// Calls that are worth a record of their own while replies wait: the callers of three turns of 16. Those of one turn of 64 are
+/// more, so that nothing is held back then but what turns leave over.
 const WORTH_A_RECORD: u32 = 3 * AT_ONCE;
 /// Replies that are handed out in one turn where callers run on other threads too: each turn may wake one of them, whatever
 /// it hands out.
 const AT_ONCE_APART: u32 = 4 * AT_ONCE;
-/// Calls after which it is looked at where they came from.
+/// Commands after which it is looked at where they came from.
 const LOOK: u32 = 1_024;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
 const HELD: u32 = 3;
@@ -32,7 +33,7 @@ pub(crate) struct Handing {
     /// Calls opened since the last write, and turns since then.
     calls: u32,
     held: u32,
-    /// Calls since it was last looked at where they came from, and those of other threads among them.
+    /// Commands since it was last looked at where they came from, and those of other threads among them.
     seen: u32,
     elsewhere: u32,
     /// Whether callers run on other threads than the connection.
@@ -60,13 +61,13 @@ impl Handing {
         }
     }
 
-    /// Calls came, some of them from other threads than the one on which the connection was.
+    /// Commands came, some of them from other threads than the one on which the connection was.
     pub(crate) fn called(&mut self, calls: usize, elsewhere: u32) {
         self.seen = self.seen.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
         self.elsewhere = self.elsewhere.saturating_add(elsewhere);
         if self.seen >= LOOK {
-            // Where one thread does all, next to none come from others, or, with many handed out, a tenth; else a third and more.
-            self.apart = self.elsewhere > self.seen / 4;
+            // Where one thread does all, next to none come from others, or, with 64 in a turn, a tenth; else a fifth and more.
+            self.apart = self.elsewhere > self.seen / 6;
             (self.seen, self.elsewhere) = (0, 0);
         }
     }
@@ -111,6 +112,7 @@ impl Handing {
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
+        (self.seen, self.elsewhere, self.apart) = (0, 0, false);
     }
 }
 
@@ -153,11 +155,28 @@ mod tests {
         assert_eq!(given(&mut handing), [16, 16, 16], "it is not looked at yet");
         handing.called(1, 0);
         assert_eq!(given(&mut handing), [64, 36, 0]);
-        // More than a quarter of each thousand.
-        handing.called(1_024, 257);
+        // More than a sixth of each thousand.
+        handing.called(1_024, 171);
         assert_eq!(given(&mut handing), [64, 36, 0]);
-        handing.called(1_024, 256);
+        handing.called(1_024, 170);
         assert_eq!(given(&mut handing), [16, 16, 16]);
+        handing.called(1_024, 1_024);
+        handing.called(1_000, 1_000);
+        handing.rest();
+        handing.called(24, 24);
+        assert_eq!(given(&mut handing), [16, 16, 16], "after a rest it is looked at anew");
+    }
+
+    #[test]
+    fn a_turn_of_many_holds_nothing_back_but_for_what_it_leaves_over() {
+        let mut handing = Handing::default();
+        handing.called(1_024, 1_024);
+        (0..65).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+        handing.opened();
+        assert!(handing.holds());
+        (0..47).for_each(|_| handing.opened());
+        assert!(!handing.holds(), "the callers of this turn are worth a record");
+        handing.finish();
     }
 
     #[test]

@@ -27,8 +27,9 @@ pub(crate) trait Asked<'a>: Unpin + Send + 'a {
     /// The connections, and what makes the call run exactly once, if it is to.
     fn inner(&self) -> (&'a Pool, Option<&'a Once>);
 
-    /// Makes the first attempt; none where it cannot be made, of which [`Self::outgoing`] tells.
-    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>>;
+    /// Makes the first attempt; none where there is no connection, or it cannot be made, of which [`Self::outgoing`] tells. What is
+    /// wrong with a call is found before a connection is picked, since that may be one that is tried with a single call.
+    fn begin(&self, pool: &'a Pool) -> Option<Pending<Lease<'a>>>;
 
     /// All that attempts are made of.
     fn outgoing(self) -> Result<Outgoing, CallError>;
@@ -56,9 +57,11 @@ impl<'a> Asked<'a> for Plain<'a> {
     }
 
     #[inline]
-    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>> {
-        let within = self.inner.pool.dialer.settings.deadline;
-        Some(Pending::of_owned(lease, self.request().ok()?, Until::Within(within)))
+    fn begin(&self, pool: &'a Pool) -> Option<Pending<Lease<'a>>> {
+        let request = self.request().ok()?;
+        // The connection counts from when it learns of it.
+        let until = Until::Within(pool.dialer.settings.deadline);
+        Some(Pending::of_owned(pool.pick()?, request, until))
     }
 
     fn outgoing(self) -> Result<Outgoing, CallError> {
@@ -79,10 +82,11 @@ impl<'a> Asked<'a> for WithOptions<'a> {
         (self.pool, self.once)
     }
 
-    fn begin(&self, lease: Lease<'a>) -> Option<Pending<Lease<'a>>> {
+    fn begin(&self, pool: &'a Pool) -> Option<Pending<Lease<'a>>> {
         let call = self.call.as_ref().ok()?;
+        // The connection counts from when it learns of it.
         let until = call.within.map_or(Until::At(Deadline::NONE), Until::Within);
-        Some(Pending::of(lease, &call.request, until))
+        Some(Pending::of(pool.pick()?, &call.request, until))
     }
 
     fn outgoing(self) -> Result<Outgoing, CallError> {
@@ -144,9 +148,7 @@ impl<'a, A: Asked<'a>> Sending<'a, A> {
     fn start(&mut self) -> Result<(), CallError> {
         if let Some(asked) = &self.asked
             && let (pool, None) = asked.inner()
-            && let Some(lease) = pool.pick()
-            // The connection counts from when it learns of it.
-            && let Some(pending) = asked.begin(lease)
+            && let Some(pending) = asked.begin(pool)
         {
             self.state = State::First(pending);
             return Ok(());
@@ -180,11 +182,9 @@ impl<'a, A: Asked<'a>> Sending<'a, A> {
         let (pool, _) = asked.inner();
         let live = Arc::clone(&pending.connection().live);
         drop(pending);
-        // It was made once already.
-        let Ok(call) = asked.outgoing() else {
-            return;
-        };
+        let call = asked.outgoing();
         self.state = State::Rare(Box::pin(async move {
+            let call = call?;
             let until = pool_time(pool, &live, unanswered.deadline, call.patience(pool));
             let mut refusals = 0;
             again(pool, &live, &call, unanswered.error, until, &mut refusals).await?;
