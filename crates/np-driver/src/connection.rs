@@ -197,7 +197,8 @@ impl Request {
         move |deadline| self.as_it_is(OpenKind::Request, deadline, Metadata::new(), body)
     }
 
-    /// As [`Self::plain_call`], where the request is not needed again.
+    /// As [`Self::plain_call`], where the request is not needed again. Its parts are taken one by one, since with a method of the
+    /// request all of it would be moved along; a test holds that both make the same call.
     #[inline]
     pub(crate) fn into_plain_call(self) -> impl FnOnce(Deadline) -> OpenCall {
         let Self { method, codec, body, priority, .. } = self;
