@@ -322,10 +322,10 @@ impl Task {
         if self.waits_for_early_call() {
             return Poll::Pending;
         }
-        self.poll_write(cx);
+        more |= self.poll_write(cx);
         if self.finish_drain() {
             // The last answer has just left; now the close.
-            self.poll_write(cx);
+            more |= self.poll_write(cx);
         }
         if self.session.is_closed() {
             self.drain_events(cx);

@@ -28,12 +28,14 @@ const LAST_MESSAGE: Duration = Duration::from_secs(60);
 pub(crate) const LEAST: usize = 1 << 10;
 
 impl Session {
-    /// Appends records to `out` until nothing is ready or `out` holds 256 KiB; gives whether it appended anything.
+    /// Appends records to `out` until nothing is ready or `out` holds 256 KiB; gives whether it appended anything. While small
+    /// messages and large ones share the connection it stops earlier: see [`Session::makes_way`].
     ///
     /// Report with [`Session::handle_written`] how much of it the transport took. Bytes that were appended must be
     /// sent in order, or the connection is lost.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let before = out.len();
+        self.makes_way = false;
         // What reading causes waits here as one frame of each kind, not as many in a buffer that nobody empties.
         if self.phase == Phase::Closed || before >= TARGET {
             return false;
@@ -71,10 +73,15 @@ impl Session {
     }
 
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
+        let (begun, large) = (out.len(), self.pace.sent_so_far());
         self.emit_control(now, out);
         loop {
             self.emit_small(now, out);
             if out.len() >= TARGET {
+                break;
+            }
+            self.makes_way = self.enough_for_one_write(now, out.len() > begun, large);
+            if self.makes_way {
                 break;
             }
             self.review_held(now);

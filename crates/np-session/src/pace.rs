@@ -26,6 +26,9 @@ const LEAST: u64 = 48 << 10;
 const MOST: u64 = 16 << 20;
 /// No round trip is taken for a shorter one, however coarse the clock is: of nothing there is no multiple.
 const INSTANT: Duration = Duration::from_micros(1);
+/// Bytes of large messages after which a write ends. Beside calls on loopback, where one whole limit was written at once,
+/// the peer slept while this side sealed, and this side while the peer opened.
+const WRITE: u64 = 64 << 10;
 /// Marks that may be unanswered at once.
 const MARKS: usize = 16;
 
@@ -93,6 +96,11 @@ impl Pace {
     /// Counts bytes of large messages.
     pub(crate) const fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Bytes of large messages that have left, ever.
+    pub(crate) const fn sent_so_far(&self) -> u64 {
+        self.sent
     }
 
     /// Gives back what nothing on its way needs.
@@ -235,6 +243,39 @@ impl Session {
         if self.table.stream(key).is_some_and(|stream| stream.heavy) {
             self.pace.sent(first);
         }
+    }
+
+    /// Whether the last [`Session::poll_transmit`] stopped before all that may leave had left, so that small messages find
+    /// their way between large ones: hand over what it gave, and let others run, before it is asked again.
+    ///
+    /// While small messages come, those that wait leave in a write of their own, before large ones: the peer is woken by them
+    /// while this side seals the rest. Of large ones a write takes 64 KiB, and the rest of a piece.
+    pub const fn makes_way(&self) -> bool {
+        self.makes_way
+    }
+
+    /// Whether a piece of a large message is next to leave while small ones come. Whoever has just been answered may have one to
+    /// send before it.
+    pub fn crowds(&self, now: Time) -> bool {
+        self.pace.holds(now) && self.phase == Phase::Open && self.next_is_large()
+    }
+
+    /// Whether this write ends here. `any`: whether it has anything yet; `before`: what of large messages had left before it. A
+    /// connection that ends sends all that it can.
+    pub(crate) fn enough_for_one_write(&self, now: Time, any: bool, before: u64) -> bool {
+        if !self.pace.holds(now) || self.phase != Phase::Open {
+            return false;
+        }
+        let large = self.pace.sent_so_far() - before;
+        large >= WRITE || (any && large == 0 && self.next_is_large())
+    }
+
+    fn next_is_large(&self) -> bool {
+        let class = self.schedule.order().into_iter().find(|class| self.schedule.has(*class));
+        // Openings go first within their class.
+        let next = class.filter(|class| self.schedule.first_opening(*class).is_none());
+        let key = next.and_then(|class| self.schedule.first_ready(class));
+        key.and_then(|key| self.table.stream(key)).is_some_and(|stream| stream.heavy)
     }
 
     /// A mark behind a piece, where one is due.

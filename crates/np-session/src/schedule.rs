@@ -89,6 +89,12 @@ impl Schedule {
         self.class(class).ready.front().copied()
     }
 
+    /// Whether anything of a class waits for its turn.
+    pub(crate) fn has(&self, class: Priority) -> bool {
+        let class = self.class(class);
+        !class.openings.is_empty() || !class.ready.is_empty()
+    }
+
     /// Whether no body waits for its turn.
     pub(crate) fn none_ready(&self) -> bool {
         self.classes.iter().all(|class| class.ready.is_empty())

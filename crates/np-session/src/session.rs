@@ -74,6 +74,8 @@ pub struct Session {
     pub(crate) peer: Option<Settings>,
     /// Whether a call may leave before the peer's settings are known.
     pub(crate) early: bool,
+    /// Whether what was sent last stopped early, so that small messages find their way between large ones.
+    pub(crate) makes_way: bool,
     pub(crate) hash: [u8; 32],
     pub(crate) remote_static: Option<PublicKey>,
     /// The end of the handshake that was not sent yet.
@@ -226,6 +228,7 @@ impl Session {
             lost: false,
             peer: None,
             early: false,
+            makes_way: false,
             hash: channel.binding,
             remote_static: channel.remote_static,
             // An empty one may have had more in it.

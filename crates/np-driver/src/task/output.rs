@@ -14,14 +14,17 @@ use crate::telemetry::Way;
 
 impl Task {
     /// Waits a turn before the flush when more calls are likely to come at once: callers that were just answered or are
-    /// about to be, or others in flight. Worth a factor of two under load; an idle connection never waits.
+    /// about to be, or others in flight. Worth a factor of two under load; an idle connection never waits. Where the next to leave
+    /// would be a piece of a large message, one who was answered is worth a turn too: a small call goes before it, or waits for it.
     pub(super) fn should_yield(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.fresh);
         let replies = self.handing.turn();
         self.yielded = if self.handing.waits() {
             self.handing.holds()
         } else {
-            let busy = replies > 1 || (fresh && self.session.open_here() > 1);
+            let busy = replies > 1
+                || (fresh && self.session.open_here() > 1)
+                || (replies > 0 && self.session.crowds(self.now));
             busy && !self.yielded
         };
         if !self.yielded {
@@ -39,25 +42,31 @@ impl Task {
         self.unsaid
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) {
+    /// Writes until nothing is left or the transport has no room; gives whether it stopped before that, so that callers and
+    /// what they send find their way between large messages.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut stops = false;
         loop {
             if self.written == self.out.len() {
                 self.progress.written();
                 self.out.clear();
                 self.written = 0;
-                if !self.session.poll_transmit(self.now, &mut self.out) {
-                    return self.poll_flush(cx);
+                if stops || !self.session.poll_transmit(self.now, &mut self.out) {
+                    self.poll_flush(cx);
+                    return stops;
                 }
+                stops = self.session.makes_way();
                 self.drain_events(cx);
             }
             if self.session.is_closed() {
-                return self.write_last(cx);
+                self.write_last(cx);
+                return false;
             }
             let rest = self.out.get(self.written..).unwrap_or_default();
             match Pin::new(&mut self.io).poll_write(cx, rest) {
                 Poll::Pending => {
                     self.blocked = true;
-                    return;
+                    return false;
                 }
                 Poll::Ready(Ok(count)) if count > 0 => {
                     if std::mem::take(&mut self.blocked) {
@@ -73,7 +82,8 @@ impl Task {
                 }
                 Poll::Ready(result) => {
                     let error = result.err().unwrap_or_else(|| std::io::ErrorKind::WriteZero.into());
-                    return self.write_failed(cx, link_error("write to the connection", &error));
+                    self.write_failed(cx, link_error("write to the connection", &error));
+                    return false;
                 }
             }
         }

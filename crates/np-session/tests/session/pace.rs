@@ -12,6 +12,8 @@ use crate::help::{first_call, frames, open, opened, request, stream};
 /// The floor of what may be on its way, and a piece.
 const HELD: usize = 48 << 10;
 const PIECE: usize = 16 << 10;
+/// What of large messages one write takes.
+const WRITE: usize = 64 << 10;
 
 /// As much credit as there can be, so that nothing else holds anything up.
 fn wide() -> Limits {
@@ -57,6 +59,67 @@ fn a_transfer_beside_a_small_call_is_held_until_the_peer_has_read() {
     talk.now = talk.now + Duration::from_secs(2);
     talk.say(&[Frame::Pong(ping.unwrap())]);
     assert!(leaves(&mut talk).0 > 7 << 20);
+}
+
+/// What leaves in one write: small messages, bytes of large ones, whether it makes way for others, and its last ping.
+type Write = (usize, usize, bool, Option<u64>);
+
+fn writes(talk: &mut Dialogue) -> Vec<Write> {
+    let mut writes = Vec::new();
+    let mut out = Vec::new();
+    while talk.session.poll_transmit(talk.now, &mut out) {
+        let heard = talk.hand.open(&std::mem::take(&mut out));
+        let mut write = (0, 0, talk.session.makes_way(), None);
+        for frame in frames(&heard) {
+            match frame {
+                Frame::Open(_) => write.0 += 1,
+                Frame::Data { body, .. } => write.1 += body.len(),
+                Frame::Ping(token) => write.3 = Some(token),
+                _ => {}
+            }
+        }
+        writes.push(write);
+    }
+    writes
+}
+
+/// Whoever is woken by the first write has the small message, and what follows is sealed while that is read.
+#[test]
+fn small_messages_leave_in_a_write_of_their_own_and_large_ones_in_short_writes() {
+    let (mut talk, _) = talk(8 << 20);
+    let mut most = 0;
+    for round in 0..6 {
+        talk.session.open(request(64)).unwrap();
+        let writes = writes(&mut talk);
+        let [(1, 0, true, _), large @ .., (0, last, false, _)] = &writes[..] else {
+            panic!("{round}: {writes:?}");
+        };
+        // As full as it may be, and by less than a piece fuller.
+        assert!(large.iter().all(|(_, bytes, makes_way, _)| (WRITE..WRITE + PIECE).contains(bytes) && *makes_way));
+        assert!(*last < WRITE, "{round}: {writes:?}");
+        most = most.max(large.len());
+        let ping = writes.iter().rev().find_map(|(.., ping)| *ping);
+        talk.say(&[Frame::Pong(ping.unwrap())]);
+    }
+    // The limit doubles with each answer that comes at once.
+    assert!(most > 10, "{most}");
+    // Alone a transfer fills each write.
+    talk.now = talk.now + Duration::from_secs(2);
+    let writes = writes(&mut talk);
+    assert!(matches!(writes[..], [(0, 245_760.., false, _), ..]), "{writes:?}");
+}
+
+/// One who was just answered may have a small message to send before the next piece.
+#[test]
+fn large_messages_crowd_small_ones_while_these_come() {
+    let (mut talk, _) = talk(8 << 20);
+    assert!(!talk.session.crowds(talk.now), "nobody has sent a small message");
+    talk.session.open(request(64)).unwrap();
+    let (_, mark) = leaves(&mut talk);
+    assert!(!talk.session.crowds(talk.now), "it is held");
+    talk.say(&[Frame::Pong(mark.unwrap())]);
+    assert!(talk.session.crowds(talk.now));
+    assert!(!talk.session.crowds(talk.now + Duration::from_secs(2)), "nobody has sent one for a while");
 }
 
 /// A unary message of more than a piece is large too; its bytes were reserved before it was held.
