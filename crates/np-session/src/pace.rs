@@ -14,6 +14,7 @@ use np_types::Time;
 use crate::schedule::TURN;
 use crate::seldom::Seldom;
 use crate::session::{Phase, Session};
+use crate::stream::Outgoing;
 use crate::{Priority, StreamKey};
 
 /// A message up to this many bytes is small, unless its class is bulk: others make room for it, and nothing holds it.
@@ -174,6 +175,10 @@ impl Pace {
     }
 }
 
+fn is_large(priority: Priority, size: usize) -> bool {
+    size > SMALL || (priority == Priority::Bulk && size > 0)
+}
+
 /// The usual round trip where little is on its way: a moving average, so that neither one answer of a peer that happened
 /// to be awake nor one of a peer that was kept from its work is taken for the way.
 #[derive(Debug, Default)]
@@ -212,8 +217,7 @@ impl Session {
 
     /// A unary message begins; gives whether its first piece may leave with its head.
     pub(crate) fn begin_message(&mut self, now: Time, key: StreamKey, size: usize) -> bool {
-        let bulk = self.table.stream(key).is_some_and(|stream| stream.priority == Priority::Bulk);
-        let heavy = size > SMALL || (bulk && size > 0);
+        let heavy = self.table.stream(key).is_some_and(|stream| is_large(stream.priority, size));
         if let Some(stream) = self.table.stream_mut(key) {
             stream.heavy = heavy;
         }
@@ -271,11 +275,11 @@ impl Session {
     }
 
     fn next_is_large(&self) -> bool {
-        let class = self.schedule.order().into_iter().find(|class| self.schedule.has(*class));
-        // Openings go first within their class.
-        let next = class.filter(|class| self.schedule.first_opening(*class).is_none());
-        let key = next.and_then(|class| self.schedule.first_ready(class));
-        key.and_then(|key| self.table.stream(key)).is_some_and(|stream| stream.heavy)
+        let next = self.schedule.order().into_iter().find_map(|class| self.schedule.first(class));
+        next.and_then(|key| self.table.stream(key)).is_some_and(|stream| match &stream.outgoing {
+            Outgoing::Queued(head) => is_large(stream.priority, head.body.len()),
+            _ => stream.heavy,
+        })
     }
 
     /// A mark behind a piece, where one is due.

@@ -89,10 +89,9 @@ impl Schedule {
         self.class(class).ready.front().copied()
     }
 
-    /// Whether anything of a class waits for its turn.
-    pub(crate) fn has(&self, class: Priority) -> bool {
-        let class = self.class(class);
-        !class.openings.is_empty() || !class.ready.is_empty()
+    /// The next of a class: openings go before what has begun.
+    pub(crate) fn first(&self, class: Priority) -> Option<StreamKey> {
+        self.first_opening(class).or_else(|| self.first_ready(class))
     }
 
     /// Whether no body waits for its turn.

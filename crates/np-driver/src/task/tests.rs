@@ -1,8 +1,9 @@
 //! The task over a socket that breaks while it is written to.
 
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -11,7 +12,7 @@ use np_noise::{Keypair, Pattern};
 use np_session::{Answer, Event, Handshake, HandshakeEvent, InitiatorConfig, ResponderConfig, ResponderKeys, Session};
 use np_transport::Io;
 use np_types::{CloseCode, ConnectionError, Deadline, Limits, Outcome, PeerIdentity, Time, UnixMillis};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::time::Instant;
 
 use super::start;
@@ -358,4 +359,68 @@ async fn an_early_call_leaves_in_the_write_that_ends_the_handshake() {
     let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
     server.handle_bytes(Time::ZERO, &mut input);
     assert_eq!(server.open_by_peer(), 1);
+}
+
+/// Counts how often a task asks to come again.
+#[derive(Default)]
+struct Again(AtomicUsize);
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The bytes that each turn of a task wrote, until it asks for no other; between the first and the second something may happen.
+fn turns(
+    task: &mut Pin<&mut impl Future<Output = ConnectionError>>,
+    far: &mut DuplexStream,
+    said: &mut BytesMut,
+    mut between: impl FnMut(),
+) -> Vec<usize> {
+    let again = Arc::new(Again::default());
+    let (waker, mut written) = (Waker::from(Arc::clone(&again)), Vec::new());
+    while written.len() <= again.0.load(Ordering::Relaxed) {
+        assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let before = said.len();
+        while let Poll::Ready(read) = pin!(far.read_buf(said)).poll(&mut Context::from_waker(Waker::noop())) {
+            read.unwrap();
+        }
+        written.push(said.len() - before);
+        if written.len() == 1 {
+            between();
+        }
+    }
+    written
+}
+
+/// A turn ends after what is small, and where one who was just answered may have something small to say, and asks for another.
+#[tokio::test(start_paused = true)]
+async fn small_calls_find_their_way_between_large_ones() {
+    let (client, mut server) = sessions();
+    let (near, mut far) = duplex(1 << 20);
+    let (connection, task) = begin(Box::new(near), client);
+    let (mut task, mut said, mut answers) = (pin!(task), BytesMut::new(), Vec::new());
+    let request = |bytes: usize| Request::new("np.echo".parse().unwrap()).body(vec![7; bytes]);
+    let mut small = connection.begin(&request(64), Until::At(Deadline::NONE));
+    let _large = connection.begin(&request(200_000), Until::At(Deadline::NONE));
+    // A turn that waits for more calls, one for the small call, and one for as much of the large one as may be on its way.
+    let written = turns(&mut task, &mut far, &mut said, || ());
+    assert!(matches!(written[..], [0, 1..=200, 49_152..=66_000]), "{written:?}");
+
+    server.handle_bytes(Time::ZERO, &mut said);
+    while let Some(event) = server.poll_event() {
+        if let Event::Opened { key, body, codec, metadata, encoding, .. } = event {
+            server.respond(key, Answer { codec, encoding, metadata, body }).unwrap();
+        }
+    }
+    while server.poll_transmit(Time::ZERO, &mut answers) {}
+    far.write_all(&answers).await.unwrap();
+    let mut another = None;
+    let written = turns(&mut task, &mut far, &mut said, || {
+        let answer = pin!(&mut small).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(answer.is_ready(), "its caller has it before more of the large one leaves");
+        another = Some(connection.begin(&request(64), Until::At(Deadline::NONE)));
+    });
+    assert!(matches!(written[..], [0, 1..=200, 65_536..=90_000, ..]), "{written:?}");
 }

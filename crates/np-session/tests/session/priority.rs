@@ -95,7 +95,7 @@ fn a_small_call_does_not_wait_for_bulk_calls_in_front_of_it() {
         talk.session.open(OpenCall { body: body(1, 0, 100_000), ..bulk(OpenKind::Request) }).unwrap();
     }
     talk.session.open(request(64)).unwrap();
-    let heard = poll(&mut talk);
+    let heard = talk.hear();
     let sizes = frames(&heard).into_iter().filter_map(|frame| match frame {
         Frame::Open(Open { body, .. }) => Some(body.len()),
         _ => None,
