@@ -10,7 +10,7 @@
 //!    [`Session::respond`] and the other mutators.
 //! 2. Drain [`Session::poll_event`] until `None`.
 //! 3. Call [`Session::poll_transmit`] and hand the bytes to the transport; repeat while it gives some and there is
-//!    room.
+//!    room. Where [`Session::makes_way`] says so, let others run before.
 //! 4. Arm a timer for [`Session::poll_timeout`].
 //!
 //! # Limits

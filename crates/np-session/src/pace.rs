@@ -254,12 +254,28 @@ impl Session {
     ///
     /// While small messages come, those that wait leave in a write of their own, before large ones: the peer is woken by them
     /// while this side seals the rest. Of large ones a write takes 64 KiB, and the rest of a piece.
+    ///
+    /// ```
+    /// use np_session::{OpenCall, OpenKind, Side};
+    /// use np_testkit::Dialogue;
+    /// let mut talk = Dialogue::open(Side::Initiator, &np_types::Limits::default());
+    /// for bytes in [64, 100_000] {
+    ///     let call = OpenCall::new(OpenKind::Request, "np.echo".parse()?);
+    ///     talk.session.open(OpenCall { body: vec![7; bytes].into(), ..call })?;
+    /// }
+    /// let mut out = Vec::new();
+    /// assert!(talk.session.poll_transmit(talk.now, &mut out) && out.len() < 200, "the small one alone");
+    /// assert!(talk.session.makes_way() && talk.session.crowds(talk.now));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
     pub const fn makes_way(&self) -> bool {
         self.makes_way
     }
 
-    /// Whether a piece of a large message is next to leave while small ones come. Whoever has just been answered may have one to
-    /// send before it.
+    /// Whether a large message, or a piece of one, is next to leave while small ones come. Whoever has just been answered may
+    /// have one to send before it. Shown at [`Session::makes_way`].
+    #[must_use]
     pub fn crowds(&self, now: Time) -> bool {
         self.pace.holds(now) && self.phase == Phase::Open && self.next_is_large()
     }
