@@ -62,14 +62,18 @@ async fn a_message_costs_a_bounded_amount_and_a_key_what_the_formula_says() -> R
     assert!(bomb < 4 << 20, "{bomb}");
     assert_eq!(a.stats().refused, 1);
     // A message that is too long is not looked into, and of a value that is too large nothing is kept.
-    let long = spent(&net, vec![7; 16 << 20]).await;
+    // The least of three: a round of gossip of both nodes may fall into one of them.
+    let mut long = usize::MAX;
+    for _ in 0..3 {
+        long = long.min(spent(&net, vec![7; 16 << 20]).await);
+    }
     println!("a message of 16 MiB costs {long} beside itself");
     assert!(long < 256 << 10, "{long}");
     let kept = Region::new(GLOBAL);
     let large = cost(&net, large(&b).unwrap_or_default()).await;
     println!("a value of 60,000 bytes costs {large}");
     assert!(large < 1 << 20, "{large}");
-    assert_eq!(a.stats().refused, 3);
+    assert_eq!(a.stats().refused, 5);
     let kept = kept.change();
     assert!(kept.bytes_allocated.saturating_sub(kept.bytes_deallocated) < 64 << 10, "{kept:?}");
     Ok(())
