@@ -10,7 +10,8 @@
 //!    [`Session::respond`] and the other mutators.
 //! 2. Drain [`Session::poll_event`] until `None`.
 //! 3. Call [`Session::poll_transmit`] and hand the bytes to the transport; repeat while it gives some and there is
-//!    room. Where [`Session::makes_way`] says so, let others run before.
+//!    room. Where [`Session::makes_way`] says so, let others run before it is asked again, and where
+//!    [`Session::crowds`] does, let those run who were just answered before it is asked at all.
 //! 4. Arm a timer for [`Session::poll_timeout`].
 //!
 //! # Limits

@@ -75,12 +75,20 @@ impl Session {
     fn emit_all(&mut self, now: Time, out: &mut Vec<u8>) {
         let (begun, large) = (out.len(), self.pace.sent_so_far());
         self.emit_control(now, out);
+        // Whether there is anything in it but large messages and their heads.
+        let mut small = out.len() > begun;
         loop {
+            self.makes_way = self.is_one_write(now, large);
+            if self.makes_way {
+                break;
+            }
+            let before = out.len();
             self.emit_small(now, out);
             if out.len() >= TARGET {
                 break;
             }
-            self.makes_way = self.enough_for_one_write(now, out.len() > begun, large);
+            small |= out.len() > before;
+            self.makes_way = small && self.crowds(now);
             if self.makes_way {
                 break;
             }
@@ -88,9 +96,10 @@ impl Session {
             let Some((class, key)) = self.next_ready() else {
                 break;
             };
-            let before = out.len();
+            let (before, sent) = (out.len(), self.pace.sent_so_far());
             self.emit_turn(now, out, key);
             self.schedule.sent(class, out.len() - before);
+            small |= out.len() > before && sent == self.pace.sent_so_far() && !self.has_large(key);
             if let Some(token) = self.mark_due(now) {
                 self.emit_ping(now, out, token);
             }

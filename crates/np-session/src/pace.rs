@@ -27,8 +27,8 @@ const LEAST: u64 = 48 << 10;
 const MOST: u64 = 16 << 20;
 /// No round trip is taken for a shorter one, however coarse the clock is: of nothing there is no multiple.
 const INSTANT: Duration = Duration::from_micros(1);
-/// Bytes of large messages after which a write ends. Beside calls on loopback, where one whole limit was written at once,
-/// the peer slept while this side sealed, and this side while the peer opened.
+/// Bytes of large messages after which a write ends: of whole limits, one side would sleep while the other seals or opens
+/// them.
 const WRITE: u64 = 64 << 10;
 /// Marks that may be unanswered at once.
 const MARKS: usize = 16;
@@ -249,11 +249,12 @@ impl Session {
         }
     }
 
-    /// Whether the last [`Session::poll_transmit`] stopped before all that may leave had left, so that small messages find
-    /// their way between large ones: hand over what it gave, and let others run, before it is asked again.
+    /// Whether the last [`Session::poll_transmit`] stopped so that small messages find their way between large ones: hand over
+    /// what it gave, and let others run, before it is asked again. Who asks at once loses nothing but that.
     ///
-    /// While small messages come, those that wait leave in a write of their own, before large ones: the peer is woken by them
-    /// while this side seals the rest. Of large ones a write takes 64 KiB, and the rest of a piece.
+    /// While small messages come, a write ends where a large message is next and anything else stands in it, such as small
+    /// messages and answers to pings: the peer is woken by them while this side seals the rest. Of large ones a write takes
+    /// 64 KiB, and the rest of a piece. It may also be true where what is next turns out to wait for credit.
     ///
     /// ```
     /// use np_session::{OpenCall, OpenKind, Side};
@@ -280,14 +281,15 @@ impl Session {
         self.pace.holds(now) && self.phase == Phase::Open && self.next_is_large()
     }
 
-    /// Whether this write ends here. `any`: whether it has anything yet; `before`: what of large messages had left before it. A
-    /// connection that ends sends all that it can.
-    pub(crate) fn enough_for_one_write(&self, now: Time, any: bool, before: u64) -> bool {
-        if !self.pace.holds(now) || self.phase != Phase::Open {
-            return false;
-        }
-        let large = self.pace.sent_so_far() - before;
-        large >= WRITE || (any && large == 0 && self.next_is_large())
+    /// Whether a write has as much of large messages as one may, of which so many bytes had left when it began. A connection
+    /// that ends sends all that it can.
+    pub(crate) fn is_one_write(&self, now: Time, begun: u64) -> bool {
+        self.pace.holds(now) && self.phase == Phase::Open && self.pace.sent_so_far() - begun >= WRITE
+    }
+
+    /// Whether what a stream sends is a large message.
+    pub(crate) fn has_large(&self, key: StreamKey) -> bool {
+        self.table.stream(key).is_some_and(|stream| stream.heavy)
     }
 
     fn next_is_large(&self) -> bool {

@@ -381,6 +381,7 @@ fn turns(
     let again = Arc::new(Again::default());
     let (waker, mut written) = (Waker::from(Arc::clone(&again)), Vec::new());
     while written.len() <= again.0.load(Ordering::Relaxed) {
+        assert!(written.len() < 20, "{written:?}");
         assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let before = said.len();
         while let Poll::Ready(read) = pin!(far.read_buf(said)).poll(&mut Context::from_waker(Waker::noop())) {

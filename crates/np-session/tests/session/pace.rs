@@ -109,6 +109,34 @@ fn small_messages_leave_in_a_write_of_their_own_and_large_ones_in_short_writes()
     assert!(matches!(writes[..], [(0, 245_760.., false, _), ..]), "{writes:?}");
 }
 
+/// What is large by its head alone is nothing that would have to arrive before the next.
+#[test]
+fn heads_of_large_messages_leave_together() {
+    let (mut talk, _) = talk(8 << 20);
+    talk.session.open(request(64)).unwrap();
+    leaves(&mut talk);
+    for _ in 0..10 {
+        talk.session.open(request(1 << 20)).unwrap();
+    }
+    assert!(matches!(writes(&mut talk)[..], [(10, 0, false, None)]));
+}
+
+/// The small answer has its place behind the large one's piece, and the peer does not wait for more of that.
+#[test]
+fn a_small_message_behind_a_piece_ends_the_write() {
+    let (mut talk, _) = talk(8 << 20);
+    talk.session.open(request(64)).unwrap();
+    let (_, mark) = leaves(&mut talk);
+    let small = talk.session.open(stream()).unwrap();
+    talk.hear();
+    talk.say(&[Frame::Pong(mark.unwrap())]);
+    talk.session.send(small, body(1, 0, 64)).unwrap();
+    let large = talk.session.open(OpenCall { body: body(1, 0, 200_000), ..request(0) }).unwrap();
+    let first = writes(&mut talk).into_iter().next().unwrap();
+    assert!(first.1 <= 64 + PIECE && first.2, "{first:?}");
+    talk.session.cancel(large);
+}
+
 /// One who was just answered may have a small message to send before the next piece.
 #[test]
 fn large_messages_crowd_small_ones_while_these_come() {
