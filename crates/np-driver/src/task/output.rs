@@ -15,7 +15,8 @@ use crate::telemetry::Way;
 impl Task {
     /// Waits a turn before the flush when more calls are likely to come at once: callers that were just answered or are
     /// about to be, or others in flight. Worth a factor of two under load; an idle connection never waits. Where the next to leave
-    /// would be a piece of a large message, one who was answered is worth a turn too: the call that may follow goes before that piece, or waits for it.
+    /// would be a piece of a large message, one who was answered is worth a turn too: the call that may follow goes before that
+    /// piece, or waits for it.
     pub(super) fn should_yield(&mut self) -> bool {
         let fresh = std::mem::take(&mut self.fresh);
         let replies = self.handing.turn();
