@@ -455,10 +455,10 @@ impl Task {
             command.count_from(|| *now.get_or_insert_with(|| clock.now()));
         }
         let count = taken.len();
-        self.handing.called(count, elsewhere);
         for command in taken.drain(..) {
             self.take_command(command);
         }
+        self.handing.called(count, elsewhere, self.session.open_here());
         if taken.capacity() <= COMMANDS || count >= COMMANDS / 4 {
             // What a burst needed goes once little comes.
             self.taken = taken;

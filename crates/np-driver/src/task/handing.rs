@@ -10,15 +10,16 @@ use np_session::Answer;
 
 use crate::commands::Answering;
 
-/// Replies that are handed out in one turn.
-const AT_ONCE: u32 = 16;
-/// Calls that are worth a record of their own while replies wait: the callers of three turns of 16. Those of one turn of 64 are
-/// more, so that nothing is held back then but what turns leave over.
-const WORTH_A_RECORD: u32 = 3 * AT_ONCE;
-/// Replies that are handed out in one turn where callers run on other threads too: each turn may wake one of them, whatever
-/// it hands out.
-const AT_ONCE_APART: u32 = 4 * AT_ONCE;
-/// Commands after which it is looked at where they came from.
+/// Replies that are handed out in one turn: a part of the calls that are open, within these bounds.
+const LEAST: u32 = 10;
+const MOST: u32 = 64;
+const PART: u32 = 12;
+/// Calls at once that are too few to be parted: what each turn of some of them costs is more than it saves.
+const FEW: u32 = 64;
+/// Turns whose callers' calls are worth a record of their own while replies wait. Those of one turn of [`MOST`] are enough, so that
+/// nothing is held back then but what turns leave over.
+const TURNS: u32 = 4;
+/// Commands after which it is looked at where they came from, and how many calls were open.
 const LOOK: u32 = 1_024;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
 const HELD: u32 = 3;
@@ -36,8 +37,11 @@ pub(crate) struct Handing {
     /// Commands since it was last looked at where they came from, and those of other threads among them.
     seen: u32,
     elsewhere: u32,
-    /// Whether callers run on other threads than the connection.
+    /// Whether callers run on other threads than the connection: each turn may wake one of them then, whatever it hands out.
     apart: bool,
+    /// The most calls that were open at once since it was last looked, and between the last two times.
+    open: u32,
+    open_before: u32,
 }
 
 impl Handing {
@@ -61,19 +65,22 @@ impl Handing {
         }
     }
 
-    /// Commands came, some of them from other threads than the one on which the connection was.
-    pub(crate) fn called(&mut self, calls: usize, elsewhere: u32) {
+    /// Commands came, some of them from other threads than the one on which the connection was; with them so many calls are open.
+    pub(crate) fn called(&mut self, calls: usize, elsewhere: u32, open: usize) {
+        self.open = self.open.max(u32::try_from(open).unwrap_or(u32::MAX));
         self.seen = self.seen.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
         self.elsewhere = self.elsewhere.saturating_add(elsewhere);
         if self.seen >= LOOK {
             // Where one thread does all, next to none come from others, or, with 64 in a turn, a tenth; else a fifth and more.
             self.apart = self.elsewhere > self.seen / 6;
             (self.seen, self.elsewhere) = (0, 0);
+            self.open_before = std::mem::take(&mut self.open);
         }
     }
 
-    const fn at_once(&self) -> u32 {
-        if self.apart { AT_ONCE_APART } else { AT_ONCE }
+    fn at_once(&self) -> u32 {
+        let open = self.open.max(self.open_before);
+        if self.apart || open <= FEW { MOST } else { (open / PART).clamp(LEAST, MOST) }
     }
 
     /// A call was opened, and leaves with the next write.
@@ -89,7 +96,7 @@ impl Handing {
     /// Whether the write waits for calls of those who get their replies in the next turn.
     pub(crate) fn holds(&mut self) -> bool {
         self.held += 1;
-        self.waits() && self.calls < WORTH_A_RECORD && self.held <= HELD
+        self.waits() && self.calls < MOST.min(TURNS * self.at_once()) && self.held <= HELD
     }
 
     /// All that there is leaves now.
@@ -113,6 +120,7 @@ impl Handing {
             self.waiting = VecDeque::new();
         }
         (self.seen, self.elsewhere, self.apart) = (0, 0, false);
+        (self.open, self.open_before) = (0, 0);
     }
 }
 
@@ -129,64 +137,94 @@ mod tests {
 
     use super::Handing;
 
-    /// With so many replies that one of them waits.
-    fn waiting() -> Handing {
+    /// How many replies each of so many turns hands out, of so many that came at once.
+    fn given<const TURNS: usize>(handing: &mut Handing, replies: usize) -> [u32; TURNS] {
+        (0..replies).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+        let given = [(); TURNS].map(|()| {
+            let given = handing.turn();
+            handing.hand_out();
+            given
+        });
+        handing.finish();
+        handing.turn();
+        given
+    }
+
+    /// With so many calls open, and so many replies in the turn and beyond it.
+    fn with(open: usize, replies: usize) -> Handing {
         let mut handing = Handing::default();
-        (0..17).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+        handing.called(0, 0, open);
+        (0..replies).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
         handing
     }
 
     #[test]
-    fn more_are_handed_out_in_a_turn_while_calls_come_from_other_threads() {
-        let mut handing = Handing::default();
-        let given = |handing: &mut Handing| {
-            (0..100).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
-            let given = [(); 3].map(|()| {
-                let given = handing.turn();
-                handing.hand_out();
-                given
-            });
-            handing.finish();
-            handing.turn();
-            given
-        };
-        assert_eq!(given(&mut handing), [16, 16, 16]);
-        handing.called(1_023, 1_023);
-        assert_eq!(given(&mut handing), [16, 16, 16], "it is not looked at yet");
-        handing.called(1, 0);
-        assert_eq!(given(&mut handing), [64, 36, 0]);
-        // More than a sixth of each thousand.
-        handing.called(1_024, 171);
-        assert_eq!(given(&mut handing), [64, 36, 0]);
-        handing.called(1_024, 170);
-        assert_eq!(given(&mut handing), [16, 16, 16]);
-        handing.called(1_024, 1_024);
-        handing.called(1_000, 1_000);
+    fn a_turn_hands_out_a_part_of_the_calls_that_are_open_and_all_where_they_are_few() {
+        for (open, turns) in
+            [(64, [64, 36]), (65, [10, 10]), (131, [10, 10]), (132, [11, 11]), (768, [64, 36]), (9_999, [64, 36])]
+        {
+            assert_eq!(given(&mut with(open, 0), 100), turns, "{open}");
+        }
+        assert_eq!(given(&mut Handing::default(), 64), [64]);
+    }
+
+    #[test]
+    fn the_most_calls_that_were_open_lately_count() {
+        let mut handing = with(128, 0);
+        handing.called(1_023, 0, 5);
+        assert_eq!(given(&mut handing, 100), [10, 10]);
+        handing.called(1, 0, 5);
+        handing.called(1_023, 0, 5);
+        assert_eq!(given(&mut handing, 100), [10, 10], "it is not looked at again yet");
+        handing.called(1, 0, 5);
+        assert_eq!(given(&mut handing, 100), [64, 36]);
+        handing.called(2_000, 0, 128);
+        handing.called(0, 0, 128);
         handing.rest();
-        handing.called(24, 24);
-        assert_eq!(given(&mut handing), [16, 16, 16], "after a rest it is looked at anew");
+        assert_eq!(given(&mut handing, 100), [64, 36], "after a rest it is looked at anew");
+    }
+
+    #[test]
+    fn more_are_handed_out_in_a_turn_while_calls_come_from_other_threads() {
+        let mut handing = with(128, 0);
+        handing.called(1_023, 1_023, 128);
+        assert_eq!(given(&mut handing, 100), [10, 10, 10], "it is not looked at yet");
+        handing.called(1, 0, 128);
+        assert_eq!(given(&mut handing, 100), [64, 36, 0]);
+        // More than a sixth of each thousand.
+        handing.called(1_024, 171, 128);
+        assert_eq!(given(&mut handing, 100), [64, 36, 0]);
+        handing.called(1_024, 170, 128);
+        assert_eq!(given(&mut handing, 100), [10, 10, 10]);
+        handing.called(1_024, 1_024, 128);
+        handing.called(1_000, 1_000, 128);
+        handing.rest();
+        handing.called(24, 24, 128);
+        assert_eq!(given(&mut handing, 100), [10, 10, 10], "after a rest it is looked at anew");
     }
 
     #[test]
     fn a_turn_of_many_holds_nothing_back_but_for_what_it_leaves_over() {
-        let mut handing = Handing::default();
-        handing.called(1_024, 1_024);
+        let mut handing = with(128, 0);
+        handing.called(1_024, 1_024, 128);
         (0..65).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
-        handing.opened();
+        (0..63).for_each(|_| handing.opened());
         assert!(handing.holds());
-        (0..47).for_each(|_| handing.opened());
+        handing.opened();
         assert!(!handing.holds(), "the callers of this turn are worth a record");
         handing.finish();
     }
 
     #[test]
-    fn calls_wait_for_those_of_three_turns_and_for_three_turns_at_most() {
-        let mut handing = waiting();
-        (0..47).for_each(|_| handing.opened());
-        assert!(handing.holds());
-        handing.opened();
-        assert!(!handing.holds());
-        let mut handing = waiting();
+    fn calls_wait_for_those_of_four_turns_and_for_three_turns_at_most() {
+        for (open, worth) in [(128, 40), (180, 60), (240, 64)] {
+            let mut handing = with(open, 65);
+            (1..worth).for_each(|_| handing.opened());
+            assert!(handing.holds(), "{open}");
+            handing.opened();
+            assert!(!handing.holds(), "{open}");
+        }
+        let mut handing = with(128, 11);
         handing.opened();
         assert_eq!([(); 4].map(|()| handing.holds()), [true, true, true, false]);
         handing.written();
