@@ -81,7 +81,8 @@ async fn most_replies_in_a_turn(connection: &Connection, calls: usize, on_anothe
     };
     let (mut most, mut seen) = (0, 0);
     for round in 1..=12 {
-        let pending = if on_another_thread { thread::scope(|scope| scope.spawn(begin).join().unwrap()) } else { begin() };
+        let pending =
+            if on_another_thread { thread::scope(|scope| scope.spawn(begin).join().unwrap()) } else { begin() };
         while seen < round * calls {
             // Behind all that is ready, so that the connection had one turn since.
             let mut asked = false;

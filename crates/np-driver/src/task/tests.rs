@@ -273,17 +273,17 @@ async fn who_is_told_of_the_end_waits_for_nothing() {
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
-/// Makes forty calls, and answers all of them in one record; then gives how many callers have their replies after each
+/// Makes seventy calls, and answers all of them in one record; then gives how many callers have their replies after each
 /// turn of the task, until it is over or all of them do, and whether the connection has ended. Between turns time passes.
-async fn turns_of_forty_replies(ends: bool, between: Duration) -> (Vec<usize>, bool) {
+async fn turns_of_seventy_replies(ends: bool, between: Duration) -> (Vec<usize>, bool) {
     let (client, mut server) = sessions();
     let (near, mut far) = duplex(1 << 16);
     let (connection, task) = begin(Box::new(near), client);
     let (mut task, cx) = (pin!(task), &mut Context::from_waker(Waker::noop()));
     let request = Request::new("np.echo".parse().unwrap());
-    let mut calls: Vec<_> = (0..40).map(|_| connection.begin(&request, Until::At(Deadline::NONE))).collect();
+    let mut calls: Vec<_> = (0..70).map(|_| connection.begin(&request, Until::At(Deadline::NONE))).collect();
     let (mut said, mut answers) = (BytesMut::new(), Vec::new());
-    for answered in 0..40 {
+    for answered in 0..70 {
         while server.open_by_peer() <= answered {
             assert!(task.as_mut().poll(cx).is_pending());
             if let Poll::Ready(read) = pin!(far.read_buf(&mut said)).poll(cx) {
@@ -304,10 +304,10 @@ async fn turns_of_forty_replies(ends: bool, between: Duration) -> (Vec<usize>, b
     }
     far.write_all(&answers).await.unwrap();
     let (mut turns, mut over) = (Vec::new(), false);
-    while !over && turns.last() != Some(&40) {
+    while !over && turns.last() != Some(&70) {
         over = task.as_mut().poll(cx).is_ready();
         calls.retain_mut(|call| !matches!(pin!(call).poll(cx), Poll::Ready(Ok(_))));
-        turns.push(40 - calls.len());
+        turns.push(70 - calls.len());
         tokio::time::advance(between).await;
         if between > Duration::ZERO {
             // The peer lives, and what it says is not read yet.
@@ -322,17 +322,19 @@ async fn turns_of_forty_replies(ends: bool, between: Duration) -> (Vec<usize>, b
 
 #[tokio::test(start_paused = true)]
 async fn replies_reach_their_callers_a_few_in_a_turn() {
-    assert_eq!(turns_of_forty_replies(false, Duration::ZERO).await, (vec![16, 32, 40], false));
+    let turns = vec![10, 20, 30, 40, 50, 60, 70];
+    assert_eq!(turns_of_seventy_replies(false, Duration::ZERO).await, (turns, false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn replies_that_came_before_the_end_reach_their_callers() {
-    assert_eq!(turns_of_forty_replies(true, Duration::ZERO).await, (vec![40], true));
+    assert_eq!(turns_of_seventy_replies(true, Duration::ZERO).await, (vec![70], true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_is_not_read_while_replies_wait_is_not_late() {
-    assert_eq!(turns_of_forty_replies(false, Duration::from_secs(120)).await, (vec![16, 32, 40], false));
+    let turns = vec![10, 20, 30, 40, 50, 60, 70];
+    assert_eq!(turns_of_seventy_replies(false, Duration::from_secs(120)).await, (turns, false));
 }
 
 #[tokio::test(start_paused = true)]
