@@ -114,13 +114,11 @@ impl Handing {
         self.waiting.drain(..).for_each(|(caller, answer)| hand(caller, answer));
     }
 
-    /// Gives its memory back.
+    /// Gives its memory back, and forgets what it has seen, where no reply waits.
     pub(crate) fn rest(&mut self) {
         if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
+            *self = Self { given: self.given, calls: self.calls, held: self.held, ..Self::default() };
         }
-        (self.seen, self.elsewhere, self.apart) = (0, 0, false);
-        (self.open, self.open_before) = (0, 0);
     }
 }
 
