@@ -50,6 +50,10 @@ impl Slot {
         }
     }
 
+    const fn is_call(&self) -> bool {
+        matches!(self, Self::Call(..))
+    }
+
     const fn is_local(&self) -> bool {
         !matches!(self, Self::Handler { .. })
     }
@@ -66,39 +70,53 @@ impl Slot {
 
 /// The slots of one connection: as many as the session has streams.
 #[derive(Default)]
-pub(crate) struct Slots(Vec<Option<(StreamKey, Slot)>>);
+pub(crate) struct Slots {
+    places: Vec<Option<(StreamKey, Slot)>>,
+    /// Those of them that are unary calls of this side.
+    calls: usize,
+}
 
 impl Slots {
     #[inline]
     pub(crate) fn insert(&mut self, key: StreamKey, slot: Slot) {
         let at = key.slot();
-        if self.0.len() <= at {
-            self.0.resize_with(at + 1, || None);
+        if self.places.len() <= at {
+            self.places.resize_with(at + 1, || None);
         }
-        if let Some(place) = self.0.get_mut(at) {
-            *place = Some((key, slot));
+        if let Some(place) = self.places.get_mut(at) {
+            self.calls += usize::from(slot.is_call());
+            let before = place.replace((key, slot));
+            self.calls -= usize::from(before.is_some_and(|(_, slot)| slot.is_call()));
         }
     }
 
     pub(crate) fn slot(&self, key: StreamKey) -> Option<&Slot> {
-        let (owner, slot) = self.0.get(key.slot())?.as_ref()?;
+        let (owner, slot) = self.places.get(key.slot())?.as_ref()?;
         (*owner == key).then_some(slot)
     }
 
     pub(crate) fn remove(&mut self, key: StreamKey) -> Option<Slot> {
-        let place = self.0.get_mut(key.slot())?;
-        if place.as_ref().is_some_and(|(owner, _)| *owner == key) { place.take().map(|(_, slot)| slot) } else { None }
+        let place = self.places.get_mut(key.slot())?;
+        let (_, slot) = place.take_if(|(owner, _)| *owner == key)?;
+        self.calls -= usize::from(slot.is_call());
+        Some(slot)
     }
 
     /// Takes every slot.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (StreamKey, Slot)> {
-        self.0.drain(..).flatten()
+        self.calls = 0;
+        self.places.drain(..).flatten()
+    }
+
+    /// How many unary calls of this side wait for their answers.
+    pub(crate) const fn calls(&self) -> usize {
+        self.calls
     }
 
     /// Gives its memory back, where nobody waits.
     pub(crate) fn rest(&mut self) {
-        if self.0.iter().all(Option::is_none) {
-            self.0 = Vec::new();
+        if self.places.iter().all(Option::is_none) {
+            self.places = Vec::new();
         }
     }
 
@@ -109,7 +127,38 @@ impl Slots {
 
     /// The calls whose waiters have gone.
     pub(crate) fn cancelled(&self) -> Vec<StreamKey> {
-        let waiting = self.0.iter().flatten();
+        let waiting = self.places.iter().flatten();
         waiting.filter(|(_, slot)| slot.is_cancelled()).map(|(key, _)| *key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use np_session::{OpenCall, OpenKind};
+    use np_types::Deadline;
+    use tokio::sync::oneshot;
+
+    use super::{Slot, Slots};
+    use crate::task::tests::sessions;
+
+    #[test]
+    fn unary_calls_of_this_side_are_counted_as_long_as_they_wait() {
+        let (mut session, _) = sessions();
+        let [first, second, third] =
+            [(); 3].map(|()| session.open(OpenCall::new(OpenKind::Request, "m".parse().unwrap())).unwrap());
+        let call = || Slot::Call(oneshot::channel().0, Deadline::NONE);
+        let mut slots = Slots::default();
+        for key in [first, second] {
+            slots.insert(key, call());
+        }
+        slots.insert(third, Slot::OneWay(oneshot::channel().0));
+        assert_eq!(slots.calls(), 2);
+        slots.insert(second, call());
+        assert_eq!(slots.calls(), 2, "one that another takes the place of waits no more");
+        assert!(slots.remove(third).is_some() && slots.calls() == 2);
+        assert!(slots.remove(first).is_some() && slots.remove(first).is_none());
+        assert_eq!(slots.calls(), 1);
+        assert_eq!(slots.drain().count(), 1);
+        assert_eq!(slots.calls(), 0);
     }
 }

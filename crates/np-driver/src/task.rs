@@ -458,7 +458,7 @@ impl Task {
         for command in taken.drain(..) {
             self.take_command(command);
         }
-        self.handing.called(count, elsewhere, self.session.open_here());
+        self.handing.called(count, elsewhere, self.slots.calls());
         if taken.capacity() <= COMMANDS || count >= COMMANDS / 4 {
             // What a burst needed goes once little comes.
             self.taken = taken;
@@ -609,5 +609,5 @@ fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMu
 mod handing;
 mod output;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timing;

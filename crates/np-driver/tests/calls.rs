@@ -106,6 +106,11 @@ async fn a_turn_hands_out_more_replies_while_calls_come_from_another_thread() {
     let client = client(&house).await;
     // A task as that of the connection is: the test's own future is polled once in many runs of tasks.
     let most = tokio::spawn(async move {
+        // Streams that are open are no calls that wait.
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            streams.push(client.open_stream(request("np.echo-stream")).await.unwrap());
+        }
         let few = most_replies_in_a_turn(&client, 60, false).await;
         let near = most_replies_in_a_turn(&client, 128, false).await;
         (few, near, most_replies_in_a_turn(&client, 128, true).await)

@@ -1,8 +1,8 @@
 //! Hands replies to their callers, a few in a turn. It must never know what a reply says.
 //!
-//! Each caller that wakes is likely to call again. Woken all at once they fill both processes' caches in turns, their
+//! Each caller that wakes is likely to call again. Where many are woken all at once they fill both processes' caches in turns, their
 //! next calls leave together, and each side sleeps while the other works. Woken a few at a time, the peer has work
-//! while the rest of them get their replies.
+//! while the rest of them get their replies. Where calls are few, one turn for all of them costs least.
 
 use std::collections::VecDeque;
 
@@ -10,19 +10,20 @@ use np_session::Answer;
 
 use crate::commands::Answering;
 
-/// Replies that are handed out in one turn: a part of the calls that are open, within these bounds.
+/// The fewest replies that one turn hands out where more wait, and the most.
 const LEAST: u32 = 10;
 const MOST: u32 = 64;
+/// One turn hands out this part of the calls that are open, within those bounds.
 const PART: u32 = 12;
 /// Calls at once that are too few to be parted: what each turn of some of them costs is more than it saves.
 const FEW: u32 = 64;
-/// Turns whose callers' calls are worth a record of their own while replies wait. Those of one turn of [`MOST`] are enough, so that
-/// nothing is held back then but what turns leave over.
-const TURNS: u32 = 4;
-/// Commands after which it is looked at where they came from, and how many calls were open.
-const LOOK: u32 = 1_024;
+/// Calls that are worth a record of their own while replies wait, where callers run on other threads: fewer than those of one turn,
+/// so that nothing is held back then but what turns leave over.
+const WORTH_APART: u32 = 48;
 /// Turns in a row that nothing is written while replies wait, since their callers may not call again.
 const HELD: u32 = 3;
+/// Commands after which it is looked at where they came from, and how many calls were open.
+const LOOK: u32 = 1_024;
 
 /// Replies on their way to callers of this side.
 #[derive(Default)]
@@ -39,7 +40,7 @@ pub(crate) struct Handing {
     elsewhere: u32,
     /// Whether callers run on other threads than the connection: each turn may wake one of them then, whatever it hands out.
     apart: bool,
-    /// The most calls that were open at once since it was last looked, and between the last two times.
+    /// The most unary calls that were open at once since it was last looked, and between the last two times.
     open: u32,
     open_before: u32,
 }
@@ -65,7 +66,7 @@ impl Handing {
         }
     }
 
-    /// Commands came, some of them from other threads than the one on which the connection was; with them so many calls are open.
+    /// Commands came, some of them from other threads than the one on which the connection was; with them so many unary calls are open.
     pub(crate) fn called(&mut self, calls: usize, elsewhere: u32, open: usize) {
         self.open = self.open.max(u32::try_from(open).unwrap_or(u32::MAX));
         self.seen = self.seen.saturating_add(u32::try_from(calls).unwrap_or(u32::MAX));
@@ -83,6 +84,11 @@ impl Handing {
         if self.apart || open <= FEW { MOST } else { (open / PART).clamp(LEAST, MOST) }
     }
 
+    /// Calls that leave while replies wait: those of the callers of as many turns as nothing is written in, and of the one that writes.
+    fn worth_a_record(&self) -> u32 {
+        if self.apart { WORTH_APART } else { MOST.min((HELD + 1) * self.at_once()) }
+    }
+
     /// A call was opened, and leaves with the next write.
     pub(crate) const fn opened(&mut self) {
         self.calls = self.calls.saturating_add(1);
@@ -96,7 +102,7 @@ impl Handing {
     /// Whether the write waits for calls of those who get their replies in the next turn.
     pub(crate) fn holds(&mut self) -> bool {
         self.held += 1;
-        self.waits() && self.calls < MOST.min(TURNS * self.at_once()) && self.held <= HELD
+        self.waits() && self.calls < self.worth_a_record() && self.held <= HELD
     }
 
     /// All that there is leaves now.
@@ -114,10 +120,11 @@ impl Handing {
         self.waiting.drain(..).for_each(|(caller, answer)| hand(caller, answer));
     }
 
-    /// Gives its memory back, and forgets what it has seen, where no reply waits.
-    pub(crate) fn rest(&mut self) {
+    /// Gives its memory back, and forgets what it has seen but for the calls that are open still, where no reply waits.
+    pub(crate) fn rest(&mut self, open: usize) {
         if self.waiting.is_empty() {
-            *self = Self { given: self.given, calls: self.calls, held: self.held, ..Self::default() };
+            let open = u32::try_from(open).unwrap_or(u32::MAX);
+            *self = Self { given: self.given, calls: self.calls, held: self.held, open, ..Self::default() };
         }
     }
 }
@@ -136,9 +143,9 @@ mod tests {
     use super::Handing;
 
     /// How many replies each of so many turns hands out, of so many that came at once.
-    fn given<const TURNS: usize>(handing: &mut Handing, replies: usize) -> [u32; TURNS] {
+    fn given<const N: usize>(handing: &mut Handing, replies: usize) -> [u32; N] {
         (0..replies).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
-        let given = [(); TURNS].map(|()| {
+        let given = [(); N].map(|()| {
             let given = handing.turn();
             handing.hand_out();
             given
@@ -158,9 +165,15 @@ mod tests {
 
     #[test]
     fn a_turn_hands_out_a_part_of_the_calls_that_are_open_and_all_where_they_are_few() {
-        for (open, turns) in
-            [(64, [64, 36]), (65, [10, 10]), (131, [10, 10]), (132, [11, 11]), (768, [64, 36]), (9_999, [64, 36])]
-        {
+        for (open, turns) in [
+            (64, [64, 36]),
+            (65, [10, 10]),
+            (131, [10, 10]),
+            (132, [11, 11]),
+            (767, [63, 37]),
+            (768, [64, 36]),
+            (9_999, [64, 36]),
+        ] {
             assert_eq!(given(&mut with(open, 0), 100), turns, "{open}");
         }
         assert_eq!(given(&mut Handing::default(), 64), [64]);
@@ -178,7 +191,9 @@ mod tests {
         assert_eq!(given(&mut handing, 100), [64, 36]);
         handing.called(2_000, 0, 128);
         handing.called(0, 0, 128);
-        handing.rest();
+        handing.rest(100);
+        assert_eq!(given(&mut handing, 100), [10, 10], "what is open still is not forgotten");
+        handing.rest(5);
         assert_eq!(given(&mut handing, 100), [64, 36], "after a rest it is looked at anew");
     }
 
@@ -196,7 +211,12 @@ mod tests {
         assert_eq!(given(&mut handing, 100), [10, 10, 10]);
         handing.called(1_024, 1_024, 128);
         handing.called(1_000, 1_000, 128);
-        handing.rest();
+        (0..65).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
+        handing.rest(0);
+        handing.turn();
+        handing.finish();
+        assert_eq!(given(&mut handing, 100), [64, 36, 0], "nothing is forgotten while a reply waits");
+        handing.rest(128);
         handing.called(24, 24, 128);
         assert_eq!(given(&mut handing, 100), [10, 10, 10], "after a rest it is looked at anew");
     }
@@ -206,7 +226,7 @@ mod tests {
         let mut handing = with(128, 0);
         handing.called(1_024, 1_024, 128);
         (0..65).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
-        (0..63).for_each(|_| handing.opened());
+        (0..47).for_each(|_| handing.opened());
         assert!(handing.holds());
         handing.opened();
         assert!(!handing.holds(), "the callers of this turn are worth a record");

@@ -61,7 +61,7 @@ fn half_way() -> (Handshake, Handshake) {
 }
 
 /// Both ends of a connection whose first records have been exchanged.
-fn sessions() -> (Session, Session) {
+pub(crate) fn sessions() -> (Session, Session) {
     let (mut client, mut server) = half_way();
     carry(|out| client.poll_transmit(out), |input| server.handle_bytes(input));
     server.admit().unwrap();

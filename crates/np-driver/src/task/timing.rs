@@ -117,7 +117,7 @@ impl Task {
             self.taken = Vec::new();
         }
         self.bell.rest();
-        self.handing.rest();
+        self.handing.rest(self.slots.calls());
         if self.session.is_idle() {
             self.session.rest(self.now);
             self.slots.rest();
