@@ -212,7 +212,8 @@ mod tests {
         handing.called(1_024, 1_024, 128);
         handing.called(1_000, 1_000, 128);
         (0..65).for_each(|_| handing.give(oneshot::channel().0, Answer::from(Bytes::new())));
-        handing.rest(0);
+        handing.rest(128);
+        assert!(handing.waits(), "no reply is lost by a rest");
         handing.turn();
         handing.finish();
         assert_eq!(given(&mut handing, 100), [64, 36, 0], "nothing is forgotten while a reply waits");
