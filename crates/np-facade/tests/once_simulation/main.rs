@@ -107,16 +107,15 @@ fn a_seed_is_the_same_run_each_time() {
     }
 }
 
-/// Runs with a part of the code broken until a seed shows it; gives what it shows.
+/// Runs with a part of the code broken, one seed after the other so that it is the same ones each time, until one shows
+/// the harm that is expected of it. Others may show another harm before: a call that is executed and told of as not
+/// processed, where the retry that doubles it never came.
 fn finds(flaw: Flaw, expected: &str) {
-    let found = every_seed(0..2_000, flaw, 3);
-    let (seed, why) = found.iter().find_map(|(seed, ran)| Some((seed, ran.as_ref().err()?))).unwrap_or_else(|| {
-        panic!("{flaw:?} breaks nothing in {} seeds", found.len());
-    });
-    println!("{flaw:?}: seed {seed} of {} shows it: {why}", found.len());
-    assert!(why.contains(expected), "{flaw:?}, seed {seed}: {why}");
+    let shown = |seed| Some((seed, one(seed, flaw).err().filter(|why| why.contains(expected))?));
+    let (seed, why) = (0..2_000).find_map(shown).unwrap_or_else(|| panic!("{flaw:?} never shows {expected:?}"));
+    println!("{flaw:?}: seed {seed} shows it: {why}");
     // The seed of a failure replays it.
-    assert_eq!(one(*seed, flaw).as_ref().err(), Some(why));
+    assert_eq!(one(seed, flaw).err(), Some(why));
 }
 
 #[test]
