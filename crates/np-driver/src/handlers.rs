@@ -130,6 +130,11 @@ impl Handlers {
         }
     }
 
+    /// Whether there are none.
+    pub(crate) fn are_none(&self) -> bool {
+        self.tasks == 0 && self.shared.as_ref().is_none_or(|shared| shared.is_empty())
+    }
+
     /// Gives back what only handlers need that go on, where there are none.
     pub(crate) fn rest(&mut self) {
         self.shared.take_if(|shared| shared.is_empty());

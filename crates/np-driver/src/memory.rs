@@ -259,6 +259,41 @@ impl Share {
     }
 }
 
+/// What is left of a [`Share`] of which nothing is held.
+#[derive(Debug)]
+pub(crate) struct RestingShare {
+    all: Option<Arc<Memory>>,
+    limited: bool,
+    shortage: Shortage,
+}
+
+impl Share {
+    /// Whether nothing is held, or waited for.
+    pub(crate) const fn may_rest(&self) -> bool {
+        self.holding.all == 0 && self.since.is_none() && self.asked.is_none() && self.watched.is_none()
+    }
+
+    pub(crate) fn put_to_rest(mut self) -> RestingShare {
+        RestingShare { all: self.all.take(), limited: self.limited, shortage: self.shortage }
+    }
+}
+
+impl RestingShare {
+    pub(crate) fn wake(mut self) -> Share {
+        self.share()
+    }
+
+    fn share(&mut self) -> Share {
+        Share { all: self.all.take(), limited: self.limited, shortage: self.shortage, ..Share::default() }
+    }
+}
+
+impl Drop for RestingShare {
+    fn drop(&mut self) {
+        drop(self.share());
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.note(Time::ZERO, Holding::default());

@@ -113,9 +113,14 @@ impl Slots {
         self.calls
     }
 
+    /// Whether nobody waits for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.iter().all(Option::is_none)
+    }
+
     /// Gives its memory back, where nobody waits.
     pub(crate) fn rest(&mut self) {
-        if self.places.iter().all(Option::is_none) {
+        if self.is_empty() {
             self.places = Vec::new();
         }
     }

@@ -39,6 +39,7 @@ use crate::slots::Slots;
 use crate::telemetry::{Book, Way};
 
 use self::handing::Handing;
+use self::resting::Resting;
 
 /// Bytes asked for per read; doubled up to the second figure while reads come back full. The first is small, as most
 /// connections of a busy server are idle.
@@ -201,6 +202,8 @@ pub(crate) struct Running {
 
 enum Stage {
     Turns(Box<Task>),
+    /// Between turns, while nothing moves.
+    Rests(Box<Resting>),
     /// What follows the last turn; in a box of its own, as connections are open longer than they end.
     End(Pin<Box<dyn Future<Output = ConnectionError> + Send>>),
     Over,
@@ -212,16 +215,44 @@ impl Future for Running {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let Self { stage, span } = &mut *self;
         let _within = span.as_deref().map(Span::enter);
+        stage.wake();
         if let Stage::Turns(task) = stage {
-            ready!(task.poll_turn(cx));
+            let turn = task.poll_turn(cx);
+            if turn.is_pending() {
+                stage.rest();
+            }
+            ready!(turn);
         }
         *stage = match std::mem::replace(stage, Stage::Over) {
-            Stage::Turns(task) => Stage::End(Box::pin(task.end())),
+            Stage::Turns(task) => Stage::End(Box::pin(Settled(task).end())),
             other => other,
         };
         match stage {
             Stage::End(end) => end.as_mut().poll(cx),
-            Stage::Turns(_) | Stage::Over => Poll::Pending,
+            Stage::Turns(_) | Stage::Rests(_) | Stage::Over => Poll::Pending,
+        }
+    }
+}
+
+impl Stage {
+    #[inline]
+    fn wake(&mut self) {
+        if matches!(self, Self::Rests(_)) {
+            *self = match std::mem::replace(self, Self::Over) {
+                Self::Rests(resting) => Self::Turns(resting.wake()),
+                other => other,
+            };
+        }
+    }
+
+    /// Has the task rest, if it may.
+    #[inline]
+    fn rest(&mut self) {
+        if matches!(self, Self::Turns(task) if task.may_rest()) {
+            *self = match std::mem::replace(self, Self::Over) {
+                Self::Turns(task) => task.put_to_rest().map_or_else(Self::Turns, Self::Rests),
+                other => other,
+            };
         }
     }
 }
@@ -230,7 +261,40 @@ impl Drop for Running {
     fn drop(&mut self) {
         // What a task says that is stopped half-way belongs to its span too.
         let _within = self.span.as_deref().map(Span::enter);
-        self.stage = Stage::Over;
+        self.stage.wake();
+        // It still answers everyone who waits for it.
+        if let Stage::Turns(task) = std::mem::replace(&mut self.stage, Stage::Over) {
+            drop(Settled(task));
+        }
+    }
+}
+
+/// A task after its last turn: whoever waits for it is answered, also where it is stopped half-way to its end.
+struct Settled(Box<Task>);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        self.0.settle();
+    }
+}
+
+impl Settled {
+    /// What follows the last turn.
+    async fn end(mut self) -> ConnectionError {
+        let task = &mut *self.0;
+        // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
+        let error = task.settle();
+        match error {
+            ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
+            ConnectionError::ClosedByPeer { in_clear: false, .. } => goodbye(&mut task.io, &[]).await,
+            ConnectionError::ClosedHere(_) if task.quiet => {
+                goodbye(&mut task.io, task.out.get(task.written..).unwrap_or_default()).await;
+            }
+            // What a peer that is gone, or too slow, did not get was told to be not processed: it must not arrive after all.
+            _ if task.session.was_lost() => farewell(&mut task.io, &[]).await,
+            _ => farewell(&mut task.io, task.out.get(task.written..).unwrap_or_default()).await,
+        }
+        error
     }
 }
 
@@ -243,23 +307,6 @@ impl Task {
             Arc::new(WeakCaller { way_back, bell, info, fate }.peer_info())
         });
         Arc::clone(made)
-    }
-
-    /// What follows the last turn.
-    async fn end(mut self: Box<Self>) -> ConnectionError {
-        // Everyone learns of the end before the last bytes leave: no call waits for a peer that lingers.
-        let error = self.settle();
-        match error {
-            ConnectionError::Io { .. } | ConnectionError::Tls(_) => {}
-            ConnectionError::ClosedByPeer { in_clear: false, .. } => goodbye(&mut self.io, &[]).await,
-            ConnectionError::ClosedHere(_) if self.quiet => {
-                goodbye(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await;
-            }
-            // What a peer that is gone, or too slow, did not get was told to be not processed: it must not arrive after all.
-            _ if self.session.was_lost() => farewell(&mut self.io, &[]).await,
-            _ => farewell(&mut self.io, self.out.get(self.written..).unwrap_or_default()).await,
-        }
-        error
     }
 
     /// Ends whatever is still open here: no caller, stream or handler outlives the connection.
@@ -585,13 +632,6 @@ impl Task {
     }
 }
 
-impl Drop for Task {
-    /// A task that is stopped half-way still answers everyone who waits for it.
-    fn drop(&mut self) {
-        self.settle();
-    }
-}
-
 /// What a caller is told whose command was never given to the session.
 fn unsent(error: &ConnectionError) -> CallError {
     CallError::not_processed(Status::Unavailable, "the connection has ended").because(error.clone())
@@ -608,6 +648,7 @@ fn poll_read_buf(io: &mut Box<dyn Io>, cx: &mut Context<'_>, input: &mut BytesMu
 
 mod handing;
 mod output;
+mod resting;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timing;

@@ -37,6 +37,7 @@ mod mutate;
 mod outbound;
 mod pace;
 mod receiver;
+mod resting;
 mod schedule;
 mod seldom;
 mod sender;
@@ -52,6 +53,7 @@ pub use handshake::{
     server_hint,
 };
 pub use np_wire::{Encoding, OpenKind, Preface, Settings, Side, StreamId};
+pub use resting::Resting;
 pub use session::{EARLY_BYTES, Session};
 pub use shortage::Shortage;
 pub use table::StreamKey;

@@ -35,6 +35,11 @@ impl LocalMethods {
         Ok(number)
     }
 
+    /// Whether nothing was ever called.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// Whether the peer has been told what a number stands for.
     pub(crate) const fn is_announced(&self, number: u32) -> bool {
         number < self.announced
@@ -65,6 +70,11 @@ impl PeerMethods {
         self.bytes = fit(number, self.bytes, &name)?;
         self.names.push(name);
         Ok(())
+    }
+
+    /// Whether the peer never called anything.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.names.is_empty()
     }
 
     pub(crate) fn name(&self, number: u32) -> Result<MethodName, Misbehaved> {

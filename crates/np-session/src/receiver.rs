@@ -21,6 +21,14 @@ pub(crate) struct Receiver {
     first: bool,
 }
 
+/// What is left of it where nothing moves.
+#[derive(Debug)]
+pub(crate) struct RestingReceiver {
+    cipher: Option<ReceiveCipher>,
+    records: u64,
+    bytes: u64,
+}
+
 impl Receiver {
     pub(crate) const fn new(cipher: Option<ReceiveCipher>) -> Self {
         Self { cipher, records: 0, bytes: 0, hard: (HARD_RECORDS, HARD_BYTES), first: true }
@@ -60,6 +68,20 @@ impl Receiver {
         if let Some(cipher) = &mut self.cipher {
             cipher.rest();
         }
+    }
+
+    /// Whether a peer has been heard, so that nothing but the key and its use is to be kept.
+    pub(crate) const fn may_rest(&self) -> bool {
+        !self.first
+    }
+
+    pub(crate) const fn put_to_rest(&mut self) -> RestingReceiver {
+        RestingReceiver { cipher: self.cipher.take(), records: self.records, bytes: self.bytes }
+    }
+
+    pub(crate) fn wake(resting: RestingReceiver) -> Self {
+        let RestingReceiver { cipher, records, bytes } = resting;
+        Self { records, bytes, first: false, ..Self::new(cipher) }
     }
 
     fn count(&mut self, size: usize) -> Result<(), Misbehaved> {

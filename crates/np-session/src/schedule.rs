@@ -37,6 +37,16 @@ impl Schedule {
         }
     }
 
+    /// Interactive bytes that bulk has not had its share of.
+    pub(crate) const fn owed(&self) -> u64 {
+        self.owed
+    }
+
+    /// Goes on from what another owed.
+    pub(crate) const fn owe(&mut self, owed: u64) {
+        self.owed = owed;
+    }
+
     /// Counts what a class sent.
     pub(crate) const fn sent(&mut self, class: Priority, bytes: usize) {
         let bytes = bytes as u64;

@@ -32,6 +32,17 @@ pub(crate) struct Sender {
     unwritten: VecDeque<u64>,
 }
 
+/// What is left of it where nothing moves.
+#[derive(Debug)]
+pub(crate) struct RestingSender {
+    cipher: Option<SendCipher>,
+    records: u64,
+    bytes: u64,
+    key_since: Time,
+    sealed: u64,
+    written: u64,
+}
+
 #[derive(Debug)]
 struct SoftLimits {
     records: u64,
@@ -70,6 +81,28 @@ impl Sender {
         if self.unwritten.is_empty() {
             self.unwritten = VecDeque::new();
         }
+    }
+
+    /// Whether all that was sealed is written, and nothing else was asked for.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.start.is_none() && self.unwritten.is_empty() && self.written == self.produced && !self.update_asked
+    }
+
+    pub(crate) const fn put_to_rest(&mut self) -> RestingSender {
+        let (records, bytes, key_since) = (self.records, self.bytes, self.key_since);
+        RestingSender {
+            cipher: self.cipher.take(),
+            records,
+            bytes,
+            key_since,
+            sealed: self.sealed,
+            written: self.written,
+        }
+    }
+
+    pub(crate) fn wake(resting: RestingSender, limits: &Limits) -> Self {
+        let RestingSender { cipher, records, bytes, key_since, sealed, written } = resting;
+        Self { records, bytes, sealed, written, produced: written, ..Self::new(cipher, limits, key_since) }
     }
 
     pub(crate) const fn ask_key_update(&mut self) {

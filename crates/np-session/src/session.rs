@@ -55,6 +55,15 @@ pub(crate) struct Control {
     pub(crate) refused: Seldom<(StreamId, np_types::Status, &'static str)>,
 }
 
+impl Control {
+    /// Whether nothing of the connection's own waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { settings, ping, pong, allowance, go_away, refused } = self;
+        let none = ping.is_none() && pong.is_none() && allowance.is_none() && go_away.is_none();
+        none && !settings && refused.is_empty()
+    }
+}
+
 /// One connection after its handshake: records in, events out; commands in, records out.
 ///
 /// See the crate's page for the calling order. Nothing here reads a clock: `now` comes with each call that needs it.
@@ -471,6 +480,8 @@ impl Session {
         if self.table.is_empty() {
             self.table.rest();
             self.schedule.rest();
+            // It was of a call that is over.
+            self.earliest = None;
         }
         for queue in [&mut self.control_ready, &mut self.starved, &mut self.one_way] {
             queue.rest();
@@ -479,7 +490,7 @@ impl Session {
         self.pings.asked.rest();
         self.send_window.rest();
         self.budget.rest();
-        self.pace.rest();
+        self.pace.rest(now);
         self.sender.rest();
         self.receiver.rest();
         self.flood.rest(now);

@@ -185,6 +185,16 @@ impl Table {
         }
     }
 
+    /// Past every generation that a slot had which was given back.
+    pub(crate) const fn floor(&self) -> u32 {
+        self.floor
+    }
+
+    /// An empty one in the place of another that rested.
+    pub(crate) fn after(floor: u32) -> Self {
+        Self { floor, ..Self::default() }
+    }
+
     /// The keys of all streams, in the order of their slots.
     pub(crate) fn keys(&self) -> Vec<StreamKey> {
         let occupied = self.slots.iter().enumerate().filter(|(_, slot)| slot.open);

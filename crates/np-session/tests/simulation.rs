@@ -51,9 +51,11 @@ fn every_seed_keeps_the_model() {
     let runs = every_seed(|seed| sim::run(seed, false));
     let healthy = runs.iter().filter(|run| run.kind == Kind::Healthy).count();
     let (calls, fine) = runs.iter().fold((0, 0), |(calls, fine), run| (calls + run.calls, fine + run.fine));
-    println!("simulated {} seeds ({healthy} healthy): {calls} calls, {fine} of them fine", runs.len());
+    let rests: u64 = runs.iter().map(|run| run.rests).sum();
+    println!("simulated {} seeds ({healthy} healthy): {calls} calls, {fine} of them fine, {rests} rests", runs.len());
     // A simulation in which little goes well proves little.
     assert!(fine * 2 > calls || runs.len() == 1, "{fine} of {calls} calls went well");
+    assert!(rests > runs.len() as u64 || runs.len() == 1, "{rests} rests");
 }
 
 #[test]

@@ -131,6 +131,10 @@ pub struct Peer<A> {
     ephemeral: SecretKey,
     /// Bytes at the front of `out` that the handshake gave and the session does not count.
     uncounted: usize,
+    /// How often its session was folded up and woken again.
+    pub rests: u64,
+    /// How often nothing was left to do.
+    quiet: u64,
     /// Whether nothing may be sent any more.
     dead: bool,
     ended: bool,
@@ -172,6 +176,8 @@ impl<A: Application> Peer<A> {
             keys,
             ephemeral,
             uncounted: 0,
+            rests: 0,
+            quiet: 0,
             dead: false,
             ended: false,
         }
@@ -292,7 +298,15 @@ impl<A: Application> Peer<A> {
             // Its CLOSE is in the buffer and must leave.
             self.dead = true;
         }
-        any | drain(now, session, &mut self.app)
+        any |= drain(now, session, &mut self.app);
+        if !any {
+            self.quiet += 1;
+            // Seldom at last: where bytes come one by one there are thousands of times.
+            if self.quiet.is_power_of_two() {
+                self.rests += u64::from(rest(now, session));
+            }
+        }
+        any
     }
 
     fn shake(&mut self, now: Time) -> bool {
@@ -378,6 +392,18 @@ impl<A: Application> Peer<A> {
     pub fn is_finished(&self) -> bool {
         self.dead && self.out.is_empty()
     }
+}
+
+/// Folds a session up where nothing moves on it, and wakes it: not a field is another than before. Gives whether it was.
+fn rest(now: Time, session: &mut Session) -> bool {
+    session.rest(now);
+    let before = format!("{session:?}");
+    let Some(resting) = session.put_to_rest(now) else {
+        return false;
+    };
+    *session = resting.wake();
+    assert_eq!(format!("{session:?}"), before, "a session that rested is as it was");
+    true
 }
 
 fn drain<A: Application>(now: Time, session: &mut Session, app: &mut A) -> bool {

@@ -44,6 +44,8 @@ pub struct Summary {
     pub calls: usize,
     /// Those that were answered, sent or ended well.
     pub fine: usize,
+    /// How often a session was folded up where nothing moved on it, and woken again.
+    pub rests: u64,
     /// Every byte of both directions, where it was asked for.
     pub transcript: Vec<u8>,
 }
@@ -87,7 +89,8 @@ pub fn run(seed: u64, transcript: bool) -> Result<Summary, String> {
     let calls = || pair.peers.iter().flat_map(|peer| peer.app.calls.values());
     let fine = calls().filter(|call| !matches!(call.results.first(), None | Some(CallResult::Failed(..)))).count();
     let transcript = pair.network.pipes.iter().flat_map(|pipe| pipe.transcript.clone().unwrap_or_default()).collect();
-    let summary = Summary { kind, calls: calls().count(), fine, transcript };
+    let rests = pair.peers.iter().map(|peer| peer.rests).sum();
+    let summary = Summary { kind, calls: calls().count(), fine, rests, transcript };
     if broken.is_empty() { Ok(summary) } else { Err(format!("{kind:?}\n{}", broken.join("\n"))) }
 }
 

@@ -1,0 +1,190 @@
+//! A connection on which nothing moves, folded up: of a task and its session only what cannot be had anew. It must never know
+//! what wakes it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use np_dispatch::Router;
+use np_transport::Io;
+use np_types::{CloseCode, Time};
+use tokio::time::Sleep;
+
+use super::handing::Handing;
+use super::{READ, Task};
+use crate::allowance::Allowance;
+use crate::commands::Doorbell;
+use crate::connection::{ConnectionInfo, WayBack};
+use crate::fate::Fate;
+use crate::handlers::Handlers;
+use crate::lifetime::Life;
+use crate::memory::RestingShare;
+use crate::progress::Progress;
+use crate::recent::Recent;
+use crate::slots::Slots;
+use crate::telemetry::Book;
+
+/// What is left of a [`Task`] while its connection rests. What wakes the task wakes this as well: its socket, its doorbell and
+/// its timer have the waker of its last turn.
+pub(super) struct Resting {
+    session: np_session::Resting,
+    io: Box<dyn Io>,
+    router: Router,
+    info: Arc<ConnectionInfo>,
+    way_back: WayBack,
+    bell: Arc<Doorbell>,
+    fate: Arc<Fate>,
+    allowance: Allowance,
+    book: Book,
+    share: RestingShare,
+    life: Life,
+    max_queued: usize,
+    rest_at: Option<Time>,
+    timer: Option<(Time, Pin<Box<Sleep>>)>,
+    handles_gone: bool,
+    quiet: bool,
+}
+
+impl Task {
+    /// Folds a connection up that [may rest](Self::may_rest), where its session does as well; else it stays as it is.
+    pub(super) fn put_to_rest(mut self: Box<Self>) -> Result<Box<Resting>, Box<Self>> {
+        let Some(session) = self.session.put_to_rest(self.now) else {
+            return Err(self);
+        };
+        // Named one by one: none is forgotten that a task has one day.
+        let Self {
+            session: _,
+            io,
+            router,
+            recent: _,
+            info,
+            peer_info: _,
+            way_back,
+            bell,
+            slots: _,
+            handlers: _,
+            allowance,
+            spare: _,
+            reused: _,
+            book,
+            share,
+            life,
+            pings: _,
+            now: _,
+            handing: _,
+            fresh: _,
+            max_queued,
+            taken: _,
+            waiting: _,
+            waiting_until: _,
+            fate,
+            input: _,
+            read_size: _,
+            out: _,
+            rest_at,
+            written: _,
+            unflushed: _,
+            blocked: _,
+            timer,
+            progress: _,
+            opening_until: _,
+            drain_until: _,
+            drained: _,
+            close_until: _,
+            handles_gone,
+            quiet,
+            yielded: _,
+            unsaid: _,
+            eof: _,
+        } = *self;
+        let share = share.put_to_rest();
+        Ok(Box::new(Resting {
+            session,
+            io,
+            router,
+            info,
+            way_back,
+            bell,
+            fate,
+            allowance,
+            book,
+            share,
+            life,
+            max_queued,
+            rest_at,
+            timer,
+            handles_gone,
+            quiet,
+        }))
+    }
+
+    /// Whether a [`Resting`] would have all of it but what its session has.
+    pub(super) fn may_rest(&self) -> bool {
+        // Asked first, as it says no of all that are busy.
+        if self.session.opened() > 0 && self.rest_at.is_some() {
+            return false;
+        }
+        let stands =
+            self.opening_until.is_none() && self.drain_until.is_none() && self.close_until.is_none() && !self.eof;
+        let nothing_read = self.input.is_empty();
+        let all_written = self.written == self.out.len() && !self.unflushed && !self.blocked;
+        let none_held_back = !self.yielded && !self.unsaid && !self.handing.waits();
+        let nothing_asked = self.taken.is_empty() && self.waiting.is_empty() && self.pings.is_empty();
+        let nobody_works = self.slots.is_empty() && self.handlers.are_none() && self.peer_info.is_none();
+        let nothing_counts = self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
+        stands && nothing_read && all_written && none_held_back && nothing_asked && nobody_works && nothing_counts
+    }
+}
+
+impl Resting {
+    /// The task, as it was.
+    pub(super) fn wake(self: Box<Self>) -> Box<Task> {
+        let now = self.info.clock.now();
+        Box::new(Task {
+            io: self.io,
+            session: self.session.wake(),
+            router: self.router,
+            recent: Recent::default(),
+            progress: Progress::new(self.info.progress_timeout),
+            peer_info: None,
+            way_back: self.way_back,
+            info: self.info,
+            bell: self.bell,
+            slots: Slots::default(),
+            handlers: Handlers::default(),
+            allowance: self.allowance,
+            spare: None,
+            reused: 0,
+            book: self.book,
+            share: self.share.wake(),
+            life: self.life,
+            pings: Vec::new(),
+            now,
+            handing: Handing::default(),
+            fresh: false,
+            max_queued: self.max_queued,
+            taken: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_until: None,
+            fate: self.fate,
+            input: BytesMut::new(),
+            read_size: READ,
+            out: Vec::new(),
+            rest_at: self.rest_at,
+            written: 0,
+            unflushed: false,
+            blocked: false,
+            timer: self.timer,
+            opening_until: None,
+            drain_until: None,
+            drained: CloseCode::Drained,
+            close_until: None,
+            handles_gone: self.handles_gone,
+            quiet: self.quiet,
+            yielded: false,
+            unsaid: false,
+            eof: false,
+        })
+    }
+}
