@@ -47,8 +47,10 @@ const READ: usize = 2 << 10;
 const READ_MOST: usize = 256 << 10;
 /// Reads per turn, so that one busy peer does not keep a worker to itself.
 const READS: usize = 16;
-/// How long the buffers of a connection stay without traffic.
+/// How long a connection stays as it is without traffic, once it has moved more often than this, with no longer pause: a call is a read
+/// and a write, and one now and then is not worth to keep anything for the next.
 const REST: Duration = Duration::from_secs(1);
+const FEW: u8 = 2;
 
 /// Commands for which a connection keeps room while it is in use.
 const COMMANDS: usize = 256;
@@ -89,6 +91,8 @@ pub(crate) struct Task {
     out: Vec<u8>,
     /// When the buffers go, unless something moves before: while there is traffic they stay.
     rest_at: Option<Time>,
+    /// How often it has moved without a pause as long as a rest, up to where that is often.
+    moves: u8,
     written: usize,
     /// Whether something was written since the last flush.
     unflushed: bool,
@@ -169,6 +173,7 @@ pub(crate) fn start(
         out: Vec::new(),
         // The keys were used by the handshake's end, whether or not anything follows.
         rest_at: Some(now + REST),
+        moves: 0,
         written: 0,
         unflushed: false,
         blocked: false,
@@ -389,7 +394,7 @@ impl Task {
         more |= self.handing.waits();
         more |= self.session.error().is_some() && self.close_until.is_none();
         // What was written last, or is held since, sets a time that the alarm, which came before, does not know.
-        let due = [self.rest_at, self.share.due(self.now)].into_iter().flatten().min();
+        let due = [self.rest_due(), self.share.due(self.now)].into_iter().flatten().min();
         more |= due.is_some_and(|due| self.timer.as_ref().is_none_or(|(armed, _)| *armed > due));
         if self.session.opened() == 0 {
             // Many connections that come at once, and are not called at once, share what each needs for a moment alone.
@@ -473,11 +478,11 @@ impl Task {
         let read = poll_read_buf(&mut self.io, cx, &mut self.input);
         if let Poll::Ready(Ok(count)) = &read {
             self.book.bytes(Way::In, *count);
-            self.rest_at = Some(self.now + REST);
+            self.note_move();
             if *count >= room {
                 self.read_size = (self.read_size * 2).min(READ_MOST);
             }
-        } else if (self.rest_at.is_none() || self.session.opened() == 0) && self.input.is_empty() {
+        } else if !self.is_busy() && self.input.is_empty() {
             // It was woken for something else, or may never be for a call.
             self.input = BytesMut::new();
         }

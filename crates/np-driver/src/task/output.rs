@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use np_types::{CloseCode, ConnectionError};
 use tokio::io::AsyncWrite as _;
 
-use super::{READS, REST, Task};
+use super::{READS, Task};
 use crate::audit::Kind;
 use crate::link_error::{is_end, link_error};
 use crate::progress::{Progress, Slow};
@@ -76,7 +76,7 @@ impl Task {
                     }
                     self.written += count;
                     self.book.bytes(Way::Out, count);
-                    self.rest_at = Some(self.now + REST);
+                    self.note_move();
                     self.unflushed = true;
                     self.session.handle_written(count);
                     self.drain_events(cx);

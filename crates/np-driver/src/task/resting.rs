@@ -41,6 +41,7 @@ pub(super) struct Resting {
     life: Life,
     max_queued: usize,
     rest_at: Option<Time>,
+    moves: u8,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     handles_gone: bool,
     quiet: bool,
@@ -50,8 +51,11 @@ impl Task {
     /// Folds a connection up that [may rest](Self::may_rest), where its session does as well; else it stays as it is.
     pub(super) fn put_to_rest(mut self: Box<Self>) -> Result<Box<Resting>, Box<Self>> {
         let Some(session) = self.session.put_to_rest(self.now) else {
+            self.give_back();
             return Err(self);
         };
+        self.bell.rest();
+        self.book.rest();
         // Named one by one: none is forgotten that a task has one day.
         let Self {
             session: _,
@@ -83,6 +87,7 @@ impl Task {
             read_size: _,
             out: _,
             rest_at,
+            moves,
             written: _,
             unflushed: _,
             blocked: _,
@@ -113,6 +118,7 @@ impl Task {
             life,
             max_queued,
             rest_at,
+            moves,
             timer,
             handles_gone,
             quiet,
@@ -122,7 +128,7 @@ impl Task {
     /// Whether a [`Resting`] would have all of it but what its session has.
     pub(super) fn may_rest(&self) -> bool {
         // Asked first, as it says no of all that are busy.
-        if self.session.opened() > 0 && self.rest_at.is_some() {
+        if self.is_busy() {
             return false;
         }
         let stands =
@@ -131,7 +137,7 @@ impl Task {
         let all_written = self.written == self.out.len() && !self.unflushed && !self.blocked;
         let none_held_back = !self.yielded && !self.unsaid && !self.handing.waits();
         let nothing_asked = self.taken.is_empty() && self.waiting.is_empty() && self.pings.is_empty();
-        let nobody_works = self.slots.is_empty() && self.handlers.are_none() && self.peer_info.is_none();
+        let nobody_works = self.slots.is_empty() && self.handlers.are_none();
         let nothing_counts = self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
         stands && nothing_read && all_written && none_held_back && nothing_asked && nobody_works && nothing_counts
     }
@@ -172,6 +178,7 @@ impl Resting {
             read_size: READ,
             out: Vec::new(),
             rest_at: self.rest_at,
+            moves: self.moves,
             written: 0,
             unflushed: false,
             blocked: false,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use np_session::Side;
 use np_types::{CallError, CloseCode, ConnectionError, Status, Time};
 
-use super::{READ, Task};
+use super::{FEW, READ, REST, Task};
 use crate::farewell::PATIENCE;
 use crate::lifetime::GRACE;
 
@@ -31,7 +31,7 @@ impl Task {
                 self.share.due(self.now),
                 self.life.due(),
                 self.allowance.due(),
-                self.rest_at,
+                self.rest_due(),
             ];
             let Some(at) = wanted.into_iter().flatten().min() else {
                 self.timer = None;
@@ -101,12 +101,38 @@ impl Task {
         self.life.note(self.now, !self.session.is_idle() || !self.waiting.is_empty(), self.session.opened());
     }
 
+    /// Bytes came or went.
+    pub(super) fn note_move(&mut self) {
+        self.moves = match self.rest_at {
+            // What comes and goes before the first call is little, and over soon.
+            _ if self.session.opened() == 0 => 0,
+            Some(at) if at > self.now => self.moves.saturating_add(1),
+            _ => 1,
+        };
+        self.rest_at = Some(self.now + REST);
+    }
+
+    /// Whether what the last calls needed stays for the next ones.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.rest_at.is_some() && self.moves > FEW
+    }
+
+    /// When to rest. One that is not busy does so at once, where nothing is open.
+    pub(super) fn rest_due(&self) -> Option<Time> {
+        self.rest_at.filter(|_| self.is_busy() || !self.session.is_idle())
+    }
+
     /// Gives the buffers back of a connection that has not moved for a while: idle ones are many.
     fn rest(&mut self) {
         if self.rest_at.is_none_or(|at| at > self.now) {
             return;
         }
         self.rest_at = None;
+        self.give_back();
+    }
+
+    /// Gives back all that nothing in progress needs.
+    pub(super) fn give_back(&mut self) {
         if self.input.is_empty() {
             (self.input, self.read_size) = (BytesMut::new(), READ);
         }
