@@ -105,6 +105,17 @@ pub(crate) struct Flood {
     crossing: u64,
 }
 
+/// What is left of it where nothing moves: the rest is in the limits.
+#[derive(Debug)]
+pub(crate) struct RestingFlood {
+    now: Time,
+    budgets: Option<Box<[Budget; KINDS]>>,
+    messages: u64,
+    bytes: u64,
+    answered: u64,
+    crossing: u64,
+}
+
 impl Flood {
     pub(crate) fn new(limits: &Limits, now: Time) -> Self {
         Self {
@@ -117,6 +128,16 @@ impl Flood {
             answered: 0,
             crossing: 0,
         }
+    }
+
+    pub(crate) const fn put_to_rest(&mut self) -> RestingFlood {
+        let Self { now, messages, bytes, answered, crossing, .. } = *self;
+        RestingFlood { now, budgets: self.budgets.take(), messages, bytes, answered, crossing }
+    }
+
+    pub(crate) fn wake(resting: RestingFlood, limits: &Limits) -> Self {
+        let RestingFlood { now, budgets, messages, bytes, answered, crossing } = resting;
+        Self { budgets, messages, bytes, answered, crossing, ..Self::new(limits, now) }
     }
 
     /// Tells what time it is: once for all that was read at once.

@@ -9,7 +9,7 @@ use np_wire::{Settings, Side};
 use crate::Shortage;
 use crate::alive::Alive;
 use crate::credit::{ReceiveWindow, SendWindow};
-use crate::flood::Flood;
+use crate::flood::{Flood, RestingFlood};
 use crate::growth::Rounds;
 use crate::methods::{LocalMethods, PeerMethods};
 use crate::pace::Pace;
@@ -54,8 +54,8 @@ pub struct Resting {
     peer: Option<Settings>,
     sender: RestingSender,
     receiver: RestingReceiver,
-    opened_here: Opened,
-    opened_by_peer: Opened,
+    /// How many streams this side has opened, and the peer.
+    opened: [u64; 2],
     /// Where the generations of new streams begin.
     floor: u32,
     /// Names that were told, where any were.
@@ -65,7 +65,7 @@ pub struct Resting {
     moved: u64,
     spare: u64,
     owed: u64,
-    flood: Flood,
+    flood: RestingFlood,
     /// Where large messages have left, or small ones lately.
     pace: Option<Box<Pace>>,
     pings: PingState,
@@ -94,8 +94,6 @@ impl Session {
         let methods = Some((std::mem::take(&mut self.local_methods), std::mem::take(&mut self.peer_methods)));
         let methods = methods.filter(|(local, peer)| !local.is_empty() || !peer.is_empty());
         let pace = std::mem::take(&mut self.pace);
-        let blank = |limits: &Limits| (ReceiveWindow::new(0, 0), Flood::new(limits, Time::ZERO));
-        let (no_window, no_flood) = blank(&self.limits);
         Some(Resting {
             limits: Arc::clone(&self.limits),
             hash: self.hash,
@@ -103,16 +101,15 @@ impl Session {
             peer: self.peer.take(),
             sender: self.sender.put_to_rest(),
             receiver: self.receiver.put_to_rest(),
-            opened_here: self.opened_here,
-            opened_by_peer: self.opened_by_peer,
+            opened: [self.opened_here.count(), self.opened_by_peer.count()],
             floor: self.table.floor(),
             methods: methods.map(Box::new),
             send_window: std::mem::take(&mut self.send_window),
-            receive_window: std::mem::replace(&mut self.receive_window, no_window),
+            receive_window: std::mem::replace(&mut self.receive_window, ReceiveWindow::new(0, 0)),
             moved: self.moved,
             spare: self.spare,
             owed: self.schedule.owed(),
-            flood: std::mem::replace(&mut self.flood, no_flood),
+            flood: self.flood.put_to_rest(),
             pace: if pace.is_blank() { None } else { Some(Box::new(pace)) },
             pings: std::mem::take(&mut self.pings),
             alive: std::mem::take(&mut self.alive),
@@ -153,12 +150,14 @@ impl Resting {
         session.sender = Sender::wake(self.sender, &session.limits);
         session.receiver = Receiver::wake(self.receiver);
         session.table = Table::after(self.floor);
-        (session.opened_here, session.opened_by_peer) = (self.opened_here, self.opened_by_peer);
+        let [here, by_peer] = self.opened;
+        session.opened_here = Opened::after(self.side, here);
+        session.opened_by_peer = Opened::after(self.side.other(), by_peer);
         (session.local_methods, session.peer_methods) = (local_methods, peer_methods);
         (session.send_window, session.receive_window) = (self.send_window, self.receive_window);
         (session.moved, session.spare, session.shortage) = (self.moved, self.spare, self.shortage);
         session.schedule.owe(self.owed);
-        session.flood = self.flood;
+        session.flood = Flood::wake(self.flood, &session.limits);
         session.pace = self.pace.map(|pace| *pace).unwrap_or_default();
         (session.pings, session.alive, session.rounds) = (self.pings, self.alive, self.rounds);
         // Nothing is to be sent first, as it is at the start.

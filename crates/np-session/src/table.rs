@@ -259,6 +259,11 @@ impl Opened {
         Self { side, count: 0 }
     }
 
+    /// Of a side that has opened so many.
+    pub(crate) const fn after(side: Side, count: u64) -> Self {
+        Self { side, count }
+    }
+
     pub(crate) const fn next(&mut self) -> StreamId {
         let id = StreamId::new(self.side, self.count);
         self.count += 1;

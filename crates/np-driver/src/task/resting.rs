@@ -23,7 +23,7 @@ use crate::memory::RestingShare;
 use crate::progress::Progress;
 use crate::recent::Recent;
 use crate::slots::Slots;
-use crate::telemetry::Book;
+use crate::telemetry::{Book, RestingBook};
 
 /// What is left of a [`Task`] while its connection rests. What wakes the task wakes this as well: its socket, its doorbell and
 /// its timer have the waker of its last turn.
@@ -36,11 +36,12 @@ pub(super) struct Resting {
     bell: Arc<Doorbell>,
     fate: Arc<Fate>,
     allowance: Allowance,
-    book: Book,
+    book: RestingBook,
     share: RestingShare,
     life: Life,
     max_queued: usize,
-    rest_at: Option<Time>,
+    /// Past where it has not moved for as long as a rest.
+    rest_at: Time,
     moves: u8,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
     handles_gone: bool,
@@ -55,7 +56,6 @@ impl Task {
             return Err(self);
         };
         self.bell.rest();
-        self.book.rest();
         // Named one by one: none is forgotten that a task has one day.
         let Self {
             session: _,
@@ -103,7 +103,7 @@ impl Task {
             unsaid: _,
             eof: _,
         } = *self;
-        let share = share.put_to_rest();
+        let (share, book) = (share.put_to_rest(), book.put_to_rest());
         Ok(Box::new(Resting {
             session,
             io,
@@ -117,7 +117,7 @@ impl Task {
             share,
             life,
             max_queued,
-            rest_at,
+            rest_at: rest_at.unwrap_or(Time::ZERO),
             moves,
             timer,
             handles_gone,
@@ -138,7 +138,8 @@ impl Task {
         let none_held_back = !self.yielded && !self.unsaid && !self.handing.waits();
         let nothing_asked = self.taken.is_empty() && self.waiting.is_empty() && self.pings.is_empty();
         let nobody_works = self.slots.is_empty() && self.handlers.are_none();
-        let nothing_counts = self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
+        let nothing_counts =
+            self.book.is_empty() && self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
         stands && nothing_read && all_written && none_held_back && nothing_asked && nobody_works && nothing_counts
     }
 }
@@ -147,9 +148,11 @@ impl Resting {
     /// The task, as it was.
     pub(super) fn wake(self: Box<Self>) -> Box<Task> {
         let now = self.info.clock.now();
+        let session = self.session.wake();
+        let side = session.side();
         Box::new(Task {
             io: self.io,
-            session: self.session.wake(),
+            session,
             router: self.router,
             recent: Recent::default(),
             progress: Progress::new(self.info.progress_timeout),
@@ -162,7 +165,7 @@ impl Resting {
             allowance: self.allowance,
             spare: None,
             reused: 0,
-            book: self.book,
+            book: Book::wake(self.book, side),
             share: self.share.wake(),
             life: self.life,
             pings: Vec::new(),
@@ -177,7 +180,7 @@ impl Resting {
             input: BytesMut::new(),
             read_size: READ,
             out: Vec::new(),
-            rest_at: self.rest_at,
+            rest_at: Some(self.rest_at).filter(|at| *at > now),
             moves: self.moves,
             written: 0,
             unflushed: false,

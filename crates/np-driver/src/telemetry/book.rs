@@ -36,6 +36,12 @@ struct Entry {
     span: Span,
 }
 
+/// What is left of it where nothing is open.
+pub(crate) struct RestingBook {
+    telemetry: Telemetry,
+    stands: bool,
+}
+
 impl Book {
     /// Of a connection that has come about, or of one whose peer has yet to decide on this side.
     pub(crate) fn new(telemetry: Telemetry, side: Side, stands: bool) -> Self {
@@ -44,6 +50,20 @@ impl Book {
             book.stand();
         }
         book
+    }
+
+    /// Whether nothing is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.iter().all(Option::is_none)
+    }
+
+    pub(crate) fn put_to_rest(self) -> RestingBook {
+        RestingBook { telemetry: self.telemetry, stands: self.stands }
+    }
+
+    pub(crate) fn wake(resting: RestingBook, side: Side) -> Self {
+        let RestingBook { telemetry, stands } = resting;
+        Self { telemetry, side, open: Vec::new(), stands, is_over: false }
     }
 
     fn stand(&mut self) {
@@ -130,7 +150,7 @@ impl Book {
 
     /// Gives its memory back, where nothing is open.
     pub(crate) fn rest(&mut self) {
-        if self.open.iter().all(Option::is_none) {
+        if self.is_empty() {
             self.open = Vec::new();
         }
     }
