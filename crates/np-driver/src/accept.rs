@@ -441,7 +441,7 @@ impl Shared {
         let info = ConnectionInfo {
             clock: self.clock,
             peer: established.peer.clone(),
-            address,
+            address: address.into(),
             local: local.map(Box::new),
             tls: tls.map(Box::new),
             binding: *established.session.binding(),
@@ -454,7 +454,7 @@ impl Shared {
             audit: Arc::clone(&self.audit),
         };
         if let Some(suppressed) = self.audit.admit(Kind::Connected) {
-            let address = info.address.as_str();
+            let address = &*info.address;
             tracing::info!(target: "np::audit", peer = %info.peer, address, suppressed, "connected");
         }
         let share = self.memory.share();
@@ -508,7 +508,7 @@ impl Future for Attended {
         let error = ready!(Pin::new(&mut self.task).poll(cx));
         let about = &self.about;
         if let Some(suppressed) = about.audit.admit(Kind::Disconnected) {
-            let address = about.address.as_str();
+            let address = &*about.address;
             tracing::info!(target: "np::audit", peer = %about.peer, address, %error, suppressed, "disconnected");
         }
         Poll::Ready(())

@@ -344,7 +344,7 @@ async fn shake(
     let info = ConnectionInfo {
         clock,
         peer: established.peer.clone(),
-        address: peer.text,
+        address: peer.text.into(),
         local: local.map(Box::new),
         tls: tls.map(Box::new),
         binding: *established.session.binding(),

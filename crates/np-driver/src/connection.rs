@@ -282,7 +282,7 @@ pub struct Connection {
 pub(crate) struct ConnectionInfo {
     pub(crate) clock: Clock,
     pub(crate) peer: PeerIdentity,
-    pub(crate) address: String,
+    pub(crate) address: Box<str>,
     pub(crate) local: Option<Box<LocalPeer>>,
     pub(crate) tls: Option<Box<TlsInfo>>,
     pub(crate) binding: [u8; 32],
@@ -591,7 +591,7 @@ impl WeakCaller {
     /// What handlers know of the peer, with this way back.
     pub(crate) fn peer_info(self) -> PeerInfo {
         let info = &self.info;
-        PeerInfo::new(info.peer.clone(), info.address.as_str(), info.binding)
+        PeerInfo::new(info.peer.clone(), &*info.address, info.binding)
             .with_local(info.local.as_deref().cloned())
             .with_once(info.once.clone().map(|once| once as Arc<dyn OnceKeeper>))
             .with_caller(self)

@@ -351,6 +351,21 @@ mod tests {
     }
 
     #[test]
+    fn a_share_that_rests_is_one_of_those_among_whom_memory_is_parted() {
+        let memory = Memory::new(Some(8 * 100));
+        let (mut one, mut other) = (memory.share(), memory.share());
+        one.note(Time::ZERO, holds(0, 0));
+        other.note(Time::ZERO, holds(1, 1));
+        assert!(one.may_rest() && !other.may_rest(), "what is held is not forgotten");
+        let (shortage, resting) = (one.shortage(), one.put_to_rest());
+        assert_eq!(memory.part(), 200, "a half for both");
+        let one = resting.wake();
+        assert!(one.counts() && one.shortage() == shortage && memory.part() == 200);
+        drop(one.put_to_rest());
+        assert_eq!(memory.part(), 400, "it is gone");
+    }
+
+    #[test]
     fn a_limit_that_changes_counts_for_those_who_are_there() {
         let memory = Memory::new(None);
         let mut one = memory.share();

@@ -133,7 +133,7 @@ pub(crate) fn start(
     let clock = info.clock;
     let now = clock.now();
     let life = Life::new(lifetime, now, info.binding.first().copied().unwrap_or_default());
-    let (side, peer, address) = (established.session.side(), &info.peer, info.address.as_str());
+    let (side, peer, address) = (established.session.side(), &info.peer, &*info.address);
     let span = tracing::debug_span!(target: "np::connection", "connection", %peer, address, ?side);
     let book = Book::new(info.audit.telemetry.clone(), side, established.opening.is_none());
     fate.opens(established.opening.is_some());

@@ -119,7 +119,8 @@ pub(crate) struct Key {
     prepared: Option<Box<dyn CipherKey>>,
     /// In a place of its own, so that a key that is moved leaves no copy behind.
     bytes: Box<Zeroizing<[u8; 32]>>,
-    crypto: Crypto,
+    provider: &'static dyn Provider,
+    suite: Suite,
     null: bool,
 }
 
@@ -127,26 +128,28 @@ impl Key {
     pub(crate) fn new(crypto: Crypto, key: &[u8; 32]) -> Self {
         let mut bytes = Box::new(Zeroizing::new([0; 32]));
         bytes.copy_from_slice(key);
-        Self { prepared: Some(crypto.provider.cipher_key(crypto.suite, key)), bytes, crypto, null: false }
+        let Crypto { suite, provider } = crypto;
+        Self { prepared: Some(provider.cipher_key(suite, key)), bytes, provider, suite, null: false }
     }
 
     /// No key at all: the text stays as it is and no tag is checked.
     #[cfg(feature = "danger-null-crypto")]
     pub(crate) fn null() -> Self {
-        Self { prepared: Some(Box::new(Null)), bytes: Box::default(), crypto: Crypto::default(), null: true }
+        let Crypto { suite, provider } = Crypto::default();
+        Self { prepared: Some(Box::new(Null)), bytes: Box::default(), provider, suite, null: true }
     }
 
     /// Encrypts in place and returns the tag.
     #[inline]
     pub(crate) fn seal(&mut self, counter: u64, ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LENGTH], NoiseError> {
-        let nonce = nonce(self.crypto.suite, counter);
+        let nonce = nonce(self.suite, counter);
         self.cipher().seal_in_place(&nonce, ad, text)
     }
 
     /// Checks the tag at the end of the record, and only then decrypts in place what stands before it.
     #[inline]
     pub(crate) fn open(&mut self, counter: u64, ad: &[u8], record: &mut [u8]) -> Result<(), NoiseError> {
-        let nonce = nonce(self.crypto.suite, counter);
+        let nonce = nonce(self.suite, counter);
         self.cipher().open_in_place(&nonce, ad, record)
     }
 
@@ -160,8 +163,8 @@ impl Key {
 
     #[inline]
     fn cipher(&mut self) -> &dyn CipherKey {
-        let Self { prepared, bytes, crypto, .. } = self;
-        &**prepared.get_or_insert_with(|| crypto.provider.cipher_key(crypto.suite, bytes))
+        let Self { prepared, bytes, provider, suite, .. } = self;
+        &**prepared.get_or_insert_with(|| provider.cipher_key(*suite, bytes))
     }
 
     /// Makes the next key: the first 32 bytes of 32 zeros sealed under the reserved nonce (Noise section 4.2).

@@ -198,3 +198,6 @@ impl Resting {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

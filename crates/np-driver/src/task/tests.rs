@@ -15,7 +15,7 @@ use np_types::{CloseCode, ConnectionError, Deadline, Limits, Outcome, PeerIdenti
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::time::Instant;
 
-use super::start;
+use super::{Running, start};
 use crate::alarm::Alarm;
 use crate::audit::Audit;
 use crate::call_limits::CallPlaces;
@@ -67,8 +67,13 @@ pub(crate) fn sessions() -> (Session, Session) {
     server.admit().unwrap();
     let mut client = client.into_session(Limits::default(), Time::ZERO).unwrap();
     let mut server = server.into_session(Limits::default(), Time::ZERO).unwrap();
-    carry(|out| client.poll_transmit(Time::ZERO, out), |input| server.handle_bytes(Time::ZERO, input));
-    carry(|out| server.poll_transmit(Time::ZERO, out), |input| client.handle_bytes(Time::ZERO, input));
+    for _ in 0..2 {
+        let mut out = Vec::new();
+        client.poll_transmit(Time::ZERO, &mut out);
+        client.handle_written(out.len());
+        server.handle_bytes(Time::ZERO, &mut BytesMut::from(&out[..]));
+        std::mem::swap(&mut client, &mut server);
+    }
     while client.poll_event().is_some() || server.poll_event().is_some() {}
     (client, server)
 }
@@ -124,6 +129,15 @@ fn begin_with(
     session: Session,
     opening: Option<Instant>,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send) {
+    made(io, session, opening, Router::new())
+}
+
+pub(super) fn made(
+    io: Box<dyn Io>,
+    session: Session,
+    opening: Option<Instant>,
+    router: Router,
+) -> (Connection, Running) {
     let established = Established {
         session,
         peer: PeerIdentity::Anonymous,
@@ -136,7 +150,7 @@ fn begin_with(
     let info = ConnectionInfo {
         clock,
         peer: PeerIdentity::Anonymous,
-        address: "test".to_owned(),
+        address: "test".into(),
         local: None,
         tls: None,
         binding: [0; 32],
@@ -148,7 +162,7 @@ fn begin_with(
         reassembly_budget: 1 << 20,
         audit: Arc::new(Audit::new(Telemetry::off(), clock)),
     };
-    start(Box::new(established), (io, Alarm::default()), info, &Lifetime::default(), Share::default(), Router::new())
+    start(Box::new(established), (io, Alarm::default()), info, &Lifetime::default(), Share::default(), router)
 }
 
 async fn call_over(last_words: Vec<u8>, session: Session) -> ConnectionError {

@@ -1,0 +1,178 @@
+//! When a connection is folded up, and that it is as it was when it wakes.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use np_dispatch::Router;
+use np_session::{Event, OpenCall, OpenKind, Session};
+use np_types::{CloseCode, ConnectionError, Deadline, Outcome, Time};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::advance;
+
+use crate::connection::{Connection, Request};
+use crate::pending::Until;
+use crate::task::tests::{made, sessions};
+use crate::task::{FEW, REST, Running, Stage};
+
+const A_LITTLE: Duration = Duration::from_millis(1);
+
+/// A connection whose far end is a session by hand.
+struct Ends {
+    connection: Connection,
+    task: Running,
+    far: DuplexStream,
+    peer: Session,
+    input: BytesMut,
+}
+
+impl Ends {
+    fn new((here, peer): (Session, Session)) -> Self {
+        let (near, far) = duplex(1 << 16);
+        let router = Router::new();
+        router.on("echo", |_ctx, body: Bytes| Ok(body)).unwrap();
+        let (connection, task) = made(Box::new(near), here, None, router);
+        Self { connection, task, far, peer, input: BytesMut::new() }
+    }
+
+    fn of_server() -> Self {
+        let (client, server) = sessions();
+        Self::new((server, client))
+    }
+
+    fn turn(&mut self) -> Poll<ConnectionError> {
+        Pin::new(&mut self.task).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn rests(&self) -> bool {
+        matches!(self.task.stage, Stage::Rests(_))
+    }
+
+    /// Carries bytes and gives turns until nothing moves; gives what happened to the peer.
+    async fn settle(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let mut out = Vec::new();
+            self.peer.poll_transmit(Time::ZERO, &mut out);
+            self.peer.handle_written(out.len());
+            self.far.write_all(&out).await.unwrap();
+            assert!(self.turn().is_pending());
+            let mut moved = !out.is_empty();
+            while let Poll::Ready(read) =
+                pin!(self.far.read_buf(&mut self.input)).poll(&mut Context::from_waker(Waker::noop()))
+            {
+                read.unwrap();
+                moved = true;
+                self.peer.handle_bytes(Time::ZERO, &mut self.input);
+            }
+            events.extend(std::iter::from_fn(|| self.peer.poll_event()));
+            if !moved {
+                return events;
+            }
+        }
+    }
+
+    /// A call of the peer.
+    async fn called(&mut self) {
+        let mut call = OpenCall::new(OpenKind::Request, "echo".parse().unwrap());
+        (call.body, call.deadline) = (b"said"[..].into(), Deadline::NONE);
+        self.peer.open(call).unwrap();
+        let events = self.settle().await;
+        let [Event::Answered { answer, credit, .. }] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(answer.body, "said");
+        self.peer.release(*credit);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_called_now_and_then_rests_at_once_and_who_is_busy_a_second_later() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    assert!(ends.rests(), "nothing was ever opened");
+    // The first call is not counted as it comes, since nothing had been opened before.
+    ends.called().await;
+    assert!(ends.rests());
+    for _ in 0..5 {
+        advance(REST).await;
+        ends.called().await;
+        assert!(ends.rests(), "it had rested for long enough");
+    }
+    advance(A_LITTLE).await;
+    ends.called().await;
+    assert!(!ends.rests(), "more than {FEW} moves");
+    for _ in 0..5 {
+        advance(REST - A_LITTLE).await;
+        assert!(ends.turn().is_pending() && !ends.rests());
+        ends.called().await;
+    }
+    advance(REST).await;
+    assert!(ends.turn().is_pending() && ends.rests(), "a second without a call");
+    ends.called().await;
+    assert!(ends.rests(), "it begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_this_side_wakes_what_rests_and_its_answer_has_it_rest_again() {
+    let mut ends = Ends::new(sessions());
+    ends.settle().await;
+    let request = Request::new("echo".parse().unwrap());
+    for _ in 0..3 {
+        assert!(ends.rests());
+        let connection = ends.connection.clone();
+        let mut call = pin!(connection.begin(&request, Until::At(Deadline::NONE)));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(cx).is_pending());
+        let events = ends.settle().await;
+        let [Event::Opened { key, .. }] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert!(!ends.rests(), "a call waits");
+        ends.peer.respond(*key, np_session::Answer::from(Bytes::from_static(b"heard"))).unwrap();
+        ends.settle().await;
+        let Poll::Ready(Ok(reply)) = call.as_mut().poll(cx) else {
+            panic!("no answer");
+        };
+        assert_eq!(reply.body, "heard");
+        advance(REST).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_holds_a_connection_that_rests_is_told_when_its_task_is_stopped() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    assert!(ends.rests() && ends.connection.error().is_none());
+    let Ends { connection, task, .. } = ends;
+    drop(task);
+    assert!(matches!(connection.error(), Some(ConnectionError::ClosedHere(CloseCode::Internal))));
+    let error = connection.call(Request::new("echo".parse().unwrap())).await.unwrap_err();
+    assert_eq!(error.outcome, Outcome::NotProcessed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_is_asked_for_a_sign_of_life_and_ended_in_order() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    assert!(ends.rests());
+    // The peer is a session without a heartbeat of its own.
+    advance(Duration::from_secs(15)).await;
+    let (mut said, mut out) = (BytesMut::new(), Vec::new());
+    assert!(ends.turn().is_pending() && ends.rests(), "it has asked");
+    ends.far.read_buf(&mut said).await.unwrap();
+    ends.peer.handle_bytes(Time::ZERO, &mut said);
+    assert!(ends.peer.poll_transmit(Time::ZERO, &mut out), "it is answered");
+    ends.far.write_all(&out).await.unwrap();
+    ends.peer.handle_written(out.len());
+    assert!(ends.turn().is_pending() && ends.rests());
+    let closing = ends.connection.clone();
+    let mut closed = pin!(closing.close(CloseCode::Normal, "enough"));
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(closed.as_mut().poll(cx).is_pending());
+    drop(ends.turn());
+    ends.far.read_buf(&mut said).await.unwrap();
+    ends.peer.handle_bytes(Time::ZERO, &mut said);
+    assert!(matches!(ends.peer.error(), Some(ConnectionError::ClosedByPeer { code: CloseCode::Normal, .. })));
+}
