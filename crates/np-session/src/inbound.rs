@@ -119,7 +119,7 @@ impl Session {
                 .filter(|_| least)
                 .ok_or(Malformed::Value("a setting below what an early call needs"))?;
         }
-        self.phase = Phase::Open;
+        (self.phase, self.early) = (Phase::Open, false);
         self.peer = Some(settings);
         self.send_window.add(credit)?;
         self.events.push_back(Event::Ready(settings));

@@ -64,7 +64,6 @@ pub struct Resting {
     receive_window: ReceiveWindow,
     moved: u64,
     spare: u64,
-    owed: u64,
     flood: RestingFlood,
     /// Where large messages have left, or small ones lately.
     pace: Option<Box<Pace>>,
@@ -73,8 +72,6 @@ pub struct Resting {
     rounds: Rounds,
     side: Side,
     shortage: Shortage,
-    early: bool,
-    makes_way: bool,
 }
 
 impl Session {
@@ -108,7 +105,6 @@ impl Session {
             receive_window: std::mem::replace(&mut self.receive_window, ReceiveWindow::new(0, 0)),
             moved: self.moved,
             spare: self.spare,
-            owed: self.schedule.owed(),
             flood: self.flood.put_to_rest(),
             pace: if pace.is_blank() { None } else { Some(Box::new(pace)) },
             pings: std::mem::take(&mut self.pings),
@@ -116,8 +112,6 @@ impl Session {
             rounds: std::mem::take(&mut self.rounds),
             side: self.side,
             shortage: self.shortage,
-            early: self.early,
-            makes_way: self.makes_way,
         })
     }
 
@@ -128,7 +122,7 @@ impl Session {
         let nothing_said = self.preceding.is_empty() && self.control.is_empty() && self.sender.may_rest();
         let nothing_heard = self.partial == 0 && self.receiver.may_rest() && self.events.is_empty();
         let queues = [&self.control_ready, &self.starved, &self.one_way];
-        let nothing_waits = self.schedule.is_empty() && queues.iter().all(|queue| queue.is_empty());
+        let nothing_waits = !self.makes_way && self.schedule.is_empty() && queues.iter().all(|queue| queue.is_empty());
         let nobody_waits = !self.send_window.waits() && !self.budget.has_waiting() && !self.pings.is_asked();
         let nothing_held = self.table.is_empty() && self.budget.used() == 0 && self.assembling == 0;
         stands && nothing_said && nothing_heard && nothing_waits && nobody_waits && nothing_held && self.pace.may_rest()
@@ -144,8 +138,6 @@ impl Resting {
         let mut session = Session::new(self.side, self.limits, channel, Vec::new(), Time::ZERO);
         session.phase = Phase::Open;
         session.peer = self.peer;
-        session.early = self.early;
-        session.makes_way = self.makes_way;
         session.remote_static = self.remote_static;
         session.sender = Sender::wake(self.sender, &session.limits);
         session.receiver = Receiver::wake(self.receiver);
@@ -156,7 +148,6 @@ impl Resting {
         (session.local_methods, session.peer_methods) = (local_methods, peer_methods);
         (session.send_window, session.receive_window) = (self.send_window, self.receive_window);
         (session.moved, session.spare, session.shortage) = (self.moved, self.spare, self.shortage);
-        session.schedule.owe(self.owed);
         session.flood = Flood::wake(self.flood, &session.limits);
         session.pace = self.pace.map(|pace| *pace).unwrap_or_default();
         (session.pings, session.alive, session.rounds) = (self.pings, self.alive, self.rounds);

@@ -37,16 +37,6 @@ impl Schedule {
         }
     }
 
-    /// Interactive bytes that bulk has not had its share of.
-    pub(crate) const fn owed(&self) -> u64 {
-        self.owed
-    }
-
-    /// Goes on from what another owed.
-    pub(crate) const fn owe(&mut self, owed: u64) {
-        self.owed = owed;
-    }
-
     /// Counts what a class sent.
     pub(crate) const fn sent(&mut self, class: Priority, bytes: usize) {
         let bytes = bytes as u64;
@@ -114,10 +104,10 @@ impl Schedule {
         self.none_ready() && self.openings() == 0
     }
 
-    /// Gives memory back, where nothing waits.
+    /// Gives memory back, where nothing waits: nothing is owed then.
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {
-            self.classes = Default::default();
+            *self = Self::default();
         }
     }
 

@@ -127,7 +127,7 @@ impl Task {
         if self.rest_at.is_none_or(|at| at > self.now) {
             return;
         }
-        (self.rest_at, self.moves) = (None, 0);
+        self.rest_at = None;
         self.give_back();
     }
 

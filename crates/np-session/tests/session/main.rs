@@ -39,6 +39,9 @@ mod patterns;
 mod priority;
 #[cfg(test)]
 mod rekey;
+#[cfg(test)]
+mod resting;
+#[cfg(test)]
 mod shortage;
 #[cfg(test)]
 mod streams;

@@ -92,6 +92,11 @@ async fn who_is_called_now_and_then_rests_at_once_and_who_is_busy_a_second_later
     let mut ends = Ends::of_server();
     ends.settle().await;
     assert!(ends.rests(), "nothing was ever opened");
+    for token in 0..5 {
+        ends.peer.ping();
+        assert_eq!(ends.settle().await, [Event::Pong { token: token + 1 }]);
+        assert!(ends.rests(), "pings are no calls");
+    }
     // The first call is not counted as it comes, since nothing had been opened before.
     ends.called().await;
     assert!(ends.rests());
