@@ -64,10 +64,6 @@ impl SendWindow {
         self.available = self.available.saturating_sub(bytes);
     }
 
-    pub(crate) fn waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     pub(crate) fn first_waiting(&self) -> Option<StreamKey> {
         self.waiting.front().copied()
     }

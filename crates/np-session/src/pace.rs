@@ -113,16 +113,11 @@ impl Pace {
         }
     }
 
-    /// Whether neither a mark is on its way nor anybody held.
-    pub(crate) fn may_rest(&self) -> bool {
-        self.marks.is_empty() && self.held.is_empty()
-    }
-
     /// Whether there is nothing that another would have to be told.
     pub(crate) fn is_blank(&self) -> bool {
-        let Self { small, limit, sent, read, known, marks: _, met, usual, held: _ } = self;
-        let counts = [*sent, *read, *known] == [0; 3];
-        self.may_rest() && small.is_none() && *limit == LEAST && counts && !met && usual.0.is_none()
+        let Self { small, limit, sent, read, known, marks, met, usual, held } = self;
+        let none = marks.is_empty() && held.is_empty() && [*sent, *read, *known] == [0; 3];
+        none && small.is_none() && *limit == LEAST && !met && usual.0.is_none()
     }
 
     /// Whether somebody waits.

@@ -70,11 +70,7 @@ impl Receiver {
         }
     }
 
-    /// Whether a peer has been heard, so that nothing but the key and its use is to be kept.
-    pub(crate) const fn may_rest(&self) -> bool {
-        !self.first
-    }
-
+    /// Of a peer that has been heard.
     pub(crate) const fn put_to_rest(&mut self) -> RestingReceiver {
         RestingReceiver { cipher: self.cipher.take(), records: self.records, bytes: self.bytes }
     }

@@ -117,15 +117,14 @@ impl Session {
 
     /// Whether a [`Resting`] would have all of it, after a rest.
     fn may_rest(&self) -> bool {
-        let stands =
-            self.phase == Phase::Open && self.error.is_none() && self.draining.is_none() && !self.peer_draining;
-        let nothing_said = self.preceding.is_empty() && self.control.is_empty() && self.sender.may_rest();
-        let nothing_heard = self.partial == 0 && self.receiver.may_rest() && self.events.is_empty();
+        let stands = self.phase == Phase::Open && self.draining.is_none() && !self.peer_draining;
+        let nothing_said = self.control.is_empty() && self.sender.may_rest();
+        let nothing_heard = self.partial == 0 && self.events.is_empty();
+        // Where no stream is open all of these are empty; what is not in a Resting is asked for all the same.
         let queues = [&self.control_ready, &self.starved, &self.one_way];
-        let nothing_waits = !self.makes_way && self.schedule.is_empty() && queues.iter().all(|queue| queue.is_empty());
-        let nobody_waits = !self.send_window.waits() && !self.budget.has_waiting() && !self.pings.is_asked();
-        let nothing_held = self.table.is_empty() && self.budget.used() == 0 && self.assembling == 0;
-        stands && nothing_said && nothing_heard && nothing_waits && nobody_waits && nothing_held && self.pace.may_rest()
+        let nothing_queued = self.schedule.is_empty() && queues.iter().all(|queue| queue.is_empty());
+        let nothing_held = !self.budget.has_waiting() && self.budget.used() + self.assembling == 0;
+        stands && nothing_said && nothing_heard && self.table.is_empty() && nothing_queued && nothing_held
     }
 }
 

@@ -86,6 +86,31 @@ fn what_was_not_taken_or_is_not_whole_keeps_a_session_from_its_rest() {
     assert!(put_to_rest(&mut talk.session));
 }
 
+/// Nobody is told of the answer by a session that forgot the question.
+#[test]
+fn a_ping_is_answered_over_a_rest() {
+    let mut pair = pair();
+    let token = pair.client().ping();
+    let mut out = Vec::new();
+    pair.client().poll_transmit(Time::ZERO, &mut out);
+    pair.client().handle_written(out.len());
+    assert!(put_to_rest(pair.client()), "all was said");
+    pair.server().handle_bytes(Time::ZERO, &mut bytes::BytesMut::from(&out[..]));
+    pair.settle();
+    assert_eq!(pair.events(0), [Event::Pong { token }]);
+}
+
+#[test]
+fn news_that_nobody_has_taken_keep_a_session_from_its_rest() {
+    let mut talk = Dialogue::open(Side::Responder, &Limits::default());
+    let token = talk.session.ping();
+    assert_eq!(frames(&talk.hear()), [Frame::Ping(token)]);
+    talk.say(&[Frame::Pong(token)]);
+    assert!(!put_to_rest(&mut talk.session));
+    assert_eq!(talk.events(), [Event::Pong { token }]);
+    assert!(put_to_rest(&mut talk.session));
+}
+
 /// Credit, ids, numbers of methods, keys and their counters go on where they were.
 #[test]
 fn a_conversation_goes_on_over_rests() {
