@@ -87,6 +87,11 @@ impl Life {
         }
     }
 
+    /// Whether anything was open at the last look.
+    pub(crate) const fn is_in_use(&self) -> bool {
+        self.open
+    }
+
     pub(crate) fn due(&self) -> Option<Time> {
         if self.over {
             return None;

@@ -1,7 +1,7 @@
 //! The connection task: one future that owns a session and its socket.
 //!
 //! Each turn reads what is there, lets the session act on it, runs handlers, takes commands, and writes once. It never
-//! waits for writing before it reads, and it reads the clock once a turn.
+//! waits for writing before it reads, and it reads the clock once a turn, and once more where it rested before.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -47,9 +47,10 @@ const READ: usize = 2 << 10;
 const READ_MOST: usize = 256 << 10;
 /// Reads per turn, so that one busy peer does not keep a worker to itself.
 const READS: usize = 16;
-/// How long a connection stays as it is without traffic, once it has moved more often than this, with no longer pause: a call is a read
-/// and a write, and one now and then is not worth to keep anything for the next.
+/// How long what a busy connection needs stays there without traffic.
 const REST: Duration = Duration::from_secs(1);
+/// A connection is busy on which bytes come or go in more turns than this without a pause as long as a rest: a call is one or
+/// two, and of one now and then nothing is kept for the next.
 const FEW: u8 = 2;
 
 /// Commands for which a connection keeps room while it is in use.
@@ -89,9 +90,9 @@ pub(crate) struct Task {
     input: BytesMut,
     read_size: usize,
     out: Vec<u8>,
-    /// When the buffers go, unless something moves before: while there is traffic they stay.
+    /// When it will have paused for as long as a rest, unless something moves before; what a busy one keeps goes then.
     rest_at: Option<Time>,
-    /// How often it has moved without a pause as long as a rest, up to where that is often.
+    /// In how many turns bytes have come or gone without a pause as long as a rest.
     moves: u8,
     written: usize,
     /// Whether something was written since the last flush.
@@ -171,8 +172,7 @@ pub(crate) fn start(
         input: established.input,
         read_size: READ,
         out: Vec::new(),
-        // The keys were used by the handshake's end, whether or not anything follows.
-        rest_at: Some(now + REST),
+        rest_at: None,
         moves: 0,
         written: 0,
         unflushed: false,
@@ -250,10 +250,10 @@ impl Stage {
         }
     }
 
-    /// Has the task rest, if it may.
+    /// Has the task rest, if nothing is open and little moves.
     #[inline]
     fn rest(&mut self) {
-        if matches!(self, Self::Turns(task) if task.may_rest()) {
+        if matches!(self, Self::Turns(task) if task.is_calm()) {
             *self = match std::mem::replace(self, Self::Over) {
                 Self::Turns(task) => task.put_to_rest().map_or_else(Self::Turns, Self::Rests),
                 other => other,

@@ -13,7 +13,7 @@ use np_types::{Blame, CloseCode, ConnectionError, LimitName, Status};
 mod book;
 mod names;
 
-pub(crate) use book::{Book, RestingBook, Way};
+pub(crate) use book::{Book, Way};
 use names::{ENDS, LIMITS, RESULTS, STATUSES};
 
 /// Where a server or a client counts what it does: with the recorder of the `metrics` crate, or nowhere.

@@ -13,6 +13,8 @@
 //!    room. Where [`Session::makes_way`] says so, let others run before it is asked again, and where
 //!    [`Session::crowds`] does, let those run who were just answered before it is asked at all.
 //! 4. Arm a timer for [`Session::poll_timeout`].
+//! 5. Where nothing moves, [`Session::put_to_rest`] may make it small, until [`Resting::wake`] or the time that
+//!    [`Resting::poll_timeout`] says.
 //!
 //! # Limits
 //! A peer can make a session hold at most `max_window + reassembly_budget + call_budget` bytes of bodies (the

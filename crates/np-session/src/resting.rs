@@ -43,10 +43,12 @@ use crate::table::{Opened, Table};
 /// }
 /// while here.poll_event().is_some() {}
 /// let resting = here.put_to_rest(Time::ZERO).expect("nothing moves");
+/// assert_eq!(resting.poll_timeout(), None, "nobody asked it to look for signs of life");
 /// let mut here = resting.wake();
 /// assert!(here.peer_settings().is_some() && here.is_idle());
 /// ```
 #[derive(Debug)]
+#[must_use = "it has the keys of the connection, which is over without them"]
 pub struct Resting {
     limits: Arc<Limits>,
     hash: [u8; 32],
@@ -72,16 +74,17 @@ pub struct Resting {
     rounds: Rounds,
     side: Side,
     shortage: Shortage,
+    peer_draining: bool,
 }
 
 impl Session {
     /// Rests as [`Session::rest`] does, and folds the session up where nothing moves on it: connected, not about to end,
-    /// nothing open, queued or waiting for its turn, no event untaken and no byte of a record read. What was told to be
-    /// written is written. What is left of the session itself is closed then, and to be thrown away. Otherwise it goes on as
-    /// it is, and there is nothing to wake.
+    /// nothing open, queued or waiting for its turn, no event untaken, no byte of a record read, and all that was given to be
+    /// written [written](Session::handle_written). What is left of the session itself is closed then, and to be thrown away.
+    /// Otherwise it goes on as it is, and there is nothing to wake.
     ///
-    /// The time until [`Session::poll_timeout`] goes on: whoever has a session rest wakes it by then.
-    #[must_use]
+    /// Time goes on: whoever has a session rest wakes it by [`Resting::poll_timeout`].
+    #[must_use = "what is left of the session is closed where there is anything to wake"]
     pub fn put_to_rest(&mut self, now: Time) -> Option<Resting> {
         self.rest(now);
         if !self.may_rest() {
@@ -112,12 +115,13 @@ impl Session {
             rounds: std::mem::take(&mut self.rounds),
             side: self.side,
             shortage: self.shortage,
+            peer_draining: self.peer_draining,
         })
     }
 
     /// Whether a [`Resting`] would have all of it, after a rest.
     fn may_rest(&self) -> bool {
-        let stands = self.phase == Phase::Open && self.draining.is_none() && !self.peer_draining;
+        let stands = self.phase == Phase::Open && self.draining.is_none();
         let nothing_said = self.control.is_empty() && self.sender.may_rest();
         let nothing_heard = self.partial == 0 && self.events.is_empty();
         // Where no stream is open all of these are empty; what is not in a Resting is asked for all the same.
@@ -129,6 +133,12 @@ impl Session {
 }
 
 impl Resting {
+    /// When the session has to be woken, for [`Session::handle_timeout`], unless something comes before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.alive.due()
+    }
+
     /// The session, as it was.
     #[must_use]
     pub fn wake(self) -> Session {
@@ -137,6 +147,7 @@ impl Resting {
         let mut session = Session::new(self.side, self.limits, channel, Vec::new(), Time::ZERO);
         session.phase = Phase::Open;
         session.peer = self.peer;
+        session.peer_draining = self.peer_draining;
         session.remote_static = self.remote_static;
         session.sender = Sender::wake(self.sender, &session.limits);
         session.receiver = Receiver::wake(self.receiver);

@@ -23,7 +23,7 @@ use crate::memory::RestingShare;
 use crate::progress::Progress;
 use crate::recent::Recent;
 use crate::slots::Slots;
-use crate::telemetry::{Book, RestingBook};
+use crate::telemetry::{Book, Telemetry};
 
 /// What is left of a [`Task`] while its connection rests. What wakes the task wakes this as well: its socket, its doorbell and
 /// its timer have the waker of its last turn.
@@ -36,7 +36,7 @@ pub(super) struct Resting {
     bell: Arc<Doorbell>,
     fate: Arc<Fate>,
     allowance: Allowance,
-    book: RestingBook,
+    telemetry: Telemetry,
     share: RestingShare,
     life: Life,
     max_queued: usize,
@@ -44,14 +44,14 @@ pub(super) struct Resting {
     rest_at: Time,
     moves: u8,
     timer: Option<(Time, Pin<Box<Sleep>>)>,
-    handles_gone: bool,
-    quiet: bool,
 }
 
 impl Task {
-    /// Folds a connection up that [may rest](Self::may_rest), where its session does as well; else it stays as it is.
+    /// Folds a connection up that is [calm](Self::is_calm), where nothing is under way; else it gives back what nothing needs,
+    /// since it may stay so for as long as its peer likes.
     pub(super) fn put_to_rest(mut self: Box<Self>) -> Result<Box<Resting>, Box<Self>> {
-        let Some(session) = self.session.put_to_rest(self.now) else {
+        let session = if self.may_rest() { self.session.put_to_rest(self.now) } else { None };
+        let Some(session) = session else {
             self.give_back();
             return Err(self);
         };
@@ -97,13 +97,13 @@ impl Task {
             drain_until: _,
             drained: _,
             close_until: _,
-            handles_gone,
-            quiet,
+            handles_gone: _,
+            quiet: _,
             yielded: _,
             unsaid: _,
             eof: _,
         } = *self;
-        let (share, book) = (share.put_to_rest(), book.put_to_rest());
+        let (share, telemetry) = (share.put_to_rest(), book.into_telemetry());
         Ok(Box::new(Resting {
             session,
             io,
@@ -113,34 +113,33 @@ impl Task {
             bell,
             fate,
             allowance,
-            book,
+            telemetry,
             share,
             life,
             max_queued,
             rest_at: rest_at.unwrap_or(Time::ZERO),
             moves,
             timer,
-            handles_gone,
-            quiet,
         }))
     }
 
+    /// Whether nothing is open, and what the last calls needed is not kept for the next ones: asked after each turn.
+    #[inline]
+    pub(super) fn is_calm(&self) -> bool {
+        !self.is_busy() && self.session.is_idle() && !self.yielded && !self.unsaid
+    }
+
     /// Whether a [`Resting`] would have all of it but what its session has.
-    pub(super) fn may_rest(&self) -> bool {
-        // Asked first, as it says no of all that are busy.
-        if self.is_busy() {
-            return false;
-        }
-        let stands =
-            self.opening_until.is_none() && self.drain_until.is_none() && self.close_until.is_none() && !self.eof;
+    fn may_rest(&self) -> bool {
+        let ends =
+            self.drain_until.is_some() || self.close_until.is_some() || self.handles_gone || self.quiet || self.eof;
+        let stands = self.opening_until.is_none() && self.book.is_blank() && !ends;
         let nothing_read = self.input.is_empty();
         let all_written = self.written == self.out.len() && !self.unflushed && !self.blocked;
-        let none_held_back = !self.yielded && !self.unsaid && !self.handing.waits();
         let nothing_asked = self.taken.is_empty() && self.waiting.is_empty() && self.pings.is_empty();
-        let nobody_works = self.slots.is_empty() && self.handlers.are_none();
-        let nothing_counts =
-            self.book.is_empty() && self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
-        stands && nothing_read && all_written && none_held_back && nothing_asked && nobody_works && nothing_counts
+        let nobody_works = self.slots.is_empty() && self.handlers.are_none() && !self.handing.waits();
+        let nothing_counts = self.spare.is_none() && self.progress.due().is_none() && self.share.may_rest();
+        stands && nothing_read && all_written && nothing_asked && nobody_works && nothing_counts
     }
 }
 
@@ -165,7 +164,7 @@ impl Resting {
             allowance: self.allowance,
             spare: None,
             reused: 0,
-            book: Book::wake(self.book, side),
+            book: Book::of_standing(self.telemetry, side),
             share: self.share.wake(),
             life: self.life,
             pings: Vec::new(),
@@ -190,8 +189,8 @@ impl Resting {
             drain_until: None,
             drained: CloseCode::Drained,
             close_until: None,
-            handles_gone: self.handles_gone,
-            quiet: self.quiet,
+            handles_gone: false,
+            quiet: false,
             yielded: false,
             unsaid: false,
             eof: false,

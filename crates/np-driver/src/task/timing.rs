@@ -103,13 +103,15 @@ impl Task {
 
     /// Bytes came or went.
     pub(super) fn note_move(&mut self) {
+        let until = self.now + REST;
         self.moves = match self.rest_at {
-            // What comes and goes before the first call is little, and over soon.
+            // Of most peers what comes and goes before the first call is little, and over soon.
             _ if self.session.opened() == 0 => 0,
+            Some(at) if at == until => self.moves,
             Some(at) if at > self.now => self.moves.saturating_add(1),
             _ => 1,
         };
-        self.rest_at = Some(self.now + REST);
+        self.rest_at = Some(until);
     }
 
     /// Whether what the last calls needed stays for the next ones.
@@ -117,9 +119,10 @@ impl Task {
         self.rest_at.is_some() && self.moves > FEW
     }
 
-    /// When to rest. One that is not busy does so at once, where nothing is open.
+    /// When to rest. One that is not busy does so at the end of its turn, and needs no time for it, unless something was open at the
+    /// end of a turn.
     pub(super) fn rest_due(&self) -> Option<Time> {
-        self.rest_at.filter(|_| self.is_busy() || !self.session.is_idle())
+        self.rest_at.filter(|_| self.is_busy() || self.life.is_in_use())
     }
 
     /// Gives the buffers back of a connection that has not moved for a while: idle ones are many.

@@ -36,12 +36,6 @@ struct Entry {
     span: Span,
 }
 
-/// What is left of it where nothing is open.
-pub(crate) struct RestingBook {
-    telemetry: Telemetry,
-    stands: bool,
-}
-
 impl Book {
     /// Of a connection that has come about, or of one whose peer has yet to decide on this side.
     pub(crate) fn new(telemetry: Telemetry, side: Side, stands: bool) -> Self {
@@ -52,18 +46,19 @@ impl Book {
         book
     }
 
-    /// Whether nothing is open.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.iter().all(Option::is_none)
+    /// Of a connection that stood before, and was counted then.
+    pub(crate) const fn of_standing(telemetry: Telemetry, side: Side) -> Self {
+        Self { telemetry, side, open: Vec::new(), stands: true, is_over: false }
     }
 
-    pub(crate) fn put_to_rest(self) -> RestingBook {
-        RestingBook { telemetry: self.telemetry, stands: self.stands }
+    /// Whether the connection stands, and nothing is open on it.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.stands && !self.is_over && self.open.iter().all(Option::is_none)
     }
 
-    pub(crate) fn wake(resting: RestingBook, side: Side) -> Self {
-        let RestingBook { telemetry, stands } = resting;
-        Self { telemetry, side, open: Vec::new(), stands, is_over: false }
+    /// What a blank one is made of anew.
+    pub(crate) fn into_telemetry(self) -> Telemetry {
+        self.telemetry
     }
 
     fn stand(&mut self) {
@@ -150,7 +145,7 @@ impl Book {
 
     /// Gives its memory back, where nothing is open.
     pub(crate) fn rest(&mut self) {
-        if self.is_empty() {
+        if self.open.iter().all(Option::is_none) {
             self.open = Vec::new();
         }
     }

@@ -1,7 +1,7 @@
 //! Sessions that are folded up: when they are, and that nothing is lost of one that is not.
 
 use bytes::Bytes;
-use np_session::{Answer, Event, OpenKind, Session};
+use np_session::{Answer, Event, OpenKind, Resting, Session};
 use np_testkit::{Dialogue, Recorder, Setup};
 use np_types::{CloseCode, Limits, Time};
 use np_wire::{Frame, Side};
@@ -154,4 +154,30 @@ fn keys_of_before_a_rest_name_nothing() {
     pair.client().cancel(old);
     pair.settle();
     assert_eq!(echo(&mut pair, 1), 1, "what was cancelled was not this one");
+}
+
+/// A peer that takes no more calls may stay for long.
+#[test]
+fn who_heard_that_the_peer_drains_rests_too_and_does_not_forget_it() {
+    let mut pair = pair();
+    pair.server().go_away(CloseCode::Drained);
+    pair.settle();
+    assert!(put_to_rest(pair.client()) && !put_to_rest(pair.server()));
+    assert!(pair.client().open(request(1)).is_err(), "the peer takes no calls");
+}
+
+#[test]
+fn a_rest_is_over_when_the_peer_is_to_be_asked_for_a_sign_of_life() {
+    let mut pair = pair();
+    let beat = std::time::Duration::from_secs(15);
+    pair.client().keep_alive(Some(beat), Time::ZERO);
+    let due = pair.client().poll_timeout();
+    let resting = pair.client().put_to_rest(Time::ZERO).unwrap();
+    assert_eq!((resting.poll_timeout(), due), (Some(Time::ZERO + beat), Some(Time::ZERO + beat)));
+    assert_eq!(resting.wake().poll_timeout(), due);
+}
+
+#[test]
+fn what_is_left_of_a_session_is_small() {
+    assert!(size_of::<Resting>() <= 520 && size_of::<Session>() > 1_000, "{}", size_of::<Resting>());
 }

@@ -1,7 +1,9 @@
 //! When a connection is folded up, and that it is as it was when it wakes.
 
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +16,9 @@ use tokio::time::advance;
 use crate::connection::{Connection, Request};
 use crate::pending::Until;
 use crate::task::tests::{made, sessions};
-use crate::task::{FEW, REST, Running, Stage};
+use crate::task::{FEW, REST, Running, Stage, Task};
+
+use super::Resting;
 
 const A_LITTLE: Duration = Duration::from_millis(1);
 
@@ -95,9 +99,10 @@ async fn who_is_called_now_and_then_rests_at_once_and_who_is_busy_a_second_later
     for token in 0..5 {
         ends.peer.ping();
         assert_eq!(ends.settle().await, [Event::Pong { token: token + 1 }]);
+        advance(A_LITTLE).await;
         assert!(ends.rests(), "pings are no calls");
     }
-    // The first call is not counted as it comes, since nothing had been opened before.
+    // It is not counted, since nothing had been opened before it came.
     ends.called().await;
     assert!(ends.rests());
     for _ in 0..5 {
@@ -105,9 +110,14 @@ async fn who_is_called_now_and_then_rests_at_once_and_who_is_busy_a_second_later
         ends.called().await;
         assert!(ends.rests(), "it had rested for long enough");
     }
+    for calls in 2..=FEW {
+        advance(A_LITTLE).await;
+        ends.called().await;
+        assert!(ends.rests(), "{calls}");
+    }
     advance(A_LITTLE).await;
     ends.called().await;
-    assert!(!ends.rests(), "more than {FEW} moves");
+    assert!(!ends.rests(), "more than a few");
     for _ in 0..5 {
         advance(REST - A_LITTLE).await;
         assert!(ends.turn().is_pending() && !ends.rests());
@@ -180,4 +190,88 @@ async fn what_rests_is_asked_for_a_sign_of_life_and_ended_in_order() {
     ends.far.read_buf(&mut said).await.unwrap();
     ends.peer.handle_bytes(Time::ZERO, &mut said);
     assert!(matches!(ends.peer.error(), Some(ConnectionError::ClosedByPeer { code: CloseCode::Normal, .. })));
+}
+
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whatever a task waits for wakes it also while it rests.
+#[tokio::test(start_paused = true)]
+async fn bytes_handles_and_time_wake_what_rests() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    let woken = Arc::new(Counting::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let cx = &mut Context::from_waker(&waker);
+    let mut rest = |ends: &mut Ends| {
+        while woken.0.swap(0, Ordering::Relaxed) > 0 || !ends.rests() {
+            assert!(Pin::new(&mut ends.task).poll(cx).is_pending());
+        }
+    };
+    assert!(Pin::new(&mut ends.task).poll(&mut Context::from_waker(&waker)).is_pending());
+    rest(&mut ends);
+    let mut out = Vec::new();
+    ends.peer.ping();
+    ends.peer.poll_transmit(Time::ZERO, &mut out);
+    ends.far.write_all(&out).await.unwrap();
+    assert!(woken.0.load(Ordering::Relaxed) > 0, "bytes came");
+    rest(&mut ends);
+    let connection = ends.connection.clone();
+    let mut ping = pin!(connection.ping());
+    assert!(ping.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(woken.0.load(Ordering::Relaxed) > 0, "a handle asked");
+    // It does not rest before it is answered.
+    woken.0.store(0, Ordering::Relaxed);
+    ends.settle().await;
+    assert!(matches!(ping.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_))));
+    assert!(Pin::new(&mut ends.task).poll(&mut Context::from_waker(&waker)).is_pending());
+    rest(&mut ends);
+    advance(Duration::from_secs(14)).await;
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0, "nothing to do, and no time wakes it for nothing");
+    advance(Duration::from_secs(1)).await;
+    assert!(woken.0.load(Ordering::Relaxed) > 0, "it is to ask for a sign of life");
+}
+
+/// A peer that always has a record half-way keeps the task, and nothing of what its calls needed.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_rest_gives_back_what_it_does_not_need() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    let mut call = OpenCall::new(OpenKind::Request, "echo".parse().unwrap());
+    (call.body, call.deadline) = (vec![7; 20_000].into(), Deadline::NONE);
+    ends.peer.open(call).unwrap();
+    let mut said = Vec::new();
+    ends.peer.poll_transmit(Time::ZERO, &mut said);
+    let whole = said.len();
+    ends.peer.ping();
+    ends.peer.poll_transmit(Time::ZERO, &mut said);
+    ends.peer.handle_written(said.len());
+    ends.far.write_all(&said[..=whole]).await.unwrap();
+    assert!(ends.turn().is_pending());
+    let answered = loop {
+        ends.far.read_buf(&mut ends.input).await.unwrap();
+        ends.peer.handle_bytes(Time::ZERO, &mut ends.input);
+        if let Some(event) = ends.peer.poll_event() {
+            break event;
+        }
+    };
+    assert!(matches!(answered, Event::Answered { .. }), "{answered:?}");
+    let Stage::Turns(task) = &ends.task.stage else {
+        panic!("a part of a record is there");
+    };
+    assert_eq!((task.out.capacity(), task.input.len()), (0, 1));
+    // The rest of it lets the connection rest.
+    ends.far.write_all(&said[whole + 1..]).await.unwrap();
+    assert!(ends.turn().is_pending() && ends.rests());
+}
+
+#[test]
+fn what_is_left_is_small() {
+    assert!(size_of::<Resting>() <= 752 && size_of::<Task>() >= 3 * size_of::<Resting>(), "{}", size_of::<Resting>());
 }
