@@ -243,10 +243,7 @@ impl Stage {
     #[inline]
     fn wake(&mut self) {
         if matches!(self, Self::Rests(_)) {
-            *self = match std::mem::replace(self, Self::Over) {
-                Self::Rests(resting) => Self::Turns(resting.wake()),
-                other => other,
-            };
+            self.wake_up();
         }
     }
 
@@ -254,11 +251,27 @@ impl Stage {
     #[inline]
     fn rest(&mut self) {
         if matches!(self, Self::Turns(task) if task.is_calm()) {
-            *self = match std::mem::replace(self, Self::Over) {
-                Self::Turns(task) => task.put_to_rest().map_or_else(Self::Turns, Self::Rests),
-                other => other,
-            };
+            self.lie_down();
         }
+    }
+
+    // Apart from those who ask, who need no room for a whole task on their stack.
+    #[cold]
+    #[inline(never)]
+    fn wake_up(&mut self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            Self::Rests(resting) => Self::Turns(resting.wake()),
+            other => other,
+        };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lie_down(&mut self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            Self::Turns(task) => task.put_to_rest().map_or_else(Self::Turns, Self::Rests),
+            other => other,
+        };
     }
 }
 
