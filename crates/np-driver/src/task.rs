@@ -92,8 +92,9 @@ pub(crate) struct Task {
     out: Vec<u8>,
     /// When it will have paused for as long as a rest, unless something moves before; what a busy one keeps goes then.
     rest_at: Option<Time>,
-    /// In how many turns bytes have come or gone without a pause as long as a rest.
+    /// In how many turns bytes have come or gone without a pause as long as a rest, and whether they have in this one.
     moves: u8,
+    moved: bool,
     written: usize,
     /// Whether something was written since the last flush.
     unflushed: bool,
@@ -174,6 +175,7 @@ pub(crate) fn start(
         out: Vec::new(),
         rest_at: None,
         moves: 0,
+        moved: false,
         written: 0,
         unflushed: false,
         blocked: false,
@@ -365,6 +367,7 @@ impl Task {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.bell.register(cx.waker());
         self.now = self.info.clock.now();
+        self.moved = false;
         let mut more = self.poll_read(cx);
         more |= self.take_commands();
         self.poll_bell();

@@ -103,15 +103,15 @@ impl Task {
 
     /// Bytes came or went.
     pub(super) fn note_move(&mut self) {
-        let until = self.now + REST;
-        self.moves = match self.rest_at {
-            // Of most peers what comes and goes before the first call is little, and over soon.
-            _ if self.session.opened() == 0 => 0,
-            Some(at) if at == until => self.moves,
-            Some(at) if at > self.now => self.moves.saturating_add(1),
-            _ => 1,
-        };
-        self.rest_at = Some(until);
+        if !std::mem::replace(&mut self.moved, true) {
+            self.moves = match self.rest_at {
+                // Of most peers what comes and goes before the first call is little, and over soon.
+                _ if self.session.opened() == 0 => 0,
+                Some(at) if at > self.now => self.moves.saturating_add(1),
+                _ => 1,
+            };
+        }
+        self.rest_at = Some(self.now + REST);
     }
 
     /// Whether what the last calls needed stays for the next ones.
