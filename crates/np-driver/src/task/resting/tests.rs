@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use np_dispatch::Router;
 use np_session::{Event, OpenCall, OpenKind, Session};
-use np_types::{CloseCode, ConnectionError, Deadline, Outcome, Time};
+use np_types::{CallError, CloseCode, ConnectionError, Deadline, Outcome, Time};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::advance;
 
@@ -36,6 +36,7 @@ impl Ends {
         let (near, far) = duplex(1 << 16);
         let router = Router::new();
         router.on("echo", |_ctx, body: Bytes| Ok(body)).unwrap();
+        router.on_async("wait", |_ctx, _body: Bytes| std::future::pending::<Result<Bytes, CallError>>()).unwrap();
         let (connection, task) = made(Box::new(near), here, None, router);
         Self { connection, task, far, peer, input: BytesMut::new() }
     }
@@ -269,6 +270,45 @@ async fn what_cannot_rest_gives_back_what_it_does_not_need() {
     // The rest of it lets the connection rest.
     ends.far.write_all(&said[whole + 1..]).await.unwrap();
     assert!(ends.turn().is_pending() && ends.rests());
+}
+
+/// While a call waits nothing rests, and all the same nothing stays that it does not need.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_handler_gives_back_after_a_second_what_other_calls_needed() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    for (method, size) in [("wait", 1), ("echo", 1_000)] {
+        let mut call = OpenCall::new(OpenKind::Request, method.parse().unwrap());
+        (call.body, call.deadline) = (vec![7; size].into(), Deadline::NONE);
+        ends.peer.open(call).unwrap();
+    }
+    assert!(matches!(ends.settle().await[..], [Event::Answered { .. }]));
+    let room = |ends: &Ends| match &ends.task.stage {
+        Stage::Turns(task) => task.out.capacity(),
+        _ => panic!("a call waits"),
+    };
+    assert!(room(&ends) >= 1_000);
+    advance(REST).await;
+    assert!(ends.turn().is_pending());
+    assert_eq!(room(&ends), 0);
+}
+
+/// Whom fewer calls were allowed is allowed more again, though it rests.
+#[tokio::test(start_paused = true)]
+async fn an_allowance_that_was_lowered_is_raised_over_a_rest() {
+    let mut ends = Ends::of_server();
+    ends.settle().await;
+    let lower = |ends: &mut Ends| match &mut ends.task.stage {
+        Stage::Rests(resting) => {
+            let now = resting.info.clock.now();
+            (resting.allowance.full(now, 1), resting.allowance.due())
+        }
+        _ => panic!("it does not rest"),
+    };
+    assert!(matches!(lower(&mut ends), (Some(1), Some(_))));
+    assert!(ends.turn().is_pending() && ends.rests());
+    let (again, due) = lower(&mut ends);
+    assert!(again.is_none() && due.is_some(), "it was lowered already, and is to be raised");
 }
 
 #[test]
