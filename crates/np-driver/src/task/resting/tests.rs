@@ -2,15 +2,16 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use np_dispatch::Router;
 use np_session::{Event, OpenCall, OpenKind, Session};
+use np_transport::Io;
 use np_types::{CallError, CloseCode, ConnectionError, Deadline, Outcome, Time};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use tokio::time::advance;
 
 use crate::connection::{Connection, Request};
@@ -32,12 +33,16 @@ struct Ends {
 }
 
 impl Ends {
-    fn new((here, peer): (Session, Session)) -> Self {
+    fn new(sessions: (Session, Session)) -> Self {
         let (near, far) = duplex(1 << 16);
+        Self::over(Box::new(near), far, sessions)
+    }
+
+    fn over(near: Box<dyn Io>, far: DuplexStream, (here, peer): (Session, Session)) -> Self {
         let router = Router::new();
         router.on("echo", |_ctx, body: Bytes| Ok(body)).unwrap();
         router.on_async("wait", |_ctx, _body: Bytes| std::future::pending::<Result<Bytes, CallError>>()).unwrap();
-        let (connection, task) = made(Box::new(near), here, None, router);
+        let (connection, task) = made(near, here, None, router);
         Self { connection, task, far, peer, input: BytesMut::new() }
     }
 
@@ -291,6 +296,45 @@ async fn who_waits_for_a_handler_gives_back_after_a_second_what_other_calls_need
     advance(REST).await;
     assert!(ends.turn().is_pending());
     assert_eq!(room(&ends), 0);
+}
+
+/// A pipe that takes bytes, and has them leave once it may.
+struct Holding(DuplexStream, Arc<AtomicBool>);
+
+impl AsyncRead for Holding {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Holding {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.1.load(Ordering::Relaxed) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// TLS may have taken bytes that have not left: they would stay where they are.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_and_has_not_left_keeps_a_connection_from_its_rest() {
+    let (near, far) = duplex(1 << 16);
+    let (client, server) = sessions();
+    let leaves = Arc::new(AtomicBool::new(false));
+    let mut ends = Ends::over(Box::new(Holding(near, Arc::clone(&leaves))), far, (server, client));
+    ends.settle().await;
+    assert!(ends.rests(), "nothing was written");
+    ends.peer.ping();
+    assert!(matches!(ends.settle().await[..], [Event::Pong { .. }]));
+    assert!(!ends.rests());
+    leaves.store(true, Ordering::Relaxed);
+    assert!(ends.turn().is_pending() && ends.rests());
 }
 
 /// Whom fewer calls were allowed is allowed more again, though it rests.
