@@ -49,7 +49,10 @@ impl Task {
         let mut stops = false;
         loop {
             if self.written == self.out.len() {
-                self.progress.written();
+                if self.written > 0 {
+                    // Not of what the transport holds back: that has its time until it has left.
+                    self.progress.written();
+                }
                 self.out.clear();
                 self.written = 0;
                 if stops || !self.session.poll_transmit(self.now, &mut self.out) {
